@@ -1,0 +1,46 @@
+# make study: run the study and write its report. make test: everything that CI checks.
+# Both make .venv and install the locked packages first; run again, they install nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: study test smoke report bench schemas lock clean
+
+study: $(READY)
+	$(BIN)/python -m study.grid configs/grid.yaml
+
+smoke: $(READY)
+	$(BIN)/python -m study.grid configs/smoke.yaml --report results/smoke/report.md
+
+report: $(READY)
+	$(BIN)/python -m analysis.report --results results/architecture_comparison --out reports/architecture_comparison.md
+
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run
+
+schemas: $(READY)
+	$(BIN)/python -m study.reading
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+# Needs uv (https://docs.astral.sh/uv). The lock serves every platform and Python from 3.11 on.
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header -o requirements.lock
+
+clean:
+	rm -rf .venv

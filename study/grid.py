@@ -1,0 +1,160 @@
+"""The command line: `python -m study.grid configs/grid.yaml` runs what is missing of a study and writes its report.
+
+Exit codes: 0 every unit is finished or skipped by rule, 1 some failed, 2 bad usage or configuration, 130 interrupted.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from study.cells import Unit, expand, stage_one_of
+from study.reading import ConfigError, Plan, read_study
+from study.selection import SelectionError, choose
+from study.store import Status, Store
+
+ABANDONED_SECONDS = 3600.0
+"""Running attempts write every few seconds; one that has been silent for this long was killed."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line asks for."""
+
+    config: Path
+    only: Sequence[str]
+    dry_run: bool
+    force_failed: bool
+    results: Path | None
+    report: Path | None
+    address: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    command = _parse(arguments)
+    try:
+        plan = read_study(command.config)
+        units = expand(plan.study, plan.models)
+        chosen = choose(units, command.only)
+    except (ConfigError, SelectionError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    store = Store((command.results or Path("results") / plan.study.name).resolve())
+    console = Console(highlight=False, soft_wrap=True)
+    standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
+    if command.dry_run:
+        _show(chosen, standing, console)
+        return 0
+    try:
+        code = _run(plan, units, [unit for unit in chosen if standing[unit.id].state == "run"], store, command, console)
+        return code or _conclude(plan, chosen, store, command, console)
+    except KeyboardInterrupt:
+        console.print("Interrupted. What has finished is kept; the same command goes on from there.")
+        return 130
+
+
+def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
+    """Carry out what is to do; 2 if there is no cluster to do it on, else 0."""
+    models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
+    store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    store.sweep(time.time() - ABANDONED_SECONDS)
+    if not todo:
+        return 0
+    from actors.cluster import ClusterError, connect
+
+    settings = plan.study.ray
+    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
+    try:
+        with connect(settings, command.address) as cluster:
+            from actors.progress import display
+            from actors.tasks import carry_out
+
+            for unit in todo:
+                store.forget_failure(unit)
+            console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
+            with display(todo, cluster.slots, store, console) as shown:
+                for ended in carry_out(todo, store, settings.in_flight * cluster.slots):
+                    shown.tell(ended)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, console: Console) -> int:
+    """Write the report, say where everything is and what failed; the exit code."""
+    from analysis.report import write_report
+
+    report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
+    write_report(store.root, report)
+    standing = {unit.id: store.status(unit) for unit in chosen}
+    failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
+    console.print(_summary(standing))
+    for unit in failed:
+        console.print(f"failed: {unit.label}: {standing[unit.id].reason}", markup=False)
+    if failed:
+        console.print("The same command with --force-failed runs failed units again.")
+    console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
+    return 1 if failed else 0
+
+
+def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
+    """Where a unit stands before a run, and so what the run would do."""
+    status = store.status(unit)
+    if status.state == "failed" and force_failed:
+        return Status("run", f"failed before: {status.reason}")
+    first = store.status(stage_one_of(unit))
+    if status.state == "run" and first.state == "failed" and not force_failed:
+        return Status("failed", f"its stage 1 failed: {first.reason}")
+    return status
+
+
+def _show(units: list[Unit], standing: dict[str, Status], console: Console) -> None:
+    """Every unit with its state and why; a table on a terminal, plain lines elsewhere."""
+    if console.is_terminal:
+        table = Table("unit", "state", "why", box=None, pad_edge=False)
+        for unit in units:
+            table.add_row(unit.label, standing[unit.id].state, standing[unit.id].reason)
+        console.print(table)
+    else:
+        for unit in units:
+            status = standing[unit.id]
+            print(f"{status.state:8} {unit.label}  {status.reason}")
+    console.print(_summary(standing))
+
+
+def _summary(standing: dict[str, Status]) -> str:
+    counts = Counter(status.state for status in standing.values())
+    return (
+        f"{len(standing)} units: {counts['run']} to run, {counts['done']} done, {counts['skipped']} skipped, "
+        f"{counts['failed']} failed"
+    )
+
+
+def _parse(arguments: Sequence[str] | None) -> Command:
+    parser = argparse.ArgumentParser(prog="python -m study.grid", description="Run a study and write its report.")
+    parser.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="list every unit with its state and why; run nothing")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="run the cells with this model, layer, pair or weight, such as layer=16 or pair=multiply/add; repeatable",
+    )
+    parser.add_argument("--force-failed", action="store_true", help="run again what failed")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="instead of results/<name of the study>")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="instead of reports/<name of the study>.md")
+    parser.add_argument("--address", help="join the Ray cluster at this address instead of starting a private one")
+    return Command(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The logit lens through a model's own code, for any mlx-lm architecture whose blocks map one array to one array.
+
+Blocks are given a subclass that can record, skip or inject hidden states; it is taken off again on leaving the
+context. To read a hidden state out, all blocks are skipped and the state is injected behind the last one, so
+that the model's own final norm, head, scale and soft-cap apply (logit lens: nostalgebraist, 2020).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from jaxtyping import Float, Int
+
+
+class LensError(Exception):
+    """An architecture whose blocks the lens cannot read."""
+
+
+class Lens:
+    """Hidden states and read-outs of one model; made by `attached`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._states: list[mx.array] = []
+        self._injected: mx.array | None = None
+        self._vocabulary: int | None = None
+        self.blocks = len(model.layers)
+
+    @property
+    def vocabulary(self) -> int:
+        """Width of the logits."""
+        if self._vocabulary is None:
+            state = self.hidden(mx.zeros((1, 1), dtype=mx.int32))[-1]
+            self._vocabulary = self.read_out(state[0]).shape[-1]
+        return self._vocabulary
+
+    def hidden(self, ids: Int[mx.array, "batch seq"]) -> list[Float[mx.array, "batch seq hidden"]]:
+        """The output of every block. Lazy: a block that nothing depends on is never computed."""
+        self._states = []
+        self._model(ids)
+        states, self._states = self._states, []
+        if len(states) != self.blocks:
+            raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the model runs them otherwise")
+        return states
+
+    def read_out(self, states: Float[mx.array, "n hidden"]) -> Float[mx.array, "n vocab"]:
+        """Logits of hidden states, as if each stood behind the last block."""
+        self._injected = states[None]
+        try:
+            logits: mx.array = self._model(mx.zeros((1, states.shape[0]), dtype=mx.int32))
+        finally:
+            self._injected = None
+        return logits[0]
+
+    def _visit(self, block: int, run: Callable[..., Any], x: Any, args: Any, kwargs: Any) -> mx.array:
+        if self._injected is not None:
+            return self._injected if block == self.blocks - 1 else x
+        out = run(x, *args, **kwargs)
+        if not isinstance(out, mx.array):
+            raise LensError(f"a block of {type(self._model).__module__} returns a {type(out).__name__}, not an array")
+        self._states.append(out)
+        return out
+
+
+@contextmanager
+def attached(model: nn.Module) -> Iterator[Lens]:
+    """A Lens on `model`; outside the context the model is as it was."""
+    lens = Lens(model)
+    originals = [type(layer) for layer in model.layers]
+    for block, (layer, original) in enumerate(zip(model.layers, originals, strict=True)):
+        layer.__class__ = _tapped(original, block, lens)
+    try:
+        yield lens
+    finally:
+        for layer, original in zip(model.layers, originals, strict=True):
+            layer.__class__ = original
+
+
+def at(
+    states: Float[mx.array, "batch seq hidden"], rows: Int[mx.array, " n"], positions: Int[mx.array, " n"]
+) -> Float[mx.array, "n hidden"]:
+    """The states at (row, position) pairs."""
+    return states[rows, positions]
+
+
+def gap_at_last_layer(model: nn.Module, ids: Int[mx.array, "batch seq"]) -> float:
+    """The largest difference between the last block's lens and the model's logits, over the logits' spread.
+
+    Zero up to rounding for every model whose lens is right.
+    """
+    logits = model(ids)
+    with attached(model) as lens:
+        last = lens.hidden(ids)[-1]
+        read = lens.read_out(last.reshape(-1, last.shape[-1]))
+    gap = mx.abs(read - logits.reshape(read.shape)).max() / (logits.max() - logits.min())
+    return float(gap.item())
+
+
+def _tapped(original: type, block: int, lens: Lens) -> type:
+    def call(self: Any, x: Any, *args: Any, **kwargs: Any) -> mx.array:
+        return lens._visit(block, super(tapped, self).__call__, x, args, kwargs)  # type: ignore[misc]
+
+    tapped = type(original.__name__, (original,), {"__call__": call})
+    return tapped

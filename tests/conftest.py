@@ -1,0 +1,45 @@
+"""Tiny real models, and shape checks on every annotated function of the experiment."""
+
+from jaxtyping import install_import_hook
+
+import study.blas  # noqa: F401 - before anything imports MLX
+
+install_import_hook(["study.lens", "study.objectives", "study.evaluation"], "beartype.beartype")
+
+# isort: split
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from study.catalogue import BuiltSource, Model
+from study.config import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Model:
+    return Model(source=BuiltSource(built="llama"), blocks=4)
+
+
+@pytest.fixture(scope="session")
+def tiny_study() -> Callable[..., Study]:
+    """A study of the tiny model that trains for a second; keywords replace its settings."""
+
+    def make(**changes: Any) -> Study:
+        settings: dict[str, Any] = {
+            "name": "tiny",
+            "models": ["tiny-llama"],
+            "grid": Grid(layers=[0.5], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.0, 0.5]),
+            "data": Data(smallest=2, largest=9),
+            "stage1": Stage1(steps=8, batch_size=4, learning_rate=1e-2, warmup_steps=0),
+            "stage2": Stage2(
+                steps=12,
+                learning_rate=1e-2,
+                warmup_steps=0,
+                lora=Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"]),
+            ),
+            "evaluation": Evaluation(prompts_per_class=4, batch_size=8),
+        }
+        return Study(**{**settings, **changes})
+
+    return make

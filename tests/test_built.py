@@ -1,0 +1,87 @@
+"""Models made in place: tiny, the same every time, and with a tokenizer that knows every prompt."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from study.arithmetic import vocabulary
+from study.catalogue import BuiltSource, Model
+from study.models import ModelError, built, weights
+
+import mlx.core as mx  # isort: skip
+from mlx.utils import tree_flatten  # isort: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+
+
+def model(architecture: str = "llama", blocks: int = 3, **settings: int) -> Model:
+    return Model(source=BuiltSource(built=architecture, **settings), blocks=blocks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("architecture", built.ARCHITECTURES)
+def test_every_listed_architecture_loads_like_any_other_model(architecture: str) -> None:
+    loaded = weights.load(model(architecture))
+    tokens = mx.array([loaded.tokenizer.encode("7 * 8 =")])
+    logits = loaded.model(tokens)
+    assert loaded.blocks == 3
+    assert logits.shape == (1, tokens.size, len(loaded.tokenizer))
+    assert bool(mx.isfinite(logits).all())
+    assert float(mx.abs(logits[0, -1] - logits[0, 0]).max()) > 1e-3
+
+
+def test_tiny_is_tiny() -> None:
+    parameters = dict(tree_flatten(weights.load(model()).model.parameters()))
+    assert sum(array.size for array in parameters.values()) < 300_000
+
+
+def test_the_weights_follow_from_the_seed(tmp_path: Path) -> None:
+    files = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        built.build(BuiltSource(built="llama", seed=seed), 2, ["seven"], tmp_path / name)
+        files.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
+def test_an_unlisted_architecture_is_refused_with_the_list() -> None:
+    with pytest.raises(ModelError, match=r"'mamba'.*gemma3_text.*llama"):
+        weights.load(model("mamba"))
+
+
+def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(ModelError, match="hidden_size 66 does not give 4 attention_heads"):
+        weights.load(model(hidden_size=66))
+
+
+def test_words_are_one_token_with_and_without_a_leading_space() -> None:
+    tokenizer = built.word_tokenizer(["multiply", "seven", "seventeen"])
+    for text in ("multiply", " multiply", " seven", "seventeen", "\n", "7", "="):
+        assert len(tokenizer.encode(text, add_special_tokens=False)) == 1
+
+
+def test_other_text_goes_character_by_character_and_comes_back_unchanged() -> None:
+    tokenizer = built.word_tokenizer(["seven", "add"])
+    text = "  sevens: seven, 42 + x-add\nadded, addseven add?"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.unk_token_id not in ids
+    assert [token for token in tokens if len(token) > 1] == [" seven", "add", " add"]
+
+
+def test_encoding_begins_with_bos_and_a_prompt_is_a_prefix_of_prompt_and_answer() -> None:
+    tokenizer = built.word_tokenizer(vocabulary())
+    prompt, whole = tokenizer.encode("7 * 8 ="), tokenizer.encode("7 * 8 = 56")
+    assert prompt[0] == tokenizer.bos_token_id
+    assert whole[: len(prompt)] == prompt
+
+
+def test_every_word_of_the_prompts_and_every_class_name_is_one_token() -> None:
+    loaded = weights.load(model())
+    words = [*vocabulary(), *BuiltSource(built="llama").words]
+    assert all(len(loaded.tokenizer.encode(f" {word}", add_special_tokens=False)) == 1 for word in words)
+    assert json.loads((loaded.path / "config.json").read_text())["eos_token_id"] in loaded.tokenizer.eos_token_ids

@@ -1,0 +1,161 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from study.catalogue import BuiltSource, FolderSource, HubSource, Model
+from study.cells import Cell, StageOne, absolute_layer, describe, expand, folder_name, kind, stage_one_of
+from study.config import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
+from study.reading import read_study
+from study.settings import content_hash
+
+SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
+WORDS = {"multiply": "multiply", "add": "add"}
+OTHERS = {"multiply": "river", "add": "copper"}
+GRID = Grid(layers=[0.5], pairs=[WORDS], weights=[0.0, 0.5])
+STUDY = Study(name="example", models=["small"], grid=GRID)
+
+GOLDEN = {
+    "small|stage1|s0": "3de4b61e",
+    "small|reference|s0": "476d8292",
+    "small|multiply-add|w=0|s0": "170d8efb",
+    "small|L1|multiply-add|w=0.5|s0": "d0d18e73",
+}
+CELL = GOLDEN["small|L1|multiply-add|w=0.5|s0"]
+
+
+def ids(study, model=SMALL):
+    return {unit.label: unit.id for unit in expand(study, {name: model for name in study.models})}
+
+
+def changed(study, model=SMALL):
+    """Which kinds of unit have another id than in STUDY."""
+    before = expand(STUDY, {"small": SMALL})
+    return {kind(unit) for unit in expand(study, {"small": model})} - {
+        kind(unit) for unit in expand(study, {"small": model}) if unit.id in {other.id for other in before}
+    }
+
+
+def test_ids_are_those_that_results_on_disk_have():
+    assert ids(STUDY) == GOLDEN
+
+
+def test_the_study_of_the_repository_has_26_cells_on_two_models():
+    plan = read_study(Path(__file__).parent.parent / "configs" / "grid.yaml")
+    units = expand(plan.study, plan.models)
+    assert Counter(map(kind, units)) == {"stage1": 2, "reference": 2, "cell": 26}
+    assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 30
+
+
+@pytest.mark.parametrize(
+    ("study", "kinds"),
+    [
+        (STUDY.model_copy(update={"name": "other"}), set()),
+        (STUDY.model_copy(update={"ray": RaySettings(workers=7, in_flight=1)}), set()),
+        (STUDY.model_copy(update={"evaluation": Evaluation(batch_size=7)}), set()),
+        (STUDY.model_copy(update={"stage2": Stage2(steps=7)}), {"cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "cell"}),
+        (STUDY.model_copy(update={"stage1": Stage1(steps=7)}), {"stage1", "reference", "cell"}),
+        (STUDY.model_copy(update={"data": Data(held_out=0.4)}), {"stage1", "reference", "cell"}),
+        (STUDY.model_copy(update={"seeds": [1]}), {"stage1", "reference", "cell"}),
+    ],
+)
+def test_an_id_changes_with_what_changes_the_result_and_with_nothing_else(study, kinds):
+    assert changed(study) == kinds
+
+
+def test_another_model_is_another_id_but_another_licence_is_not():
+    other = Model(source=BuiltSource(built="llama", seed=1), blocks=4)
+    assert changed(STUDY, other) == {"stage1", "reference", "cell"}
+    assert changed(STUDY, SMALL.model_copy(update={"licence": "MIT", "note": "hm"})) == set()
+    assert changed(STUDY, Model(source=HubSource(hub="a/b"), blocks=4)) == {"stage1", "reference", "cell"}
+
+
+def test_a_folder_is_known_by_its_content_not_by_its_path(tmp_path):
+    names = ["one", "two", "three"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}" if name != "three" else "{ }")
+    one, two, three = (ids(STUDY, Model(source=FolderSource(folder=str(tmp_path / name)), blocks=4)) for name in names)
+    assert one == two
+    assert set(one.values()).isdisjoint(three.values())
+
+
+def test_a_relative_depth_and_the_block_that_it_means_are_the_same_cell():
+    absolute = STUDY.model_copy(update={"grid": GRID.model_copy(update={"layers": [1, 0.5]})})
+    assert ids(absolute) == ids(STUDY)
+
+
+@pytest.mark.parametrize(
+    ("layer", "blocks", "index"),
+    [(0.5, 4, 1), (1.0, 4, 3), (0.01, 30, 0), (0.95, 30, 28), (0.35, 30, 10), (0.55, 18, 9), (7, 30, 7), (0, 30, 0)],
+)
+def test_relative_depth_is_that_of_the_nearest_block(layer, blocks, index):
+    assert absolute_layer(layer, blocks) == index
+
+
+def test_every_relative_depth_is_a_block_and_each_block_is_found_by_its_own_depth():
+    for blocks in range(1, 100):
+        assert [absolute_layer((index + 1) / blocks, blocks) for index in range(blocks)] == list(range(blocks))
+
+
+def test_weight_zero_is_one_cell_for_all_layers_and_pairs_of_the_same_operations():
+    grid = Grid(layers=[0, 1, 2], pairs=[WORDS, OTHERS], weights=[0.0, 0.2, 0.5])
+    cells = [
+        unit for unit in expand(STUDY.model_copy(update={"grid": grid}), {"small": SMALL}) if isinstance(unit, Cell)
+    ]
+    (without,) = (cell for cell in cells if cell.weight == 0)
+    assert (without.layer, without.pair, without.pairs) == (None, None, [WORDS, OTHERS])
+    assert len(cells) == 1 + 3 * 2 * 2
+
+
+def test_the_order_in_which_pairs_are_written_changes_no_id():
+    grids = [Grid(layers=[0], pairs=pairs, weights=[0.0, 0.5]) for pairs in ([WORDS, OTHERS], [OTHERS, WORDS])]
+    one, other = (ids(STUDY.model_copy(update={"grid": grid})) for grid in grids)
+    assert one == other
+
+
+def test_a_further_pair_leaves_trained_cells_as_they_were():
+    grid = GRID.model_copy(update={"pairs": [WORDS, OTHERS]})
+    before, after = ids(STUDY), ids(STUDY.model_copy(update={"grid": grid}))
+    assert after["small|L1|multiply-add|w=0.5|s0"] == before["small|L1|multiply-add|w=0.5|s0"]
+
+
+def test_units_come_model_by_model_with_stage_1_first():
+    study = STUDY.model_copy(update={"models": ["a", "b"], "seeds": [0, 1]})
+    models = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
+    units = expand(study, models)
+    groups = [stage_one_of(unit).label for unit in units]
+    assert groups == sorted(groups)
+    seen = set()
+    for unit in units:
+        assert isinstance(unit, StageOne) or unit.stage_one.id in seen
+        seen.add(unit.id)
+
+
+def test_a_folder_name_is_readable_unique_and_safe_on_every_file_system():
+    model = Model(source=BuiltSource(built="llama"), blocks=4)
+    grid = GRID.model_copy(update={"pairs": [{"multiply": "&/..", "add": "C:"}]})
+    study = STUDY.model_copy(update={"models": ["odd name/.."], "grid": grid})
+    names = [folder_name(unit) for unit in expand(study, {"odd name/..": model})]
+    assert all(not set(name) & set('/\\:*?"<>| ') for name in names)
+    assert folder_name(expand(STUDY, {"small": SMALL})[-1]) == f"small_L1_multiply-add_w0.5_s0_{CELL}"
+
+
+def test_a_description_says_what_the_unit_is_and_all_settings_that_made_it():
+    first, _, without, cell = (describe(unit) for unit in expand(STUDY, {"small": SMALL}))
+    assert (cell["layer"], cell["pair"], cell["weight"], cell["stage1"]) == (1, WORDS, 0.5, first["id"])
+    assert (without["layer"], without["pair"], without["weight"]) == (None, None, 0.0)
+    assert set(cell["settings"]) == {"data", "stage1", "stage2", "evaluation"}
+    assert cell["settings"]["stage2"]["lora"] == Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"]).model_dump()
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), {"path": Path("x")}, {1: 2}, b"x"])
+def test_the_hash_refuses_what_it_does_not_know(value):
+    with pytest.raises(TypeError, match="cannot hash"):
+        content_hash(value)
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys():
+    assert content_hash({"a": 1, "b": [2.0, None, True]}) == content_hash({"b": [2.0, None, True], "a": 1})
+    assert content_hash([1, 2]) != content_hash([2, 1])

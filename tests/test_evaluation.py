@@ -1,0 +1,117 @@
+from collections.abc import Iterator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.generate import generate_step
+
+from study.arithmetic import evaluation_prompts, training_prompts
+from study.catalogue import Model
+from study.config import Data, Stage1
+from study.encoding import Encoded, class_tokens, encode, ends_answer
+from study.evaluation import evaluate
+from study.models.weights import Loaded, load
+from study.training import Objective, train
+
+DATA = Data(smallest=2, largest=9)
+OPERATIONS: list[Any] = ["multiply", "add"]
+PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river", "add": "copper"}]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Model) -> Iterator[tuple[Loaded, list[Encoded]]]:
+    """A tiny model that has learned some of the prompts that it was trained on, and few of the others."""
+    loaded = load(tiny)
+    loaded.model.unfreeze()
+    settings = Stage1(steps=200, learning_rate=3e-3)
+    train(loaded.model, loaded.tokenizer, settings, 16, DATA, Objective(OPERATIONS), seed=0)
+    prompts = evaluation_prompts(DATA, OPERATIONS, 12, 0) + training_prompts(DATA, OPERATIONS, ["symbolic"], 0, 1, 40)
+    yield loaded, [encode(loaded.tokenizer, item) for item in prompts]
+
+
+def rows(trained: tuple[Loaded, list[Encoded]], batch_size: int = 16) -> tuple[list[Any], list[Any]]:
+    loaded, encoded = trained
+    readouts = [(pair, class_tokens(loaded.tokenizer, pair)) for pair in PAIRS]
+    return evaluate(loaded.model, loaded.tokenizer, dict(enumerate(encoded)), readouts, batch_size, "stage2")
+
+
+def greedy_is_right(loaded: Loaded, item: Encoded) -> bool:
+    """Whether mlx-lm's own decoding gives the answer's tokens and then a stop."""
+    ids: list[int] = []
+    for token, _ in generate_step(mx.array(item.prompt_ids), loaded.model, max_tokens=8):
+        if ends_answer(loaded.tokenizer, token):
+            return tuple(ids) == item.answer_ids[:-1]
+        ids.append(token)
+    return False
+
+
+def test_teacher_forcing_gives_the_verdicts_of_mlx_lms_greedy_decoding(trained: tuple[Loaded, list[Encoded]]) -> None:
+    answers, _ = rows(trained)
+    verdicts = [greedy_is_right(trained[0], item) for item in trained[1]]
+    assert [row["right"] for row in answers] == verdicts
+    assert 0 < sum(verdicts) < len(verdicts)
+
+
+def test_there_is_one_answer_a_prompt_and_one_lens_row_a_prompt_layer_and_pair(
+    trained: tuple[Loaded, list[Encoded]],
+) -> None:
+    answers, lens = rows(trained)
+    assert [row["prompt_id"] for row in answers] == list(range(len(trained[1])))
+    assert len(lens) == len(answers) * 4 * 2
+    assert {row["pair"] for row in lens} == {"multiply/add", "river/copper"}
+
+
+def test_lens_figures_equal_numpys_over_the_full_vocabulary(trained: tuple[Loaded, list[Encoded]]) -> None:
+    loaded, encoded = trained
+    _, lens = rows(trained)
+    last_layer = {(row["prompt_id"], row["pair"]): row for row in lens if row["layer"] == 3}
+    for number, item in list(enumerate(encoded))[::7]:
+        logits = np.array(loaded.model(mx.array([item.prompt_ids])))[0, -1].astype(np.float64)
+        logp = logits - np.log(np.exp(logits).sum())
+        for pair in PAIRS:
+            ids = {name: token.id for name, token in class_tokens(loaded.tokenizer, pair).items()}
+            right = ids.pop(item.prompt.operation)
+            (other,) = ids.values()
+            row = last_layer[number, "/".join(pair.values())]
+            assert row["log_p"] == pytest.approx(logp[right], abs=1e-4)
+            assert row["margin"] == pytest.approx(logp[right] - logp[other], abs=1e-4)
+            assert row["log_mass"] == pytest.approx(np.logaddexp(logp[right], logp[other]), abs=1e-4)
+            assert row["rank"] == (logits > logits[right]).sum()
+            assert row["choice"] == (logp[right] > logp[other])
+
+
+def test_the_answers_nll_equals_numpys(trained: tuple[Loaded, list[Encoded]]) -> None:
+    loaded, encoded = trained
+    answers, _ = rows(trained)
+    for number, item in list(enumerate(encoded))[::9]:
+        whole = [*item.prompt_ids, *item.answer_ids]
+        logits = np.array(loaded.model(mx.array([whole])))[0].astype(np.float64)
+        logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        expected = -sum(logp[t - 1, whole[t]] for t in range(len(item.prompt_ids), len(whole)))
+        assert answers[number]["nll"] == pytest.approx(expected, abs=1e-4)
+        assert answers[number]["tokens"] == len(item.answer_ids)
+
+
+def test_the_batch_size_changes_no_row(trained: tuple[Loaded, list[Encoded]]) -> None:
+    for one, other in zip(rows(trained, 5), rows(trained, 96), strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                expected = pytest.approx(b[name], abs=1e-4) if isinstance(b[name], float) else b[name]
+                assert a[name] == expected
+
+
+def test_a_prompt_of_an_operation_without_a_class_has_no_lens_rows(trained: tuple[Loaded, list[Encoded]]) -> None:
+    loaded, _ = trained
+    encoded = [encode(loaded.tokenizer, item) for item in evaluation_prompts(DATA, ["add", "subtract"], 2, 0)]
+    pair: Any = {"multiply": "multiply", "add": "add"}
+    _, lens = evaluate(
+        loaded.model,
+        loaded.tokenizer,
+        dict(enumerate(encoded)),
+        [(pair, class_tokens(loaded.tokenizer, pair))],
+        8,
+        "baseline",
+    )
+    assert {row["operation"] for row in lens} == {"add"}

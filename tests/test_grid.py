@@ -1,0 +1,205 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import blas
+from study.cells import expand
+from study.grid import main
+from study.pipeline import run_unit
+from study.reading import read_study
+from study.selection import SelectionError, choose
+from study.store import DONE, Store, write_json
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SMOKE = CONFIGS / "smoke.yaml"
+
+
+def units_of(file=SMOKE):
+    plan = read_study(file)
+    return expand(plan.study, plan.models)
+
+
+def pretend_finished(store, unit):
+    with store.attempt(unit) as folder:
+        write_json(folder / DONE, {})
+
+
+def dry_run(capsys, results, *more):
+    """The states of all units by label, as `--dry-run` prints them."""
+    assert main([str(SMOKE), "--dry-run", "--results", str(results), *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[1]: (line.split()[0], line.split("  ", 1)[-1].strip()) for line in lines[:-1]}
+
+
+def test_a_dry_run_starts_no_ray_loads_no_mlx_and_writes_nothing(tmp_path):
+    code = f"""
+import sys
+from study.grid import main
+assert main([{str(CONFIGS / "grid.yaml")!r}, "--dry-run", "--results", {str(tmp_path / "results")!r}]) == 0
+assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "30 units: 30 to run, 0 done, 0 skipped, 0 failed"
+    assert "run      smollm2-135m|L16|multiply-add|w=0.5|s0  no result yet" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_says_where_every_unit_stands_and_why(tmp_path, capsys):
+    store = Store(tmp_path)
+    first, reference, without, cell = units_of()
+    pretend_finished(store, first)
+    store.record(without, "failed", "the loss is NaN")
+    store.record(cell, "skipped", "'multiply' is two tokens")
+    assert dry_run(capsys, tmp_path) == {
+        first.label: ("done", f"{first.label}  finished"),
+        reference.label: ("run", f"{reference.label}  no result yet"),
+        without.label: ("failed", f"{without.label}  the loss is NaN"),
+        cell.label: ("skipped", f"{cell.label}  'multiply' is two tokens"),
+    }
+    assert dry_run(capsys, tmp_path, "--force-failed")[without.label][0] == "run"
+
+
+def test_units_whose_stage_1_failed_are_not_said_to_run(tmp_path, capsys):
+    store = Store(tmp_path)
+    first, *others = units_of()
+    store.record(first, "failed", "the loss is NaN")
+    states = dry_run(capsys, tmp_path)
+    assert {states[unit.label][0] for unit in [first, *others]} == {"failed"}
+    assert states[others[0].label][1].endswith("its stage 1 failed: the loss is NaN")
+    assert {state for state, _ in dry_run(capsys, tmp_path, "--force-failed").values()} == {"run"}
+
+
+def test_only_picks_cells_with_the_stage_1_and_the_reference_that_they_need():
+    units = units_of(CONFIGS / "grid.yaml")
+    labels = [unit.label for unit in choose(units, ["model=smollm2-135m", "layer=16", "pair=river/copper"])]
+    assert labels == [
+        "smollm2-135m|stage1|s0",
+        "smollm2-135m|reference|s0",
+        "smollm2-135m|L16|river-copper|w=0.2|s0",
+        "smollm2-135m|L16|river-copper|w=0.5|s0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("only", "cells"),
+    [
+        ([], 26),
+        (["model=gemma-3-270m"], 13),
+        (["weight=0"], 2),
+        (["weight=0.0", "weight=0.5"], 14),
+        (["layer=0.55"], 8),
+        (["layer=16"], 8),
+        (["layer=16", "layer=28"], 12),
+        (["pair=multiply/add"], 14),
+        (["pair=multiply/add", "weight=0.5", "model=smollm2-135m", "layer=0.95"], 1),
+    ],
+)
+def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
+    chosen = choose(units_of(CONFIGS / "grid.yaml"), only)
+    assert sum("|w=" in unit.label for unit in chosen) == cells
+
+
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        ("colour=red", "--only colour=red: must be one of model=…, layer=…, pair=…, weight=…"),
+        ("layer", "--only layer: must be one of"),
+        ("layer=deep", "--only layer=deep: must be a number"),
+        (
+            "layer=7",
+            "no cell is so; there are model gemma-3-270m, smollm2-135m; layer 5, 9, 10, 16, 28; pair multiply/add",
+        ),
+    ],
+)
+def test_an_only_that_picks_nothing_is_refused_with_what_exists(only, told, capsys):
+    with pytest.raises(SelectionError):
+        choose(units_of(CONFIGS / "grid.yaml"), [only])
+    assert main([str(CONFIGS / "grid.yaml"), "--dry-run", "--only", only]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["a.yaml", "--nonsense"], ["a.yaml", "b.yaml"]])
+def test_bad_usage_is_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The smoke study, carried out in this process, one unit after another."""
+    results = tmp_path_factory.mktemp("uninterrupted")
+    blas.set_threads(1)
+    for unit in units_of():
+        assert run_unit(unit, results).state == "done"
+    return results
+
+
+def test_a_finished_study_is_not_run_again_and_its_report_is_written(uninterrupted, tmp_path, capsys):
+    report = tmp_path / "reports" / "smoke.md"
+    began = time.monotonic()
+    assert main([str(SMOKE), "--results", str(uninterrupted), "--report", str(report)]) == 0
+    assert time.monotonic() - began < 30
+    printed = capsys.readouterr().out
+    assert "Ray" not in printed
+    assert "4 units: 0 to run, 4 done, 0 skipped, 0 failed" in printed
+    assert str(report) in printed
+    assert report.is_file()
+
+
+def test_failed_units_are_named_and_make_the_exit_code_1(uninterrupted, tmp_path, capsys):
+    results = tmp_path / "results"
+    shutil.copytree(uninterrupted, results)
+    *_, without, cell = units_of()
+    store = Store(results)
+    arguments = [str(SMOKE), "--results", str(results), "--report", str(tmp_path / "report.md")]
+    shutil.rmtree(store.folder(without))
+    store.record(without, "skipped", "'multiply' is two tokens")
+    assert main(arguments) == 0
+    shutil.rmtree(store.folder(cell))
+    store.record(cell, "failed", "the loss is NaN")
+    assert main(arguments) == 1
+    assert f"failed: {cell.label}: the loss is NaN" in capsys.readouterr().out
+
+
+def run_until(arguments, enough, end_with):
+    """Start the command and signal it when `enough()`; its exit code."""
+    process = subprocess.Popen([sys.executable, "-m", "study.grid", *arguments], start_new_session=True)
+    while process.poll() is None and not enough():
+        time.sleep(0.05)
+    process.send_signal(end_with)
+    return process.wait(timeout=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_grid_that_is_interrupted_and_killed_goes_on_and_equals_an_uninterrupted_one(uninterrupted, tmp_path):
+    results = tmp_path / "results"
+    arguments = [str(SMOKE), "--results", str(results), "--report", str(tmp_path / "report.md")]
+
+    def finished():
+        return sorted(results.glob(f"*/*/{DONE}"))
+
+    assert run_until(arguments, lambda: len(finished()) >= 1, signal.SIGINT) == 130
+    kept = {file: file.stat().st_mtime for file in finished()}
+    assert 1 <= len(kept) < 4
+    assert run_until(arguments, lambda: len(finished()) > len(kept), signal.SIGKILL) == -signal.SIGKILL
+    assert main([*arguments, "--dry-run"]) == 0
+    done = subprocess.run([sys.executable, "-m", "study.grid", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    assert {file: file.stat().st_mtime for file in kept} == kept
+    files = sorted(file.relative_to(uninterrupted) for file in uninterrupted.glob("*/*/*.parquet"))
+    assert files == sorted(file.relative_to(results) for file in results.glob("*/*/*.parquet"))
+    for file in files:
+        mine, theirs = (
+            pd.read_parquet(root / file).drop(columns="seconds", errors="ignore") for root in (results, uninterrupted)
+        )
+        pd.testing.assert_frame_equal(mine, theirs, rtol=1e-4, atol=1e-5)

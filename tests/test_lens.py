@@ -1,0 +1,85 @@
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.models.base import create_attention_mask
+
+from study.lens import LensError, attached, gap_at_last_layer
+from tests.architectures import BLOCKS, NAMES, VOCABULARY, make, some_ids
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lens_at_the_last_layer_is_the_logits(name: str) -> None:
+    assert gap_at_last_layer(make(name), some_ids()) < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_are_as_before_after_the_lens(name: str) -> None:
+    model = make(name)
+    before, types = model(some_ids()), [type(layer) for layer in model.layers]
+    with pytest.raises(RuntimeError, match="stop"), attached(model):
+        raise RuntimeError("stop")
+    assert [type(layer) for layer in model.layers] == types
+    assert mx.array_equal(model(some_ids()), before)
+
+
+def test_hidden_states_are_the_blocks_outputs_computed_by_hand() -> None:
+    model, ids = make("llama"), some_ids()
+    state = model.model.embed_tokens(ids)
+    expected = []
+    for layer in model.layers:
+        state = layer(state, create_attention_mask(state, None), None)
+        expected.append(state)
+    with attached(model) as lens:
+        states = lens.hidden(ids)
+    assert len(states) == BLOCKS
+    for ours, theirs in zip(states, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_read_out_of_a_middle_layer_is_norm_and_head() -> None:
+    model, ids = make("llama"), some_ids()
+    with attached(model) as lens:
+        state = lens.hidden(ids)[1][:, -1]
+        read = np.array(lens.read_out(state))
+    x = np.array(state)
+    normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * np.array(model.model.norm.weight)
+    np.testing.assert_allclose(read, normed @ np.array(model.model.embed_tokens.weight).T, rtol=1e-4, atol=1e-4)
+
+
+def test_read_out_keeps_the_models_soft_cap() -> None:
+    with attached(make("gemma2")) as lens:
+        logits = lens.read_out(100 * mx.ones((1, 32)))
+    assert float(mx.abs(logits).max().item()) <= 3.0
+
+
+def test_each_state_is_read_out_alone() -> None:
+    with attached(make("qwen3")) as lens:
+        states = lens.hidden(some_ids())[0][0]
+        together = lens.read_out(states)
+        for i in range(states.shape[0]):
+            np.testing.assert_allclose(lens.read_out(states[i : i + 1])[0], together[i], atol=1e-5)
+
+
+def test_vocabulary_is_the_width_of_the_logits() -> None:
+    with attached(make("gpt2")) as lens:
+        assert lens.vocabulary == VOCABULARY
+
+
+def test_blocks_that_return_a_tuple_are_refused() -> None:
+    class Block(nn.Module):
+        def __call__(self, x: mx.array) -> Any:
+            return x, None
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [Block()]
+
+        def __call__(self, ids: mx.array) -> mx.array:
+            return self.layers[0](mx.zeros((*ids.shape, 4)))[0]
+
+    with attached(Model()) as lens, pytest.raises(LensError, match="returns a tuple"):
+        lens.hidden(some_ids())

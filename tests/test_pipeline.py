@@ -1,0 +1,140 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from study import pipeline, workbench
+from study.catalogue import Model
+from study.cells import Cell, Reference, StageOne, Unit, expand
+from study.config import Data, Grid, Stage1, Stage2, Study
+from study.pipeline import run_unit
+from study.store import Outcome, Store
+
+MakeStudy = Callable[..., Study]
+
+
+def run_all(study: Study, model: Model, results: Path) -> list[tuple[Unit, Outcome]]:
+    return [(unit, run_unit(unit, results)) for unit in expand(study, {"tiny-llama": model})]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Model, tiny_study: MakeStudy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Unit]]:
+    results = tmp_path_factory.mktemp("results")
+    outcomes = run_all(tiny_study(), tiny, results)
+    assert [outcome.state for _, outcome in outcomes] == ["done"] * 4
+    return Store(results), [unit for unit, _ in outcomes]
+
+
+def done(store: Store, unit: Unit) -> Any:
+    return json.loads((store.folder(unit) / "done.json").read_text())
+
+
+def test_a_study_without_ray_leaves_a_folder_a_unit(finished: tuple[Store, list[Unit]]) -> None:
+    store, units = finished
+    files = {type(unit): {file.name for file in store.folder(unit).iterdir()} for unit in units}
+    common = {"unit.json", "done.json"}
+    adapter = {"adapters.safetensors", "adapter_config.json", "curves.parquet"}
+    rows = {"answers.parquet", "lens.parquet"}
+    assert files == {StageOne: common | adapter, Reference: common | rows, Cell: common | adapter | rows}
+    assert not list((store.root / "tmp").iterdir())
+
+
+def test_every_unit_says_how_its_gates_stood_and_with_which_versions(finished: tuple[Store, list[Unit]]) -> None:
+    store, units = finished
+    for unit in units:
+        content = done(store, unit)
+        assert all(gate["passed"] and gate["figure"] <= gate["limit"] for gate in content["gates"])
+        names = {gate["gate"] for gate in content["gates"]}
+        assert {"last-layer lens equals the logits", "fused model equals the adapted one"} <= names
+        assert content["versions"].keys() >= {"python", "mlx", "mlx_lm", "study"}
+        assert content["peak_memory_gb"] > 0
+
+
+def test_the_reference_has_both_stages_and_the_cell_its_own(finished: tuple[Store, list[Unit]]) -> None:
+    store, (_, reference, control, cell) = finished
+    stages = {
+        unit.id: set(pd.read_parquet(store.folder(unit) / "lens.parquet").stage) for unit in (reference, control, cell)
+    }
+    assert stages == {reference.id: {"baseline", "stage1"}, control.id: {"stage2"}, cell.id: {"stage2"}}
+    before = pd.read_parquet(store.folder(reference) / "answers.parquet")
+    after = pd.read_parquet(store.folder(cell) / "answers.parquet")
+    assert list(before[before.stage == "stage1"].prompt) == list(after.prompt)
+
+
+def test_a_cell_alone_equals_the_cell_after_others_in_the_same_process(
+    finished: tuple[Store, list[Unit]], tmp_path: Path
+) -> None:
+    store, (first, _, _, cell) = finished
+    workbench.clear()
+    alone = Store(tmp_path)
+    alone.folder(first).parent.mkdir()
+    alone.folder(first).symlink_to(store.folder(first))
+    assert run_unit(cell, tmp_path).state == "done"
+    for name in ("curves", "answers", "lens"):
+        ours, theirs = (pd.read_parquet(s.folder(cell) / f"{name}.parquet") for s in (alone, store))
+        pd.testing.assert_frame_equal(
+            ours.drop(columns="seconds", errors="ignore"), theirs.drop(columns="seconds", errors="ignore"), rtol=1e-5
+        )
+
+
+def test_a_finished_unit_is_not_run_again(finished: tuple[Store, list[Unit]]) -> None:
+    store, units = finished
+    before = done(store, units[-1])
+    assert run_unit(units[-1], store.root) == Outcome("done", "was finished before", 0.0)
+    assert done(store, units[-1]) == before
+
+
+def test_a_class_name_of_several_tokens_skips_its_cells_and_no_others(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path
+) -> None:
+    pairs: Any = [{"multiply": "multiply", "add": "add"}, {"multiply": "zyzzyva", "add": "add"}]
+    study = tiny_study(grid=Grid(layers=[1], pairs=pairs, weights=[0.0, 0.5]))
+    outcomes = run_all(study, tiny, tmp_path)
+    assert [outcome.state for _, outcome in outcomes] == ["done", "done", "done", "done", "skipped"]
+    skipped = outcomes[-1][0]
+    assert Store(tmp_path).status(skipped).reason.startswith("token: class name 'zyzzyva' is not a single token")
+    assert "skipped" in done(Store(tmp_path), outcomes[1][0])["tokens"]["zyzzyva/add"]
+
+
+def test_a_diverging_cell_fails_with_its_step_and_the_next_one_is_unharmed(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path
+) -> None:
+    wild = tiny_study(stage2=Stage2(steps=20, learning_rate=1e30, warmup_steps=0, clip_norm=1e30))
+    outcomes = run_all(wild, tiny, tmp_path)
+    assert [outcome.state for _, outcome in outcomes] == ["done", "done", "failed", "failed"]
+    assert outcomes[-1][1].reason.startswith("TrainingError: step ")
+    assert [outcome.state for _, outcome in run_all(tiny_study(), tiny, tmp_path)] == ["done"] * 4
+
+
+def test_a_gate_that_fails_fails_the_unit_with_its_figure(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbench, "LENS_LIMIT", -1.0)
+    (_, outcome), *_ = run_all(tiny_study(), tiny, tmp_path)
+    assert outcome.state == "failed"
+    assert "last-layer lens equals the logits: the gap is" in outcome.reason
+
+
+def test_a_wrong_number_of_blocks_fails_by_name(tiny: Model, tiny_study: MakeStudy, tmp_path: Path) -> None:
+    folder = pipeline.workbench.load(tiny).path
+    wrong = Model.model_validate({"source": {"folder": str(folder)}, "blocks": 5})
+    (_, outcome), *_ = run_all(tiny_study(stage1=Stage1(steps=1)), wrong, tmp_path)
+    assert outcome.state == "failed"
+    assert "has 4 blocks, its entry says 5" in outcome.reason
+
+
+def test_prompts_keep_their_number_where_a_pair_leaves_an_operation_out(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path
+) -> None:
+    data = Data(operations=["multiply", "subtract", "add"], smallest=2, largest=9)
+    outcomes = run_all(tiny_study(data=data), tiny, tmp_path)
+    reference, cell = (
+        pd.read_parquet(Store(tmp_path).folder(outcomes[i][0]) / "answers.parquet").set_index("prompt_id")
+        for i in (1, -1)
+    )
+    assert set(cell.operation) == {"multiply", "add"}
+    before = reference[reference.stage == "stage1"].loc[cell.index]
+    assert list(before.prompt) == list(cell.prompt)

@@ -1,0 +1,61 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from actors.progress import Tally, display, duration
+from actors.tasks import Ended
+from study.store import PROGRESS, Outcome, Store, write_json
+from tests.test_ray import ONE_MODEL
+
+FIRST, REFERENCE, WITHOUT, CELL = ONE_MODEL
+
+
+def ended(unit, state="done", reason="finished", seconds=10.0):
+    return Ended(unit, Outcome(state, reason, seconds), "here")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7500, "2 h 05 min")]
+)
+def test_durations_are_told_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_time_left_is_not_guessed_before_a_unit_of_each_kind_has_finished():
+    tally = Tally(ONE_MODEL, slots=2)
+    for unit in (FIRST, REFERENCE):
+        tally.ended.append(ended(unit))
+        assert tally.seconds_left() is None
+    tally.ended.append(ended(WITHOUT, seconds=30.0))
+    assert tally.seconds_left() == 15.0
+    tally.ended.append(ended(CELL))
+    assert tally.seconds_left() == 0
+
+
+def test_without_a_terminal_each_unit_that_ends_is_one_line(tmp_path):
+    out = io.StringIO()
+    with display(ONE_MODEL, 2, Store(tmp_path), Console(file=out, soft_wrap=True)) as shown:
+        shown.tell(None)
+        shown.tell(ended(FIRST))
+        shown.tell(ended(WITHOUT, "failed", "the loss is NaN"))
+    first, second = out.getvalue().splitlines()
+    assert first.startswith("a|stage1|s0  done in 10 s  [1/4 · 0 failed · ")
+    assert second.startswith("a|multiply-add|w=0|s0  failed: the loss is NaN  [2/4 · 1 failed · ")
+    assert second.endswith("time left: not known yet]")
+
+
+def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
+    store, out = Store(tmp_path), io.StringIO()
+    with (
+        display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True, width=120)) as shown,
+        store.attempt(CELL) as folder,
+    ):
+        note = {"label": CELL.label, "stage": "stage 2", "step": 120, "steps": 200, "loss": 0.53, "class_loss": 1.2}
+        write_json(folder / PROGRESS, note)
+        shown.tell(ended(FIRST))
+        write_json(folder / "done.json", {})
+    text = out.getvalue()
+    assert "1 running · 1/4 · 0 failed" in text
+    assert "120/200" in text
+    assert "loss 0.530, class loss 1.200" in text

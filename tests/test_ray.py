@@ -1,0 +1,199 @@
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from ray.util.state import list_tasks
+
+from actors.cluster import RESOURCE, connect
+from actors.tasks import _next, carry_out
+from study.catalogue import BuiltSource, Model
+from study.cells import StageOne, expand
+from study.config import Grid, RaySettings, Study
+from study.store import DONE, Outcome, Store, write_json
+
+STUDY = Study(
+    name="example",
+    models=["a", "b"],
+    grid=Grid(layers=[0.5], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.0, 0.5]),
+)
+MODELS = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
+UNITS = expand(STUDY, MODELS)
+ONE_MODEL = UNITS[:4]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with connect(RaySettings(workers=2, dashboard_port=18265)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def fake(fault=None):
+    """A run that publishes its process id for every unit, and does `fault(unit, attempt)` before.
+
+    Made here, so that it travels to the workers by value.
+    """
+
+    def run(unit, results):
+        attempts = results / "attempts" / unit.id
+        attempts.mkdir(parents=True, exist_ok=True)
+        (attempts / str(time.time_ns())).touch()
+        if fault:
+            fault(unit, len(list(attempts.iterdir())))
+        with Store(results).attempt(unit) as folder:
+            write_json(folder / DONE, {"pid": os.getpid(), "threads": os.environ["MKL_NUM_THREADS"]})
+        return Outcome("done", "finished", 0.1)
+
+    return run
+
+
+def ends(units, store, run, in_flight=4):
+    """The outcome of every unit by label, in the order in which they ended."""
+    ended = [one for one in carry_out(units, store, in_flight, run, poll_seconds=0.1) if one]
+    return {one.unit.label: one.outcome for one in ended}
+
+
+def attempts(store, unit):
+    return len(list((store.root / "attempts" / unit.id).glob("*")))
+
+
+def test_a_private_cluster_offers_its_slots_and_a_dashboard_on_this_machine_only(cluster):
+    assert cluster.slots == ray.cluster_resources()[RESOURCE] == 2
+    assert re.fullmatch(r"http://127\.0\.0\.1:18\d+", cluster.dashboard)
+    assert stat.S_IMODE((Path.home() / ".ray" / "auth_token").stat().st_mode) == 0o600
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+
+
+def test_every_unit_runs_once_in_workers_that_stay_and_share_the_cores(cluster, store):
+    outcomes = ends(UNITS, store, fake())
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert len(outcomes) == len(UNITS) == 8
+    notes = [json.loads((store.folder(unit) / DONE).read_text()) for unit in UNITS]
+    assert len({note["pid"] for note in notes}) <= 2
+    assert os.getpid() not in {note["pid"] for note in notes}
+    assert {note["threads"] for note in notes} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    assert {attempts(store, unit) for unit in UNITS} == {1}
+
+
+def test_a_task_is_named_so_that_a_person_reads_what_runs(cluster, store):
+    ends(ONE_MODEL, store, fake())
+    deadline = time.monotonic() + 30  # the dashboard learns of tasks a little later
+    while not list_tasks(filters=[("name", "=", "a|L1|multiply-add|w=0.5|s0")]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_a_crashed_worker_is_retried_once_then_recorded_and_the_grid_goes_on(cluster, store):
+    *_, without, cell = ONE_MODEL
+    bad = without.id
+
+    def crash(unit, attempt):
+        if unit.id == bad:
+            os.abort()
+
+    outcomes = ends(ONE_MODEL, store, fake(crash))
+    assert outcomes[without.label].state == store.status(without).state == "failed"
+    assert "the worker process died, and died again when retried (WorkerCrashedError)" in store.status(without).reason
+    assert attempts(store, without) == 2
+    assert outcomes[cell.label].state == "done"
+
+
+def test_an_error_of_the_file_system_is_retried(cluster, store):
+    def fault(unit, attempt):
+        if attempt == 1:
+            raise OSError("stale file handle")
+
+    outcomes = ends(ONE_MODEL, store, fake(fault))
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert {attempts(store, unit) for unit in ONE_MODEL} == {2}
+
+
+def test_an_unexpected_error_is_recorded_with_its_traceback_and_not_retried(cluster, store):
+    bad = ONE_MODEL[-1]
+    identity = bad.id
+
+    def fault(unit, attempt):
+        if unit.id == identity:
+            raise ZeroDivisionError("by\nzero")
+
+    outcomes = ends(ONE_MODEL, store, fake(fault))
+    assert [label for label, outcome in outcomes.items() if outcome.state == "failed"] == [bad.label]
+    assert store.status(bad).reason == "ZeroDivisionError: by zero"
+    (record,) = (store.root / "unfinished").glob("*.json")
+    detail = json.loads(record.read_text())["detail"]
+    assert "in fault" in detail
+    assert "\x1b" not in detail
+    assert attempts(store, bad) == 1
+
+
+def test_cells_whose_stage_1_failed_are_recorded_and_not_run(cluster, store):
+    first, *others = ONE_MODEL
+
+    def fault(unit, attempt):
+        if isinstance(unit, StageOne) and unit.model_name == "a":
+            raise ValueError("the loss is NaN")
+
+    outcomes = ends(UNITS, store, fake(fault))
+    assert {outcomes[unit.label].state for unit in ONE_MODEL} == {"failed"}
+    assert {outcomes[unit.label].state for unit in UNITS[4:]} == {"done"}
+    assert store.status(others[-1]).reason == "its stage 1 failed: ValueError: the loss is NaN"
+    assert attempts(store, others[-1]) == 0
+
+
+def test_a_stage_1_that_is_done_already_is_not_run_for_its_cells(cluster, store):
+    first, *others = ONE_MODEL
+    fake_here = fake()
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
+    fake_here(first, store.root)
+    assert set(ends(others, store, fake_here)) == {unit.label for unit in others}
+    assert attempts(store, first) == 1
+
+
+def test_a_result_that_cannot_be_seen_from_here_is_a_failure_with_the_cause(cluster, store):
+    def elsewhere(unit, results):
+        return Outcome("done", "finished", 0.1)
+
+    outcomes = ends(ONE_MODEL[:1], store, elsewhere)
+    assert "is not shared with node" in outcomes[ONE_MODEL[0].label].reason
+
+
+def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
+    smoke = Path(__file__).parent.parent / "configs" / "smoke.yaml"
+    places = ["--results", str(tmp_path / "results"), "--report", str(tmp_path / "report.md")]
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "study.grid", str(smoke), "--only", "weight=0", "--address", address, *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 at a time" in done.stdout
+    assert "3 units: 0 to run, 3 done" in done.stdout
+
+
+def test_stage_1_of_every_model_goes_first_and_then_cells_stay_with_a_model():
+    waiting = {unit.id: unit for unit in UNITS}
+    trained, order, current = set(), [], ""
+    while unit := _next(waiting, trained, current):
+        del waiting[unit.id]
+        order.append(unit)
+        current = (unit if isinstance(unit, StageOne) else unit.stage_one).id
+        trained.add(current)
+    assert [unit.label for unit in order[:2]] == ["a|stage1|s0", "b|stage1|s0"]
+    assert [unit.label[0] for unit in order[2:]] == ["b", "b", "b", "a", "a", "a"]
+    assert order[2].label == "b|reference|s0"
+    assert not waiting
+
+
+def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
+    first, *others = ONE_MODEL
+    assert _next({unit.id: unit for unit in others}, set(), first.id) is None
+    assert _next({unit.id: unit for unit in others}, {first.id}, "") is others[0]
