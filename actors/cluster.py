@@ -1,7 +1,6 @@
 """A Ray cluster to run on: a private one on this machine, or one that is already there.
 
-A private cluster listens on 127.0.0.1 only and ends with the program. Ray itself is imported late, because it
-reads its environment variables when it is imported.
+A private cluster listens on 127.0.0.1 only and ends with the program.
 """
 
 import logging
@@ -60,6 +59,8 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0" if address is None else "1")
     import ray
 
+    if address is not None:
+        _check_reachable(address)
     options = _private_cluster(settings) if address is None else {"address": address}
     try:
         context = ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
@@ -92,6 +93,20 @@ def _private_cluster(settings: RaySettings) -> dict[str, Any]:
         "dashboard_port": _free_port(settings.dashboard_port),
         "runtime_env": {"env_vars": threads},  # for the whole job: a task with one of its own gets a new process
     }
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ClusterError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ClusterError(f"--address {address}: must be HOST:PORT, as `ray start --head` prints it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster at {address} ({error}); start one with "
+            f"`ray start --head --port={port} --resources='{{\"{RESOURCE}\": 1}}'`, or leave --address out"
+        ) from None
 
 
 def _free_port(first: int) -> int:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.exceptions import RayError, RayTaskError
-
 from actors.cluster import RESOURCE
 from study.cells import StageOne, Unit, stage_one_of
 from study.store import Outcome, Store
@@ -45,6 +42,8 @@ def carry_out(
     the unit is recorded as failed. Tasks that still run end when the program leaves the cluster: cancelling them by
     force can abort the whole program when one finishes at that moment (Ray 2.60).
     """
+    import ray
+
     task = ray.remote(_run_here)
     waiting = {unit.id: unit for unit in units}
     trained = {first.id for first in map(stage_one_of, units) if store.is_done(first)}
@@ -87,6 +86,9 @@ def _run_here(run: Run, unit: Unit, results: Path) -> Ended:
 
 def _collect(reference: Any, unit: Unit, store: Store) -> Ended:
     """What a finished task came to, recorded where the task could not do so itself."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
     try:
         ended: Ended = ray.get(reference)
     except RayTaskError as error:

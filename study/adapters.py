@@ -82,9 +82,7 @@ def _parameters(lora: Lora) -> dict[str, Any]:
 
 def _keys(model: nn.Module, lora: Lora) -> list[str]:
     """Paths within a block of the linear layers to adapt."""
-    linear = {
-        name for layer in model.layers for name, m in layer.named_modules() if isinstance(m, nn.Linear)
-    }
+    linear = {name for layer in model.layers for name, m in layer.named_modules() if isinstance(m, nn.Linear)}
     if lora.projections == "all":
         return sorted(linear)
     known = sorted({name.rsplit(".", 1)[-1] for name in linear})

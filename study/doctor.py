@@ -63,7 +63,10 @@ def _speed() -> Iterator[tuple[str, str]]:
         blas.set_threads(threads)
         of_mlx = _gflops(lambda: mx.eval(left @ right))
         of_numpy = _gflops(lambda: a @ b)
-        yield f"float32, {threads} thread{'s' * (threads > 1)}", f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s ({m}x{k}x{n})"
+        yield (
+            f"float32, {threads} thread{'s' * (threads > 1)}",
+            f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s ({m}x{k}x{n})",
+        )
 
 
 def _gflops(multiply: Callable[[], object], repeats: int = 5) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from study.arithmetic import Prompt
-from study.config import TokenPair
+from study.config import Operation, TokenPair
 
 
 @runtime_checkable
@@ -58,10 +58,10 @@ def encode(tokenizer: Tokenizer, prompt: Prompt) -> Encoded:
 
 def stop_id(tokenizer: Tokenizer) -> int:
     """The token that ends a trained answer: the lowest EOS id."""
-    return min(tokenizer.eos_token_ids)
+    return int(min(tokenizer.eos_token_ids))
 
 
-def class_tokens(tokenizer: Tokenizer, pair: TokenPair) -> dict[str, ClassToken]:
+def class_tokens(tokenizer: Tokenizer, pair: TokenPair) -> dict[Operation, ClassToken]:
     """The token of each operation's class name. Raises ClassTokenError where a name is not a single token."""
     tokens = {operation: _single(tokenizer, name) for operation, name in pair.items()}
     if len({token.id for token in tokens.values()}) < len(tokens):
@@ -69,7 +69,7 @@ def class_tokens(tokenizer: Tokenizer, pair: TokenPair) -> dict[str, ClassToken]
     return tokens
 
 
-def check_templates(encoded: Sequence[Encoded], tokens: dict[str, ClassToken]) -> None:
+def check_templates(encoded: Sequence[Encoded], tokens: dict[Operation, ClassToken]) -> None:
     """Raises ClassTokenError where a prompt holds the token of a class: the read-out would be a copy."""
     ids = {token.id: token.text for token in tokens.values()}
     for item in encoded:

@@ -7,6 +7,7 @@ that the model's own final norm, head, scale and soft-cap apply (logit lens: nos
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -100,7 +101,6 @@ def gap_at_last_layer(model: nn.Module, ids: Int[mx.array, "batch seq"]) -> floa
 
 def _tapped(original: type, block: int, lens: Lens) -> type:
     def call(self: Any, x: Any, *args: Any, **kwargs: Any) -> mx.array:
-        return lens._visit(block, super(tapped, self).__call__, x, args, kwargs)  # type: ignore[misc]
+        return lens._visit(block, partial(original.__call__, self), x, args, kwargs)
 
-    tapped = type(original.__name__, (original,), {"__call__": call})
-    return tapped
+    return type(original.__name__, (original,), {"__call__": call})

@@ -7,6 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from jaxtyping import Float, Int
 
+from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Lens, at
 
@@ -59,7 +60,7 @@ class ClassLoss:
 
     layer: int
     weight: float
-    tokens: dict[str, int]
+    tokens: dict[Operation, int]
     """Class token id by operation."""
 
 
@@ -91,4 +92,5 @@ def dual_reward_loss(
 
 
 def _cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> mx.array:
-    return nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="mean")
+    loss: mx.array = nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="mean")
+    return loss

@@ -52,7 +52,7 @@ EXPECTED = (
 )
 """What a unit can fail of by its settings or its model; anything else is a fault of the program or the machine."""
 
-Readouts = list[tuple[TokenPair, dict[str, ClassToken]]]
+Readouts = list[tuple[TokenPair, dict[Operation, ClassToken]]]
 
 
 def run_unit(unit: Unit, results: Path) -> Outcome:
@@ -261,4 +261,3 @@ def _evaluate(
             stage,
             lambda done: note.progress("evaluation", done, len(encoded)),
         )
-

@@ -53,9 +53,7 @@ def train(
     with attached(model) as lens:
         for step in range(1, settings.steps + 1):
             began = time.perf_counter()
-            prompts = training_prompts(
-                data, objective.operations, settings.wordings, seed, step, batch_size
-            )
+            prompts = training_prompts(data, objective.operations, settings.wordings, seed, step, batch_size)
             batch = make_batch([encode(tokenizer, prompt) for prompt in prompts])
             loss = _loss(lens, batch, objective.target, [prompt.operation for prompt in prompts])
             (value, metrics), gradients = nn.value_and_grad(model, loss)()
@@ -65,7 +63,10 @@ def train(
             row = {
                 "step": step,
                 "loss": value.item(),
-                **{name: metrics[name].item() if name in metrics else math.nan for name in ("class_loss", "answer_loss")},
+                **{
+                    name: metrics[name].item() if name in metrics else math.nan
+                    for name in ("class_loss", "answer_loss")
+                },
                 "grad_norm": norm.item(),
                 "tokens": batch.tokens,
                 "seconds": time.perf_counter() - began,

@@ -89,4 +89,6 @@ def clear() -> None:
 def _pass(bench: Bench, gate: Gate) -> None:
     bench.gates.append(gate)
     if not gate.passed:
-        raise GateError(f"gate: {gate.gate}: the gap is {gate.figure:.3g} of the logits' spread, the limit {gate.limit:g}")
+        raise GateError(
+            f"gate: {gate.gate}: the gap is {gate.figure:.3g} of the logits' spread, the limit {gate.limit:g}"
+        )

@@ -34,7 +34,14 @@ _OWN: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "gemma2": {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 3.0},
     "gemma3_text": {},
-    "gpt2": {"n_embd": 32, "n_layer": BLOCKS, "n_head": 4, "n_positions": 128, "n_ctx": 128, "layer_norm_epsilon": 1e-5},
+    "gpt2": {
+        "n_embd": 32,
+        "n_layer": BLOCKS,
+        "n_head": 4,
+        "n_positions": 128,
+        "n_ctx": 128,
+        "layer_norm_epsilon": 1e-5,
+    },
     "phi": {"partial_rotary_factor": 0.5},
     "olmo2": {},
 }

@@ -1,4 +1,5 @@
 """Tiny real models, and shape checks on every annotated function of the experiment."""
+# ruff: noqa: E402 - the shape checks must be in place before the modules are imported
 
 from jaxtyping import install_import_hook
 

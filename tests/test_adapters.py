@@ -71,7 +71,7 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
 
 
 def test_a_projection_that_the_model_lacks_is_named_with_those_it_has() -> None:
-    with pytest.raises(adapters.AdapterError, match="c_fc.*q_proj"):
+    with pytest.raises(adapters.AdapterError, match=r"c_fc.*q_proj"):
         adapters.attach(make("llama"), Lora(rank=2, alpha=2.0, projections=["c_fc"]), seed=0)
 
 

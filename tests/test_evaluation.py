@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -20,14 +19,14 @@ PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river"
 
 
 @pytest.fixture(scope="module")
-def trained(tiny: Model) -> Iterator[tuple[Loaded, list[Encoded]]]:
+def trained(tiny: Model) -> tuple[Loaded, list[Encoded]]:
     """A tiny model that has learned some of the prompts that it was trained on, and few of the others."""
     loaded = load(tiny)
     loaded.model.unfreeze()
     settings = Stage1(steps=200, learning_rate=3e-3)
     train(loaded.model, loaded.tokenizer, settings, 16, DATA, Objective(OPERATIONS), seed=0)
     prompts = evaluation_prompts(DATA, OPERATIONS, 12, 0) + training_prompts(DATA, OPERATIONS, ["symbolic"], 0, 1, 40)
-    yield loaded, [encode(loaded.tokenizer, item) for item in prompts]
+    return loaded, [encode(loaded.tokenizer, item) for item in prompts]
 
 
 def rows(trained: tuple[Loaded, list[Encoded]], batch_size: int = 16) -> tuple[list[Any], list[Any]]:

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read when Ray is imported: listen on this machine only
+
 import ray
 from ray.util.state import list_tasks
 
-from actors.cluster import RESOURCE, connect
+from actors.cluster import RESOURCE, ClusterError, connect
 from actors.tasks import _next, carry_out
 from study.catalogue import BuiltSource, Model
 from study.cells import StageOne, expand
@@ -138,7 +141,7 @@ def test_an_unexpected_error_is_recorded_with_its_traceback_and_not_retried(clus
 
 
 def test_cells_whose_stage_1_failed_are_recorded_and_not_run(cluster, store):
-    first, *others = ONE_MODEL
+    others = ONE_MODEL[1:]
 
     def fault(unit, attempt):
         if isinstance(unit, StageOne) and unit.model_name == "a":
@@ -177,6 +180,20 @@ def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 at a time" in done.stdout
     assert "3 units: 0 to run, 3 done" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:1", r"no Ray cluster at 127\.0\.0\.1:1 .* start one with `ray start --head --port=1 --resources="),
+        ("nowhere.invalid:6379", r"no Ray cluster at nowhere\.invalid:6379"),
+        ("here", r"--address here: must be HOST:PORT"),
+        ("here:99999", r"no Ray cluster at here:99999"),
+    ],
+)
+def test_an_address_without_a_cluster_is_told_at_once_with_the_fix(address, told):
+    with pytest.raises(ClusterError, match=told), connect(RaySettings(), address):
+        pass
 
 
 def test_stage_1_of_every_model_goes_first_and_then_cells_stay_with_a_model():
