@@ -20,6 +20,8 @@ RESOURCE = "mlx"
 OBJECT_STORE_BYTES = 200_000_000
 """Results go through files, so Ray's own store stays small."""
 
+START_ATTEMPTS = 3
+
 
 class ClusterError(Exception):
     """No cluster to run on; the message says what to do."""
@@ -59,14 +61,7 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0" if address is None else "1")
     import ray
 
-    if address is not None:
-        _check_reachable(address)
-    options = _private_cluster(settings) if address is None else {"address": address}
-    try:
-        context = ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = "a private Ray cluster could not be started" if address is None else f"no Ray cluster at {address}"
-        raise ClusterError(f"{where}: {' '.join(str(error).split())}") from error
+    context = _start(settings) if address is None else _join(address)
     try:
         _protect_token()
         slots = int(ray.cluster_resources().get(RESOURCE, 0))
@@ -80,19 +75,43 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
         ray.shutdown()
 
 
-def _private_cluster(settings: RaySettings) -> dict[str, Any]:
+def _start(settings: RaySettings) -> Any:
+    """Ray gives its own processes 15 s to start, which a busy machine may exceed, so there are several attempts."""
+    import ray
+
     divided = share(settings)
     threads = {f"{library}_NUM_THREADS": str(divided.threads) for library in ("MKL", "OPENBLAS", "OMP")}
-    return {
-        "address": "local",
-        "resources": {RESOURCE: divided.workers},
-        "num_cpus": divided.workers,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "include_dashboard": True,
-        "dashboard_host": "127.0.0.1",
-        "dashboard_port": _free_port(settings.dashboard_port),
-        "runtime_env": {"env_vars": threads},  # for the whole job: a task with one of its own gets a new process
-    }
+    reason = ""
+    for _ in range(START_ATTEMPTS):
+        try:
+            return ray.init(
+                address="local",
+                resources={RESOURCE: divided.workers},
+                num_cpus=divided.workers,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=_free_port(settings.dashboard_port),
+                runtime_env={"env_vars": threads},  # for the job: a task with one of its own gets a new process
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except ClusterError:
+            raise
+        except Exception as error:  # of any type: Ray raises bare ones
+            ray.shutdown()
+            reason = " ".join(str(error).split())
+    raise ClusterError(f"a private Ray cluster could not be started in {START_ATTEMPTS} attempts: {reason}")
+
+
+def _join(address: str) -> Any:
+    import ray
+
+    _check_reachable(address)
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of any type: Ray raises bare ones
+        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
 
 
 def _check_reachable(address: str) -> None:

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read when Ray is import
 
 import ray
 from ray.util.state import list_tasks
+from ray.util.state.exception import RayStateApiException
 
 from actors.cluster import RESOURCE, ClusterError, connect
 from actors.tasks import _next, carry_out
@@ -91,10 +93,14 @@ def test_every_unit_runs_once_in_workers_that_stay_and_share_the_cores(cluster, 
 
 def test_a_task_is_named_so_that_a_person_reads_what_runs(cluster, store):
     ends(ONE_MODEL, store, fake())
-    deadline = time.monotonic() + 30  # the dashboard learns of tasks a little later
-    while not list_tasks(filters=[("name", "=", "a|L1|multiply-add|w=0.5|s0")]):
+    address = ray.get_runtime_context().gcs_address
+    deadline = time.monotonic() + 60
+    names: set[str] = set()
+    while "a|L1|multiply-add|w=0.5|s0" not in names:
         assert time.monotonic() < deadline
         time.sleep(0.5)
+        with suppress(ConnectionError, RayStateApiException):  # the dashboard is up, and informed, a little later
+            names = {task.name for task in list_tasks(address=address, limit=1000)}
 
 
 def test_a_crashed_worker_is_retried_once_then_recorded_and_the_grid_goes_on(cluster, store):
