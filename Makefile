@@ -23,8 +23,9 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+# One BLAS thread, as each of the workers of a study has on a CPU machine.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run
+	MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
 
 schemas: $(READY)
 	$(BIN)/python -m study.reading

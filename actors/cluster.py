@@ -54,6 +54,11 @@ def share(settings: RaySettings) -> Share:
     return Share(workers, max(1, cores // workers))
 
 
+def blas_threads(threads: int) -> dict[str, str]:
+    """The environment of a process whose matrix products use this many threads."""
+    return {f"{library}_NUM_THREADS": str(threads) for library in ("MKL", "OPENBLAS", "OMP")}
+
+
 @contextmanager
 def connect(settings: RaySettings, address: str | None = None) -> Iterator[Cluster]:
     """A private cluster, or the one at `address`; left at the end. Raises ClusterError."""
@@ -80,7 +85,6 @@ def _start(settings: RaySettings) -> Any:
     import ray
 
     divided = share(settings)
-    threads = {f"{library}_NUM_THREADS": str(divided.threads) for library in ("MKL", "OPENBLAS", "OMP")}
     reason = ""
     for _ in range(START_ATTEMPTS):
         try:
@@ -92,7 +96,9 @@ def _start(settings: RaySettings) -> Any:
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=_free_port(settings.dashboard_port),
-                runtime_env={"env_vars": threads},  # for the job: a task with one of its own gets a new process
+                runtime_env={
+                    "env_vars": blas_threads(divided.threads)
+                },  # for the job: a task with one of its own gets a new process
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )

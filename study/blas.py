@@ -1,6 +1,9 @@
 """An optimised BLAS for MLX on Linux. Import this module before `mlx.core`.
 
 The Linux wheel of MLX carries the reference BLAS; a library loaded earlier with global symbols takes its place.
+
+Its threads are set by the environment alone (MKL_NUM_THREADS, OPENBLAS_NUM_THREADS): MLX multiplies in a thread of its
+own, which a setting made later in the process does not reach.
 """
 
 import ctypes
@@ -11,8 +14,6 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
 
 MISSING = (
     "no optimised BLAS found: MLX falls back on its reference BLAS, about 4 instead of 60 GFLOP/s a core in float32. "
@@ -53,13 +54,6 @@ def load_first(candidates: Iterable[Blas]) -> Blas | None:
         return blas
     warnings.warn(MISSING, RuntimeWarning, stacklevel=2)
     return None
-
-
-def set_threads(threads: int) -> None:
-    """Threads of every BLAS in this process, from now on; MLX itself uses one a stream."""
-    if threads < 1:
-        raise ValueError(f"BLAS threads must be at least 1, not {threads}")
-    threadpool_limits(threads)
 
 
 load()

@@ -3,9 +3,10 @@
 import os
 import platform
 import shutil
-import time
+import subprocess
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,15 +17,12 @@ with warnings.catch_warnings(record=True) as blas_warnings:
     from study import blas
 
 import mlx.core as mx
-import numpy as np
 
-from actors.cluster import share
+from actors.cluster import blas_threads, share
 from study.config import RaySettings
 from study.models.weights import cache_root, locate
 from study.reading import read_catalogue
 
-SHAPE = (256, 2048, 2048)
-"""m, k, n of the measured product [m, k] · [k, n]."""
 NEEDED_GB = 10
 """Free disk space that the study of configs/grid.yaml uses at most, downloads and conversions with it."""
 
@@ -53,30 +51,16 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 
 def _speed() -> Iterator[tuple[str, str]]:
-    """The best of some products in float32, 2·m·k·n operations each."""
-    m, k, n = SHAPE
-    generator = np.random.default_rng(0)
-    a, b = (generator.standard_normal(shape, dtype=np.float32) for shape in ((m, k), (k, n)))
-    left, right = mx.array(a), mx.array(b)
-    cores = share(RaySettings()).workers * share(RaySettings()).threads
-    for threads in sorted({1, cores}):
-        blas.set_threads(threads)
-        of_mlx = _gflops(lambda: mx.eval(left @ right))
-        of_numpy = _gflops(lambda: a @ b)
-        yield (
-            f"float32, {threads} thread{'s' * (threads > 1)}",
-            f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s ({m}x{k}x{n})",
+    """Each number of threads in a process of its own: the environment alone sets it."""
+    divided = share(RaySettings())
+    for threads in sorted({1, divided.workers * divided.threads}):
+        command = [sys.executable, "-m", "study.speed"]
+        measured = subprocess.run(
+            command, env={**os.environ, **blas_threads(threads)}, capture_output=True, text=True, check=True
         )
-
-
-def _gflops(multiply: Callable[[], object], repeats: int = 5) -> float:
-    multiply()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        multiply()
-        seconds.append(time.perf_counter() - began)
-    return 2 * float(np.prod(SHAPE)) / min(seconds) / 1e9
+        of_mlx, of_numpy = (float(figure) for figure in measured.stdout.split())
+        name = f"float32, {threads} thread{'s' * (threads > 1)}"
+        yield name, f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s"
 
 
 def _ray() -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study import blas
 from study.cells import expand
 from study.grid import main
 from study.pipeline import run_unit
@@ -137,7 +136,6 @@ def test_bad_usage_is_exit_code_2(arguments):
 def uninterrupted(tmp_path_factory):
     """The smoke study, carried out in this process, one unit after another."""
     results = tmp_path_factory.mktemp("uninterrupted")
-    blas.set_threads(1)
     for unit in units_of():
         assert run_unit(unit, results).state == "done"
     return results
