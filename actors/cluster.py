@@ -96,9 +96,8 @@ def _start(settings: RaySettings) -> Any:
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=_free_port(settings.dashboard_port),
-                runtime_env={
-                    "env_vars": blas_threads(divided.threads)
-                },  # for the job: a task with one of its own gets a new process
+                # For the whole job: a task with an environment of its own gets a new process.
+                runtime_env={"env_vars": blas_threads(divided.threads)},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )

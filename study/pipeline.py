@@ -39,7 +39,7 @@ from study.models import ModelError
 from study.objectives import ClassLoss
 from study.store import DONE, PROGRESS, Outcome, Store, write_json, write_rows
 from study.training import Objective, Row, TrainingError, train
-from study.workbench import Bench, GateError
+from study.workbench import Bench, Gate, GateError
 
 EXPECTED = (
     adapters.AdapterError,
@@ -90,7 +90,7 @@ class Notebook:
         self.unit, self.folder = unit, folder
         self.started = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
-        self.gates: list[workbench.Gate] = []
+        self.gates: list[Gate] = []
         self.tokens: dict[str, Any] = {}
         self._last_progress = 0.0
         mx.reset_peak_memory()
@@ -208,10 +208,20 @@ def _cell(unit: Cell, store: Store, note: Notebook) -> None:
     adapters.take_off(bench.model)
     for name, rows in (("curves", curve), ("answers", answers), ("lens", lens)):
         write_rows(note.folder / f"{name}.parquet", rows)
-    note.gates = [
-        *bench.gates,
-        workbench.Gate("class names that are not one token", 0, 0),  # either raises before this line
-        workbench.Gate("prompts that are no prefix of prompt and answer", 0, 0),
+    note.gates = [*bench.gates, *_encoding_gates(bench, encoded, readouts)]
+
+
+def _encoding_gates(bench: Bench, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
+    """What the encoder has refused already, counted again on the ids that this cell was trained and read with."""
+    tokens = [token for _, by_operation in readouts for token in by_operation.values()]
+    split = sum(bench.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
+    moved = 0
+    for item in encoded.values():
+        whole = bench.tokenizer.encode(f"{item.prompt.text} {item.prompt.answer}")
+        moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
+    return [
+        workbench.checked(Gate("class names that are not one token", split, 0)),
+        workbench.checked(Gate("prompts that are no prefix of prompt and answer", moved, 0)),
     ]
 
 

@@ -15,7 +15,9 @@ from study.models.weights import load
 from study.objectives import make_batch
 
 LENS_LIMIT = 1e-4
+"""Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
 FUSE_LIMIT = 1e-3
+"""Largest gap between the fused and the adapted model's logits, likewise."""
 
 
 class GateError(Exception):
@@ -55,7 +57,9 @@ def base(unit: StageOne, probe: list[Prompt]) -> Bench:
     loaded = load(unit.model)
     bench = Bench(loaded.model, loaded.tokenizer, [])
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
-    _pass(bench, Gate("last-layer lens equals the logits", gap_at_last_layer(bench.model, ids), LENS_LIMIT))
+    bench.gates.append(
+        checked(Gate("last-layer lens equals the logits", gap_at_last_layer(bench.model, ids), LENS_LIMIT))
+    )
     return bench
 
 
@@ -66,7 +70,7 @@ def fuse(bench: Bench, unit: StageOne, probe: list[Prompt]) -> None:
     mx.eval(adapted)
     adapters.fuse(bench.model)
     gap = mx.abs(bench.model(ids) - adapted).max() / (adapted.max() - adapted.min())
-    _pass(bench, Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT))
+    bench.gates.append(checked(Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT)))
     bench.fused = unit.id
     _held[unit.id] = bench
 
@@ -86,9 +90,8 @@ def clear() -> None:
     mx.clear_cache()
 
 
-def _pass(bench: Bench, gate: Gate) -> None:
-    bench.gates.append(gate)
+def checked(gate: Gate) -> Gate:
+    """The gate, passed. Raises GateError with its figure where it is not."""
     if not gate.passed:
-        raise GateError(
-            f"gate: {gate.gate}: the gap is {gate.figure:.3g} of the logits' spread, the limit {gate.limit:g}"
-        )
+        raise GateError(f"gate: {gate.gate}: {gate.figure:.3g}, and the limit is {gate.limit:g}")
+    return gate
