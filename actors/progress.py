@@ -107,10 +107,14 @@ def _picture(tally: Tally, running: list[dict[str, Any]]) -> RenderableType:
     rows = Table.grid(padding=(0, 2))
     for _ in range(4):
         rows.add_column(no_wrap=True, overflow="ellipsis")
+    processes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for note in running:
+        processes[note.get("host"), note.get("pid")].append(note)
+    for note, *others in processes.values():  # cells that train side by side are one line
         steps = f"{note['step']}/{note['steps']}" if note["steps"] else ""
         losses = [f"{name.replace('_', ' ')} {note[name]:.3f}" for name in ("loss", "class_loss") if name in note]
-        rows.add_row(Text(note["label"]), note["stage"], steps, ", ".join(losses))
+        more = f" and {len(others)} more" if others else ""
+        rows.add_row(Text(note["label"] + more), note["stage"], steps, ", ".join(losses))
     bar = ProgressBar(total=max(1, len(tally.units)), completed=len(tally.ended), width=30)
     head = Table.grid(padding=(0, 2))
     head.add_row(bar, Text(f"{len(running)} running · {tally.line()}"))

@@ -1,12 +1,18 @@
-"""LoRA on the named projections of all blocks: attach, fuse, take off, save and load (Hu et al., 2021)."""
+"""LoRA on the named projections of all blocks (Hu et al., 2021): many side by side for training, one for use.
+
+For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, rank, outputs] over one frozen model whose
+batch holds the G cells' rows one after the other.
+"""
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from jaxtyping import Float
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
@@ -16,73 +22,130 @@ from study.config import Lora
 WEIGHTS = "adapters.safetensors"
 CONFIG = "adapter_config.json"
 
+Weights = dict[str, mx.array]
+"""One adapter: `model.layers.0.self_attn.v_proj.lora_a` → [inputs, rank], and so on, as mlx-lm stores it."""
+
 
 class AdapterError(Exception):
     """Projections that a model does not have, or an adapter that does not fit it."""
 
 
-def attach(model: nn.Module, lora: Lora, seed: int) -> list[str]:
-    """Freeze the model and add a LoRA whose update is zero; returns the paths of the projections in a block.
+class StackedLoRA(nn.Module):  # type: ignore[misc]
+    """A frozen linear layer with the adapters of G cells; the rows of its input are G equal parts."""
 
-    A is uniform in ±1/sqrt(inputs) from `seed` and its place in the model, B is zero, as in mlx-lm.
+    def __init__(self, linear: nn.Linear, lora_a: mx.array, lora_b: mx.array, scale: float) -> None:
+        super().__init__()
+        self.linear, self.lora_a, self.lora_b, self.scale = linear, lora_a, lora_b, scale
+
+    def __call__(self, x: Float[mx.array, "*rows inputs"]) -> Float[mx.array, "*rows outputs"]:
+        y = self.linear(x)
+        low = x.reshape(len(self.lora_a), -1, x.shape[-1]) @ self.lora_a
+        return y + ((self.scale * low) @ self.lora_b).reshape(y.shape).astype(y.dtype)
+
+
+def stack(model: nn.Module, lora: Lora, seeds: Sequence[int]) -> None:
+    """Freeze the model and add one adapter a seed, side by side, each with an update of zero.
+
+    A is uniform in ±1/sqrt(inputs) from the seed and its place in the model, B is zero, as in mlx-lm.
     """
+    paths = _paths(model, lora)
+    model.freeze()
+    layers = []
+    for i, (path, linear) in enumerate(paths.items()):
+        outputs, inputs = linear.weight.shape
+        bound = 1 / math.sqrt(inputs)
+        drawn = {
+            seed: mx.random.uniform(-bound, bound, (inputs, lora.rank), key=mx.random.key(seed * 100_003 + i))
+            for seed in set(seeds)
+        }
+        lora_a = mx.stack([drawn[seed] for seed in seeds])
+        layers.append((path, StackedLoRA(linear, lora_a, mx.zeros((len(seeds), lora.rank, outputs)), lora.scale)))
+    model.update_modules(tree_unflatten(layers))
+    mx.eval(model.trainable_parameters())
+
+
+def unstack(model: nn.Module) -> list[Weights]:
+    """Put the plain layers back, as they were before `stack`; returns the adapter of each cell."""
+    stacked = dict(tree_flatten(model.trainable_parameters()))
+    taken = [{name: value[g] for name, value in stacked.items()} for g in range(len(next(iter(stacked.values()))))]
+    mx.eval(taken)
+    take_off(model)
+    return taken
+
+
+def keep(model: nn.Module, cells: Sequence[int]) -> None:
+    """Go on with some of the stacked cells alone."""
+    for _, layer in _stacked(model):
+        layer.lora_a, layer.lora_b = layer.lora_a[mx.array(cells)], layer.lora_b[mx.array(cells)]
+
+
+def lowest_adapted(model: nn.Module) -> int:
+    """The first block that holds stacked adapters: those below give every cell the same."""
+    return next(i for i, block in enumerate(model.layers) if _stacked(block))
+
+
+def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
+    """Add one adapter, for evaluation or `fuse`. Raises AdapterError where it does not fit."""
     keys = _keys(model, lora)
     model.freeze()
     linear_to_lora_layers(model, len(model.layers), {**_parameters(lora), "keys": set(keys)})
-    for i, module in enumerate(adapters(model).values()):
-        inputs, _ = module.lora_a.shape
-        bound = 1 / math.sqrt(inputs)
-        key = mx.random.key(seed * 100_003 + i)
-        module.lora_a = mx.random.uniform(-bound, bound, module.lora_a.shape, key=key)
-    mx.eval(model.trainable_parameters())
-    return keys
-
-
-def adapters(model: nn.Module) -> dict[str, LoRALinear]:
-    """The LoRA layers by path, in the model's order."""
-    return {name: m for name, m in sorted(model.named_modules()) if isinstance(m, LoRALinear)}
+    expected = dict(tree_flatten(model.trainable_parameters()))
+    if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in expected.items()}:
+        take_off(model)
+        raise AdapterError("the adapter has other layers or shapes than its settings say")
+    model.load_weights(list(weights.items()), strict=False)
+    model.freeze()
+    mx.eval(model.parameters())
 
 
 def fuse(model: nn.Module) -> None:
     """Add the update to the weights, in their own precision, and freeze everything."""
-    model.update_modules(tree_unflatten([(name, module.fuse()) for name, module in adapters(model).items()]))
+    single = [(name, m) for name, m in model.named_modules() if isinstance(m, LoRALinear)]
+    model.update_modules(tree_unflatten([(name, module.fuse()) for name, module in single]))
     model.freeze()
     mx.eval(model.parameters())
 
 
 def take_off(model: nn.Module) -> None:
-    """Put the plain layers back, as they were before `attach`."""
-    model.update_modules(tree_unflatten([(name, module.linear) for name, module in adapters(model).items()]))
+    """Put the plain layers back, as they were before `put` or `stack`."""
+    adapted = [(name, m) for name, m in model.named_modules() if isinstance(m, LoRALinear | StackedLoRA)]
+    model.update_modules(tree_unflatten([(name, module.linear) for name, module in adapted]))
     model.freeze()
 
 
-def save(model: nn.Module, lora: Lora, keys: list[str], folder: Path) -> None:
+def save(model: nn.Module, lora: Lora, weights: Weights, folder: Path) -> None:
     """The adapter as mlx-lm's `--adapter-path` reads it."""
-    weights = dict(tree_flatten(model.trainable_parameters()))
     mx.save_safetensors(str(folder / WEIGHTS), weights)
-    parameters = {**_parameters(lora), "keys": keys}
+    parameters = {**_parameters(lora), "keys": _keys(model, lora)}
     config = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": parameters}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
-def load(model: nn.Module, lora: Lora, folder: Path) -> None:
-    """Attach the adapter that `save` wrote. Raises AdapterError where it does not fit."""
-    attach(model, lora, seed=0)
-    weights: dict[str, Any] = mx.load(str(folder / WEIGHTS))  # type: ignore[assignment]
-    expected = dict(tree_flatten(model.trainable_parameters()))
-    if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in expected.items()}:
-        raise AdapterError(f"the adapter in {folder} has other layers or shapes than its settings say")
-    model.load_weights(list(weights.items()), strict=False)
-    mx.eval(model.parameters())
+def load(folder: Path) -> Weights:
+    """The adapter that `save` wrote."""
+    weights: Weights = mx.load(str(folder / WEIGHTS))  # type: ignore[assignment]
+    return weights
+
+
+def _stacked(module: nn.Module) -> list[tuple[str, StackedLoRA]]:
+    return [(name, m) for name, m in module.named_modules() if isinstance(m, StackedLoRA)]
 
 
 def _parameters(lora: Lora) -> dict[str, Any]:
     return {"rank": lora.rank, "scale": lora.scale, "dropout": 0.0}
 
 
+def _paths(model: nn.Module, lora: Lora) -> dict[str, nn.Linear]:
+    """The linear layers to adapt by their path in the model, in the order of the paths."""
+    keys = _keys(model, lora)
+    blocks = {id(m) for layer in model.layers for name, m in layer.named_modules() if name in keys}
+    return {name: m for name, m in sorted(model.named_modules()) if id(m) in blocks and isinstance(m, nn.Linear)}
+
+
 def _keys(model: nn.Module, lora: Lora) -> list[str]:
-    """Paths within a block of the linear layers to adapt."""
+    """Paths within a block of the linear layers to adapt; on an adapted model those that are adapted."""
     linear = {name for layer in model.layers for name, m in layer.named_modules() if isinstance(m, nn.Linear)}
+    linear = {name.removesuffix(".linear") for name in linear}
     if lora.projections == "all":
         return sorted(linear)
     known = sorted({name.rsplit(".", 1)[-1] for name in linear})

@@ -136,6 +136,9 @@ class RaySettings(Settings):
 
     workers: PositiveInt | Literal["auto"] = "auto"
     """Cells at a time on a private cluster: `auto` is one a Mac, or one a core on a CPU machine."""
+    stack: PositiveInt | Literal["auto"] = "auto"
+    """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy.
+    A worker takes fewer at once where its memory is short."""
     in_flight: PositiveInt = 4
     """Tasks submitted ahead, per worker."""
     dashboard_port: Annotated[int, Field(ge=1024, le=65535)] = 8265

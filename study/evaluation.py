@@ -6,18 +6,19 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
 from study.cells import pair_name
 from study.config import Operation, TokenPair
 from study.encoding import ClassToken, Encoded, Tokenizer, continues_number, ends_answer
 from study.lens import Lens, at, attached
 from study.objectives import Batch, make_batch
+from study.vocabulary import cross_entropy, summarise
 
 Row = dict[str, Any]
 
-LENS_CELLS = 2**25
-"""Logits held at a time by the lens read-out: 128 MiB in float32."""
+LENS_CELLS = 2**26
+"""Logits held at a time by the lens read-out: 256 MiB in float32, some hundred rows of a large vocabulary."""
 
 
 def evaluate(
@@ -80,13 +81,9 @@ def _answer_rows(
     greedy: list[int] = []
     size = max(1, LENS_CELLS // lens.vocabulary)
     for start in range(0, len(states), size):
-        logits = lens.read_out(states[start : start + size]).astype(mx.float32)
-        targets = batch.targets[start : start + size, None]
-        loss = _log_sum_exp(logits) - mx.take_along_axis(logits, targets, axis=1)[:, 0]
-        best = mx.argmax(logits, axis=-1)
-        mx.eval(loss, best)
-        losses += np.array(loss).tolist()
-        greedy += np.array(best).tolist()
+        logits = lens.read_out(states[start : start + size])
+        losses += cross_entropy(logits, batch.targets[start : start + size]).tolist()
+        greedy += mx.argmax(logits, axis=-1).tolist()
     rows, spot = [], 0
     for number, item in chunk:
         length = len(item.answer_ids)
@@ -119,17 +116,21 @@ def _lens_rows(
     """One pass of the head over all layers serves every pair."""
     rows: list[Row] = []
     size = max(1, LENS_CELLS // (lens.vocabulary * lens.blocks))
-    for start in range(0, len(chunk), size):
+    ids = [token.id for _, tokens in readouts for token in tokens.values()]
+    for start in range(0, len(chunk) if readouts else 0, size):
         part = chunk[start : start + size]
-        flat = states[start : start + size].reshape(-1, states.shape[-1])
-        logits = lens.read_out(flat).astype(mx.float32)
-        total = _log_sum_exp(logits)
-        for pair, tokens in readouts:
-            place = {operation: k for k, operation in enumerate(tokens)}
-            ids = mx.array([token.id for token in tokens.values()])
-            right = mx.array([place.get(item.prompt.operation, 0) for _, item in part])
-            figures = _figures(logits, total, ids, mx.repeat(right, lens.blocks))
-            columns = {name: np.array(f).reshape(len(part), lens.blocks).tolist() for name, f in figures.items()}
+        # Where a pair leaves a prompt's operation out, its first class stands in, and the row is left out below.
+        right = [[(tokens.get(item.prompt.operation) or _first(tokens)).id for _, tokens in readouts] for _, item in part]
+        logits = lens.read_out(states[start : start + size].reshape(-1, states.shape[-1]))
+        totals, ranks = summarise(logits, np.repeat(np.array(right), lens.blocks, axis=0))
+        classes = np.array(logits[:, mx.array(ids)].astype(mx.float32))
+        spot = 0
+        for p, (pair, tokens) in enumerate(readouts):
+            own = classes[:, spot : spot + len(tokens)]
+            is_right = np.array(ids[spot : spot + len(tokens)]) == np.repeat([row[p] for row in right], lens.blocks)[:, None]
+            spot += len(tokens)
+            figures = {**_figures(own, is_right, totals), "rank": ranks[:, p]}
+            columns = {name: f.reshape(len(part), lens.blocks).tolist() for name, f in figures.items()}
             for i, (number, item) in enumerate(part):
                 if item.prompt.operation not in tokens:
                     continue
@@ -141,36 +142,15 @@ def _lens_rows(
     return rows
 
 
-def _log_sum_exp(logits: Float[mx.array, "n vocab"]) -> Float[mx.array, " n"]:
-    if mx.default_device() != mx.Device(mx.cpu):
-        return mx.logsumexp(logits, axis=-1)
-    # MLX's exp is not vectorised on x86: 20 ns a value against numpy's 2. Row by row, a row stays in the cache.
-    values = np.array(logits, copy=False)
-    row, sums = np.empty(values.shape[1], np.float32), np.empty(len(values), np.float32)
-    top = values.max(axis=1)
-    for i in range(len(values)):
-        np.exp(np.subtract(values[i], top[i], out=row), out=row)
-        sums[i] = row.sum()
-    return mx.array(np.log(sums) + top)
+def _first(tokens: Mapping[Operation, ClassToken]) -> ClassToken:
+    return next(iter(tokens.values()))
 
 
 def _figures(
-    logits: Float[mx.array, "n vocab"],
-    total: Float[mx.array, " n"],
-    ids: Int[mx.array, " k"],
-    right: Int[mx.array, " n"],
-) -> dict[str, mx.array]:
-    """log p, rank, margin, log mass and choice of the right one of the class tokens `ids`, over the full vocabulary."""
-    classes = logits[:, ids]
-    of_right = mx.take_along_axis(classes, right[:, None], axis=1)
-    others = mx.where(mx.arange(len(ids))[None] == right[:, None], -mx.inf, classes).max(axis=1)
-    margin = of_right[:, 0] - others
-    figures = {
-        "log_p": of_right[:, 0] - total,
-        "rank": (logits > of_right).sum(axis=1),
-        "margin": margin,
-        "log_mass": mx.logsumexp(classes, axis=1) - total,
-        "choice": margin > 0,
-    }
-    mx.eval(figures)
-    return figures
+    classes: Float[np.ndarray, "n k"], is_right: Bool[np.ndarray, "n k"], totals: Float[np.ndarray, " n"]
+) -> dict[str, np.ndarray]:
+    """log p, margin, log mass and choice of the right one of k class tokens, over the full vocabulary."""
+    of_right = classes[is_right]
+    margin = of_right - np.where(is_right, -np.inf, classes).max(axis=1)
+    mass = np.logaddexp.reduce(classes, axis=1)
+    return {"log_p": of_right - totals, "margin": margin, "log_mass": mass - totals, "choice": margin > 0}

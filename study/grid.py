@@ -80,7 +80,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
                 store.forget_failure(unit)
             console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
             with display(todo, cluster.slots, store, console) as shown:
-                for ended in carry_out(todo, store, settings.in_flight * cluster.slots):
+                for ended in carry_out(todo, store, settings, cluster.slots):
                     shown.tell(ended)
     except ClusterError as error:
         print(error, file=sys.stderr)

@@ -26,6 +26,7 @@ class Lens:
         self._model = model
         self._states: list[mx.array] = []
         self._injected: mx.array | None = None
+        self._copies, self._shared = 1, 0
         self._vocabulary: int | None = None
         self.blocks = len(model.layers)
 
@@ -37,9 +38,15 @@ class Lens:
             self._vocabulary = self.read_out(state[0]).shape[-1]
         return self._vocabulary
 
-    def hidden(self, ids: Int[mx.array, "batch seq"]) -> list[Float[mx.array, "batch seq hidden"]]:
-        """The output of every block. Lazy: a block that nothing depends on is never computed."""
-        self._states = []
+    def hidden(
+        self, ids: Int[mx.array, "batch seq"], copies: int = 1, shared: int = 0
+    ) -> list[Float[mx.array, "rows seq hidden"]]:
+        """The output of every block. Lazy: a block that nothing depends on is never computed.
+
+        With several copies, the blocks from `shared` on see the batch that many times over, one copy after the other:
+        a stack of cells differs only there, and what lies below is computed once.
+        """
+        self._states, self._copies, self._shared = [], copies, shared
         self._model(ids)
         states, self._states = self._states, []
         if len(states) != self.blocks:
@@ -58,6 +65,8 @@ class Lens:
     def _visit(self, block: int, run: Callable[..., Any], x: Any, args: Any, kwargs: Any) -> mx.array:
         if self._injected is not None:
             return self._injected if block == self.blocks - 1 else x
+        if self._copies > 1 and block == self._shared:
+            x = mx.tile(x, (self._copies, 1, 1))
         out = run(x, *args, **kwargs)
         if not isinstance(out, mx.array):
             raise LensError(f"a block of {type(self._model).__module__} returns a {type(out).__name__}, not an array")

@@ -1,15 +1,15 @@
-"""The two losses as pure functions of a model's lens and a batch."""
+"""The dual reward of a stack of cells as a pure function of a model's lens and a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
-import mlx.nn as nn
 from jaxtyping import Float, Int
 
 from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Lens, at
+from study.vocabulary import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -64,33 +64,53 @@ class ClassLoss:
     """Class token id by operation."""
 
 
-def sft_loss(lens: Lens, batch: Batch) -> tuple[mx.array, dict[str, mx.array]]:
-    """Mean cross-entropy of the answer tokens, in nats."""
-    last = lens.hidden(batch.ids)[-1]
-    loss = _cross_entropy(lens.read_out(at(last, batch.rows, batch.positions)), batch.targets)
-    return loss, {"answer_loss": loss}
+Losses = dict[str, Float[mx.array, " cells"]]
 
 
-def dual_reward_loss(
-    lens: Lens, batch: Batch, target: ClassLoss, classes: Int[mx.array, " batch"]
-) -> tuple[mx.array, dict[str, mx.array]]:
-    """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer), in nats.
+def dual_reward(
+    lens: Lens,
+    batch: Batch,
+    operations: Sequence[Operation],
+    targets: Sequence[ClassLoss | None],
+    shared: int = 0,
+) -> tuple[Float[mx.array, ""], Losses]:
+    """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
-    With w = 1 the blocks above L and the answer's logits are never computed.
+    Returns the sum over the cells, whose gradients are apart because their adapters are, and the losses of each:
+    `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not computed. A cell without a target trains
+    the answers alone. `operations` are those of the batch's rows. Where all cells have w = 1, the blocks above their
+    layers and the answers' logits are never computed.
     """
-    states = lens.hidden(batch.ids)
-    at_class = at(states[target.layer], batch.all_rows, batch.last)
-    if target.weight == 1:
-        loss = _cross_entropy(lens.read_out(at_class), classes)
-        return loss, {"class_loss": loss}
-    at_answer = at(states[-1], batch.rows, batch.positions)
-    logits = lens.read_out(mx.concatenate([at_class, at_answer]))
-    class_loss = _cross_entropy(logits[: len(classes)], classes)
-    answer_loss = _cross_entropy(logits[len(classes) :], batch.targets)
-    loss = target.weight * class_loss + (1 - target.weight) * answer_loss
-    return loss, {"class_loss": class_loss, "answer_loss": answer_loss}
+    cells, size, spots = len(targets), len(batch.last), len(batch.targets)
+    states = lens.hidden(batch.ids, cells, shared)
+    told = {g: target for g, target in enumerate(targets) if target}
+    answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
+    read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
+    wanted = [mx.array([target.tokens[name] for name in operations]) for target in told.values()]
+    for g in answering:
+        read.append(at(states[-1], batch.rows + g * size, batch.positions))
+        wanted.append(batch.targets)
+    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
+    class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
+    answer_losses = losses[len(told) * size :].reshape(-1, spots).mean(axis=1)
+    of_class = dict(zip(told, class_losses, strict=True))
+    of_answer = dict(zip(answering, answer_losses, strict=True))
+    weights = [target.weight if target else 0.0 for target in targets]
+    each = mx.stack([_weighted(weights[g], of_class.get(g), of_answer.get(g)) for g in range(cells)])
+    absent = mx.array(float("nan"))
+    columns = {
+        "class_loss": mx.stack([of_class.get(g, absent) for g in range(cells)]),
+        "answer_loss": mx.stack([of_answer.get(g, absent) for g in range(cells)]),
+    }
+    return each.sum(), {"loss": each, **columns}
 
 
-def _cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> mx.array:
-    loss: mx.array = nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="mean")
-    return loss
+def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:
+    """The rows of a cell; below the lowest adapter all cells have the same ones."""
+    size = len(batch.last)
+    return batch.all_rows + (cell * size if len(state) > size else 0)
+
+
+def _weighted(weight: float, of_class: mx.array | None, of_answer: mx.array | None) -> mx.array:
+    parts = [(weight, of_class), (1 - weight, of_answer)]
+    return sum((share * loss for share, loss in parts if loss is not None and share > 0), mx.array(0.0))

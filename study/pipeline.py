@@ -1,13 +1,14 @@
-"""A whole unit of work in this process, without Ray: stage 1, the reference read-outs, or a cell."""
+"""Whole units of work in this process, without Ray: stage 1, the reference read-outs, or cells side by side."""
 
 import math
 import os
 import platform
 import resource
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ from study.lens import LensError
 from study.models import ModelError
 from study.objectives import ClassLoss
 from study.store import DONE, PROGRESS, Outcome, Store, write_json, write_rows
-from study.training import Objective, Row, TrainingError, train
+from study.stacks import divide, stack_key
+from study.training import Objective, Row, Trained, TrainingError, train
 from study.workbench import Bench, Gate, GateError
 
 EXPECTED = (
@@ -56,31 +58,63 @@ Readouts = list[tuple[TokenPair, dict[Operation, ClassToken]]]
 
 
 def run_unit(unit: Unit, results: Path) -> Outcome:
-    """Carry out one unit and publish it; what it needs of earlier units is read from `results`.
+    """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
+    return run_units([unit], results)[0]
 
-    A class name that is not one token skips a cell, an expected error fails the unit; both are recorded.
+
+def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
+    """Carry out one unit, or cells that stack, and publish each; how each ended, in their order.
+
+    A class name that is not one token skips a cell, an expected error fails the unit it belongs to; both are recorded.
     """
-    began = time.perf_counter()
+    if len({stack_key(unit) for unit in units}) > 1:
+        raise ValueError(f"these units do not stack: {', '.join(unit.label for unit in units)}")
     store = Store(results)
-    if store.is_done(unit):
-        return Outcome("done", "was finished before", 0.0)
-    state: Literal["done", "skipped", "failed"] = "done"
-    reason = "finished"
+    outcomes = {unit.id: Outcome("done", "was finished before", 0.0) for unit in units if store.is_done(unit)}
+    todo = [unit for unit in units if unit.id not in outcomes]
+    notes = [Notebook(unit, store.begin(unit)) for unit in todo]
     try:
-        with store.attempt(unit) as folder:
-            note = Notebook(unit, folder)
-            {"stage1": _stage_one, "reference": _reference, "cell": _cell}[kind(unit)](unit, store, note)  # type: ignore[operator]
-            note.finish()
-    except EXPECTED as error:
-        workbench.clear()  # a model that was left half-way would be wrong for the next unit
-        state, reason = "failed", f"{type(error).__name__}: {error}"
-        if isinstance(error, ClassTokenError):
-            state, reason = "skipped", f"token: {error}"
-        store.record(unit, state, reason, "" if state == "skipped" else traceback.format_exc())
+        for note in _carry_out(notes, store):
+            if note.error is None:
+                note.finish()
+                store.publish(note.folder, note.unit)
+            outcomes[note.unit.id] = _recorded(note, store)
     except BaseException:
-        workbench.clear()
+        workbench.clear()  # a model that was left half-way would be wrong for the next unit
         raise
-    return Outcome(state, reason, time.perf_counter() - began)
+    finally:
+        for note in notes:
+            store.abandon(note.folder)
+    return [outcomes[unit.id] for unit in units]
+
+
+def _carry_out(notes: list["Notebook"], store: Store) -> Iterator["Notebook"]:
+    """Each notebook once, when its unit has ended."""
+    if not notes:
+        return
+    try:
+        first = notes[0].unit
+        if isinstance(first, Cell):
+            yield from _cells(notes, store)
+        elif isinstance(first, StageOne):
+            yield _stage_one(first, notes[0])
+        else:
+            yield _reference(first, store, notes[0])
+    except EXPECTED as error:  # of the model that all of them need
+        workbench.clear()
+        for note in notes:
+            note.error = error
+            yield note
+
+
+def _recorded(note: "Notebook", store: Store) -> Outcome:
+    seconds = sum(note.seconds.values())
+    if note.error is None:
+        return Outcome("done", "finished", seconds)
+    state: Literal["skipped", "failed"] = "skipped" if isinstance(note.error, ClassTokenError) else "failed"
+    reason = f"token: {note.error}" if state == "skipped" else f"{type(note.error).__name__}: {note.error}"
+    store.record(note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error)))
+    return Outcome(state, reason, seconds)
 
 
 class Notebook:
@@ -92,15 +126,15 @@ class Notebook:
         self.seconds: dict[str, float] = {}
         self.gates: list[Gate] = []
         self.tokens: dict[str, Any] = {}
+        self.error: Exception | None = None
+        """Why the unit did not finish."""
         self._last_progress = 0.0
         mx.reset_peak_memory()
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        began = time.perf_counter()
-        self.progress(part, 0, 0, force=True)
-        yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
+        with timed([self], part):
+            yield
 
     def on_step(self, stage: str, steps: int, row: Row) -> None:
         figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
@@ -111,7 +145,8 @@ class Notebook:
         if not force and time.monotonic() - self._last_progress < 2:
             return
         self._last_progress = time.monotonic()
-        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, "pid": os.getpid()}
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, **process}
         where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
         write_json(self.folder / PROGRESS, {**about, **where, **figures})
 
@@ -141,30 +176,42 @@ class Notebook:
         write_json(self.folder / DONE, content)
 
 
-def _stage_one(unit: StageOne, store: Store, note: Notebook) -> None:
+@contextmanager
+def timed(notes: Sequence[Notebook], part: str) -> Iterator[None]:
+    """Time that units spend together; each gets its share."""
+    began = time.perf_counter()
+    for note in notes:
+        note.progress(part, 0, 0, force=True)
+    yield
+    for note in notes:
+        note.seconds[part] = note.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(notes)
+
+
+def _stage_one(unit: StageOne, note: Notebook) -> Notebook:
     settings = unit.stage1
     with note.timed("load"):
         bench = workbench.base(unit, _probe(unit))
     with note.timed("train"):
-        keys = adapters.attach(bench.model, settings.lora, unit.seed)
-        objective = Objective(list(unit.data.operations))
-        curve = train(
+        (trained,) = train(
             bench.model,
             bench.tokenizer,
             settings,
-            settings.batch_size,
             unit.data,
-            objective,
+            unit.data.operations,
+            [Objective(settings.learning_rate)],
             unit.seed,
-            lambda row: note.on_step("stage 1", settings.steps, row),
+            lambda _, row: note.on_step("stage 1", settings.steps, row),
         )
-    adapters.save(bench.model, settings.lora, keys, note.folder)
-    write_rows(note.folder / "curves.parquet", curve)
-    workbench.fuse(bench, unit, _probe(unit))
+    if trained.error:
+        raise trained.error
+    adapters.save(bench.model, settings.lora, trained.weights, note.folder)
+    write_rows(note.folder / "curves.parquet", trained.curve)
+    workbench.fuse(bench, unit, trained.weights, _probe(unit))
     note.gates = bench.gates
+    return note
 
 
-def _reference(unit: Reference, store: Store, note: Notebook) -> None:
+def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
     first = unit.stage_one
     operations = list(first.data.operations)
     with note.timed("load"):
@@ -173,40 +220,68 @@ def _reference(unit: Reference, store: Store, note: Notebook) -> None:
     readouts = _readouts(bench, unit.pairs, encoded, note, skip=True)
     before = _evaluate(bench, encoded, readouts, unit.evaluation, "baseline", note)
     with note.timed("load"):
-        adapters.load(bench.model, first.stage1.lora, store.folder(first))
-        workbench.fuse(bench, first, _probe(first))
+        workbench.fuse(bench, first, adapters.load(store.folder(first)), _probe(first))
     after = _evaluate(bench, encoded, readouts, unit.evaluation, "stage1", note)
     for i, name in enumerate(("answers", "lens")):
         write_rows(note.folder / f"{name}.parquet", [*before[i], *after[i]])
     note.gates = bench.gates
+    return note
 
 
-def _cell(unit: Cell, store: Store, note: Notebook) -> None:
-    first, settings = unit.stage_one, unit.stage2
-    with note.timed("load"):
+def _cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+    """Cells that stack: read what they share once, train them side by side, then evaluate and end one by one."""
+    units = [note.unit for note in notes if isinstance(note.unit, Cell)]
+    shared = units[0]
+    first = shared.stage_one
+    with timed(notes, "load"):
         bench = workbench.fused(first, store.folder(first), _probe(first))
-    operations = unit.operations
-    encoded = _evaluation_set(bench, first, operations, unit.evaluation)
-    readouts = _readouts(bench, unit.pairs, encoded, note, skip=unit.pair is None)
-    target = None
-    if unit.layer is not None:
-        target = ClassLoss(unit.layer, unit.weight, {name: token.id for name, token in readouts[0][1].items()})
-    with note.timed("train"):
-        keys = adapters.attach(bench.model, settings.lora, first.seed)
-        curve = train(
+    encoded = _evaluation_set(bench, first, shared.operations, shared.evaluation)
+    ready: list[tuple[Cell, Notebook, Readouts]] = []
+    for unit, note in zip(units, notes, strict=True):
+        try:
+            ready.append((unit, note, _readouts(bench, unit.pairs, encoded, note, skip=unit.pair is None)))
+        except ClassTokenError as error:
+            note.error = error
+            yield note
+    at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in encoded.values()))
+    for part in divide(ready, math.ceil(len(ready) / at_once)) if ready else []:
+        for (unit, note, readouts), trained in zip(part, _train_cells(bench, part), strict=True):
+            note.error = trained.error
+            if trained.error is None:
+                _write_cell(bench, unit, note, encoded, readouts, trained)
+            yield note
+
+
+def _train_cells(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]]) -> list[Trained]:
+    shared, notes = part[0][0], [note for _, note, _ in part]
+    objectives = []
+    for unit, _, readouts in part:
+        target = None
+        if unit.layer is not None:
+            target = ClassLoss(unit.layer, unit.weight, {name: token.id for name, token in readouts[0][1].items()})
+        objectives.append(Objective(unit.stage2.learning_rate, target))
+    with timed(notes, "train"):
+        return train(
             bench.model,
             bench.tokenizer,
-            settings,
-            settings.batch_size,
-            first.data,
-            Objective(operations, target),
-            first.seed,
-            lambda row: note.on_step("stage 2", settings.steps, row),
+            shared.stage2,
+            shared.stage_one.data,
+            shared.operations,
+            objectives,
+            shared.stage_one.seed,
+            lambda cell, row: notes[cell].on_step("stage 2", shared.stage2.steps, row),
         )
+
+
+def _write_cell(
+    bench: Bench, unit: Cell, note: Notebook, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
+) -> None:
+    """Evaluate one trained cell and write all that is kept of it."""
+    adapters.put(bench.model, unit.stage2.lora, trained.weights)
     answers, lens = _evaluate(bench, encoded, readouts, unit.evaluation, "stage2", note)
-    adapters.save(bench.model, settings.lora, keys, note.folder)
     adapters.take_off(bench.model)
-    for name, rows in (("curves", curve), ("answers", answers), ("lens", lens)):
+    adapters.save(bench.model, unit.stage2.lora, trained.weights, note.folder)
+    for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens)):
         write_rows(note.folder / f"{name}.parquet", rows)
     note.gates = [*bench.gates, *_encoding_gates(bench, encoded, readouts)]
 

@@ -70,20 +70,26 @@ class Store:
         content = {"name": name, "config": config, "models": models, "units": [describe(unit) for unit in units]}
         write_json(self.root / "study.json", content)
 
+    def begin(self, unit: Unit) -> Path:
+        """A folder to write one attempt into: everything, `done.json` last. Then `publish` it, and `abandon` it always."""
+        folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
+        folder.mkdir(parents=True)
+        write_json(folder / "unit.json", describe(unit))
+        return folder
+
+    def abandon(self, folder: Path) -> None:
+        """Remove what is left of an attempt; nothing, if it was published."""
+        shutil.rmtree(folder, ignore_errors=True)
+
     @contextmanager
     def attempt(self, unit: Unit) -> Iterator[Path]:
-        """A folder to write one attempt into; on success it becomes the unit's folder, otherwise it is removed.
-
-        The caller writes everything, `done.json` last. An attempt that finishes after another one is dropped.
-        """
-        folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
+        """An attempt that is published on success and removed otherwise."""
+        folder = self.begin(unit)
         try:
-            folder.mkdir(parents=True)
-            write_json(folder / "unit.json", describe(unit))
             yield folder
-            self._publish(folder, unit)
+            self.publish(folder, unit)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.abandon(folder)
 
     def record(self, unit: Unit, status: Literal["failed", "skipped"], reason: str, detail: str = "") -> None:
         """Remember that the unit did not finish, and why."""
@@ -96,15 +102,15 @@ class Store:
         self._unfinished(unit).unlink(missing_ok=True)
 
     def running(self, newer_than: float) -> list[dict[str, Any]]:
-        """What attempts last said of themselves, those silent since `newer_than` (seconds since 1970) left out."""
+        """What attempts last said of themselves, newest first, without those silent since `newer_than` (since 1970)."""
         notes = []
-        for file in sorted((self.root / "tmp").glob(f"*/{PROGRESS}")):
+        for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
             try:
-                if file.stat().st_mtime >= newer_than:
-                    notes.append(json.loads(file.read_text()))
+                if (written := file.stat().st_mtime) >= newer_than:
+                    notes.append((written, json.loads(file.read_text())))
             except FileNotFoundError:  # the attempt has just ended
                 continue
-        return notes
+        return [note for _, note in sorted(notes, key=lambda entry: -entry[0])]
 
     def sweep(self, older_than: float) -> None:
         """Remove attempts that nobody has touched since `older_than`: their process was killed."""
@@ -112,7 +118,8 @@ class Store:
             if _last_touched(folder) < older_than:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _publish(self, attempt: Path, unit: Unit) -> None:
+    def publish(self, attempt: Path, unit: Unit) -> None:
+        """Make the attempt the unit's folder, in one step; one that finishes after another is dropped."""
         if not (attempt / DONE).is_file():
             raise FileNotFoundError(f"the attempt at {unit.label} wrote no {DONE}, so it cannot be published")
         (attempt / PROGRESS).unlink(missing_ok=True)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import psutil
+from mlx.utils import tree_flatten
 
 from study import adapters
 from study.arithmetic import Prompt
-from study.cells import StageOne
+from study.cells import Cell, StageOne
 from study.encoding import Tokenizer, encode
 from study.lens import gap_at_last_layer
 from study.models.weights import load
@@ -18,6 +20,10 @@ LENS_LIMIT = 1e-4
 """Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
 FUSE_LIMIT = 1e-3
 """Largest gap between the fused and the adapted model's logits, likewise."""
+MEMORY_SHARE = 0.25
+"""Of the memory that is free, what a stack of cells may take: other workers ask at the same time."""
+ANSWER_TOKENS = 5
+"""Tokens of an answer and its stop, at most: a token a digit."""
 
 
 class GateError(Exception):
@@ -63,8 +69,9 @@ def base(unit: StageOne, probe: list[Prompt]) -> Bench:
     return bench
 
 
-def fuse(bench: Bench, unit: StageOne, probe: list[Prompt]) -> None:
-    """Fuse the attached stage-1 adapter and hold the model. Raises GateError where that changes the logits."""
+def fuse(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
+    """Fuse stage 1 into the model and hold it. Raises GateError where fusing changes the logits."""
+    adapters.put(bench.model, unit.stage1.lora, weights)
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
     adapted = bench.model(ids)
     mx.eval(adapted)
@@ -79,9 +86,23 @@ def fused(unit: StageOne, adapter: Path, probe: list[Prompt]) -> Bench:
     """The model with stage 1 in its weights: the one held, or made from the adapter in the folder."""
     if unit.id not in _held:
         bench = base(unit, probe)
-        adapters.load(bench.model, unit.stage1.lora, adapter)
-        fuse(bench, unit, probe)
+        fuse(bench, unit, adapters.load(adapter), probe)
     return _held[unit.id]
+
+
+def fitting(bench: Bench, cell: Cell, longest: int) -> int:
+    """How many cells can train side by side in the memory that is free; one at least.
+
+    A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
+    layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
+    """
+    linear = [m for block in bench.model.layers for _, m in block.named_modules() if isinstance(m, nn.Linear)]
+    hidden = min(min(m.weight.shape) for m in linear)
+    kept = sum(2 * m.weight.shape[0] for m in linear) + 8 * hidden * len(bench.model.layers)
+    vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()))
+    rows = cell.stage2.batch_size
+    needed = 4 * rows * ((longest + ANSWER_TOKENS) * kept + 3 * (1 + ANSWER_TOKENS) * vocabulary)
+    return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / needed))
 
 
 def clear() -> None:

@@ -1,0 +1,42 @@
+"""Which cells train side by side over one frozen model. How they are grouped changes no result, and so no id."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from study.cells import Cell, Unit
+from study.settings import content_hash
+
+
+def stack_key(unit: Unit) -> str:
+    """Cells with the same key share their model, their batches and their steps; other units stay alone.
+
+    Layer, pair, weight and learning rate may differ. Cells with w = 1 need no block above their layer, so that they
+    stack with their like.
+    """
+    if not isinstance(unit, Cell):
+        return unit.id
+    shared = unit.stage2.model_dump(mode="json", exclude={"learning_rate"})
+    stops = unit.layer if unit.weight == 1 else None
+    return content_hash([unit.stage_one.id, list(unit.operations), shared, unit.evaluation, stops])
+
+
+def stack_label(units: Sequence[Unit]) -> str:
+    """What a person reads of a task: the label of one unit, or what its cells range over."""
+    cells = [unit for unit in units if isinstance(unit, Cell)]
+    if len(units) == 1 or not cells:
+        return units[0].label
+    layers = _range([f"L{layer}" for layer in sorted({cell.layer for cell in cells if cell.layer is not None})])
+    pairs = ",".join(dict.fromkeys(cell.label.split("|")[2] for cell in cells if cell.pair))
+    weights = ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
+    first = cells[0].stage_one
+    return "|".join([first.model_name, f"{len(cells)} cells", layers, pairs, f"w={weights}", f"s{first.seed}"])
+
+
+def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:
+    """In order, into so many parts whose lengths differ by one at most."""
+    bounds = [round(i * len(units) / parts) for i in range(parts + 1)]
+    return [units[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if end > start]
+
+
+def _range(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}" if names else ""
