@@ -40,7 +40,12 @@ def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
 
 
 def carry_out(
-    units: Sequence[Unit], store: Store, settings: RaySettings, slots: int, run: Run = run_units, poll_seconds: float = 1.0
+    units: Sequence[Unit],
+    store: Store,
+    settings: RaySettings,
+    slots: int,
+    run: Run = run_units,
+    poll_seconds: float = 1.0,
 ) -> Iterator[Ended | None]:
     """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
 
@@ -88,7 +93,7 @@ def carry_out(
 
 
 class Queue:
-    """Units that wait to be submitted, and the order in which they are: one stack of cells, or one other unit, a turn."""
+    """Units that wait to be submitted, and their order: a stack of cells, or one other unit, a turn."""
 
     def __init__(self, units: Sequence[Unit], settings: RaySettings, slots: int, trained: set[str]) -> None:
         self.trained = trained

@@ -1,156 +1,175 @@
-"""`make bench`: what stage 1, stage 2 and evaluation of a model cost in time, memory and arithmetic.
+"""`make bench`: the study beside what a user would run instead, on the same weights, token ids, adapters and threads.
 
-Operations of a LoRA step, with n real tokens, m rows of logits, P parameters of the blocks' linear layers:
-
-    F = 2nP + 2nP + 6n * P_lora + 4m * V * d + 12 * B * T^2 * d_q * N
-
-(forward, backward to the activations, adapters, head, attention). Utilisation is F a second over the best
-single-precision matrix product (256 x 2048 x 2048) measured in the same run; padding counts against it.
+Every part runs in a process of its own, all of them in turn, several rounds; ratios are of medians over all rounds.
+Writes benchmarks/RESULTS.md, results.json and the chart.
 """
 
 import argparse
-import statistics
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
 import time
-from dataclasses import dataclass
+import venv
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import study.models  # noqa: F401 - loads the BLAS before MLX
+from study import blas
 
 # isort: split
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
-from rich.console import Console
-from rich.table import Table
-
-from study import adapters
+from actors.cluster import blas_threads
+from benchmarks import results
 from study.arithmetic import evaluation_prompts, training_prompts
-from study.catalogue import Model
-from study.config import Data, Evaluation, Operation, Stage1, Stage2, Training
-from study.encoding import Tokenizer, class_tokens, encode
-from study.evaluation import evaluate
-from study.models.weights import load
-from study.objectives import Batch, ClassLoss, make_batch
+from study.config import Data, Operation, Stage1, Stage2
+from study.encoding import class_tokens, encode
+from study.models.weights import fetch, load_tokenizer
 from study.reading import read_catalogue
-from study.speed import gflops
-from study.training import Objective, train
 
-DATA = Data()
-OPERATIONS: list[Operation] = ["multiply", "add"]
-PAIR: dict[Operation, str] = {"multiply": "multiply", "add": "add"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One line of the table."""
-
-    part: str
-    seconds: float
-    """Median of a step, or of the whole evaluation."""
-    tokens: int
-    flops: float
-    peak_gb: float
+HERE = Path(__file__).parent
+ENVIRONMENTS = Path(".venv-peers")
+PROMPTS, DECODED, STEPS, WARMUP = 128, 16, 4, 2
+GRID = {"stage1_steps": 8, "stage2_steps": 8, "prompts": 32}
+MODEL, OPERATIONS = "smollm2-135m", list[Operation](["multiply", "add"])
+ALL = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *(f"self_attn.{name}_proj" for name in "kqvo")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="smollm2-135m", help="a name in configs/models.yaml")
-    parser.add_argument("--steps", type=int, default=12, help="steps to time, after three that are not counted")
+    parser.add_argument("--rounds", type=int, default=3, help="how often every part is run, in turn (default 3)")
     options = parser.parse_args()
-    mistakes: list[str] = []
-    entry = (read_catalogue(Path("configs/models.yaml"), mistakes) or parser.error("\n".join(mistakes)))[options.model]
-    peak = 1e9 * gflops()[0]
-    lines = [_stage(entry, Stage1(), options.steps), _stage(entry, Stage2(), options.steps), _evaluation(entry)]
-    table = Table(title=f"{options.model}, sgemm {peak / 1e9:.0f} GFLOP/s")
-    for column in ("", "median s", "real tokens/s", "GFLOP", "GFLOP/s", "utilisation", "peak GB"):
-        table.add_column(column, justify="left" if not column else "right")
-    for line in lines:
-        rate = line.flops / line.seconds
-        cells = (f"{line.seconds:.3f}", f"{line.tokens / line.seconds:.0f}", f"{line.flops / 1e9:.1f}")
-        table.add_row(line.part, *cells, f"{rate / 1e9:.1f}", f"{rate / peak:.0%}", f"{line.peak_gb:.2f}")
-    Console(width=100).print(table)
+    pythons = {name: environment(name) for name in ("lazarus", "peft")}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = parts(Path(folder))
+        measured: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
+        for turn in range(options.rounds):
+            for name, (program, spec, once) in runs.items():
+                if turn == 0 or not once:
+                    began = time.perf_counter()
+                    measured[name].append(execute(program, spec, Path(folder), pythons))
+                    print(f"round {turn + 1}, {name}: {time.perf_counter() - began:.0f} s", flush=True)
+        driver = Path(folder) / "driver.json"
+        subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
+        machine = {
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "threads": 1,
+            "blas": getattr(blas.load(), "name", "MLX's own"),
+            "versions": {name: version(name) for name in ("mlx", "mlx-lm", "ray", "numpy")},
+        }
+        content = {"machine": machine, "parts": measured, "driver": json.loads(driver.read_text()), "grid": GRID}
+    results.write(content, HERE)
 
 
-def _stage(entry: Model, settings: Stage1 | Stage2, steps: int) -> Measured:
-    loaded = load(entry)
-    adapters.attach(loaded.model, settings.lora, seed=0)
-    target = None
-    if isinstance(settings, Stage2):
-        tokens = {name: token.id for name, token in class_tokens(loaded.tokenizer, PAIR).items()}
-        target = ClassLoss(layer=loaded.blocks // 2, weight=0.5, tokens=tokens)
-    timed = settings.model_copy(update={"steps": steps + 3})
-    mx.reset_peak_memory()
-    curve = train(
-        loaded.model, loaded.tokenizer, timed, settings.batch_size, DATA, Objective(OPERATIONS, target), seed=0
+def parts(folder: Path) -> dict[str, tuple[str, dict[str, Any], bool]]:
+    """Program, specification and whether one round is enough, by name; pairs that are compared stand together."""
+    model = read_catalogue(Path("configs/models.yaml"), [])[MODEL]  # type: ignore[index]
+    path = fetch(model)
+    tokenizer = load_tokenizer(path)
+    tokens = {name: token.id for name, token in class_tokens(tokenizer, {"multiply": "multiply", "add": "add"}).items()}
+    counted = {"steps": STEPS, "warmup": WARMUP, "name": MODEL}
+
+    def peer(settings: Stage1 | Stage2, with_class: bool, keys: list[str], steps: int = STEPS) -> dict[str, Any]:
+        batches = [
+            [
+                {
+                    "prompt": list(item.prompt_ids),
+                    "answer": list(item.answer_ids),
+                    "class": tokens[item.prompt.operation] if with_class else None,
+                }
+                for item in (encode(tokenizer, prompt) for prompt in prompts)
+            ]
+            for prompts in (
+                training_prompts(Data(), OPERATIONS, settings.wordings, 0, step, settings.batch_size)
+                for step in range(1, steps + WARMUP + 1)
+            )
+        ]
+        lora = {"rank": settings.lora.rank, "scale": settings.lora.scale, "keys": keys}
+        rates = {"learning_rate": settings.learning_rate, "layer": model.blocks // 2, "weight": 0.5}
+        own = blas.load()
+        place = {"model": str(path), "threads": 1, "blas": own.path if own else None}
+        return {**counted, **place, "batches": batches, "lora": lora, **rates, "max_tokens": 6, "prompts": []}
+
+    value_output = ["self_attn.o_proj", "self_attn.v_proj"]
+    first, second, answers = (
+        peer(Stage1(), False, ALL),
+        peer(Stage2(), True, value_output),
+        peer(Stage2(), False, value_output),
     )
-    counted = curve[3:]
-    flops = [
-        _step_flops(loaded.model, _batch(loaded.tokenizer, timed, settings.batch_size, row["step"]), target is not None)
-        for row in counted
+    asked = [encode(tokenizer, item) for item in evaluation_prompts(Data(), OPERATIONS, PROMPTS // 8, 0)][
+        :: PROMPTS // DECODED
     ]
-    return Measured(
-        part=f"stage {1 if target is None else 2}, step of {settings.batch_size}",
-        seconds=statistics.median(row["seconds"] for row in counted),
-        tokens=round(statistics.mean(row["tokens"] for row in counted)),
-        flops=statistics.mean(flops),
-        peak_gb=mx.get_peak_memory() / 1e9,
-    )
-
-
-def _evaluation(entry: Model) -> Measured:
-    loaded, settings = load(entry), Evaluation()
-    prompts = evaluation_prompts(DATA, OPERATIONS, 16, seed=0)
-    encoded = [encode(loaded.tokenizer, prompt) for prompt in prompts]
-    readouts = [(PAIR, class_tokens(loaded.tokenizer, PAIR))]
-    mx.reset_peak_memory()
-    began = time.perf_counter()
-    evaluate(loaded.model, loaded.tokenizer, dict(enumerate(encoded)), readouts, settings.batch_size, "baseline")
-    seconds = time.perf_counter() - began
-    batch = make_batch(encoded)
-    linear, _, embedding = _parameters(loaded.model)
-    rows = len(batch.targets) + len(encoded) * loaded.blocks
-    flops = 2 * batch.tokens * linear + 2 * rows * embedding + _attention(loaded.model, encoded_lengths(batch)) / 3
-    return Measured(f"evaluation of {len(encoded)}", seconds, batch.tokens, flops, mx.get_peak_memory() / 1e9)
-
-
-def _batch(tokenizer: Tokenizer, settings: Training, size: int, step: int) -> Batch:
-    prompts = training_prompts(DATA, OPERATIONS, settings.wordings, 0, step, size)
-    return make_batch([encode(tokenizer, prompt) for prompt in prompts])
-
-
-def _step_flops(model: nn.Module, batch: Batch, with_class: bool) -> float:
-    linear, lora, head = _parameters(model)
-    rows = len(batch.targets) + (batch.ids.shape[0] if with_class else 0)
-    n = batch.tokens
-    return 4 * n * linear + 6 * n * lora + 4 * rows * head + _attention(model, encoded_lengths(batch))
-
-
-def encoded_lengths(batch: Batch) -> list[int]:
-    """Positions that each row has with its padding."""
-    return [batch.ids.shape[1]] * batch.ids.shape[0]
-
-
-def _attention(model: nn.Module, lengths: list[int]) -> float:
-    """12 * T^2 * d_q a block and sequence, forward and backward."""
-    width = max(m.weight.shape[0] for name, m in _linear(model).items() if "q_proj" in name)
-    return float(12 * sum(length**2 for length in lengths) * width * len(model.layers))
-
-
-def _linear(model: nn.Module) -> dict[str, nn.Linear]:
+    decoded = {**second, "prompts": [{"prompt": list(i.prompt_ids), "answer": list(i.answer_ids)} for i in asked]}
+    stepped = {**counted, "steps": STEPS + WARMUP}
+    stock = {**answers, "blas": None, "warmup": 1, "batches": answers["batches"][:2]}
     return {
-        f"{i}.{name}": m
-        for i, block in enumerate(model.layers)
-        for name, m in block.named_modules()
-        if isinstance(m, nn.Linear)
+        "sgemm": ("ours", {**counted, "part": "sgemm"}, False),
+        "stage 1": ("ours", {**stepped, "part": "stage1", "cells": 1}, False),
+        "stage 1, mlx-lm": ("mlx_lm_trainer", first, False),
+        "stage 2 alone": ("ours", {**stepped, "part": "stage2", "cells": 1}, False),
+        "stage 2, stack of 8": ("ours", {**stepped, "part": "stage2", "cells": 8}, False),
+        "stage 2, PEFT": ("peft_torch", second, False),
+        "stage 2, chuk-lazarus": ("lazarus", second, False),
+        "stage 2, mlx-lm": ("mlx_lm_trainer", answers, False),
+        "stage 2, mlx-lm, stock BLAS": ("mlx_lm_trainer", stock, True),
+        "evaluation": ("ours", {**counted, "part": "evaluation", "prompts": PROMPTS}, False),
+        "evaluation, greedy decoding": ("decode", decoded, False),
+        "grid of 24": ("ours", {**counted, **GRID, "part": "grid"}, True),
     }
 
 
-def _parameters(model: nn.Module) -> tuple[int, int, int]:
-    """Of the blocks' linear layers, of the adapters, and of the head (vocabulary x hidden)."""
-    linear = sum(m.weight.size for m in _linear(model).values())
-    lora = sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
-    embedding = max(value.size for _, value in tree_flatten(model.parameters()))
-    return linear, lora, embedding
+def execute(program: str, spec: dict[str, Any], folder: Path, pythons: dict[str, Path]) -> dict[str, Any]:
+    """Run one program with one thread; what it wrote."""
+    (folder / "spec.json").write_text(json.dumps(spec))
+    python = {"lazarus": pythons["lazarus"], "peft_torch": pythons["peft"]}.get(program, Path(sys.executable))
+    command = ["-m", "benchmarks.ours"] if program == "ours" else [str(HERE / "peers" / f"{program}.py")]
+    environment = {**os.environ, **blas_threads(1), "LD_LIBRARY_PATH": str(fortran(folder))}
+    done = subprocess.run(
+        [str(python), *command, str(folder / "spec.json"), str(folder / "out.json")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"{program} failed:\n{done.stderr}")
+    out: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    return out
+
+
+def fortran(folder: Path) -> Path:
+    """A folder where the peers' loader finds the Fortran run-time library of the packaged OpenBLAS (see study.blas)."""
+    links = folder / "lib"
+    if not links.exists():
+        links.mkdir()
+        for library in (blas.PACKAGES / "mlx_cpu.libs").glob("lib[qg]*"):
+            name = "libgfortran.so.5" if library.name.startswith("libgfortran") else library.name
+            (links / name).symlink_to(library)
+    return links
+
+
+def environment(name: str) -> Path:
+    """The Python of a peer's own environment, installed once for its requirements."""
+    requirements = HERE / "peers" / f"{name}.txt"
+    folder = ENVIRONMENTS / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]}"
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        print(f"installing {name} in {folder} …", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True)
+        (folder / "installed").touch()
+    return python.absolute()
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """LoRA on the named projections of all blocks (Hu et al., 2021): many side by side for training, one for use.
 
-For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, rank, outputs] over one frozen model whose
-batch holds the G cells' rows one after the other.
+For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, rank, outputs] over one frozen model,
+whose batch holds the G cells' rows one after the other.
 """
 
 import json
@@ -38,7 +38,7 @@ class StackedLoRA(nn.Module):  # type: ignore[misc]
         self.linear, self.lora_a, self.lora_b, self.scale = linear, lora_a, lora_b, scale
 
     def __call__(self, x: Float[mx.array, "*rows inputs"]) -> Float[mx.array, "*rows outputs"]:
-        y = self.linear(x)
+        y: mx.array = self.linear(x)
         low = x.reshape(len(self.lora_a), -1, x.shape[-1]) @ self.lora_a
         return y + ((self.scale * low) @ self.lora_b).reshape(y.shape).astype(y.dtype)
 
@@ -73,10 +73,10 @@ def unstack(model: nn.Module) -> list[Weights]:
     return taken
 
 
-def keep(model: nn.Module, cells: Sequence[int]) -> None:
+def keep(model: nn.Module, cells: mx.array) -> None:
     """Go on with some of the stacked cells alone."""
     for _, layer in _stacked(model):
-        layer.lora_a, layer.lora_b = layer.lora_a[mx.array(cells)], layer.lora_b[mx.array(cells)]
+        layer.lora_a, layer.lora_b = layer.lora_a[cells], layer.lora_b[cells]
 
 
 def lowest_adapted(model: nn.Module) -> int:

@@ -21,7 +21,7 @@ MISSING = (
 )
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 """Of mallopt(3)."""
 
 
@@ -89,6 +89,7 @@ def _keep_freed_memory() -> None:
     """Logits are large arrays that come and go: given back and asked for again, each costs as much as its product."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl does not
     if set_option:
+        set_option(_M_ARENA_MAX, 1)  # those of other threads are small and come and go
         set_option(_M_MMAP_MAX, 0)
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 

@@ -12,6 +12,7 @@ from study.cells import pair_name
 from study.config import Operation, TokenPair
 from study.encoding import ClassToken, Encoded, Tokenizer, continues_number, ends_answer
 from study.lens import Lens, at, attached
+from study.models.activations import in_numpy
 from study.objectives import Batch, make_batch
 from study.vocabulary import cross_entropy, summarise
 
@@ -41,7 +42,7 @@ def evaluate(
     answers: list[Row] = []
     lenses: list[Row] = []
     numbered = sorted(encoded.items(), key=lambda item: len(item[1].prompt_ids) + len(item[1].answer_ids))
-    with attached(model) as lens:
+    with attached(model) as lens, in_numpy():
         for start in range(0, len(numbered), batch_size):
             chunk = numbered[start : start + batch_size]
             batch = make_batch([item for _, item in chunk])
@@ -82,8 +83,8 @@ def _answer_rows(
     size = max(1, LENS_CELLS // lens.vocabulary)
     for start in range(0, len(states), size):
         logits = lens.read_out(states[start : start + size])
-        losses += cross_entropy(logits, batch.targets[start : start + size]).tolist()
-        greedy += mx.argmax(logits, axis=-1).tolist()
+        losses += np.array(cross_entropy(logits, batch.targets[start : start + size])).tolist()
+        greedy += np.array(mx.argmax(logits, axis=-1)).tolist()
     rows, spot = [], 0
     for number, item in chunk:
         length = len(item.answer_ids)
@@ -120,14 +121,18 @@ def _lens_rows(
     for start in range(0, len(chunk) if readouts else 0, size):
         part = chunk[start : start + size]
         # Where a pair leaves a prompt's operation out, its first class stands in, and the row is left out below.
-        right = [[(tokens.get(item.prompt.operation) or _first(tokens)).id for _, tokens in readouts] for _, item in part]
+        right = [
+            [(tokens.get(item.prompt.operation) or _first(tokens)).id for _, tokens in readouts] for _, item in part
+        ]
         logits = lens.read_out(states[start : start + size].reshape(-1, states.shape[-1]))
         totals, ranks = summarise(logits, np.repeat(np.array(right), lens.blocks, axis=0))
         classes = np.array(logits[:, mx.array(ids)].astype(mx.float32))
         spot = 0
         for p, (pair, tokens) in enumerate(readouts):
             own = classes[:, spot : spot + len(tokens)]
-            is_right = np.array(ids[spot : spot + len(tokens)]) == np.repeat([row[p] for row in right], lens.blocks)[:, None]
+            is_right = (
+                np.array(ids[spot : spot + len(tokens)]) == np.repeat([row[p] for row in right], lens.blocks)[:, None]
+            )
             spot += len(tokens)
             figures = {**_figures(own, is_right, totals), "rank": ranks[:, p]}
             columns = {name: f.reshape(len(part), lens.blocks).tolist() for name, f in figures.items()}

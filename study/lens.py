@@ -60,7 +60,7 @@ class Lens:
             logits: mx.array = self._model(mx.zeros((1, states.shape[0]), dtype=mx.int32))
         finally:
             self._injected = None
-        return logits[0]
+        return logits.squeeze(0)  # not logits[0], whose gradient would be scattered
 
     def _visit(self, block: int, run: Callable[..., Any], x: Any, args: Any, kwargs: Any) -> mx.array:
         if self._injected is not None:

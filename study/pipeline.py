@@ -1,29 +1,18 @@
 """Whole units of work in this process, without Ray: stage 1, the reference read-outs, or cells side by side."""
 
 import math
-import os
-import platform
-import resource
-import socket
-import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import study.models  # noqa: F401 - loads the BLAS before MLX
 
 # isort: split
-import mlx.core as mx
-
-from study import __version__, adapters, blas, workbench
+from study import adapters, workbench
 from study.arithmetic import Prompt, evaluation_prompts, prompt
-from study.cells import Cell, Reference, StageOne, Unit, kind, pair_name
+from study.cells import Cell, Reference, StageOne, Unit, pair_name
 from study.config import Evaluation, Operation, TokenPair
 from study.encoding import (
     ClassToken,
@@ -37,9 +26,10 @@ from study.encoding import (
 from study.evaluation import evaluate
 from study.lens import LensError
 from study.models import ModelError
+from study.notebook import Notebook, timed
 from study.objectives import ClassLoss
-from study.store import DONE, PROGRESS, Outcome, Store, write_json, write_rows
 from study.stacks import divide, stack_key
+from study.store import Outcome, Store, write_rows
 from study.training import Objective, Row, Trained, TrainingError, train
 from study.workbench import Bench, Gate, GateError
 
@@ -88,7 +78,7 @@ def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
     return [outcomes[unit.id] for unit in units]
 
 
-def _carry_out(notes: list["Notebook"], store: Store) -> Iterator["Notebook"]:
+def _carry_out(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     """Each notebook once, when its unit has ended."""
     if not notes:
         return
@@ -107,84 +97,16 @@ def _carry_out(notes: list["Notebook"], store: Store) -> Iterator["Notebook"]:
             yield note
 
 
-def _recorded(note: "Notebook", store: Store) -> Outcome:
+def _recorded(note: Notebook, store: Store) -> Outcome:
     seconds = sum(note.seconds.values())
     if note.error is None:
         return Outcome("done", "finished", seconds)
     state: Literal["skipped", "failed"] = "skipped" if isinstance(note.error, ClassTokenError) else "failed"
     reason = f"token: {note.error}" if state == "skipped" else f"{type(note.error).__name__}: {note.error}"
-    store.record(note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error)))
+    store.record(
+        note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error))
+    )
     return Outcome(state, reason, seconds)
-
-
-class Notebook:
-    """What an attempt writes down: progress while it runs, `done.json` at its end."""
-
-    def __init__(self, unit: Unit, folder: Path) -> None:
-        self.unit, self.folder = unit, folder
-        self.started = datetime.now(UTC)
-        self.seconds: dict[str, float] = {}
-        self.gates: list[Gate] = []
-        self.tokens: dict[str, Any] = {}
-        self.error: Exception | None = None
-        """Why the unit did not finish."""
-        self._last_progress = 0.0
-        mx.reset_peak_memory()
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        with timed([self], part):
-            yield
-
-    def on_step(self, stage: str, steps: int, row: Row) -> None:
-        figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
-        self.progress(stage, row["step"], steps, **figures)
-
-    def progress(self, stage: str, step: int, steps: int, force: bool = False, **figures: float) -> None:
-        """At most one write in two seconds: it tells people, not the program, where the attempt is."""
-        if not force and time.monotonic() - self._last_progress < 2:
-            return
-        self._last_progress = time.monotonic()
-        process = {"host": socket.gethostname(), "pid": os.getpid()}
-        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, **process}
-        where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
-        write_json(self.folder / PROGRESS, {**about, **where, **figures})
-
-    def finish(self) -> None:
-        loaded = blas.load()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
-        content = {
-            "kind": kind(self.unit),
-            "id": self.unit.id,
-            "label": self.unit.label,
-            "started": self.started.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": {part: round(seconds, 3) for part, seconds in self.seconds.items()},
-            "versions": {
-                "python": platform.python_version(),
-                "mlx": version("mlx"),
-                "mlx_lm": version("mlx-lm"),
-                "study": __version__,
-            },
-            "machine": f"{platform.system()} {platform.machine()}, {mx.default_device()}",
-            "blas": loaded.name if loaded else None,
-            "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
-            "process_peak_gb": round(peak, 3),
-            "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
-            "tokens": self.tokens,
-        }
-        write_json(self.folder / DONE, content)
-
-
-@contextmanager
-def timed(notes: Sequence[Notebook], part: str) -> Iterator[None]:
-    """Time that units spend together; each gets its share."""
-    began = time.perf_counter()
-    for note in notes:
-        note.progress(part, 0, 0, force=True)
-    yield
-    for note in notes:
-        note.seconds[part] = note.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(notes)
 
 
 def _stage_one(unit: StageOne, note: Notebook) -> Notebook:

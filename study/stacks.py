@@ -1,6 +1,7 @@
 """Which cells train side by side over one frozen model. How they are grouped changes no result, and so no id."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from study.cells import Cell, Unit
@@ -35,7 +36,7 @@ def stack_label(units: Sequence[Unit]) -> str:
 def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:
     """In order, into so many parts whose lengths differ by one at most."""
     bounds = [round(i * len(units) / parts) for i in range(parts + 1)]
-    return [units[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if end > start]
+    return [units[start:end] for start, end in pairwise(bounds) if end > start]
 
 
 def _range(names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ class Store:
         write_json(self.root / "study.json", content)
 
     def begin(self, unit: Unit) -> Path:
-        """A folder to write one attempt into: everything, `done.json` last. Then `publish` it, and `abandon` it always."""
+        """A folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
         folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         folder.mkdir(parents=True)
         write_json(folder / "unit.json", describe(unit))

@@ -65,7 +65,9 @@ def train(
     adapters.stack(model, settings.lora, [seed] * len(objectives))
     shared = adapters.lowest_adapted(model)
     rates = mx.array([objective.learning_rate for objective in objectives])[:, None, None]
-    optimizer = optim.AdamW(learning_rate=lambda step: _warmed(step, settings) * rates, weight_decay=settings.weight_decay)
+    optimizer = optim.AdamW(
+        learning_rate=lambda step: _warmed(step, settings) * rates, weight_decay=settings.weight_decay
+    )
     cells = [Trained() for _ in objectives]
     alive = list(range(len(cells)))
     with attached(model) as lens:
@@ -94,9 +96,8 @@ def train(
                 alive = [alive[i] for i in finite]
                 if not alive:
                     break
-                adapters.keep(model, finite)
                 rates = rates[mx.array(finite)]
-                optimizer.state = tree_map(lambda value: value[mx.array(finite)] if value.ndim else value, optimizer.state)
+                _go_on_with(model, optimizer, mx.array(finite))
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
     return cells
@@ -108,6 +109,12 @@ def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:
     norms = mx.sqrt(mx.stack(squares).sum(axis=0))
     factors = mx.minimum(limit / (norms + 1e-6), 1.0)[:, None, None]
     return tree_map(lambda value: value * factors, gradients), norms
+
+
+def _go_on_with(model: nn.Module, optimizer: optim.Optimizer, cells: mx.array) -> None:
+    """Drop the other cells from the stack and from the optimiser's state."""
+    adapters.keep(model, cells)
+    optimizer.state = tree_map(lambda value: value[cells] if value.ndim else value, optimizer.state)
 
 
 def _warmed(step: mx.array, settings: Training) -> mx.array:

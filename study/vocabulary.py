@@ -1,7 +1,8 @@
-"""Sums over the vocabulary. On the CPU they are numpy's: MLX's exp takes 20 ns a value on x86, numpy's 1."""
+"""Sums over the vocabulary. Those without a gradient are numpy's on the CPU, whose exp is ten times faster on x86."""
+
+from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -12,9 +13,8 @@ def on_cpu() -> bool:
 
 def cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> Float[mx.array, " n"]:
     """-log softmax of each row at its target, in nats; differentiable in the logits."""
-    logits = logits.astype(mx.float32)
-    loss: mx.array = _on_cpu(logits, targets) if on_cpu() else nn.losses.cross_entropy(logits, targets)
-    return loss
+    losses: Any = _cross_entropy(logits.astype(mx.float32), targets)
+    return losses[0]  # type: ignore[no-any-return]
 
 
 def summarise(
@@ -47,21 +47,24 @@ def _exponentials(logits: np.ndarray, out: np.ndarray) -> np.float32:
     return total
 
 
-@mx.custom_function  # type: ignore[untyped-decorator]
-def _on_cpu(logits: mx.array, targets: mx.array) -> mx.array:
-    values, ids = np.array(logits, copy=False), np.array(targets)
-    row = np.empty_like(values[0])
-    totals = np.array([_exponentials(logits, row) for logits in values], np.float32)
-    return mx.array(totals - values[np.arange(len(ids)), ids])
+@mx.custom_function
+def _cross_entropy(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """The loss of each row, and the exponentials with their sums, which serve the gradient a second time."""
+    top = logits.max(axis=1, keepdims=True)
+    exponentials = mx.exp(logits - top)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=1)
+    return (mx.log(totals) + top - chosen)[:, 0], exponentials, totals
 
 
-@_on_cpu.vjp  # type: ignore[untyped-decorator]
-def _gradient_on_cpu(primals: tuple[mx.array, mx.array], cotangent: mx.array, _: mx.array) -> tuple[mx.array, mx.array]:
+@_cross_entropy.vjp
+def _gradient(
+    primals: tuple[mx.array, mx.array],
+    cotangents: tuple[mx.array, mx.array, mx.array],
+    outputs: tuple[mx.array, mx.array, mx.array],
+) -> tuple[mx.array, mx.array]:
     """(softmax - one-hot) of each row, times its cotangent."""
-    values, ids = np.array(primals[0], copy=False), np.array(primals[1])
-    gradient = np.empty_like(values)
-    for row, logits, token, scale in zip(gradient, values, ids, np.array(cotangent), strict=True):
-        _exponentials(logits, row)
-        row *= scale / row.sum()
-        row[token] -= scale
-    return mx.array(gradient), mx.zeros_like(primals[1])
+    _, exponentials, totals = outputs
+    scale = cotangents[0][:, None]
+    softmax = exponentials * (scale / totals)
+    return softmax.at[mx.arange(len(scale)), primals[1]].add(-scale[:, 0]), mx.zeros_like(primals[1])

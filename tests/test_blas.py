@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -29,8 +31,52 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 @linux
 def test_a_missing_library_gives_one_warning_that_says_what_it_costs_and_how_to_get_it() -> None:
-    with pytest.warns(RuntimeWarning, match=r"4 instead of 60 GFLOP/s.*pip install mkl.*libopenblas0-pthread"):
+    with pytest.warns(
+        RuntimeWarning, match=r"4 instead of 80 GFLOP/s.*pip install cmeel-openblas.*libopenblas0-pthread"
+    ):
         assert blas.load_first([blas.Blas("none", "libno-such-blas.so")]) is None
+
+
+@linux
+def test_the_packaged_library_comes_before_the_systems_and_the_first_that_loads_is_taken() -> None:
+    packaged = blas.PACKAGES / "cmeel.prefix" / "lib" / "libopenblas.so.0"
+    loaded = blas.load()
+    if packaged.is_file():
+        assert loaded == blas.Blas("OpenBLAS", str(packaged))
+    else:
+        assert loaded in (None, blas.Blas("OpenBLAS", "libopenblas.so.0"))
+    names = ["libno-such-blas.so", "libc.so.6", "libm.so.6"]
+    assert blas.load_first([blas.Blas(name, name) for name in names]) == blas.Blas("libc.so.6", "libc.so.6")
+
+
+@linux
+def test_the_fortran_library_inside_mlxs_wheel_serves_under_its_original_name_where_the_system_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wheel = [*(blas.PACKAGES / "mlx_cpu.libs").glob("libgfortran*")]
+    if not wheel:
+        pytest.skip("the wheel of MLX has no Fortran library")
+    asked: list[str] = []
+    contents: list[bytes] = []
+
+    def loader(path: str, mode: int, there: bool) -> None:
+        asked.append(path)
+        if path.startswith("/proc/self/fd/"):
+            contents.append(Path(path).read_bytes())
+        elif path == "libgfortran.so.5" and not there:
+            raise OSError(path)
+
+    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=True))
+    blas._load_fortran()
+    assert asked == ["libgfortran.so.5"]
+    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=False))
+    blas._load_fortran()
+    (content,) = contents
+    before, changed, original = wheel[0].read_bytes(), wheel[0].name.encode(), b"\0libgfortran.so.5\0"
+    assert len(content) == len(before)
+    assert content.count(original) == before.count(original) + before.count(changed)
+    assert changed in before
+    assert changed not in content
 
 
 @linux

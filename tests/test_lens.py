@@ -39,6 +39,20 @@ def test_hidden_states_are_the_blocks_outputs_computed_by_hand() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shared", [0, 1, 2])
+def test_copies_of_a_batch_go_apart_at_the_first_block_that_is_not_shared(name: str, shared: int) -> None:
+    model, ids = make(name), some_ids(batch=2)
+    with attached(model) as lens:
+        expected = lens.hidden(mx.tile(ids, (3, 1)))
+        states = lens.hidden(ids, copies=3, shared=shared)
+        assert [len(state) for state in states] == [2] * shared + [6] * (BLOCKS - shared)
+        for ours, theirs in zip(states, expected, strict=True):
+            largest = float(mx.abs(theirs).max().item())
+            np.testing.assert_allclose(ours, theirs[: len(ours)], atol=1e-5 * largest)
+        assert [len(state) for state in lens.hidden(ids)] == [2] * BLOCKS
+
+
 def test_read_out_of_a_middle_layer_is_norm_and_head() -> None:
     model, ids = make("llama"), some_ids()
     with attached(model) as lens:

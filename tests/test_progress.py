@@ -59,3 +59,17 @@ def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
     assert "1 running · 1/4 · 0 failed" in text
     assert "120/200" in text
     assert "loss 0.530, class loss 1.200" in text
+
+
+def test_cells_that_train_side_by_side_are_one_line_of_the_terminal(tmp_path):
+    store, out = Store(tmp_path), io.StringIO()
+    about = {"stage": "stage 2", "step": 3, "steps": 9, "host": "here"}
+    with display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True, width=120)) as shown:
+        for unit, pid in ((REFERENCE, 1), (WITHOUT, 2), (CELL, 2)):
+            write_json(store.begin(unit) / PROGRESS, {**about, "label": unit.label, "pid": pid})
+        shown.tell(None)
+    text = out.getvalue()
+    assert "3 running · 0/4 · 0 failed" in text
+    lines = {line.split("  ")[0] for line in text.splitlines() if "3/9" in line}
+    assert len(lines) == 2  # each twice in the text: it is drawn once more at the end
+    assert lines - {f"{cell.label} and 1 more" for cell in (WITHOUT, CELL)} == {REFERENCE.label}

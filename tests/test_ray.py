@@ -17,7 +17,7 @@ from ray.util.state import list_tasks
 from ray.util.state.exception import RayStateApiException
 
 from actors.cluster import RESOURCE, ClusterError, connect
-from actors.tasks import _next, carry_out
+from actors.tasks import carry_out
 from study.catalogue import BuiltSource, Model
 from study.cells import StageOne, expand
 from study.config import Grid, RaySettings, Study
@@ -31,6 +31,10 @@ STUDY = Study(
 MODELS = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
 UNITS = expand(STUDY, MODELS)
 ONE_MODEL = UNITS[:4]
+LAYERS = Grid(layers=[0, 1, 2, 3], pairs=STUDY.grid.pairs, weights=[0.0, 0.5])
+MANY = expand(STUDY.model_copy(update={"models": ["a"], "grid": LAYERS}), MODELS)
+CELLS = MANY[2:]
+"""Five that stack: w = 0, then one a layer."""
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +54,43 @@ def fake(fault=None):
     Made here, so that it travels to the workers by value.
     """
 
-    def run(unit, results):
-        attempts = results / "attempts" / unit.id
-        attempts.mkdir(parents=True, exist_ok=True)
-        (attempts / str(time.time_ns())).touch()
-        if fault:
-            fault(unit, len(list(attempts.iterdir())))
-        with Store(results).attempt(unit) as folder:
-            write_json(folder / DONE, {"pid": os.getpid(), "threads": os.environ["MKL_NUM_THREADS"]})
-        return Outcome("done", "finished", 0.1)
+    def run(units, results):
+        for unit in units:
+            attempts = results / "attempts" / unit.id
+            attempts.mkdir(parents=True, exist_ok=True)
+            (attempts / str(time.time_ns())).touch()
+            if fault:
+                fault(unit, len(list(attempts.iterdir())))
+            with Store(results).attempt(unit) as folder:
+                about = {"pid": os.getpid(), "threads": os.environ["OPENBLAS_NUM_THREADS"]}
+                write_json(folder / DONE, {**about, "task": [unit.label for unit in units]})
+        return [Outcome("done", "finished", 0.1) for _ in units]
 
     return run
 
 
-def ends(units, store, run, in_flight=4):
+def ends(units, store, run, stack="auto"):
     """The outcome of every unit by label, in the order in which they ended."""
-    ended = [one for one in carry_out(units, store, in_flight, run, poll_seconds=0.1) if one]
+    settings = RaySettings(in_flight=2, stack=stack)
+    ended = [one for one in carry_out(units, store, settings, 2, run, poll_seconds=0.1) if one]
+    assert len(ended) == len({one.unit.id for one in ended}) == len(units)
     return {one.unit.label: one.outcome for one in ended}
+
+
+def note(store, unit):
+    return json.loads((store.folder(unit) / DONE).read_text())
+
+
+def wait_for_task(name):
+    """Until Ray tells of a task of this name: its dashboard is up, and informed, a little later."""
+    address = ray.get_runtime_context().gcs_address
+    deadline = time.monotonic() + 60
+    names: set[str] = set()
+    while name not in names:
+        assert time.monotonic() < deadline, names
+        time.sleep(0.5)
+        with suppress(ConnectionError, RayStateApiException):
+            names = {task.name for task in list_tasks(address=address, limit=1000)}
 
 
 def attempts(store, unit):
@@ -84,23 +108,59 @@ def test_every_unit_runs_once_in_workers_that_stay_and_share_the_cores(cluster, 
     outcomes = ends(UNITS, store, fake())
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     assert len(outcomes) == len(UNITS) == 8
-    notes = [json.loads((store.folder(unit) / DONE).read_text()) for unit in UNITS]
-    assert len({note["pid"] for note in notes}) <= 2
-    assert os.getpid() not in {note["pid"] for note in notes}
-    assert {note["threads"] for note in notes} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    notes = [note(store, unit) for unit in UNITS]
+    assert len({one["pid"] for one in notes}) <= 2
+    assert os.getpid() not in {one["pid"] for one in notes}
+    assert {one["threads"] for one in notes} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
     assert {attempts(store, unit) for unit in UNITS} == {1}
 
 
 def test_a_task_is_named_so_that_a_person_reads_what_runs(cluster, store):
     ends(ONE_MODEL, store, fake())
-    address = ray.get_runtime_context().gcs_address
-    deadline = time.monotonic() + 60
-    names: set[str] = set()
-    while "a|L1|multiply-add|w=0.5|s0" not in names:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-        with suppress(ConnectionError, RayStateApiException):  # the dashboard is up, and informed, a little later
-            names = {task.name for task in list_tasks(address=address, limit=1000)}
+    wait_for_task("a|L1|multiply-add|w=0.5|s0")
+
+
+def test_a_stack_of_cells_is_one_task_with_a_name_that_says_what_they_range_over(cluster, store):
+    outcomes = ends(MANY, store, fake(), stack=3)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    tasks = [note(store, cell)["task"] for cell in CELLS]
+    assert tasks == [[cell.label for cell in CELLS[:3]]] * 3 + [[cell.label for cell in CELLS[3:]]] * 2
+    assert {attempts(store, unit) for unit in MANY} == {1}
+    wait_for_task("a|3 cells|L0-L1|multiply-add|w=0,0.5|s0")
+    wait_for_task("a|2 cells|L2-L3|multiply-add|w=0.5|s0")
+
+
+def test_a_stack_of_one_gives_every_cell_a_task(cluster, store):
+    ends(MANY, store, fake(), stack=1)
+    assert [note(store, cell)["task"] for cell in CELLS] == [[cell.label] for cell in CELLS]
+
+
+def test_a_stack_whose_worker_dies_is_run_again_cell_by_cell_and_stops_at_the_one_that_kills_it(cluster, store):
+    bad = CELLS[2].id
+
+    def crash(unit, attempt):
+        if unit.id == bad:
+            os.abort()
+
+    outcomes = ends(MANY, store, fake(crash), stack=5)
+    assert [label for label, outcome in outcomes.items() if outcome.state == "failed"] == [CELLS[2].label]
+    assert "the worker process died, and died again when retried" in store.status(CELLS[2]).reason
+    assert attempts(store, CELLS[2]) == 2
+    assert [store.status(cell).state for cell in CELLS] == ["done", "done", "failed", "done", "done"]
+    assert note(store, CELLS[3])["task"] == [CELLS[3].label]
+    assert not list((store.root / "unfinished").glob(f"*{CELLS[0].id}*"))
+
+
+def test_an_unexpected_error_in_a_stack_is_that_of_its_cell_alone(cluster, store):
+    bad = CELLS[2].id
+
+    def fault(unit, attempt):
+        if unit.id == bad:
+            raise ZeroDivisionError("by zero")
+
+    outcomes = ends(MANY, store, fake(fault), stack=5)
+    assert [label for label, outcome in outcomes.items() if outcome.state == "failed"] == [CELLS[2].label]
+    assert store.status(CELLS[2]).reason == "ZeroDivisionError: by zero"
 
 
 def test_a_crashed_worker_is_retried_once_then_recorded_and_the_grid_goes_on(cluster, store):
@@ -162,16 +222,16 @@ def test_cells_whose_stage_1_failed_are_recorded_and_not_run(cluster, store):
 
 def test_a_stage_1_that_is_done_already_is_not_run_for_its_cells(cluster, store):
     first, *others = ONE_MODEL
-    fake_here = fake()
-    os.environ.setdefault("MKL_NUM_THREADS", "1")
-    fake_here(first, store.root)
-    assert set(ends(others, store, fake_here)) == {unit.label for unit in others}
+    run = fake()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    run([first], store.root)
+    assert set(ends(others, store, run)) == {unit.label for unit in others}
     assert attempts(store, first) == 1
 
 
 def test_a_result_that_cannot_be_seen_from_here_is_a_failure_with_the_cause(cluster, store):
-    def elsewhere(unit, results):
-        return Outcome("done", "finished", 0.1)
+    def elsewhere(units, results):
+        return [Outcome("done", "finished", 0.1) for _ in units]
 
     outcomes = ends(ONE_MODEL[:1], store, elsewhere)
     assert "is not shared with node" in outcomes[ONE_MODEL[0].label].reason
@@ -200,23 +260,3 @@ def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
 def test_an_address_without_a_cluster_is_told_at_once_with_the_fix(address, told):
     with pytest.raises(ClusterError, match=told), connect(RaySettings(), address):
         pass
-
-
-def test_stage_1_of_every_model_goes_first_and_then_cells_stay_with_a_model():
-    waiting = {unit.id: unit for unit in UNITS}
-    trained, order, current = set(), [], ""
-    while unit := _next(waiting, trained, current):
-        del waiting[unit.id]
-        order.append(unit)
-        current = (unit if isinstance(unit, StageOne) else unit.stage_one).id
-        trained.add(current)
-    assert [unit.label for unit in order[:2]] == ["a|stage1|s0", "b|stage1|s0"]
-    assert [unit.label[0] for unit in order[2:]] == ["b", "b", "b", "a", "a", "a"]
-    assert order[2].label == "b|reference|s0"
-    assert not waiting
-
-
-def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
-    first, *others = ONE_MODEL
-    assert _next({unit.id: unit for unit in others}, set(), first.id) is None
-    assert _next({unit.id: unit for unit in others}, {first.id}, "") is others[0]

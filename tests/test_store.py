@@ -92,6 +92,28 @@ def killed_attempt(store):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_an_attempt_that_was_published_is_not_taken_away_when_it_is_abandoned(store):
+    folder = store.begin(UNIT)
+    write_json(folder / DONE, {})
+    assert store.status(UNIT).state == "run"
+    store.publish(folder, UNIT)
+    store.abandon(folder)
+    assert store.status(UNIT).state == "done"
+    assert left_over(store) == []
+
+
+def test_attempts_at_several_units_are_begun_side_by_side_and_end_each_for_itself(store):
+    folders = [store.begin(unit) for unit in (*UNITS, UNIT)]
+    assert len(set(folders)) == len(UNITS) + 1
+    for folder, unit in zip(folders[:2], UNITS, strict=False):
+        write_json(folder / DONE, {})
+        store.publish(folder, unit)
+    for folder in folders:
+        store.abandon(folder)
+    assert [store.status(unit).state for unit in UNITS] == ["done", "done", *["run"] * (len(UNITS) - 2)]
+    assert left_over(store) == []
+
+
 def test_a_killed_attempt_counts_for_nothing_and_is_swept_away_later(store):
     process = multiprocessing.get_context("fork").Process(target=killed_attempt, args=(store,))
     process.start()

@@ -1,75 +1,223 @@
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from study import adapters
-from study.catalogue import Model
-from study.config import Data, Lora, Stage1, Stage2, Training
-from study.encoding import class_tokens
-from study.models.weights import load
-from study.objectives import ClassLoss
-from study.training import Objective, Row, TrainingError, train
+from study.arithmetic import training_prompts
+from study.catalogue import BuiltSource, Model
+from study.config import Data, Lora, Stage1, Stage2
+from study.encoding import class_tokens, encode
+from study.models.weights import Loaded, load
+from study.objectives import ClassLoss, make_batch
+from study.training import Objective, Row, Trained, TrainingError, clip_each, train
 
 DATA = Data(smallest=2, largest=9)
 LORA = Lora(rank=4, alpha=8.0, projections="all")
-PAIR: Any = {"multiply": "multiply", "add": "add"}
+FEWER = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])
+PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river", "add": "copper"}]
+OPERATIONS: list[Any] = ["multiply", "add"]
+WILD = 1e30
+"""A learning rate, and a limit of the gradient norm, that no training survives."""
 
 
-def run(model: Model, settings: Training, layer: int | None = None, weight: float = 0.5, seed: int = 0) -> list[Row]:
-    loaded = load(model)
-    adapters.attach(loaded.model, LORA, seed)
-    target = None
-    if layer is not None:
-        tokens = {name: token.id for name, token in class_tokens(loaded.tokenizer, PAIR).items()}
-        target = ClassLoss(layer, weight, tokens)
-    frozen = {
-        name: mx.array(value)
-        for name, value in tree_flatten(loaded.model.parameters())
-        if not name.endswith(("lora_a", "lora_b"))
-    }
-    curve = train(loaded.model, loaded.tokenizer, settings, 4, DATA, Objective(["multiply", "add"], target), seed)
-    now = dict(tree_flatten(loaded.model.parameters()))
-    assert all(mx.array_equal(value, now[name]) for name, value in frozen.items()), "frozen weights moved"
-    return curve
+@pytest.fixture(scope="module", params=["llama", "gemma3_text"])
+def loaded(request: pytest.FixtureRequest) -> Loaded:
+    return load(Model(source=BuiltSource(built=request.param), blocks=4))
+
+
+def stage_1(**changes: Any) -> Stage1:
+    return Stage1(**{"batch_size": 4, "lora": LORA, **changes})
+
+
+def stage_2(**changes: Any) -> Stage2:
+    return Stage2(**{"lora": LORA, **changes})
+
+
+def objective(loaded: Loaded, rate: float, layer: int | None = None, weight: float = 0.5, pair: int = 0) -> Objective:
+    if layer is None:
+        return Objective(rate)
+    tokens = {name: token.id for name, token in class_tokens(loaded.tokenizer, PAIRS[pair]).items()}
+    return Objective(rate, ClassLoss(layer, weight, tokens))
+
+
+def run(loaded: Loaded, settings: Stage1 | Stage2, *objectives: Objective, seed: int = 0) -> list[Trained]:
+    """Train, and see that the model is afterwards what it was before."""
+    before = {name: mx.array(value) for name, value in tree_flatten(loaded.model.parameters())}
+    cells = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, seed)
+    after = dict(tree_flatten(loaded.model.parameters()))
+    assert before.keys() == after.keys()
+    assert all(mx.array_equal(before[name], after[name]) for name in before), "frozen weights moved"
+    return cells
+
+
+def curve(loaded: Loaded, settings: Stage1 | Stage2, layer: int | None = None, seed: int = 0) -> list[Row]:
+    (cell,) = run(loaded, settings, objective(loaded, settings.learning_rate, layer), seed=seed)
+    assert cell.error is None
+    return cell.curve
 
 
 def mean(rows: list[Row], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows)
 
 
-def test_the_answer_loss_of_stage_1_falls(tiny: Model) -> None:
-    curve = run(tiny, Stage1(steps=40, learning_rate=1e-2))
-    assert [row["step"] for row in curve] == list(range(1, 41))
-    assert mean(curve[-8:], "loss") < 0.8 * mean(curve[:4], "loss")
-    assert all(row["class_loss"] != row["class_loss"] for row in curve)  # NaN: there is none
+def assert_same(one: Trained, other: Trained, tolerance: float = 1e-4) -> None:
+    """The same adapter and the same losses at every step."""
+    assert one.weights.keys() == other.weights.keys() != set()
+    for name, value in one.weights.items():
+        np.testing.assert_allclose(value, other.weights[name], atol=tolerance, err_msg=name)
+    for name in ("loss", "class_loss", "answer_loss", "grad_norm"):
+        ours, theirs = ([row[name] for row in cell.curve] for cell in (one, other))
+        np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance, err_msg=name)
 
 
-def test_both_losses_of_stage_2_fall_and_their_weighted_sum_is_the_loss(tiny: Model) -> None:
-    curve = run(tiny, Stage2(steps=60, learning_rate=2e-3), layer=1, weight=0.5)
-    assert mean(curve[-8:], "class_loss") < 0.5 * mean(curve[:4], "class_loss")
-    assert mean(curve[-8:], "answer_loss") < mean(curve[:4], "answer_loss")
-    for row in curve:
+def test_the_answer_loss_of_stage_1_falls(loaded: Loaded) -> None:
+    rows = curve(loaded, stage_1(steps=40, learning_rate=1e-2))
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert mean(rows[-8:], "loss") < 0.8 * mean(rows[:4], "loss")
+    assert all(row["class_loss"] != row["class_loss"] for row in rows)  # NaN: there is none
+
+
+def test_both_losses_of_stage_2_fall_and_their_weighted_sum_is_the_loss(loaded: Loaded) -> None:
+    rows = curve(loaded, stage_2(steps=60, learning_rate=2e-3), layer=1)
+    assert mean(rows[-8:], "class_loss") < 0.5 * mean(rows[:4], "class_loss")
+    assert mean(rows[-8:], "answer_loss") < mean(rows[:4], "answer_loss")
+    for row in rows:
         assert row["loss"] == pytest.approx(0.5 * row["class_loss"] + 0.5 * row["answer_loss"], rel=1e-4)
 
 
-def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tiny: Model) -> None:
+def test_a_cell_of_a_stack_ends_as_the_same_cell_alone(loaded: Loaded) -> None:
+    settings = stage_2(steps=50, warmup_steps=5, weight_decay=0.01, lora=FEWER)
+    objectives = [
+        objective(loaded, 2e-3, layer=0, weight=0.5),
+        objective(loaded, 1e-3),
+        objective(loaded, 3e-3, layer=3, weight=0.2, pair=1),
+        objective(loaded, 5e-4, layer=2, weight=0.8, pair=1),
+    ]
+    stacked = run(loaded, settings, *objectives)
+    assert [row["stacked"] for row in stacked[0].curve] == [4] * 50
+    for one, cell in zip(objectives, stacked, strict=True):
+        assert_same(cell, *run(loaded, settings, one))
+    firsts = [cell.weights["model.layers.0.self_attn.v_proj.lora_b"] for cell in stacked]
+    assert all(float(mx.abs(firsts[0] - other).max().item()) > 1e-2 for other in firsts[1:])
+
+
+def test_a_cell_that_diverges_is_dropped_with_its_error_and_its_neighbours_are_as_without_it(loaded: Loaded) -> None:
+    settings = stage_2(steps=15, warmup_steps=0, clip_norm=WILD)
+    well = [objective(loaded, 2e-3, layer=1), objective(loaded, 1e-3), objective(loaded, 1e-3, layer=2, pair=1)]
+    wild = objective(loaded, WILD, layer=1)
+    first, dropped, *others = run(loaded, settings, well[0], wild, *well[1:])
+    assert isinstance(dropped.error, TrainingError)
+    assert not dropped.weights
+    assert 0 < len(dropped.curve) < 15
+    assert str(dropped.error).startswith(f"step {len(dropped.curve) + 1}: the loss is ")
+    assert first.curve[-1]["stacked"] == 3
+    for cell, without in zip([first, *others], run(loaded, settings, *well), strict=True):
+        assert cell.error is None
+        assert len(cell.curve) == 15
+        assert_same(cell, without)
+
+
+def test_where_every_cell_diverges_each_has_its_error_and_the_model_is_as_it_was(loaded: Loaded) -> None:
+    cells = run(loaded, stage_2(steps=50, warmup_steps=0, clip_norm=WILD), *[objective(loaded, WILD)] * 2)
+    assert all(str(cell.error).endswith("lower the learning rate (1e+30)") for cell in cells)
+
+
+def test_with_all_weight_on_the_class_the_blocks_above_are_never_run(loaded: Loaded) -> None:
+    settings = stage_2(steps=5)
+    objectives = [objective(loaded, 1e-3, layer=1, weight=1.0, pair=pair) for pair in (0, 1)]
+    expected = run(loaded, settings, *objectives)
+    above = [block.mlp.down_proj for block in loaded.model.layers[2:]]
+    kept = [layer.weight for layer in above]
+    for layer in above:
+        layer.weight = mx.full(layer.weight.shape, float("nan"))
+    try:
+        cells = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0)
+    finally:
+        for layer, weight in zip(above, kept, strict=True):
+            layer.weight = weight
+    for cell, same in zip(cells, expected, strict=True):
+        assert len(cell.curve) == 5
+        assert_same(cell, same, tolerance=1e-6)
+        moved = {
+            name.split(".")[2] for name, value in cell.weights.items() if "lora_b" in name and mx.any(value).item()
+        }
+        assert moved == {"0", "1"}
+
+
+def test_clipping_each_cell_is_mlxs_clipping_of_that_cell_alone() -> None:
+    def draw(*shape: int, seed: int) -> mx.array:
+        scale = mx.array([0.01, 1.0, 100.0, 0.0])[:, None, None]  # below the limit, above it, and nothing at all
+        return scale * mx.random.normal((4, *shape), key=mx.random.key(seed))
+
+    gradients = {"one": {"a": draw(8, 2, seed=0), "b": draw(2, 5, seed=1)}, "two": draw(3, 3, seed=2)}
+    clipped, norms = clip_each(gradients, 1.0)
+    for cell in range(4):
+        alone = {name: value[cell] for name, value in tree_flatten(gradients)}
+        expected, norm = optim.clip_grad_norm(alone, 1.0)
+        assert norms[cell].item() == pytest.approx(norm.item(), rel=1e-6)
+        for name, value in tree_flatten(clipped):
+            np.testing.assert_allclose(value[cell], expected[name], rtol=1e-6)
+
+
+def test_one_cell_is_trained_as_mlxs_adamw_trains_it() -> None:
+    """A second, plain way to the same adapter: mlx-lm's layers, mlx's own clipping, schedule and loss."""
+    loaded = load(Model(source=BuiltSource(built="llama"), blocks=4))
+    settings = stage_2(steps=20, learning_rate=2e-3, warmup_steps=4, weight_decay=0.1, clip_norm=0.5)
+    (ours,) = run(loaded, settings, objective(loaded, 2e-3))
+    model = loaded.model
+    adapters.stack(model, LORA, [0])
+    (initial,) = adapters.unstack(model)
+    keys = {name.split(".", 3)[3].rsplit(".", 1)[0] for name in initial}
+    linear_to_lora_layers(model, 4, {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": keys})
+    model.load_weights(list(initial.items()), strict=False)
+    optimizer = optim.AdamW(lambda step: 2e-3 * mx.minimum((step + 1) / 5, 1.0), weight_decay=0.1)
+    for step in range(1, 21):
+        prompts = training_prompts(DATA, OPERATIONS, settings.wordings, 0, step, settings.batch_size)
+        batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
+
+        def loss(batch: Any = batch) -> mx.array:
+            logits = model(batch.ids)[batch.rows, batch.positions]
+            return nn.losses.cross_entropy(logits, batch.targets, reduction="mean")
+
+        value, gradients = nn.value_and_grad(model, loss)()
+        gradients, norm = optim.clip_grad_norm(gradients, 0.5)
+        optimizer.update(model, gradients)
+        assert value.item() == pytest.approx(ours.curve[step - 1]["loss"], rel=1e-4)
+        assert norm.item() == pytest.approx(ours.curve[step - 1]["grad_norm"], rel=1e-3)
+    trained = dict(tree_flatten(model.trainable_parameters()))
+    for name, weight in ours.weights.items():
+        np.testing.assert_allclose(trained[name], weight, atol=1e-4, err_msg=name)
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another(loaded: Loaded) -> None:
     def losses(seed: int) -> list[float]:
-        return [row["loss"] for row in run(tiny, Stage2(steps=5), layer=2, seed=seed)]
+        return [row["loss"] for row in curve(loaded, stage_2(steps=5), layer=2, seed=seed)]
 
     assert losses(1) == losses(1)
     assert losses(1) != losses(2)
 
 
-def test_the_first_step_of_the_warm_up_moves_a_little_and_the_last_is_the_full_rate(tiny: Model) -> None:
-    slow = run(tiny, Stage1(steps=3, learning_rate=1e-2, warmup_steps=1000))
-    fast = run(tiny, Stage1(steps=3, learning_rate=1e-2, warmup_steps=0))
+def test_the_first_step_of_the_warm_up_moves_a_little_and_the_last_is_the_full_rate(loaded: Loaded) -> None:
+    slow = curve(loaded, stage_1(steps=3, learning_rate=1e-2, warmup_steps=1000))
+    fast = curve(loaded, stage_1(steps=3, learning_rate=1e-2, warmup_steps=0))
     assert slow[0]["loss"] == fast[0]["loss"]
     assert slow[1]["loss"] != slow[0]["loss"]
     assert abs(slow[2]["grad_norm"] - slow[1]["grad_norm"]) > 0
 
 
-def test_a_loss_that_is_not_a_number_stops_at_its_step(tiny: Model) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+: .*lower the learning rate"):
-        run(tiny, Stage1(steps=50, learning_rate=1e30, warmup_steps=0, clip_norm=1e30))
+def test_a_step_tells_the_cell_that_it_was_of(loaded: Loaded) -> None:
+    told: list[tuple[int, int]] = []
+    objectives = [objective(loaded, WILD), objective(loaded, 1e-3)]
+    settings = stage_2(steps=6, warmup_steps=0, clip_norm=WILD)
+    train(
+        loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0,
+        lambda cell, row: told.append((cell, row["step"])),
+    )  # fmt: skip
+    assert [step for cell, step in told if cell == 1] == [1, 2, 3, 4, 5, 6]
+    assert [step for cell, step in told if cell == 0] in ([1], [1, 2])

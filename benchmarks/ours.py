@@ -1,0 +1,148 @@
+"""One part of the study, timed in a process of its own: `python -m benchmarks.ours SPEC.json OUT.json`.
+
+The specification says which part; the results look like those of the peers (`benchmarks/peers/exchange.py`).
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import study.models  # noqa: F401 - loads the BLAS before MLX
+
+# isort: split
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from study import adapters
+from study.arithmetic import evaluation_prompts, training_prompts
+from study.catalogue import Model
+from study.cells import Cell, expand
+from study.config import Data, Evaluation, Grid, Operation, Stage1, Stage2, Study
+from study.encoding import class_tokens, encode
+from study.evaluation import evaluate
+from study.models.weights import load
+from study.objectives import Batch, ClassLoss, make_batch
+from study.pipeline import run_units
+from study.reading import read_catalogue
+from study.speed import gflops
+from study.training import Objective, train
+
+DATA, OPERATIONS = Data(), list[Operation](["multiply", "add"])
+PAIR: dict[Operation, str] = {"multiply": "multiply", "add": "add"}
+
+
+def main() -> None:
+    spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    mistakes: list[str] = []
+    entry = (read_catalogue(Path("configs/models.yaml"), mistakes) or sys.exit("\n".join(mistakes)))[spec["name"]]
+    out = {"sgemm": sgemm, "stage1": step, "stage2": step, "evaluation": evaluation, "grid": grid}[spec["part"]](
+        entry, spec
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    Path(sys.argv[2]).write_text(json.dumps({**out, "peak_gb": peak, "mlx_peak_gb": mx.get_peak_memory() / 1e9}) + "\n")
+
+
+def sgemm(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"gflops": gflops()[0]}
+
+
+def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
+    """Steps of a stage with so many cells side by side; seconds and operations are those of the whole stack."""
+    loaded = load(entry)
+    settings = (Stage1 if spec["part"] == "stage1" else Stage2)(steps=spec["steps"])
+    tokens = {name: token.id for name, token in class_tokens(loaded.tokenizer, PAIR).items()}
+    target = ClassLoss(loaded.blocks // 2, 0.5, tokens) if spec["part"] == "stage2" else None
+    cells = spec["cells"]
+    mx.reset_peak_memory()
+    trained = train(
+        loaded.model,
+        loaded.tokenizer,
+        settings,
+        DATA,
+        OPERATIONS,
+        [Objective(settings.learning_rate, target)] * cells,
+        0,
+    )
+    curve = trained[0].curve[spec["warmup"] :]
+    adapters.stack(loaded.model, settings.lora, [0])
+    batches = [
+        make_batch(
+            [
+                encode(loaded.tokenizer, p)
+                for p in training_prompts(DATA, OPERATIONS, settings.wordings, 0, row["step"], settings.batch_size)
+            ]
+        )
+        for row in curve
+    ]
+    return {
+        "seconds": [row["seconds"] * cells for row in curve],
+        "real_tokens": [row["tokens"] * cells for row in curve],
+        "gflop": [cells * _operations(loaded.model, batch, target is not None) / 1e9 for batch in batches],
+    }
+
+
+def evaluation(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of the answers alone, and with the lens at every layer for one pair of class tokens."""
+    loaded = load(entry)
+    prompts = evaluation_prompts(DATA, OPERATIONS, spec["prompts"] // 8, seed=0)
+    encoded = dict(enumerate(encode(loaded.tokenizer, prompt) for prompt in prompts))
+    seconds = []
+    for readouts in ([], [], [(PAIR, class_tokens(loaded.tokenizer, PAIR))]):  # the first one warms up
+        began = time.perf_counter()
+        evaluate(loaded.model, loaded.tokenizer, encoded, readouts, Evaluation().batch_size, "baseline")
+        seconds.append(time.perf_counter() - began)
+    return {"answers": seconds[1], "with_lens": seconds[2], "prompts": len(encoded)}
+
+
+def grid(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
+    """A whole grid of 24 cells in this process: stage 1, reference, cells in stacks of eight, rows written."""
+    layers = [round(entry.blocks * (i + 1) / 13) for i in range(12)]
+    study = Study(
+        name="bench",
+        models=[spec["name"]],
+        grid=Grid(layers=layers, pairs=[PAIR], weights=[0.2, 0.5]),
+        stage1=Stage1(steps=spec["stage1_steps"]),
+        stage2=Stage2(steps=spec["stage2_steps"]),
+        evaluation=Evaluation(prompts_per_class=spec["prompts"] // 8),
+    )
+    units = expand(study, {spec["name"]: entry})
+    cells = [unit for unit in units if isinstance(unit, Cell)]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        groups = [[unit] for unit in units if not isinstance(unit, Cell)]
+        for group in [*groups, *(cells[i : i + 8] for i in range(0, len(cells), 8))]:
+            outcomes = run_units(group, Path(folder))
+            if any(outcome.state != "done" for outcome in outcomes):
+                sys.exit(f"a unit did not finish: {outcomes}")
+        return {"seconds": [time.perf_counter() - began], "cells": len(cells), "units": len(units)}
+
+
+def _operations(model: nn.Module, batch: Batch, with_class: bool) -> float:
+    """Floating-point operations of one cell's LoRA step.
+
+    With n real tokens, m rows of logits, P parameters of the blocks' linear layers, T positions of each of B rows:
+    4nP (forward, and backward to the activations) + 6n P_lora + 4mVd (head) + 12 B T² d_q N (attention).
+    """
+    linear = {
+        f"{i}.{name}": m
+        for i, block in enumerate(model.layers)
+        for name, m in block.named_modules()
+        if isinstance(m, nn.Linear)
+    }
+    base = sum(m.weight.size for m in linear.values())
+    lora = sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+    head = max(value.size for _, value in tree_flatten(model.parameters()))
+    width = max(m.weight.shape[0] for name, m in linear.items() if "q_proj" in name)
+    rows, longest = batch.ids.shape
+    attention = 12 * rows * longest**2 * width * len(model.layers)
+    read = len(batch.targets) + (rows if with_class else 0)
+    return float(4 * batch.tokens * base + 6 * batch.tokens * lora + 4 * read * head + attention)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""The table, the JSON and the chart of a benchmark run."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+CELLS = 24
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison; `value` reads against `floor` as its unit says."""
+
+    figure: str
+    ours: str
+    other: str
+    value: float
+    floor: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.floor if self.unit == "x memory" else self.value >= self.floor
+
+
+def write(content: dict[str, Any], folder: Path) -> None:
+    """RESULTS.md, results.json, results.png and results.svg; prints the table."""
+    lines = compare(content["parts"], content["grid"])
+    (folder / "results.json").write_text(
+        json.dumps({**content, "lines": [asdict(line) for line in lines]}, indent=1) + "\n"
+    )
+    draw(lines, content["driver"], folder / "results")
+    text = render(lines, content)
+    (folder / "RESULTS.md").write_text(text)
+    print(text)
+
+
+def compare(parts: dict[str, list[dict[str, Any]]], grid: dict[str, int]) -> list[Line]:
+    """The lines of the table from the medians over all rounds."""
+
+    def seconds(name: str) -> float:
+        return median(second for run in parts[name] for second in run["seconds"])
+
+    def rate(name: str) -> float:
+        """Real tokens a second: medians of the steps, since batches differ."""
+        return median(t / s for run in parts[name] for t, s in zip(run["real_tokens"], run["seconds"], strict=True))
+
+    def line(figure: str, ours: str, other: str, value: float, floor: float, unit: str = "x") -> Line:
+        return Line(figure, ours, other, value, floor, unit)
+
+    alone, stack = seconds("stage 2 alone"), seconds("stage 2, stack of 8")
+    answer = median(run["answers"] / run["prompts"] for run in parts["evaluation"])
+    decode = seconds("evaluation, greedy decoding")
+    lazarus = seconds("stage 2, chuk-lazarus")
+    peft = seconds("stage 2, PEFT")
+    peer_cell = (
+        grid["stage1_steps"] * seconds("stage 1, mlx-lm")
+        + grid["stage2_steps"] * seconds("stage 2, mlx-lm")
+        + 3 * grid["prompts"] * decode
+    )
+    whole = seconds("grid of 24")
+    peak = median(run["gflops"] for run in parts["sgemm"])
+    reached = median(
+        g / s for run in parts["stage 2, stack of 8"] for g, s in zip(run["gflop"], run["seconds"], strict=True)
+    )
+    first, mlx_lm = rate("stage 1"), rate("stage 1, mlx-lm")
+    stock, optimised = seconds("stage 2, mlx-lm, stock BLAS"), seconds("stage 2, mlx-lm")
+    memory = [median(run["peak_gb"] for run in parts[name]) for name in ("stage 2 alone", "stage 2, stack of 8")]
+    return [
+        line(
+            f"grid of {CELLS} cells against both stages for each cell in mlx-lm",
+            f"{whole:.0f} s",
+            f"{CELLS * peer_cell:.0f} s (24 x one cell)",
+            CELLS * peer_cell / whole,
+            10,
+        ),
+        line(
+            "8 stacked cells against 8 in sequence, a step",
+            f"{stack:.2f} s",
+            f"{8 * alone:.2f} s",
+            8 * alone / stack,
+            1.8,
+        ),
+        line(
+            "stage 1 against mlx-lm's trainer, real tokens a second",
+            f"{first:.0f}",
+            f"{mlx_lm:.0f}",
+            first / mlx_lm,
+            2.5,
+        ),
+        line(
+            "answers of a prompt against one greedy decode",
+            f"{1000 * answer:.0f} ms",
+            f"{1000 * decode:.0f} ms",
+            decode / answer,
+            10,
+        ),
+        line(
+            "stage 2 of an example against DualRewardTrainer, alone",
+            f"{1000 * alone / 4:.0f} ms",
+            f"{1000 * lazarus:.0f} ms",
+            4 * lazarus / alone,
+            2.5,
+        ),
+        line(
+            "the same, 8 cells stacked",
+            f"{1000 * stack / 32:.0f} ms",
+            f"{1000 * lazarus:.0f} ms",
+            32 * lazarus / stack,
+            5,
+        ),
+        line(
+            "stacked stage 2 against PEFT, a step of a cell",
+            f"{stack / 8:.3f} s",
+            f"{peft:.3f} s",
+            8 * peft / stack,
+            1.2,
+        ),
+        line(
+            "stacked stage 2, share of sgemm",
+            f"{reached:.0f} GFLOP/s",
+            f"{peak:.0f} GFLOP/s",
+            100 * reached / peak,
+            45,
+            "%",
+        ),
+        line(
+            "optimised against stock BLAS, a step in mlx-lm's trainer",
+            f"{optimised:.2f} s",
+            f"{stock:.2f} s",
+            stock / optimised,
+            10,
+        ),
+        line(
+            "memory of a stack of 8 against one cell, whole process",
+            f"{memory[1]:.2f} GB",
+            f"{memory[0]:.2f} GB",
+            memory[1] / memory[0],
+            1.6,
+            "x memory",
+        ),
+    ]
+
+
+def render(lines: list[Line], content: dict[str, Any]) -> str:
+    machine, parts = content["machine"], content["parts"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    peers = sorted({run["peer"] for runs in parts.values() for run in runs if "peer" in run})
+    out = [
+        "# Benchmarks",
+        "",
+        f"SmolLM2-135M in float32, {machine['threads']} thread, {machine['blas']}. "
+        f"{machine['processor']}, {machine['platform']}; {versions}.",
+        "",
+        f"Peers: {', '.join(peers)}. They have the same weights, token ids, LoRA projections, ranks, BLAS and threads. "
+        "Parts run in turn, several rounds; figures are medians.",
+        "",
+        "| figure | study | other | ratio | floor | |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for line in lines:
+        unit, bound = ("%", f"{line.floor:g} %") if line.unit == "%" else ("x", f"{line.floor:g}x")
+        bound = f"at most {bound}" if line.unit == "x memory" else bound
+        verdict = "holds" if line.holds else "**missed**"
+        out.append(f"| {line.figure} | {line.ours} | {line.other} | {line.value:.3g} {unit} | {bound} | {verdict} |")
+    out += ["", "![Ratios to their floors, and what the driver costs](results.png)", "", "## All parts", ""]
+    out += ["| part | minimum | median | memory of the process |", "|---|---:|---:|---:|"]
+    for name, runs in parts.items():
+        values = [second for run in runs for second in run.get("seconds", [run.get("with_lens")]) if second]
+        if values:
+            peak = max(run["peak_gb"] for run in runs)
+            out.append(f"| {name} | {min(values):.3f} s | {median(values):.3f} s | {peak:.2f} GB |")
+    grid = content["grid"]
+    out += [
+        "",
+        "A part is a step, except for decoding (a prompt), chuk-lazarus (an example), evaluation "
+        f"({parts['evaluation'][0]['prompts']} prompts, answers and the lens at every layer) and the grid "
+        f"({grid['stage1_steps']} steps of stage 1, {grid['stage2_steps']} of stage 2, {grid['prompts']} prompts; "
+        "the peer's time is that of its steps and of decoding the prompts at three stages, without any lens).",
+        "",
+        "## The driver",
+        "",
+        "Cells whose work is nothing, two workers, a private Ray cluster.",
+        "",
+        "| cells | expansion and ids | driver's processor a cell | wall a cell | driver's memory |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for row in content["driver"]:
+        out.append(
+            f"| {row['cells']} | {row['expansion_seconds']:.3f} s | {row['driver_ms_per_cell']:.2f} ms | "
+            f"{row['wall_ms_per_cell']:.2f} ms | {row['driver_memory_mb']:.0f} MB |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def draw(lines: list[Line], driver: list[dict[str, Any]], file: Path) -> None:
+    """Bars of each ratio over its floor, and the driver's cost over the size of the grid."""
+    plt.rcParams.update({"font.size": 9, "svg.hashsalt": "bench"})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(2.2, 1), layout="constrained")
+    share = [line.floor / line.value if line.unit == "x memory" else line.value / line.floor for line in lines]
+    names = [line.figure for line in lines]
+    bars = left.barh(names[::-1], share[::-1], color=["#0072B2" if value >= 1 else "#D55E00" for value in share[::-1]])
+    left.bar_label(bars, [f"{line.value:.3g}{' %' if line.unit == '%' else 'x'}" for line in lines[::-1]], padding=3)
+    left.axvline(1, color="black", linewidth=1)
+    left.set_xscale("log")
+    left.set_xlim(0.5, 2 * max(share))
+    left.set_xlabel("times the floor (line: the floor)")
+    cells = [row["cells"] for row in driver]
+    right.plot(
+        cells, [row["driver_ms_per_cell"] for row in driver], marker="o", color="#0072B2", label="driver's processor"
+    )
+    right.plot(cells, [row["wall_ms_per_cell"] for row in driver], marker="s", color="#E69F00", label="wall")
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_xlabel("cells of the grid")
+    right.set_ylabel("ms a cell")
+    right.set_title("A grid whose work is nothing", fontsize=9)
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    for kind in ("png", "svg"):
+        figure.savefig(file.with_suffix(f".{kind}"), dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    plt.close(figure)

@@ -1,0 +1,96 @@
+"""What an attempt at a unit writes down: where it is while it runs, and `done.json` at its end."""
+
+import math
+import os
+import platform
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from study import __version__, blas
+
+# isort: split
+import mlx.core as mx
+
+from study.cells import Unit, kind
+from study.store import DONE, PROGRESS, write_json
+from study.training import Row
+from study.workbench import Gate
+
+
+class Notebook:
+    """What an attempt writes down: progress while it runs, `done.json` at its end."""
+
+    def __init__(self, unit: Unit, folder: Path) -> None:
+        self.unit, self.folder = unit, folder
+        self.started = datetime.now(UTC)
+        self.seconds: dict[str, float] = {}
+        self.gates: list[Gate] = []
+        self.tokens: dict[str, Any] = {}
+        self.error: Exception | None = None
+        """Why the unit did not finish."""
+        self._last_progress = 0.0
+        mx.reset_peak_memory()
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        with timed([self], part):
+            yield
+
+    def on_step(self, stage: str, steps: int, row: Row) -> None:
+        figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
+        self.progress(stage, row["step"], steps, **figures)
+
+    def progress(self, stage: str, step: int, steps: int, force: bool = False, **figures: float) -> None:
+        """At most one write in two seconds: it tells people, not the program, where the attempt is."""
+        if not force and time.monotonic() - self._last_progress < 2:
+            return
+        self._last_progress = time.monotonic()
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, **process}
+        where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
+        write_json(self.folder / PROGRESS, {**about, **where, **figures})
+
+    def finish(self) -> None:
+        loaded = blas.load()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        content = {
+            "kind": kind(self.unit),
+            "id": self.unit.id,
+            "label": self.unit.label,
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {part: round(seconds, 3) for part, seconds in self.seconds.items()},
+            "versions": {
+                "python": platform.python_version(),
+                "mlx": version("mlx"),
+                "mlx_lm": version("mlx-lm"),
+                "study": __version__,
+            },
+            "machine": f"{platform.system()} {platform.machine()}, {mx.default_device()}",
+            "blas": loaded.name if loaded else None,
+            "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
+            "process_peak_gb": round(peak, 3),
+            "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
+            "tokens": self.tokens,
+        }
+        write_json(self.folder / DONE, content)
+
+
+@contextmanager
+def timed(notes: Sequence[Notebook], part: str) -> Iterator[None]:
+    """Time that units spend together; each gets its share."""
+    began = time.perf_counter()
+    for note in notes:
+        note.progress(part, 0, 0, force=True)
+    yield
+    for note in notes:
+        note.seconds[part] = note.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(notes)
