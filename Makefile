@@ -23,9 +23,9 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-# One BLAS thread, as each of the workers of a study has on a CPU machine.
+# Peers are installed in environments of their own, in .venv-peers.
 bench: $(READY)
-	MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run
 
 schemas: $(READY)
 	$(BIN)/python -m study.reading
@@ -44,4 +44,4 @@ lock:
 	    --no-header -o requirements.lock
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers

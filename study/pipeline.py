@@ -80,21 +80,26 @@ def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
 
 def _carry_out(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     """Each notebook once, when its unit has ended."""
-    if not notes:
-        return
+    left = list(notes)
     try:
-        first = notes[0].unit
-        if isinstance(first, Cell):
-            yield from _cells(notes, store)
-        elif isinstance(first, StageOne):
-            yield _stage_one(first, notes[0])
-        else:
-            yield _reference(first, store, notes[0])
+        for note in _run(notes, store) if notes else ():
+            left.remove(note)
+            yield note
     except EXPECTED as error:  # of the model that all of them need
         workbench.clear()
-        for note in notes:
+        for note in left:
             note.error = error
             yield note
+
+
+def _run(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+    unit = notes[0].unit
+    if isinstance(unit, Cell):
+        yield from _cells(notes, store)
+    elif isinstance(unit, StageOne):
+        yield _stage_one(unit, notes[0])
+    else:
+        yield _reference(unit, store, notes[0])
 
 
 def _recorded(note: Notebook, store: Store) -> Outcome:
@@ -170,7 +175,11 @@ def _cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
         for (unit, note, readouts), trained in zip(part, _train_cells(bench, part), strict=True):
             note.error = trained.error
             if trained.error is None:
-                _write_cell(bench, unit, note, encoded, readouts, trained)
+                try:
+                    _write_cell(bench, unit, note, encoded, readouts, trained)
+                except EXPECTED as error:  # of this cell alone
+                    note.error = error
+                    adapters.take_off(bench.model)
             yield note
 
 

@@ -100,6 +100,8 @@ def train(
                 _go_on_with(model, optimizer, mx.array(finite))
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
+        if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
+            cells[g].error = _error({**cells[g].curve[-1], "loss": math.nan}, objectives[g])
     return cells
 
 

@@ -1,5 +1,6 @@
 """The one model that a process holds, so that units of the same stage 1 do not load and fuse it again."""
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def fitting(bench: Bench, cell: Cell, longest: int) -> int:
 def clear() -> None:
     """Let go of the model."""
     _held.clear()
+    gc.collect()  # a model's modules refer to one another
     mx.clear_cache()
 
 

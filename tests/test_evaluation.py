@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -69,22 +68,21 @@ def test_teacher_forcing_gives_the_verdicts_of_mlx_lms_greedy_decoding(trained: 
     assert 0 < sum(right for right, _ in decoded) < len(decoded)
 
 
+@pytest.mark.parametrize(("after", "is_number"), [(",", True), ("\n", True), ("7", False)])
 def test_a_number_that_is_followed_by_something_else_than_a_stop_is_right_only_as_a_number(
-    trained: tuple[Loaded, list[Encoded]],
+    trained: tuple[Loaded, list[Encoded]], after: str, is_number: bool
 ) -> None:
     loaded, encoded = trained
     answers, _ = rows(trained)
     item = encoded[next(number for number, row in enumerate(answers) if row["right"])]
-    shorter = replace(item, prompt_ids=(*item.prompt_ids, *item.answer_ids[:-1]), answer_ids=item.answer_ids[-1:])
-    stop = greedy_verdicts(loaded, shorter)
-    assert stop == (True, True)
+    assert greedy_verdicts(loaded, item) == (True, True)
     head = loaded.model.model.embed_tokens.weight
-    comma = loaded.tokenizer.encode(",", add_special_tokens=False)[0]
-    try:  # a tied head: the comma's row, twice the stop's, is the best where the stop was
+    (token,) = loaded.tokenizer.encode(after, add_special_tokens=False)
+    try:  # a tied head: a row that is twice the stop's is the best where the stop was
         loaded.model.model.embed_tokens.weight = mx.array(head)
-        loaded.model.model.embed_tokens.weight[comma] = 2 * head[item.answer_ids[-1]]
+        loaded.model.model.embed_tokens.weight[token] = 2 * head[item.answer_ids[-1]]
         (row,), _ = evaluate(loaded.model, loaded.tokenizer, {0: item}, [], 1, "stage2")
-        assert (row["right"], row["number_right"]) == greedy_verdicts(loaded, item) == (False, True)
+        assert (row["right"], row["number_right"]) == greedy_verdicts(loaded, item) == (after == "\n", is_number)
     finally:
         loaded.model.model.embed_tokens.weight = head
 

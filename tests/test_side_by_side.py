@@ -129,7 +129,6 @@ def test_a_cell_that_diverges_in_a_stack_fails_and_its_neighbours_finish_as_with
         assert_same_rows(store, trained, cell)
 
 
-@pytest.mark.xfail(strict=True, reason="_carry_out tells of every note again when one cell raises an expected error")
 def test_a_cell_whose_evaluation_fails_is_alone_in_failing(
     cells_of: Callable[..., list[Cell]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,17 +199,7 @@ def _without_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_without_collector")
-@pytest.mark.parametrize(
-    "seeds",
-    [
-        pytest.param([0], id="one model"),
-        pytest.param(
-            [0, 1],
-            id="two models in turn",
-            marks=pytest.mark.xfail(strict=True, reason="workbench.clear leaves the model before in cycles"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("seeds", [pytest.param([0], id="one model"), pytest.param([0, 1], id="two models in turn")])
 def test_a_workers_memory_does_not_grow_from_stack_to_stack(
     tiny: Model, tiny_study: MakeStudy, tmp_path: Path, seeds: list[int]
 ) -> None:

@@ -221,3 +221,9 @@ def test_a_step_tells_the_cell_that_it_was_of(loaded: Loaded) -> None:
     )  # fmt: skip
     assert [step for cell, step in told if cell == 1] == [1, 2, 3, 4, 5, 6]
     assert [step for cell, step in told if cell == 0] in ([1], [1, 2])
+
+
+def test_a_last_update_that_is_not_a_number_is_an_error_too(loaded: Loaded) -> None:
+    settings = stage_1(steps=1, learning_rate=WILD, warmup_steps=0, weight_decay=WILD)
+    (trained,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(WILD)], 0)
+    assert trained.error
