@@ -70,19 +70,15 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
     )
     curve = trained[0].curve[spec["warmup"] :]
     adapters.stack(loaded.model, settings.lora, [0])
-    batches = [
-        make_batch(
-            [
-                encode(loaded.tokenizer, p)
-                for p in training_prompts(DATA, OPERATIONS, settings.wordings, 0, row["step"], settings.batch_size)
-            ]
-        )
-        for row in curve
-    ]
+    gflop = []
+    for row in curve:
+        prompts = training_prompts(DATA, OPERATIONS, settings.wordings, 0, row["step"], settings.batch_size)
+        batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
+        gflop.append(cells * _operations(loaded.model, batch, row["tokens"], target is not None) / 1e9)
     return {
         "seconds": [row["seconds"] * cells for row in curve],
         "real_tokens": [row["tokens"] * cells for row in curve],
-        "gflop": [cells * _operations(loaded.model, batch, target is not None) / 1e9 for batch in batches],
+        "gflop": gflop,
     }
 
 
@@ -122,7 +118,7 @@ def grid(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
         return {"seconds": [time.perf_counter() - began], "cells": len(cells), "units": len(units)}
 
 
-def _operations(model: nn.Module, batch: Batch, with_class: bool) -> float:
+def _operations(model: nn.Module, batch: Batch, tokens: int, with_class: bool) -> float:
     """Floating-point operations of one cell's LoRA step.
 
     With n real tokens, m rows of logits, P parameters of the blocks' linear layers, T positions of each of B rows:
@@ -141,7 +137,7 @@ def _operations(model: nn.Module, batch: Batch, with_class: bool) -> float:
     rows, longest = batch.ids.shape
     attention = 12 * rows * longest**2 * width * len(model.layers)
     read = len(batch.targets) + (rows if with_class else 0)
-    return float(4 * batch.tokens * base + 6 * batch.tokens * lora + 4 * read * head + attention)
+    return float(4 * tokens * base + 6 * tokens * lora + 4 * read * head + attention)
 
 
 if __name__ == "__main__":

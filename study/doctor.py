@@ -1,5 +1,6 @@
 """`python -m study.doctor`: what a study would run on here, how fast it multiplies, and what is missing."""
 
+import json
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ with warnings.catch_warnings(record=True) as blas_warnings:
 import mlx.core as mx
 
 from actors.cluster import blas_threads, share
+from study import compilation
 from study.config import RaySettings
 from study.models.weights import cache_root, locate
 from study.reading import read_catalogue
@@ -30,7 +32,7 @@ NEEDED_GB = 10
 def main() -> None:
     """Print everything; problems last, each with what to do."""
     problems = [str(warning.message) for warning in blas_warnings]
-    for name, line in [*_machine(), *_speed(), *_ray(), *_folders(problems), *_models(problems)]:
+    for name, line in [*_machine(), *_speed(), *_compilation(), *_ray(), *_folders(problems), *_models(problems)]:
         print(f"{name + ':':22}{line}")
     print()
     for problem in problems:
@@ -61,6 +63,20 @@ def _speed() -> Iterator[tuple[str, str]]:
         of_mlx, of_numpy = (float(figure) for figure in measured.stdout.split())
         name = f"float32, {threads} thread{'s' * (threads > 1)}"
         yield name, f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s"
+
+
+def _compilation() -> Iterator[tuple[str, str]]:
+    """Measured, and remembered for training, on a GPU; on a CPU steps are never compiled."""
+    if mx.default_device().type == mx.DeviceType.cpu:
+        yield (
+            "compiled steps",
+            "no: a CPU's call a C++ compiler (`python -m study.speed compilation` measures)",
+        )
+        return
+    command = [sys.executable, "-m", "study.speed", "compilation"]
+    seconds = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    gain = compilation.gain(seconds)
+    yield "compiled steps", f"{'yes' if gain > 1 else 'no'}: a stage of {compilation.STEPS} steps takes 1/{gain:.2f}"
 
 
 def _ray() -> Iterator[tuple[str, str]]:

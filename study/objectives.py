@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 from jaxtyping import Float, Int
 
+from study.arithmetic import OPERATIONS
 from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Lens, at
@@ -23,35 +24,54 @@ class Batch:
     ids: Int[mx.array, "batch seq"]
     last: Int[mx.array, " batch"]
     """The last prompt token of each row, where the class is read."""
+    operations: Int[mx.array, " batch"]
+    """Of each row, its place in `study.arithmetic.OPERATIONS`."""
     rows: Int[mx.array, " m"]
     positions: Int[mx.array, " m"]
     targets: Int[mx.array, " m"]
-    tokens: int
-    """Real tokens, padding left out."""
+    shares: Float[mx.array, " m"]
+    """Of each answer token in the mean over all of them; zero for a token that only fills up."""
 
     @property
     def all_rows(self) -> Int[mx.array, " batch"]:
         return mx.arange(self.ids.shape[0])
 
 
-def make_batch(encoded: Sequence[Encoded]) -> Batch:
-    """A batch of encoded prompts; the stop token is a target but never an input."""
+def make_batch(encoded: Sequence[Encoded], bucket: int = 1) -> Batch:
+    """A batch of encoded prompts; the stop token is a target but never an input.
+
+    The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
+    is compiled again for every new shape.
+    """
     sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
-    longest = max(len(sequence) for sequence in sequences)
+    longest = _rounded(max(len(sequence) for sequence in sequences), bucket)
     spots = [
         (row, len(item.prompt_ids) - 1 + offset, target)
         for row, item in enumerate(encoded)
         for offset, target in enumerate(item.answer_ids)
     ]
+    real = len(spots)
+    if bucket > 1:
+        spots += [spots[0]] * (_rounded(real, bucket * len(encoded)) - real)
     rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
     return Batch(
         ids=mx.array([sequence + [0] * (longest - len(sequence)) for sequence in sequences]),
         last=mx.array([len(item.prompt_ids) - 1 for item in encoded]),
+        operations=mx.array([OPERATIONS.index(item.prompt.operation) for item in encoded]),
         rows=rows,
         positions=positions,
         targets=targets,
-        tokens=sum(len(sequence) for sequence in sequences),
+        shares=mx.array([1 / real] * real + [0.0] * (len(spots) - real)),
     )
+
+
+def tokens_in(encoded: Sequence[Encoded]) -> int:
+    """Real tokens of a batch: padding left out, and the stop token, which is no input."""
+    return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
+
+
+def _rounded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 @dataclass(frozen=True)
@@ -68,31 +88,27 @@ Losses = dict[str, Float[mx.array, " cells"]]
 
 
 def dual_reward(
-    lens: Lens,
-    batch: Batch,
-    operations: Sequence[Operation],
-    targets: Sequence[ClassLoss | None],
-    shared: int = 0,
+    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0
 ) -> tuple[Float[mx.array, ""], Losses]:
     """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
     Returns the sum over the cells, whose gradients are apart because their adapters are, and the losses of each:
     `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not computed. A cell without a target trains
-    the answers alone. `operations` are those of the batch's rows. Where all cells have w = 1, the blocks above their
-    layers and the answers' logits are never computed.
+    the answers alone. Where all cells have w = 1, the blocks above their layers and the answers' logits are never
+    computed.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
     states = lens.hidden(batch.ids, cells, shared)
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
     read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
-    wanted = [mx.array([target.tokens[name] for name in operations]) for target in told.values()]
+    wanted = [_token_ids(target)[batch.operations] for target in told.values()]
     for g in answering:
         read.append(at(states[-1], batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
     losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
-    answer_losses = losses[len(told) * size :].reshape(-1, spots).mean(axis=1)
+    answer_losses = losses[len(told) * size :].reshape(-1, spots) @ batch.shares
     of_class = dict(zip(told, class_losses, strict=True))
     of_answer = dict(zip(answering, answer_losses, strict=True))
     weights = [target.weight if target else 0.0 for target in targets]
@@ -103,6 +119,11 @@ def dual_reward(
         "answer_loss": mx.stack([of_answer.get(g, absent) for g in range(cells)]),
     }
     return each.sum(), {"loss": each, **columns}
+
+
+def _token_ids(target: ClassLoss) -> Int[mx.array, " operations"]:
+    """Of every operation its class token; 0 for those that the pair leaves out, which no row of the batch has."""
+    return mx.array([target.tokens.get(operation, 0) for operation in OPERATIONS])
 
 
 def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:

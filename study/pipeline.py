@@ -170,7 +170,8 @@ def _cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
         except ClassTokenError as error:
             note.error = error
             yield note
-    at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in encoded.values()))
+    trained_on = [item for item in encoded.values() if item.prompt.tier in shared.stage2.wordings]
+    at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in trained_on))
     for part in divide(ready, math.ceil(len(ready) / at_once)) if ready else []:
         for (unit, note, readouts), trained in zip(part, _train_cells(bench, part), strict=True):
             note.error = trained.error

@@ -1,13 +1,27 @@
-"""`python -m study.speed`: float32 GFLOP/s of MLX and of numpy, with the BLAS threads that the environment sets."""
+"""`python -m study.speed`: float32 GFLOP/s of MLX and of numpy, with the BLAS threads that the environment sets.
 
+`python -m study.speed compilation`: seconds of a training step of the tiny model, plain and compiled.
+"""
+
+import json
+import sys
 import time
 from collections.abc import Callable
+from statistics import median
 
 from study import blas
 
 # isort: split
 import mlx.core as mx
 import numpy as np
+
+from study import compilation
+from study.catalogue import BuiltSource, Model
+from study.config import Data, Stage2
+from study.encoding import class_tokens
+from study.models.weights import load
+from study.objectives import ClassLoss
+from study.training import Objective, train
 
 SHAPE = (256, 2048, 2048)
 """m, k, n of the measured product [m, k] · [k, n]: 2·m·k·n operations."""
@@ -32,6 +46,30 @@ def _best(multiply: Callable[[], object], repeats: int = 8) -> float:
     return 2 * float(np.prod(SHAPE)) / min(seconds) / 1e9
 
 
+def compiled_and_plain() -> dict[str, float]:
+    """Seconds of a step of the tiny model plain and compiled, and of the first compiled one; also remembered."""
+    loaded = load(Model(source=BuiltSource(built="llama"), blocks=4))
+    tokens = {name: t.id for name, t in class_tokens(loaded.tokenizer, {"multiply": "multiply", "add": "add"}).items()}
+    objectives = [Objective(2e-4, ClassLoss(1, 0.5, tokens))] * 2
+    settings = Stage2(steps=30)
+
+    def steps(compiled: bool) -> list[float]:
+        (trained, _) = train(
+            loaded.model, loaded.tokenizer, settings, Data(), ["multiply", "add"], objectives, 0, compiled=compiled
+        )
+        return [2 * row["seconds"] for row in trained.curve]
+
+    plain = steps(compiled=False)
+    mx.enable_compile()
+    compiled = steps(compiled=True)
+    seconds = {"plain": median(plain[5:]), "compiled": median(compiled[5:]), "first": max(compiled)}
+    compilation.remember(seconds)
+    return seconds
+
+
 if __name__ == "__main__":
     blas.load()
-    print(*gflops())
+    if sys.argv[1:] == ["compilation"]:
+        print(json.dumps(compiled_and_plain()))
+    else:
+        print(*gflops())

@@ -10,14 +10,15 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from study import adapters
+from study import adapters, compilation
 from study.arithmetic import training_prompts
-from study.config import Data, Operation, Stage1, Stage2, Training
+from study.config import Data, Operation, Stage1, Stage2
 from study.encoding import Tokenizer, encode
-from study.lens import attached
-from study.objectives import ClassLoss, dual_reward, make_batch
+from study.lens import Lens, attached
+from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
 
 Row = dict[str, Any]
 OnStep = Callable[[int, Row], None]
@@ -56,38 +57,30 @@ def train(
     objectives: Sequence[Objective],
     seed: int,
     on_step: OnStep = lambda cell, row: None,
+    compiled: bool | None = None,
 ) -> list[Trained]:
     """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
 
     The batch of a step is a function of the seed and the step alone, which is why cells can share it. A cell whose loss
-    or gradient norm is not finite is dropped with its error and leaves the others as they are.
+    or gradient norm is not finite is dropped with its error and leaves the others as they are. Steps are compiled where
+    that pays, unless `compiled` says.
     """
     adapters.stack(model, settings.lora, [seed] * len(objectives))
-    shared = adapters.lowest_adapted(model)
-    rates = mx.array([objective.learning_rate for objective in objectives])[:, None, None]
-    optimizer = optim.AdamW(
-        learning_rate=lambda step: _warmed(step, settings) * rates, weight_decay=settings.weight_decay
-    )
     cells = [Trained() for _ in objectives]
     alive = list(range(len(cells)))
     with attached(model) as lens:
+        stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled)
         for step in range(1, settings.steps + 1):
             began = time.perf_counter()
             prompts = training_prompts(data, operations, settings.wordings, seed, step, settings.batch_size)
-            batch = make_batch([encode(tokenizer, prompt) for prompt in prompts])
-            targets = [objectives[g].target for g in alive]
-            loss = partial(dual_reward, lens, batch, [prompt.operation for prompt in prompts], targets, shared)
-            (_, losses), gradients = nn.value_and_grad(model, loss)()
-            gradients, norms = clip_each(gradients, settings.clip_norm)
-            optimizer.update(model, gradients)
-            mx.eval(model.trainable_parameters(), optimizer.state, losses, norms)
-            seconds = (time.perf_counter() - began) / len(alive)
-            figures = {**{name: value.tolist() for name, value in losses.items()}, "grad_norm": norms.tolist()}
+            encoded = [encode(tokenizer, prompt) for prompt in prompts]
+            figures = stack.step(make_batch(encoded, compilation.BUCKET if stack.compiled else 1))
+            spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
                 row = {"step": step, **{name: values[i] for name, values in figures.items()}}
                 if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
-                    cells[g].curve.append({**row, "tokens": batch.tokens, "seconds": seconds, "stacked": len(alive)})
+                    cells[g].curve.append({**row, **spent, "stacked": len(alive)})
                     on_step(g, row)
                     finite.append(i)
                 else:
@@ -96,13 +89,65 @@ def train(
                 alive = [alive[i] for i in finite]
                 if not alive:
                     break
-                rates = rates[mx.array(finite)]
-                _go_on_with(model, optimizer, mx.array(finite))
+                stack.keep(finite)
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
         if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
             cells[g].error = _error({**cells[g].curve[-1], "loss": math.nan}, objectives[g])
     return cells
+
+
+class _Stack:
+    """The cells that still train, and one step of all of them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lens: Lens,
+        settings: Stage1 | Stage2,
+        objectives: Sequence[Objective],
+        compiled: bool,
+    ) -> None:
+        self.compiled = compiled
+        self._model, self._lens, self._settings = model, lens, settings
+        self._shared = adapters.lowest_adapted(model)
+        self._objectives = list(objectives)
+        self._optimizer = optim.AdamW(learning_rate=self._rates, weight_decay=settings.weight_decay)
+        self._optimizer.init(model.trainable_parameters())
+        self._prepare()
+
+    def step(self, batch: Batch) -> dict[str, list[float]]:
+        """Losses and gradient norm of every cell before its update."""
+        figures = self._update(vars(batch))
+        mx.eval(figures, self._model.trainable_parameters(), self._optimizer.state)
+        return {name: np.array(value).tolist() for name, value in figures.items()}
+
+    def keep(self, cells: Sequence[int]) -> None:
+        """Go on with some of the cells alone."""
+        chosen = mx.array(list(cells))
+        adapters.keep(self._model, chosen)
+        self._objectives = [self._objectives[i] for i in cells]
+        self._optimizer.state = tree_map(lambda value: value[chosen] if value.ndim else value, self._optimizer.state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._update: Callable[[dict[str, mx.array]], dict[str, mx.array]] = self._plain_update
+        if self.compiled:
+            state = [self._model.state, self._optimizer.state]
+            self._update = mx.compile(self._plain_update, inputs=state, outputs=state)
+
+    def _plain_update(self, columns: dict[str, mx.array]) -> dict[str, mx.array]:
+        targets = [objective.target for objective in self._objectives]
+        loss = partial(dual_reward, self._lens, Batch(**columns), targets, self._shared)
+        (_, losses), gradients = nn.value_and_grad(self._model, loss)()
+        gradients, norms = clip_each(gradients, self._settings.clip_norm)
+        self._optimizer.update(self._model, gradients)
+        return {**losses, "grad_norm": norms}
+
+    def _rates(self, step: mx.array) -> mx.array:
+        """[cells, 1, 1] at a step counted from 0; above zero at the first, which would be lost."""
+        warmed = mx.minimum((step + 1) / (self._settings.warmup_steps + 1), 1.0)
+        return warmed * mx.array([objective.learning_rate for objective in self._objectives])[:, None, None]
 
 
 def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:
@@ -111,17 +156,6 @@ def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:
     norms = mx.sqrt(mx.stack(squares).sum(axis=0))
     factors = mx.minimum(limit / (norms + 1e-6), 1.0)[:, None, None]
     return tree_map(lambda value: value * factors, gradients), norms
-
-
-def _go_on_with(model: nn.Module, optimizer: optim.Optimizer, cells: mx.array) -> None:
-    """Drop the other cells from the stack and from the optimiser's state."""
-    adapters.keep(model, cells)
-    optimizer.state = tree_map(lambda value: value[cells] if value.ndim else value, optimizer.state)
-
-
-def _warmed(step: mx.array, settings: Training) -> mx.array:
-    """The share of the learning rate at a step counted from 0; above zero at the first, which would be lost."""
-    return mx.minimum((step + 1) / (settings.warmup_steps + 1), 1.0)
 
 
 def _error(row: Row, objective: Objective) -> TrainingError:

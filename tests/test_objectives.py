@@ -12,11 +12,10 @@ from study.arithmetic import prompt
 from study.config import Lora
 from study.encoding import Encoded
 from study.lens import attached
-from study.objectives import ClassLoss, Losses, dual_reward, make_batch
+from study.objectives import ClassLoss, Losses, dual_reward, make_batch, tokens_in
 from tests.architectures import make
 from tests.test_adapters import stack_shaken
 
-OPERATIONS: list[Any] = ["multiply", "add"]
 SHORT = Encoded(prompt("symbolic", "multiply", 0, 7, 8), (5, 6, 7), (8, 9))
 LONG = Encoded(prompt("symbolic", "add", 0, 7, 8), (15, 16, 17, 18, 19), (20, 21, 22))
 TOKENS: Any = {"multiply": 50, "add": 60}
@@ -46,9 +45,9 @@ def class_nll(model: nn.Module, layer: int, tokens: dict[Any, int] = TOKENS) -> 
     return losses
 
 
-def rewards(model: nn.Module, *targets: ClassLoss | None, shared: int = 0) -> tuple[float, Losses]:
+def rewards(model: nn.Module, *targets: ClassLoss | None, shared: int = 0, bucket: int = 1) -> tuple[float, Losses]:
     with attached(model) as lens:
-        loss, losses = dual_reward(lens, make_batch([SHORT, LONG]), OPERATIONS, targets, shared)
+        loss, losses = dual_reward(lens, make_batch([SHORT, LONG], bucket), targets, shared)
     return loss.item(), losses
 
 
@@ -69,6 +68,17 @@ def test_the_class_loss_is_read_at_the_last_prompt_token_of_the_layer() -> None:
     assert losses["class_loss"].item() == pytest.approx(classes, rel=1e-5)
     assert losses["answer_loss"].item() == pytest.approx(answers, rel=1e-5)
     assert loss == pytest.approx(0.3 * classes + 0.7 * answers, rel=1e-5)
+
+
+def test_shapes_rounded_up_for_compilation_change_no_loss() -> None:
+    model = make("llama")
+    target = ClassLoss(layer=1, weight=0.3, tokens=TOKENS)
+    batch = make_batch([SHORT, LONG], bucket=8)
+    assert batch.ids.shape == (2, 8)
+    assert batch.targets.shape == (16,)
+    (_, exact), (_, rounded) = rewards(model, target, None), rewards(model, target, None, bucket=8)
+    for name in ("loss", "answer_loss"):
+        np.testing.assert_allclose(rounded[name].tolist(), exact[name].tolist(), rtol=1e-5)
 
 
 def test_each_cell_has_the_losses_of_its_own_adapter_target_and_weight() -> None:
@@ -114,7 +124,7 @@ def test_the_class_loss_reaches_no_adapter_above_its_layer(weight: float) -> Non
     targets = [ClassLoss(0, weight, TOKENS), ClassLoss(1, weight, TOKENS)]
     with attached(model) as lens:
         batch = make_batch([SHORT, LONG])
-        _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, OPERATIONS, targets)[0])()
+        _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, targets)[0])()
     for cell, target in enumerate(targets):
         moved = {name.split(".")[2] for name, g in tree_flatten(gradients) if mx.abs(g[cell]).max().item() > 0}
         assert moved == set("012" if weight < 1 else "012"[: target.layer + 1])
@@ -137,6 +147,6 @@ def test_with_all_weight_on_the_class_the_blocks_above_its_layer_are_never_run()
 def test_a_batch_counts_real_tokens_and_never_feeds_the_stop_token() -> None:
     batch = make_batch([SHORT, LONG])
     assert batch.ids.shape == (2, 7)
-    assert batch.tokens == 4 + 7
+    assert tokens_in([SHORT, LONG]) == 4 + 7
     assert 9 not in batch.ids.tolist()[0]
     assert batch.targets.tolist() == [8, 9, 20, 21, 22]
