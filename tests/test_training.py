@@ -227,3 +227,17 @@ def test_a_last_update_that_is_not_a_number_is_an_error_too(loaded: Loaded) -> N
     settings = stage_1(steps=1, learning_rate=WILD, warmup_steps=0, weight_decay=WILD)
     (trained,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(WILD)], 0)
     assert trained.error
+
+
+def test_the_rounded_shapes_of_a_compiled_stack_train_the_same_adapters(loaded: Loaded) -> None:
+    tokens = {name: token.id for name, token in class_tokens(loaded.tokenizer, PAIRS[0]).items()}
+    objectives = [Objective(1e-3, ClassLoss(1, 0.5, tokens)), Objective(1e-3)]
+    settings = Stage2(steps=10, warmup_steps=2, lora=FEWER)
+    exact, rounded = (
+        train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0, compiled=compiled)
+        for compiled in (False, True)  # on a CPU compiling is switched off, which leaves the shapes
+    )
+    for one, other in zip(exact, rounded, strict=True):
+        assert [row["tokens"] for row in one.curve] == [row["tokens"] for row in other.curve]
+        for name, value in one.weights.items():
+            np.testing.assert_allclose(value, other.weights[name], atol=1e-4)
