@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -49,6 +50,7 @@ FILLS: list[Any] = ["full", "none", "left", "top"]
 MISSING = "#D9D9D9"
 HEAT = "viridis"
 STATUS = {"missing": "not\nrun"}
+ODDS_LIMIT = 4.0
 DEPTH_LABEL = "relative depth of the trained layer"
 
 
@@ -78,6 +80,18 @@ def outer_labels(axes: npt.NDArray[Any], x: str, y: str) -> None:
 def fill(index: int) -> Any:
     """How the markers of the index-th token pair are filled."""
     return FILLS[index % len(FILLS)]
+
+
+def log_odds(p: float) -> float:
+    """Decimal log odds, held within `odds_axis`: where p is near 1 everywhere, p itself shows nothing."""
+    return float(np.clip(np.log10(max(p, 1e-9)) - np.log10(max(1 - p, 1e-9)), -ODDS_LIMIT, ODDS_LIMIT))
+
+
+def odds_axis(ax: Axes) -> None:
+    """An x axis in log odds that is labelled in p."""
+    marks = (0.001, 0.1, 0.5, 0.9, 0.99, 0.999)
+    ax.set_xlim(-ODDS_LIMIT - 0.2, ODDS_LIMIT + 0.2)
+    ax.set_xticks([log_odds(p) for p in marks], [f"{p:g}" for p in marks])
 
 
 def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:

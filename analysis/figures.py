@@ -24,7 +24,9 @@ from analysis.drawing import (
     Picture,
     choice_axis,
     fill,
+    log_odds,
     mark_unfinished,
+    odds_axis,
     outer_labels,
     panels,
     save,
@@ -222,8 +224,9 @@ def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: 
             ax.axhline(-margin, color="#000000", lw=0.8, ls=":")
             for point in data[(data["model"] == model) & (data["tier"] == tier)].to_dict("records"):
                 _pareto_point(ax, point, SERIES[weights.index(point["weight"]) % len(SERIES)], results.pairs)
-            ax.set(xlim=(-0.03, 1.03), title=f"{model} · {tier}")
-    outer_labels(axes, "mean p of the right class token at the trained layer", "accuracy minus stage 1, points")
+            odds_axis(ax)
+            ax.set_title(f"{model} · {tier}")
+    outer_labels(axes, "mean p of the right class token (log odds)", "accuracy minus stage 1, points")
     handles = [
         Line2D([], [], color=SERIES[i % len(SERIES)][0], marker=SERIES[i % len(SERIES)][1], ls="", label=f"w = {w:g}")
         for i, w in enumerate(weights)
@@ -245,10 +248,11 @@ def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: 
 def _pareto_point(ax: Axes, point: dict[Any, Any], series: tuple[str, str], pairs: list[str]) -> None:
     colour, marker = series
     # Pairs side by side: points of equal p and difference would hide each other.
-    x = point["p"] + 0.012 * (pairs.index(point["pair"]) - (len(pairs) - 1) / 2)
+    aside = 0.12 * (pairs.index(point["pair"]) - (len(pairs) - 1) / 2)
+    x, x_low, x_high = (log_odds(point[name]) + aside for name in ("p", "p_low", "p_high"))
     y, low, high = (100 * point[name] for name in ("difference", "difference_low", "difference_high"))
     ax.plot([x, x], [low, high], color=colour, lw=0.8, alpha=0.5)
-    ax.plot([point["p_low"], point["p_high"]], [y, y], color=colour, lw=0.8, alpha=0.5)
+    ax.plot([x_low, x_high], [y, y], color=colour, lw=0.8, alpha=0.5)
     ax.plot(x, y, color=colour, marker=marker, fillstyle=fill(pairs.index(point["pair"])), ls="")
 
 

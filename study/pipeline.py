@@ -62,8 +62,10 @@ def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
     store = Store(results)
     outcomes = {unit.id: Outcome("done", "was finished before", 0.0) for unit in units if store.is_done(unit)}
     todo = [unit for unit in units if unit.id not in outcomes]
-    notes = [Notebook(unit, store.begin(unit)) for unit in todo]
+    notes: list[Notebook] = []
     try:
+        for unit in todo:
+            notes.append(Notebook(unit, store.begin(unit)))
         for note in _carry_out(notes, store):
             if note.error is None:
                 note.finish()
