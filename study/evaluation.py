@@ -12,7 +12,6 @@ from study.cells import pair_name
 from study.config import Operation, TokenPair
 from study.encoding import ClassToken, Encoded, Tokenizer, continues_number, ends_answer
 from study.lens import Lens, at, attached
-from study.models.activations import in_numpy
 from study.objectives import Batch, make_batch
 from study.vocabulary import cross_entropy, summarise
 
@@ -42,7 +41,7 @@ def evaluate(
     answers: list[Row] = []
     lenses: list[Row] = []
     numbered = sorted(encoded.items(), key=lambda item: len(item[1].prompt_ids) + len(item[1].answer_ids))
-    with attached(model) as lens, in_numpy():
+    with attached(model) as lens:
         for start in range(0, len(numbered), batch_size):
             chunk = numbered[start : start + batch_size]
             batch = make_batch([item for _, item in chunk])

@@ -6,6 +6,8 @@ import mlx.core as mx
 import numpy as np
 from jaxtyping import Float, Int
 
+from study.models.activations import exp
+
 
 def on_cpu() -> bool:
     return bool(mx.default_device() == mx.Device(mx.cpu))
@@ -51,7 +53,7 @@ def _exponentials(logits: np.ndarray, out: np.ndarray) -> np.float32:
 def _cross_entropy(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """The loss of each row, and the exponentials with their sums, which serve the gradient a second time."""
     top = logits.max(axis=1, keepdims=True)
-    exponentials = mx.exp(logits - top)
+    exponentials = exp(logits - top)
     totals = exponentials.sum(axis=1, keepdims=True)
     chosen = mx.take_along_axis(logits, targets[:, None], axis=1)
     return (mx.log(totals) + top - chosen)[:, 0], exponentials, totals

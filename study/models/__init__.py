@@ -6,9 +6,12 @@ import study.blas  # noqa: F401  # before mlx.core
 
 import mlx.core as mx  # isort: skip
 
+from study.models import activations
+
 # On the CPU, compiling calls g++ (seconds each time) and its cache has no lock between processes.
 if mx.default_device().type == mx.DeviceType.cpu:
     mx.disable_compile()
+activations.use()
 
 # transformers serves for tokenizers alone, and else says at each import that PyTorch is missing.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -1,44 +1,57 @@
-"""SiLU and GELU (tanh form) in numpy, to read models on the CPU, where MLX's exp, tanh and power are not vectorised.
+"""exp, SiLU and GELU (tanh form) for models on a Linux CPU, where MLX computes exp and tanh value by value.
 
-Values equal MLX's up to rounding. There are no gradients: for those MLX must see every operation.
+There `power` takes half the time of `exp` and a third of that of `tanh`, so all of them are written with it. Values and
+gradients equal MLX's up to rounding.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
-Activation = Callable[[mx.array], mx.array]
-
-
-@contextmanager
-def in_numpy() -> Iterator[None]:
-    """Within the context, models on the CPU compute `mlx.nn.silu` and `mlx.nn.gelu_approx` in numpy."""
-    own = nn.silu, nn.gelu_approx
-    if mx.default_device().type == mx.DeviceType.cpu:
-        nn.silu, nn.gelu_approx = _lifted(_silu), _lifted(_gelu)
-    try:
-        yield
-    finally:
-        nn.silu, nn.gelu_approx = own
+_SLOPE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
 
 
-def _silu(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # exp(-x) may be infinite, and x / inf is the right limit
-        value: np.ndarray = x / (1 + np.exp(-x))
-    return value
+def use() -> None:
+    """Let all models of this process compute `mlx.nn.silu` and `mlx.nn.gelu_approx` so; on a Linux CPU only."""
+    if _is_slow():
+        nn.silu, nn.gelu_approx = silu, gelu_approx
 
 
-def _gelu(x: np.ndarray) -> np.ndarray:
-    inner = np.float32(np.sqrt(2 / np.pi)) * x * (1 + np.float32(0.044715) * x * x)
-    value: np.ndarray = 0.5 * x * (1 + np.tanh(inner))
-    return value
+def exp(x: mx.array) -> mx.array:
+    """e to the power of x, the faster way."""
+    return mx.power(mx.array(math.e, x.dtype), x) if _is_slow() else mx.exp(x)
 
 
-def _lifted(function: Callable[[np.ndarray], np.ndarray]) -> Activation:
-    def lifted(x: mx.array) -> mx.array:
-        return mx.array(function(np.array(x.astype(mx.float32), copy=False))).astype(x.dtype)
+def _is_slow() -> bool:
+    return sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu
 
-    return lifted
+
+def _gated(
+    gate: Callable[[mx.array], mx.array], slope: Callable[[mx.array], mx.array | float]
+) -> Callable[[mx.array], Any]:
+    """x * sigmoid(gate(x)), differentiated by hand: sigmoid * (1 + x * (1 - sigmoid) * gate'(x))."""
+
+    @mx.custom_function
+    def function(x: mx.array) -> tuple[mx.array, mx.array]:
+        sigmoid = 1 / (1 + exp(-gate(x)))
+        return x * sigmoid, sigmoid
+
+    @function.vjp
+    def gradient(x: mx.array, cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]) -> mx.array:
+        sigmoid = outputs[1]
+        return cotangents[0] * sigmoid * (1 + x * (1 - sigmoid) * slope(x))
+
+    def first(x: mx.array) -> Any:
+        outputs: Any = function(x)
+        return outputs[0]
+
+    return first
+
+
+silu = _gated(lambda x: x, lambda x: 1.0)
+gelu_approx = _gated(lambda x: _SLOPE * x * (1 + _CUBE * x * x), lambda x: _SLOPE * (1 + 3 * _CUBE * x * x))
+"""0.5 x (1 + tanh(u)) = x sigmoid(2u) with u = sqrt(2/π) (x + 0.044715 x³)."""
