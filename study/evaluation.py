@@ -13,7 +13,7 @@ from study.config import Operation, TokenPair
 from study.encoding import ClassToken, Encoded, Tokenizer, continues_number, ends_answer
 from study.lens import Lens, at, attached
 from study.objectives import Batch, make_batch
-from study.vocabulary import cross_entropy, summarise
+from study.vocabulary import summarise
 
 Row = dict[str, Any]
 
@@ -82,7 +82,10 @@ def _answer_rows(
     size = max(1, LENS_CELLS // lens.vocabulary)
     for start in range(0, len(states), size):
         logits = lens.read_out(states[start : start + size])
-        losses += np.array(cross_entropy(logits, batch.targets[start : start + size])).tolist()
+        targets = batch.targets[start : start + size, None]
+        totals, _ = summarise(logits, np.array(targets))
+        chosen = np.array(mx.take_along_axis(logits, targets, axis=1).astype(mx.float32))[:, 0]
+        losses += (totals - chosen).tolist()
         greedy += np.array(mx.argmax(logits, axis=-1)).tolist()
     rows, spot = [], 0
     for number, item in chunk:
