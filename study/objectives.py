@@ -108,7 +108,7 @@ def dual_reward(
         wanted.append(batch.targets)
     losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
-    answer_losses = losses[len(told) * size :].reshape(-1, spots) @ batch.shares
+    answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
     of_class = dict(zip(told, class_losses, strict=True))
     of_answer = dict(zip(answering, answer_losses, strict=True))
     weights = [target.weight if target else 0.0 for target in targets]

@@ -98,7 +98,10 @@ def train(
 
 
 class _Stack:
-    """The cells that still train, and one step of all of them."""
+    """The cells that still train, and one step of all of them.
+
+    Nothing in it refers back to it: it goes, with its optimiser's state, as soon as the training ends.
+    """
 
     def __init__(
         self,
@@ -110,11 +113,12 @@ class _Stack:
     ) -> None:
         self.compiled = compiled
         self._model, self._lens, self._settings = model, lens, settings
-        self._shared = adapters.lowest_adapted(model)
         self._objectives = list(objectives)
-        self._optimizer = optim.AdamW(learning_rate=self._rates, weight_decay=settings.weight_decay)
+        self._rates = {"rates": _rates(objectives)}
+        schedule = partial(_warmed, self._rates, settings.warmup_steps)
+        self._optimizer = optim.AdamW(learning_rate=schedule, weight_decay=settings.weight_decay)
         self._optimizer.init(model.trainable_parameters())
-        self._prepare()
+        self._update = self._prepared()
 
     def step(self, batch: Batch) -> dict[str, list[float]]:
         """Losses and gradient norm of every cell before its update."""
@@ -127,27 +131,35 @@ class _Stack:
         chosen = mx.array(list(cells))
         adapters.keep(self._model, chosen)
         self._objectives = [self._objectives[i] for i in cells]
+        self._rates["rates"] = _rates(self._objectives)
         self._optimizer.state = tree_map(lambda value: value[chosen] if value.ndim else value, self._optimizer.state)
-        self._prepare()
+        self._update = self._prepared()
 
-    def _prepare(self) -> None:
-        self._update: Callable[[dict[str, mx.array]], dict[str, mx.array]] = self._plain_update
-        if self.compiled:
-            state = [self._model.state, self._optimizer.state]
-            self._update = mx.compile(self._plain_update, inputs=state, outputs=state)
+    def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
+        model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
+        targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
 
-    def _plain_update(self, columns: dict[str, mx.array]) -> dict[str, mx.array]:
-        targets = [objective.target for objective in self._objectives]
-        loss = partial(dual_reward, self._lens, Batch(**columns), targets, self._shared)
-        (_, losses), gradients = nn.value_and_grad(self._model, loss)()
-        gradients, norms = clip_each(gradients, self._settings.clip_norm)
-        self._optimizer.update(self._model, gradients)
-        return {**losses, "grad_norm": norms}
+        def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
+            loss = partial(dual_reward, lens, Batch(**columns), targets, shared)
+            (_, losses), gradients = nn.value_and_grad(model, loss)()
+            gradients, norms = clip_each(gradients, limit)
+            optimizer.update(model, gradients)
+            return {**losses, "grad_norm": norms}
 
-    def _rates(self, step: mx.array) -> mx.array:
-        """[cells, 1, 1] at a step counted from 0; above zero at the first, which would be lost."""
-        warmed = mx.minimum((step + 1) / (self._settings.warmup_steps + 1), 1.0)
-        return warmed * mx.array([objective.learning_rate for objective in self._objectives])[:, None, None]
+        if not self.compiled:
+            return update
+        state = [model.state, optimizer.state]
+        compiled: Callable[[dict[str, mx.array]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
+        return compiled
+
+
+def _rates(objectives: Sequence[Objective]) -> mx.array:
+    return mx.array([objective.learning_rate for objective in objectives])[:, None, None]
+
+
+def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx.array:
+    """[cells, 1, 1] at a step counted from 0; above zero at the first, which would be lost."""
+    return mx.minimum((step + 1) / (warmup_steps + 1), 1.0) * rates["rates"]
 
 
 def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:
