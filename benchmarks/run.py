@@ -54,7 +54,7 @@ def main() -> None:
         driver = Path(folder) / "driver.json"
         subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
         machine = {
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "threads": 1,
             "blas": getattr(blas.load(), "name", "MLX's own"),
