@@ -26,7 +26,7 @@ from study.config import Data, Evaluation, Grid, Operation, Stage1, Stage2, Stud
 from study.encoding import class_tokens, encode
 from study.evaluation import evaluate
 from study.models.weights import load
-from study.objectives import Batch, ClassLoss, make_batch
+from study.objectives import Batch, ClassLoss, make_batch, tokens_in
 from study.pipeline import run_units
 from study.reading import read_catalogue
 from study.speed import gflops
@@ -92,7 +92,13 @@ def evaluation(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         evaluate(loaded.model, loaded.tokenizer, encoded, readouts, Evaluation().batch_size, "baseline")
         seconds.append(time.perf_counter() - began)
-    return {"answers": seconds[1], "with_lens": seconds[2], "prompts": len(encoded)}
+    base, _, head = _sizes(loaded.model)
+    items = list(encoded.values())
+    tokens, longest = tokens_in(items), make_batch(items).ids.shape[1]
+    read = sum(len(item.answer_ids) for item in items) + len(items) * loaded.blocks
+    flop = 2 * tokens * base + 2 * read * head + _attention(loaded.model, len(items), longest) / 3
+    figures = {"answers": seconds[1], "prompts": len(encoded)}
+    return {**figures, "seconds": [seconds[2]], "real_tokens": [tokens], "gflop": [flop / 1e9]}
 
 
 def grid(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
@@ -124,20 +130,28 @@ def _operations(model: nn.Module, batch: Batch, tokens: int, with_class: bool) -
     With n real tokens, m rows of logits, P parameters of the blocks' linear layers, T positions of each of B rows:
     4nP (forward, and backward to the activations) + 6n P_lora + 4mVd (head) + 12 B T² d_q N (attention).
     """
-    linear = {
-        f"{i}.{name}": m
-        for i, block in enumerate(model.layers)
-        for name, m in block.named_modules()
-        if isinstance(m, nn.Linear)
-    }
-    base = sum(m.weight.size for m in linear.values())
-    lora = sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
-    head = max(value.size for _, value in tree_flatten(model.parameters()))
-    width = max(m.weight.shape[0] for name, m in linear.items() if "q_proj" in name)
+    base, lora, head = _sizes(model)
     rows, longest = batch.ids.shape
-    attention = 12 * rows * longest**2 * width * len(model.layers)
     read = len(batch.targets) + (rows if with_class else 0)
-    return float(4 * tokens * base + 6 * tokens * lora + 4 * read * head + attention)
+    return float(4 * tokens * base + 6 * tokens * lora + 4 * read * head + _attention(model, rows, longest))
+
+
+def _attention(model: nn.Module, rows: int, longest: int) -> float:
+    """Forward and backward; forward alone is a third."""
+    width = max(m.weight.shape[0] for name, m in _linear(model).items() if "q_proj" in name)
+    return float(12 * rows * longest**2 * width * len(model.layers))
+
+
+def _sizes(model: nn.Module) -> tuple[int, int, int]:
+    """Parameters of the blocks' linear layers, of the adapters, and of the head."""
+    base = sum(m.weight.size for m in _linear(model).values())
+    lora = sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+    return base, lora, max(value.size for _, value in tree_flatten(model.parameters()))
+
+
+def _linear(model: nn.Module) -> dict[str, nn.Linear]:
+    blocks = enumerate(model.layers)
+    return {f"{i}.{name}": m for i, block in blocks for name, m in block.named_modules() if isinstance(m, nn.Linear)}
 
 
 if __name__ == "__main__":

@@ -171,12 +171,13 @@ def render(lines: list[Line], content: dict[str, Any]) -> str:
         verdict = "holds" if line.holds else "**missed**"
         out.append(f"| {line.figure} | {line.ours} | {line.other} | {line.value:.3g} {unit} | {bound} | {verdict} |")
     out += ["", "![Ratios with their aims, and what the driver costs](results.png)", "", "## All parts", ""]
-    out += ["| part | minimum | median | memory of the process |", "|---|---:|---:|---:|"]
+    peak = median(run["gflops"] for run in parts["sgemm"])
+    out += [f"sgemm (256 x 2048 x 2048): {peak:.0f} GFLOP/s; the share of it counts padding against the part.", ""]
+    out += ["| part | minimum | median | real tokens a second | GFLOP/s | share of sgemm | memory of the process |"]
+    out += ["|---|---:|---:|---:|---:|---:|---:|"]
     for name, runs in parts.items():
-        values = [second for run in runs for second in run.get("seconds", [run.get("with_lens")]) if second]
-        if values:
-            peak = max(run["peak_gb"] for run in runs)
-            out.append(f"| {name} | {min(values):.3f} s | {median(values):.3f} s | {peak:.2f} GB |")
+        if name != "sgemm":
+            out.append(_part(name, runs, peak))
     grid = content["grid"]
     out += [
         "",
@@ -198,6 +199,20 @@ def render(lines: list[Line], content: dict[str, Any]) -> str:
             f"{row['wall_ms_per_cell']:.2f} ms | {row['driver_memory_mb']:.0f} MB |"
         )
     return "\n".join(out) + "\n"
+
+
+def _part(name: str, runs: list[dict[str, Any]], peak: float) -> str:
+    """A row of all parts; what a peer does not tell is left empty."""
+    seconds = [second for run in runs for second in run["seconds"]]
+
+    def rate(figure: str) -> float | None:
+        rates = [n / s for run in runs for n, s in zip(run.get(figure, []), run["seconds"], strict=False)]
+        return median(rates) if rates else None
+
+    tokens, gflops = rate("real_tokens"), rate("gflop")
+    cells = [f"{min(seconds):.3f} s", f"{median(seconds):.3f} s", "" if tokens is None else f"{tokens:.0f}"]
+    cells += ["", ""] if gflops is None else [f"{gflops:.0f}", f"{gflops / peak:.0%}"]
+    return " | ".join([f"| {name}", *cells, f"{max(run['peak_gb'] for run in runs):.2f} GB |"])
 
 
 def draw(lines: list[Line], driver: list[dict[str, Any]], file: Path) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     pythons = {name: environment(name) for name in ("lazarus", "peft")}
     with tempfile.TemporaryDirectory() as folder:
-        runs = parts(Path(folder))
+        runs = parts()
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
         for turn in range(options.rounds):
             for name, (program, spec, once) in runs.items():
@@ -64,7 +64,7 @@ def main() -> None:
     results.write(content, HERE)
 
 
-def parts(folder: Path) -> dict[str, tuple[str, dict[str, Any], bool]]:
+def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
     """Program, specification and whether one round is enough, by name; pairs that are compared stand together."""
     model = read_catalogue(Path("configs/models.yaml"), [])[MODEL]  # type: ignore[index]
     path = fetch(model)
@@ -72,7 +72,7 @@ def parts(folder: Path) -> dict[str, tuple[str, dict[str, Any], bool]]:
     tokens = {name: token.id for name, token in class_tokens(tokenizer, {"multiply": "multiply", "add": "add"}).items()}
     counted = {"steps": STEPS, "warmup": WARMUP, "name": MODEL}
 
-    def peer(settings: Stage1 | Stage2, with_class: bool, keys: list[str], steps: int = STEPS) -> dict[str, Any]:
+    def peer(settings: Stage1 | Stage2, with_class: bool, keys: list[str]) -> dict[str, Any]:
         batches = [
             [
                 {
@@ -84,7 +84,7 @@ def parts(folder: Path) -> dict[str, tuple[str, dict[str, Any], bool]]:
             ]
             for prompts in (
                 training_prompts(Data(), OPERATIONS, settings.wordings, 0, step, settings.batch_size)
-                for step in range(1, steps + WARMUP + 1)
+                for step in range(1, STEPS + WARMUP + 1)
             )
         ]
         lora = {"rank": settings.lora.rank, "scale": settings.lora.scale, "keys": keys}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from study.models.activations import on_cpu
 from study.models.weights import cache_root
 from study.store import write_json
 
@@ -20,7 +21,7 @@ def pays() -> bool:
 
     Never on a CPU: MLX then calls a C++ compiler, whose cache has no lock between the workers of a machine.
     """
-    if mx.default_device().type == mx.DeviceType.cpu:
+    if on_cpu():
         return False
     try:
         measured: dict[str, dict[str, float]] = json.loads(record().read_text())

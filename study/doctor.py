@@ -22,6 +22,7 @@ import mlx.core as mx
 from actors.cluster import blas_threads, share
 from study import compilation
 from study.config import RaySettings
+from study.models.activations import on_cpu
 from study.models.weights import cache_root, locate
 from study.reading import read_catalogue
 
@@ -67,7 +68,7 @@ def _speed() -> Iterator[tuple[str, str]]:
 
 def _compilation() -> Iterator[tuple[str, str]]:
     """Measured, and remembered for training, on a GPU; on a CPU steps are never compiled."""
-    if mx.default_device().type == mx.DeviceType.cpu:
+    if on_cpu():
         yield (
             "compiled steps",
             "no: a CPU's call a C++ compiler (`python -m study.speed compilation` measures)",

@@ -7,14 +7,10 @@ import mlx.core as mx
 import numpy as np
 from jaxtyping import Float, Int
 
-from study.models.activations import exp
+from study.models.activations import exp, on_cpu
 
 PARTS = 64
 """Most vocabularies are padded to a multiple of it."""
-
-
-def on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
 def cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> Float[mx.array, " n"]:

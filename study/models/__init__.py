@@ -9,7 +9,7 @@ import mlx.core as mx  # isort: skip
 from study.models import activations
 
 # On the CPU, compiling calls g++ (seconds each time) and its cache has no lock between processes.
-if mx.default_device().type == mx.DeviceType.cpu:
+if activations.on_cpu():
     mx.disable_compile()
 activations.use()
 

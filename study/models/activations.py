@@ -26,8 +26,13 @@ def exp(x: mx.array) -> mx.array:
     return mx.power(mx.array(math.e, x.dtype), x) if _is_slow() else mx.exp(x)
 
 
+def on_cpu() -> bool:
+    """Whether MLX computes on the CPU."""
+    return bool(mx.default_device().type == mx.DeviceType.cpu)
+
+
 def _is_slow() -> bool:
-    return sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu
+    return sys.platform == "linux" and on_cpu()
 
 
 def _gated(
