@@ -35,7 +35,7 @@ class Blas:
 
 @functools.cache
 def load() -> Blas | None:
-    """Load OpenBLAS, once a process; None on macOS, and where neither is there (with one warning).
+    """Load OpenBLAS, once a process; None on macOS, and where there is none (with one warning).
 
     Raises ImportError if `mlx.core` was imported first: its BLAS can no longer be replaced.
     """
