@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: study test smoke report bench schemas lock clean
+.PHONY: study test smoke pack report bench schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -13,8 +13,13 @@ study: $(READY)
 smoke: $(READY)
 	$(BIN)/python -m study.grid configs/smoke.yaml --report results/smoke/report.md
 
-report: $(READY)
-	$(BIN)/python -m analysis.report --results results/architecture_comparison --out reports/architecture_comparison.md
+pack: $(READY)
+	$(BIN)/python -m analysis.packing results/architecture_comparison reports/data/architecture_comparison
+
+# From the packed rows alone, in an environment of its own that has neither MLX nor Ray.
+report: .venv-report/.ready
+	.venv-report/bin/python -m analysis.report --results reports/data/architecture_comparison \
+	    --out reports/architecture_comparison.md
 
 test: $(READY)
 	$(BIN)/ruff check
@@ -38,10 +43,17 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+.venv-report/.ready: requirements-report.lock
+	$(PYTHON) -m venv .venv-report
+	.venv-report/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # Needs uv (https://docs.astral.sh/uv). The lock serves every platform and Python from 3.11 on.
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header -o requirements.lock
+	uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header -o requirements-report.lock
 
 clean:
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-report .venv-peers

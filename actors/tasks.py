@@ -149,11 +149,11 @@ class Queue:
         return isinstance(unit, StageOne) or unit.stage_one.id in self.trained
 
     def _size(self, cells: int) -> int:
-        """As many cells as the settings say; otherwise enough stacks for every slot, as even as may be."""
+        """As many cells as the settings say; otherwise the same number of stacks for every slot, as even as may be."""
         if self._settings.stack != "auto":
             return self._settings.stack
-        stacks = max(self._slots, math.ceil(cells / LARGEST_STACK))
-        return math.ceil(cells / stacks)
+        rounds = math.ceil(cells / (LARGEST_STACK * self._slots))
+        return math.ceil(cells / (rounds * self._slots))
 
 
 def _run_here(run: Run, units: Sequence[Unit], results: Path) -> list[Ended]:

@@ -55,8 +55,7 @@ def grid(cells: int) -> tuple[Study, dict[str, Model]]:
     study = Study(
         name="driver",
         models=["nothing"],
-        seeds=list(range(cells // a_seed)),
-        grid=Grid(layers=list(range(10)), pairs=pairs, weights=weights),
+        grid=Grid(layers=list(range(10)), pairs=pairs, weights=weights, seeds=list(range(cells // a_seed))),
     )
     return study, {"nothing": Model(source=BuiltSource(built="llama"), blocks=10)}
 

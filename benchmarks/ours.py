@@ -21,7 +21,7 @@ from mlx.utils import tree_flatten
 from study import adapters
 from study.arithmetic import evaluation_prompts, training_prompts
 from study.catalogue import Model
-from study.cells import Cell, expand
+from study.cells import Cell, Predictors, Readout, expand
 from study.config import Data, Evaluation, Grid, Operation, Stage1, Stage2, Study
 from study.encoding import class_tokens, encode
 from study.evaluation import evaluate
@@ -33,7 +33,7 @@ from study.speed import gflops
 from study.training import Objective, train
 
 DATA, OPERATIONS = Data(), list[Operation](["multiply", "add"])
-PAIR: dict[Operation, str] = {"multiply": "multiply", "add": "add"}
+PAIR = Readout(pair={"multiply": "multiply", "add": "add"})
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
     adapters.stack(loaded.model, settings.lora, [0])
     gflop = []
     for row in curve:
-        prompts = training_prompts(DATA, OPERATIONS, settings.wordings, 0, row["step"], settings.batch_size)
+        prompts = training_prompts(DATA, OPERATIONS, ["symbolic"], 0, row["step"], settings.batch_size)
         batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
         gflop.append(cells * _operations(loaded.model, batch, row["tokens"], target is not None) / 1e9)
     return {
@@ -102,17 +102,20 @@ def evaluation(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def grid(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
-    """A whole grid of 24 cells in this process: stage 1, reference, cells in stacks of eight, rows written."""
+    """A whole grid of 24 cells in this process: stage 1, reference, cells in stacks of eight, rows written.
+
+    Without the predictors and the swap of the class direction, for which no peer has anything.
+    """
     layers = [round(entry.blocks * (i + 1) / 13) for i in range(12)]
     study = Study(
         name="bench",
         models=[spec["name"]],
-        grid=Grid(layers=layers, pairs=[PAIR], weights=[0.2, 0.5]),
+        grid=Grid(layers=layers, pairs=[PAIR.pair], weights=[0.2, 0.5]),
         stage1=Stage1(steps=spec["stage1_steps"]),
         stage2=Stage2(steps=spec["stage2_steps"]),
-        evaluation=Evaluation(prompts_per_class=spec["prompts"] // 8),
+        evaluation=Evaluation(prompts_per_class=spec["prompts"] // 8, causal_prompts=0),
     )
-    units = expand(study, {spec["name"]: entry})
+    units = [unit for unit in expand(study, {spec["name"]: entry}) if not isinstance(unit, Predictors)]
     cells = [unit for unit in units if isinstance(unit, Cell)]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()

@@ -24,6 +24,7 @@ from study import blas
 from actors.cluster import blas_threads
 from benchmarks import results
 from study.arithmetic import evaluation_prompts, training_prompts
+from study.cells import Readout
 from study.config import Data, Operation, Stage1, Stage2
 from study.encoding import class_tokens, encode
 from study.models.weights import fetch, load_tokenizer
@@ -69,7 +70,8 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
     model = read_catalogue(Path("configs/models.yaml"), [])[MODEL]  # type: ignore[index]
     path = fetch(model)
     tokenizer = load_tokenizer(path)
-    tokens = {name: token.id for name, token in class_tokens(tokenizer, {"multiply": "multiply", "add": "add"}).items()}
+    pair = Readout(pair={"multiply": "multiply", "add": "add"})
+    tokens = {name: token.id for name, token in class_tokens(tokenizer, pair).items()}
     counted = {"steps": STEPS, "warmup": WARMUP, "name": MODEL}
 
     def peer(settings: Stage1 | Stage2, with_class: bool, keys: list[str]) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
                 for item in (encode(tokenizer, prompt) for prompt in prompts)
             ]
             for prompts in (
-                training_prompts(Data(), OPERATIONS, settings.wordings, 0, step, settings.batch_size)
+                training_prompts(Data(), OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
                 for step in range(1, STEPS + WARMUP + 1)
             )
         ]

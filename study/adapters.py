@@ -84,6 +84,12 @@ def lowest_adapted(model: nn.Module) -> int:
     return next(i for i, block in enumerate(model.layers) if _stacked(block))
 
 
+def blocks_of(model: nn.Module) -> dict[str, int]:
+    """Of each stacked adapter, by its path in the model, the block that holds it."""
+    within = {id(m): i for i, block in enumerate(model.layers) for _, m in block.named_modules()}
+    return {name: within[id(layer)] for name, layer in _stacked(model)}
+
+
 def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
     """Add one adapter, for evaluation or `fuse`. Raises AdapterError where it does not fit."""
     keys = _keys(model, lora)

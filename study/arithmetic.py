@@ -81,8 +81,12 @@ def largest_held_out(data: Data) -> int:
 def prompt(tier: Tier, operation: Operation, template: int, a: int, b: int) -> Prompt:
     """The prompt of one template, by its place in the tier, with its answer as digits."""
     text = templates(tier, operation)[template].format(a=a, b=b, A=number_word(a), B=number_word(b))
-    answer = a * b if operation == "multiply" else a + b if operation == "add" else a - b
-    return Prompt(tier, f"{tier}-{operation}-{template}", operation, a, b, text, str(answer))
+    return Prompt(tier, f"{tier}-{operation}-{template}", operation, a, b, text, str(result(operation, a, b)))
+
+
+def result(operation: Operation, a: int, b: int) -> int:
+    """Of the operation on its operands."""
+    return a * b if operation == "multiply" else a + b if operation == "add" else a - b
 
 
 def training_prompts(
@@ -101,6 +105,15 @@ def training_prompts(
     return prompts
 
 
+def fitting_prompts(data: Data, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
+    """Distinct symbolic prompts on trained operands, `per_class` of each operation or all there are, in turn."""
+    columns = []
+    for operation in operations:
+        pairs = _shuffled(operand_pairs(data, operation, False), f"fit {seed}")
+        columns.append([prompt("symbolic", operation, 0, a, b) for a, b in pairs[:per_class]])
+    return [item for row in zip(*columns, strict=False) for item in row]
+
+
 def evaluation_prompts(data: Data, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
     """`per_class` distinct held-out prompts of each operation in each tier, spread evenly over the templates.
 
@@ -117,6 +130,11 @@ def evaluation_prompts(data: Data, operations: Sequence[Operation], per_class: i
                 a, b = draws[i % count][i // count]
                 prompts.append(prompt(tier, operation, i % count, a, b))
     return prompts
+
+
+def random_operation(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
+    """The class of a prompt where labels are shuffled: one for each pair of operands, whatever is done with them."""
+    return random.Random(f"label {seed} {prompt.operands}").choice(list(operations))
 
 
 def words_of_templates() -> frozenset[str]:

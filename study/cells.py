@@ -1,22 +1,33 @@
-"""The grid as units of work: stage 1, its reference read-outs, and cells, each named by a hash of what changes it."""
+"""The grid as units of work: stage 1, what is read of it, and cells, each named by a hash of what changes it."""
 
 from functools import cached_property
 from typing import Any, Literal
 
 from study.catalogue import Model
-from study.config import Data, Evaluation, Operation, Stage1, Stage2, Study, TokenPair
+from study.config import Arm, Data, Evaluation, Grid, Lora, Operation, Stage1, Stage2, Study, TokenPair, Wordings
 from study.settings import Settings, content_hash
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised when a change of the code changes results, so that older results are not taken for new ones."""
 
-Kind = Literal["stage1", "reference", "cell"]
-KINDS: tuple[Kind, ...] = ("stage1", "reference", "cell")
+Kind = Literal["stage1", "reference", "predictors", "cell"]
 
 
 def pair_name(pair: TokenPair) -> str:
     """`multiply/add`: the class tokens in the order of the pair."""
     return "/".join(pair.values())
+
+
+class Readout(Settings):
+    """Class tokens that are read: a pair's own, or random words that are as frequent as they are."""
+
+    pair: TokenPair
+    random: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the rows call it."""
+        return f"random:{pair_name(self.pair)}" if self.random else pair_name(self.pair)
 
 
 class StageOne(Settings):
@@ -41,19 +52,39 @@ class StageOne(Settings):
 
 
 class Reference(Settings):
-    """The read-outs of a model before and after stage 1, for every token pair of the study."""
+    """The read-outs of a model before and after stage 1, for all class tokens that its cells train."""
 
     stage_one: StageOne
-    pairs: list[TokenPair]
+    readouts: list[Readout]
     evaluation: Evaluation
 
     @cached_property
     def id(self) -> str:
-        return content_hash(["reference", self.stage_one.id, _ordered(self.pairs), self.evaluation.prompts_per_class])
+        prompts = self.evaluation.prompts_per_class
+        return content_hash(["reference", self.stage_one.id, _ordered(self.readouts), prompts])
 
     @property
     def label(self) -> str:
         return f"{self.stage_one.model_name}|reference|s{self.stage_one.seed}"
+
+
+class Predictors(Settings):
+    """What is measured of a model after stage 1, before any stage 2, that may say where a class can be trained."""
+
+    stage_one: StageOne
+    readouts: list[Readout]
+    lora: Lora
+    """The adapter of stage 2."""
+    evaluation: Evaluation
+
+    @cached_property
+    def id(self) -> str:
+        prompts = [self.evaluation.prompts_per_class, self.evaluation.profile_prompts]
+        return content_hash(["predictors", self.stage_one.id, _ordered(self.readouts), self.lora, prompts])
+
+    @property
+    def label(self) -> str:
+        return f"{self.stage_one.model_name}|predictors|s{self.stage_one.seed}"
 
 
 class Cell(Settings):
@@ -63,39 +94,51 @@ class Cell(Settings):
     reference_id: str
     layer: int | None
     """Classifier layer, 0-based; None where w = 0."""
-    pairs: list[TokenPair]
-    """The pair that is trained; where w = 0, every pair that is read out."""
+    pair: TokenPair | None
+    """As the grid has it, in every arm; None where w = 0."""
     weight: float
+    arm: Arm
+    wordings: Wordings
+    """That stage 2 trains on."""
+    readouts: list[Readout]
+    """The class tokens that are trained; where w = 0, all that are read."""
     stage2: Stage2
     evaluation: Evaluation
 
     @cached_property
     def id(self) -> str:
-        point = [self.layer, _ordered(self.pairs), self.weight]
-        return content_hash(["cell", self.stage_one.id, point, self.stage2, self.evaluation.prompts_per_class])
-
-    @property
-    def pair(self) -> TokenPair | None:
-        return self.pairs[0] if self.weight > 0 else None
+        point = [self.layer, self.weight, self.arm, sorted(self.wordings), _ordered(self.readouts)]
+        evaluation = self.evaluation.model_dump(mode="json", exclude={"batch_size"})
+        return content_hash(["cell", self.stage_one.id, point, self.stage2, evaluation])
 
     @property
     def operations(self) -> list[Operation]:
         """In the order of the data, so that the order within a pair changes nothing."""
-        return [operation for operation in self.stage_one.data.operations if operation in self.pairs[0]]
+        return [operation for operation in self.stage_one.data.operations if operation in self.readouts[0].pair]
 
     @property
     def label(self) -> str:
-        where = [] if self.pair is None else [f"L{self.layer}", pair_name(self.pair).replace("/", "-")]
-        if self.pair is None:
-            where = ["-".join(self.operations)]
-        return "|".join([self.stage_one.model_name, *where, f"w={self.weight:g}", f"s{self.stage_one.seed}"])
+        where = ["-".join(self.operations)] if self.pair is None else [f"L{self.layer}", "-".join(self.pair.values())]
+        how = [f"w={self.weight:g}"]
+        if self.arm != "plain":
+            how.append(self.arm)
+        if self.wordings != ["symbolic"]:
+            how.append("+".join(self.wordings))
+        return "|".join([self.stage_one.model_name, *where, *how, f"s{self.stage_one.seed}"])
 
 
-Unit = StageOne | Reference | Cell
+Unit = StageOne | Reference | Predictors | Cell
+
+KINDS: dict[type[Unit], Kind] = {
+    StageOne: "stage1",
+    Reference: "reference",
+    Predictors: "predictors",
+    Cell: "cell",
+}
 
 
 def kind(unit: Unit) -> Kind:
-    return "stage1" if isinstance(unit, StageOne) else "reference" if isinstance(unit, Reference) else "cell"
+    return KINDS[type(unit)]
 
 
 def stage_one_of(unit: Unit) -> StageOne:
@@ -127,7 +170,10 @@ def describe(unit: Unit) -> dict[str, Any]:
         "operations": cell.operations if cell else list(first.data.operations),
         "layer": cell.layer if cell else None,
         "pair": dict(cell.pair) if cell and cell.pair else None,
+        "readout": cell.readouts[0].name if cell and cell.pair else None,
         "weight": cell.weight if cell else None,
+        "arm": cell.arm if cell else None,
+        "wordings": list(cell.wordings) if cell else None,
         "stage1": first.id,
         "reference": cell.reference_id if cell else None,
         "results_version": RESULTS_VERSION,
@@ -137,48 +183,71 @@ def describe(unit: Unit) -> dict[str, Any]:
 
 
 def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
-    """Every unit of the study once, model by model: stage 1, reference, w = 0, then the other cells."""
+    """Every unit of the study once, model by model: stage 1, reference, predictors, w = 0, then the other cells."""
     units: dict[str, Unit] = {}
+    seeds = dict.fromkeys(seed for grid in study.grids for seed in grid.seeds)
     for name in study.models:
         model, identity = models[name], models[name].identity()
-        for seed in study.seeds:
+        for seed in seeds:
             first = StageOne(
                 model_name=name, model=model, identity=identity, seed=seed, data=study.data, stage1=study.stage1
             )
-            reference = Reference(stage_one=first, pairs=study.grid.pairs, evaluation=study.evaluation)
-            group: list[Unit] = [first, reference, *_cells(study, first, reference)]
-            for unit in group:
+            for unit in _group(study, first, [grid for grid in study.grids if seed in grid.seeds]):
                 units.setdefault(unit.id, unit)
     return list(units.values())
 
 
-def _cells(study: Study, first: StageOne, reference: Reference) -> list[Cell]:
-    def cell(layer: int | None, pairs: list[TokenPair], weight: float) -> Cell:
-        return Cell(
-            stage_one=first,
-            reference_id=reference.id,
+def _group(study: Study, first: StageOne, grids: list[Grid]) -> list[Unit]:
+    """All units of one stage 1."""
+    read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
+    readouts = [one for i, one in enumerate(read) if one not in read[:i]]
+    reference = Reference(stage_one=first, readouts=readouts, evaluation=study.evaluation)
+    # The predictors of swapped class tokens are those of the tokens themselves.
+    own = [one for one in readouts if one.random or any(one.pair == pair for grid in grids for pair in grid.pairs)]
+    predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=study.evaluation)
+    common: dict[str, Any] = {"stage_one": first, "reference_id": reference.id, "stage2": study.stage2}
+    common["evaluation"] = study.evaluation
+    zeros = [
+        Cell(layer=None, pair=None, weight=0.0, arm="plain", wordings=wordings, readouts=same, **common)
+        for same in _by_operations(readouts)
+        for grid in grids
+        for wordings in grid.wordings
+        if 0 in grid.weights
+    ]
+    cells = [
+        Cell(
             layer=layer,
-            pairs=pairs,
-            weight=weight,
-            stage2=study.stage2,
-            evaluation=study.evaluation,
+            pair=pair,
+            weight=float(weight),
+            arm=arm,
+            wordings=wordings,
+            readouts=[readout(pair, arm)],
+            **common,
         )
-
-    cells = []
-    if 0 in study.grid.weights:
-        groups: dict[frozenset[str], list[TokenPair]] = {}
-        for pair in study.grid.pairs:
-            groups.setdefault(frozenset(pair), []).append(pair)
-        cells += [cell(None, pairs, 0.0) for pairs in groups.values()]
-    layers = [absolute_layer(layer, first.model.blocks) for layer in study.grid.layers]
-    cells += [
-        cell(layer, [pair], float(weight))
-        for pair in study.grid.pairs
-        for layer in sorted(set(layers))
-        for weight in study.grid.weights
+        for grid in grids
+        for wordings in grid.wordings
+        for arm in grid.arms
+        for pair in grid.pairs
+        for layer in sorted({absolute_layer(layer, first.model.blocks) for layer in grid.layers})
+        for weight in grid.weights
         if weight > 0
     ]
-    return cells
+    return [first, reference, predictors, *zeros, *cells]
+
+
+def readout(pair: TokenPair, arm: Arm) -> Readout:
+    """The class tokens that an arm of a pair trains."""
+    if arm == "swapped_tokens":
+        tokens = list(pair.values())
+        return Readout(pair=dict(zip(pair, tokens[1:] + tokens[:1], strict=True)))
+    return Readout(pair=pair, random=arm == "random_words")
+
+
+def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:
+    groups: dict[frozenset[str], list[Readout]] = {}
+    for one in readouts:
+        groups.setdefault(frozenset(one.pair), []).append(one)
+    return list(groups.values())
 
 
 def absolute_layer(layer: int | float, blocks: int) -> int:
@@ -188,6 +257,6 @@ def absolute_layer(layer: int | float, blocks: int) -> int:
     return max(0, min(blocks, int(layer * blocks + 0.5 + 1e-9)) - 1)
 
 
-def _ordered(pairs: list[TokenPair]) -> list[list[list[str]]]:
-    """Pairs in an order that does not depend on how they were written."""
-    return sorted(sorted([operation, token] for operation, token in pair.items()) for pair in pairs)
+def _ordered(readouts: list[Readout]) -> list[list[Any]]:
+    """Read-outs in an order that does not depend on how they were written."""
+    return sorted([one.random, sorted([operation, token] for operation, token in one.pair.items())] for one in readouts)

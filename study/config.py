@@ -1,6 +1,6 @@
 """Everything that a user may write in a study's YAML: names, units, bounds and the one default of each setting."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,12 +18,21 @@ from study.settings import Settings
 Operation = Literal["multiply", "add", "subtract"]
 Tier = Literal["symbolic", "semantic", "construction", "story"]
 TIERS: tuple[Tier, ...] = ("symbolic", "semantic", "construction", "story")
+Arm = Literal["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 
 
 def _names_differ(pair: dict[Operation, str]) -> dict[Operation, str]:
+    """The pair in the order of the operations, so that the order in which it is written changes nothing."""
     if len(set(pair.values())) < len(pair):
         raise PydanticCustomError("pair", "every operation of a pair needs a class token of its own")
-    return pair
+    return {operation: pair[operation] for operation in get_args(Operation) if operation in pair}
+
+
+def _tiers_differ(wordings: list[Tier]) -> list[Tier]:
+    """The tiers in their own order: prompts are drawn from them by their place."""
+    if len(set(wordings)) < len(wordings):
+        raise PydanticCustomError("wordings", "names one tier twice")
+    return [tier for tier in TIERS if tier in wordings]
 
 
 TokenPair = Annotated[
@@ -33,17 +42,49 @@ AbsoluteLayer = Annotated[int, Field(ge=0)]
 RelativeDepth = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Wordings = Annotated[list[Tier], Field(min_length=1), AfterValidator(_tiers_differ)]
+Layers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1)]
+Pairs = Annotated[list[TokenPair], Field(min_length=1)]
+Weights = Annotated[list[Weight], Field(min_length=1)]
+Arms = Annotated[list[Arm], Field(min_length=1)]
+ManyWordings = Annotated[list[Wordings], Field(min_length=1)]
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
 
 
 class Grid(Settings):
-    """The axes of the study; a cell is one point of their product with models and seeds."""
+    """The axes of the study; a cell is one point of their product with the models."""
 
-    layers: Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1)]
+    layers: Layers
     """Classifier layers: a whole number is a 0-based block, a fraction in (0, 1] is relative depth (L+1)/N."""
-    pairs: Annotated[list[TokenPair], Field(min_length=1)]
+    pairs: Pairs
     """Class tokens by operation, e.g. `{multiply: multiply, add: add}`; more than two operations are allowed."""
-    weights: Annotated[list[Weight], Field(min_length=1)]
-    """Weight w of the class loss; the answer loss has 1 - w. w = 0 is one cell a model, seed and set of operations."""
+    weights: Weights
+    """Weight w of the class loss; the answer loss has 1 - w. w = 0 is one cell a model, seed, set of operations and
+    wordings: it has neither layer nor pair nor arm."""
+    arms: Arms = ["plain"]
+    """`plain` is the experiment, the others are its controls. `shuffled_labels`: every operand pair has one random
+    class, whatever the operation. `swapped_tokens`: each operation has the next one's class token. `random_words`:
+    words drawn at random, as frequent in the vocabulary as the class names. `lora_below`: no adapter above the layer.
+    `detached_answer`: the answer loss reaches no adapter at or below the layer."""
+    wordings: ManyWordings = [["symbolic"]]
+    """Tiers whose templates stage 2 trains on; the others measure transfer."""
+    seeds: Seeds = [0]
+    """Of both stages: the batches, the adapters' start, the prompts that are evaluated."""
+
+
+class Part(Settings):
+    """A further product, united with the grid; an axis that is not given is the grid's."""
+
+    layers: Layers | None = None
+    pairs: Pairs | None = None
+    weights: Weights | None = None
+    arms: Arms | None = None
+    wordings: ManyWordings | None = None
+    seeds: Seeds | None = None
+
+    def over(self, grid: Grid) -> Grid:
+        """The part with its axes complete."""
+        return grid.model_copy(update={name: value for name, value in self if value is not None})
 
 
 class Data(Settings):
@@ -88,13 +129,13 @@ class Training(Settings):
     weight_decay: NonNegativeFloat = 0.0
     clip_norm: PositiveFloat = 1.0
     """Global gradient norm above which gradients are scaled down."""
-    wordings: Annotated[list[Tier], Field(min_length=1)] = ["symbolic"]
-    """Tiers whose templates are trained on; the others measure transfer."""
 
 
 class Stage1(Training):
     """LoRA fine-tuning on arithmetic, fused into the weights afterwards."""
 
+    wordings: Wordings = ["symbolic"]
+    """Tiers whose templates are trained on."""
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 3e-4
     lora: Lora = Lora(rank=16, alpha=32.0, projections="all")
@@ -112,7 +153,16 @@ class Evaluation(Settings):
     """Held-out prompts, the same for every stage and cell of a seed."""
 
     prompts_per_class: PositiveInt = 48
-    """Prompts of each operation in each tier."""
+    """Prompts of each operation in each tier: answers, and the lens at the trained layer and at the last one."""
+    profile_prompts: PositiveInt = 16
+    """Of these, prompts whose lens is read at every layer."""
+    onset_every: NonNegativeInt = 20
+    """Steps of stage 2 from one light evaluation to the next; they show when the class emerges. 0 for none."""
+    onset_prompts: PositiveInt = 4
+    """Prompts of each operation in each tier in a light evaluation."""
+    causal_prompts: NonNegativeInt = 24
+    """Prompts of each operation, in each tier that either stage trained, for the swap of the class direction. 0 for
+    none."""
     batch_size: PositiveInt = 32
 
 
@@ -129,6 +179,34 @@ class Decisions(Settings):
     """Of all intervals, two-sided."""
     resamples: PositiveInt = 2000
     """Of each bootstrap."""
+    primary_tier: Tier = "construction"
+    """Its choice accuracy is the outcome that predictors are to explain, in cells that did not train on it."""
+    predictors: Annotated[
+        list[
+            Literal[
+                "depth",
+                "remaining",
+                "log_p",
+                "rank",
+                "kl",
+                "a_lin",
+                "probe",
+                "probe_control",
+                "selectivity",
+                "direction_cosine",
+                "unembedding_norm",
+                "pair_cosine",
+                "residual_growth",
+                "lora_parameters",
+                "gradient_cosine",
+                "gradient_ratio",
+            ]
+        ],
+        Field(min_length=1, max_length=6),
+    ] = ["log_p", "a_lin", "selectivity", "gradient_cosine"]
+    """What is tested for saying where classifiers carry over; p values are corrected for their number."""
+    floor: Fraction = 0.1
+    """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
 
 
 class RaySettings(Settings):
@@ -149,13 +227,19 @@ class Study(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
     """Names the results folder and the report: lower-case letters, digits, - and _."""
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
     models: Annotated[list[str], Field(min_length=1)]
     """Short names from `models.yaml` in the same folder."""
     grid: Grid
+    also: list[Part] = []
+    """Further parts of the grid: control arms at one depth, more seeds for some of the cells."""
     data: Data = Data()
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()
     decisions: Decisions = Decisions()
     ray: RaySettings = RaySettings()
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grid and its further parts."""
+        return [self.grid, *(part.over(self.grid) for part in self.also)]

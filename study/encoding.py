@@ -1,11 +1,14 @@
 """From prompts and class names to token ids: one encoder for training and for evaluation."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from study.arithmetic import Prompt
-from study.config import Operation, TokenPair
+from study.arithmetic import Prompt, words_of_templates
+from study.cells import Readout
+from study.config import Operation
 
 
 @runtime_checkable
@@ -16,6 +19,12 @@ class Tokenizer(Protocol):
     def eos_token_ids(self) -> Any: ...
     def encode(self, text: str, **options: Any) -> list[int]: ...
     def decode(self, ids: list[int]) -> str: ...
+
+
+WORDS = Path(__file__).parent / "words.txt"
+"""Common English words, none of them about arithmetic."""
+MATCHED = 20
+"""How many of them, nearest to a class token in the vocabulary's order, a random word is drawn from."""
 
 
 class EncodingError(Exception):
@@ -61,12 +70,38 @@ def stop_id(tokenizer: Tokenizer) -> int:
     return int(min(tokenizer.eos_token_ids))
 
 
-def class_tokens(tokenizer: Tokenizer, pair: TokenPair) -> dict[Operation, ClassToken]:
-    """The token of each operation's class name. Raises ClassTokenError where a name is not a single token."""
+def class_tokens(tokenizer: Tokenizer, readout: Readout, seed: int = 0) -> dict[Operation, ClassToken]:
+    """The token of each operation's class name, or the random word in its place.
+
+    Raises ClassTokenError where a name is not a single token.
+    """
+    pair = readout.pair
     tokens = {operation: _single(tokenizer, name) for operation, name in pair.items()}
     if len({token.id for token in tokens.values()}) < len(tokens):
         raise ClassTokenError(f"the class names {', '.join(pair.values())} share a token")
-    return tokens
+    return _matched_words(tokenizer, tokens, seed) if readout.random else tokens
+
+
+def _matched_words(tokenizer: Tokenizer, tokens: dict[Operation, ClassToken], seed: int) -> dict[Operation, ClassToken]:
+    """For each class token a random word that is as frequent.
+
+    Byte-pair vocabularies are in the order in which their pieces were merged, the most frequent first, so that
+    neighbours in it are about equally frequent in the text that the tokenizer was made from.
+    """
+    taken = words_of_templates() | {token.text.strip().lower() for token in tokens.values()}
+    known = {}
+    for word in WORDS.read_text().split():
+        ids = tokenizer.encode(f" {word}", add_special_tokens=False)
+        if len(ids) == 1 and word not in taken:
+            known[word] = ids[0]
+    drawn: dict[Operation, ClassToken] = {}
+    for operation, token in tokens.items():
+        near = sorted(known, key=lambda word: abs(known[word] - token.id))[:MATCHED]
+        if not near:
+            raise ClassTokenError(f"the vocabulary has no word of {WORDS.name} to put in the place of {token.text!r}")
+        word = random.Random(f"word {seed} {operation} {token.text}").choice(near)
+        drawn[operation] = ClassToken(f" {word}", known.pop(word), True)
+    return drawn
 
 
 def check_templates(encoded: Sequence[Encoded], tokens: dict[Operation, ClassToken]) -> None:

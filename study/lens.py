@@ -1,11 +1,11 @@
 """The logit lens through a model's own code, for any mlx-lm architecture whose blocks map one array to one array.
 
-Blocks are given a subclass that can record, skip or inject hidden states; it is taken off again on leaving the
+Blocks are given a subclass that can record, edit, skip or inject hidden states; it is taken off again on leaving the
 context. To read a hidden state out, all blocks are skipped and the state is injected behind the last one, so
 that the model's own final norm, head, scale and soft-cap apply (logit lens: nostalgebraist, 2020).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +13,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from jaxtyping import Float, Int
+
+Edit = Callable[[mx.array], mx.array]
+"""What goes on from a block instead of its output [rows, seq, hidden]."""
 
 
 class LensError(Exception):
@@ -27,28 +30,25 @@ class Lens:
         self._states: list[mx.array] = []
         self._injected: mx.array | None = None
         self._copies, self._shared = 1, 0
-        self._vocabulary: int | None = None
+        self._edits: Mapping[int, Edit] = {}
         self.blocks = len(model.layers)
 
-    @property
-    def vocabulary(self) -> int:
-        """Width of the logits."""
-        if self._vocabulary is None:
-            state = self.hidden(mx.zeros((1, 1), dtype=mx.int32))[-1]
-            self._vocabulary = self.read_out(state[0]).shape[-1]
-        return self._vocabulary
-
     def hidden(
-        self, ids: Int[mx.array, "batch seq"], copies: int = 1, shared: int = 0
+        self,
+        ids: Int[mx.array, "batch seq"],
+        copies: int = 1,
+        shared: int = 0,
+        edits: Mapping[int, Edit] | None = None,
     ) -> list[Float[mx.array, "rows seq hidden"]]:
         """The output of every block. Lazy: a block that nothing depends on is never computed.
 
         With several copies, the blocks from `shared` on see the batch that many times over, one copy after the other:
-        a stack of cells differs only there, and what lies below is computed once.
+        a stack of cells differs only there, and what lies below is computed once. `edits` change by block what goes
+        on from it, not what is returned of it.
         """
-        self._states, self._copies, self._shared = [], copies, shared
+        self._states, self._copies, self._shared, self._edits = [], copies, shared, edits or {}
         self._model(ids)
-        states, self._states = self._states, []
+        states, self._states, self._edits = self._states, [], {}
         if len(states) != self.blocks:
             raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the model runs them otherwise")
         return states
@@ -62,6 +62,10 @@ class Lens:
             self._injected = None
         return logits.squeeze(0)  # not logits[0], whose gradient would be scattered
 
+    def vocabulary(self, states: Float[mx.array, "n hidden"]) -> int:
+        """Width of the logits of such states; nothing is computed for it."""
+        return int(self.read_out(states[:1]).shape[-1])
+
     def _visit(self, block: int, run: Callable[..., Any], x: Any, args: Any, kwargs: Any) -> mx.array:
         if self._injected is not None:
             return self._injected if block == self.blocks - 1 else x
@@ -71,7 +75,7 @@ class Lens:
         if not isinstance(out, mx.array):
             raise LensError(f"a block of {type(self._model).__module__} returns a {type(out).__name__}, not an array")
         self._states.append(out)
-        return out
+        return self._edits[block](out) if block in self._edits else out
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Notebook:
         self.seconds: dict[str, float] = {}
         self.gates: list[Gate] = []
         self.tokens: dict[str, Any] = {}
+        self.text_kl: dict[str, float] = {}
+        """Of each stage, KL of the neutral text to the model before it, nats."""
         self.error: Exception | None = None
         """Why the unit did not finish."""
         self._last_progress = 0.0
@@ -81,6 +83,7 @@ class Notebook:
             "process_peak_gb": round(peak, 3),
             "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
             "tokens": self.tokens,
+            "text_kl": self.text_kl,
         }
         write_json(self.folder / DONE, content)
 

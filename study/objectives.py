@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from study.arithmetic import OPERATIONS
 from study.config import Operation
 from study.encoding import Encoded
-from study.lens import Lens, at
+from study.lens import Edit, Lens, at
 from study.vocabulary import cross_entropy
 
 
@@ -26,6 +26,8 @@ class Batch:
     """The last prompt token of each row, where the class is read."""
     operations: Int[mx.array, " batch"]
     """Of each row, its place in `study.arithmetic.OPERATIONS`."""
+    shuffled: Int[mx.array, " batch"]
+    """The same where labels are shuffled."""
     rows: Int[mx.array, " m"]
     positions: Int[mx.array, " m"]
     targets: Int[mx.array, " m"]
@@ -37,14 +39,13 @@ class Batch:
         return mx.arange(self.ids.shape[0])
 
 
-def make_batch(encoded: Sequence[Encoded], bucket: int = 1) -> Batch:
-    """A batch of encoded prompts; the stop token is a target but never an input.
+def make_batch(encoded: Sequence[Encoded], bucket: int = 1, shuffled: Sequence[Operation] = ()) -> Batch:
+    """A batch of encoded prompts, with shuffled labels where given; the stop token is a target but never an input.
 
     The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
     is compiled again for every new shape.
     """
     sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
-    longest = _rounded(max(len(sequence) for sequence in sequences), bucket)
     spots = [
         (row, len(item.prompt_ids) - 1 + offset, target)
         for row, item in enumerate(encoded)
@@ -55,9 +56,10 @@ def make_batch(encoded: Sequence[Encoded], bucket: int = 1) -> Batch:
         spots += [spots[0]] * (_rounded(real, bucket * len(encoded)) - real)
     rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
     return Batch(
-        ids=mx.array([sequence + [0] * (longest - len(sequence)) for sequence in sequences]),
+        ids=padded(sequences, bucket),
         last=mx.array([len(item.prompt_ids) - 1 for item in encoded]),
-        operations=mx.array([OPERATIONS.index(item.prompt.operation) for item in encoded]),
+        operations=_places([item.prompt.operation for item in encoded]),
+        shuffled=_places(shuffled or [item.prompt.operation for item in encoded]),
         rows=rows,
         positions=positions,
         targets=targets,
@@ -65,9 +67,19 @@ def make_batch(encoded: Sequence[Encoded], bucket: int = 1) -> Batch:
     )
 
 
+def padded(sequences: Sequence[Sequence[int]], bucket: int = 1) -> Int[mx.array, "batch seq"]:
+    """Filled up on the right to the longest, rounded up to a multiple of `bucket`."""
+    longest = _rounded(max(len(sequence) for sequence in sequences), bucket)
+    return mx.array([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])
+
+
 def tokens_in(encoded: Sequence[Encoded]) -> int:
     """Real tokens of a batch: padding left out, and the stop token, which is no input."""
     return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
+
+
+def _places(operations: Sequence[Operation]) -> Int[mx.array, " batch"]:
+    return mx.array([OPERATIONS.index(operation) for operation in operations])
 
 
 def _rounded(number: int, multiple: int) -> int:
@@ -82,6 +94,10 @@ class ClassLoss:
     weight: float
     tokens: dict[Operation, int]
     """Class token id by operation."""
+    shuffled: bool = False
+    """Whether the batch's shuffled labels are trained."""
+    detached: bool = False
+    """Whether the answer loss stops on its way down above the layer."""
 
 
 Losses = dict[str, Float[mx.array, " cells"]]
@@ -98,13 +114,16 @@ def dual_reward(
     computed.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
-    states = lens.hidden(batch.ids, cells, shared)
+    edits = _detachments(targets, size)
+    states = lens.hidden(batch.ids, cells, shared, edits)
+    # The answers are read of what goes on from the last block.
+    last = edits[lens.blocks - 1](states[-1]) if lens.blocks - 1 in edits else states[-1]
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
     read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
-    wanted = [_token_ids(target)[batch.operations] for target in told.values()]
+    wanted = [_token_ids(t)[batch.shuffled if t.shuffled else batch.operations] for t in told.values()]
     for g in answering:
-        read.append(at(states[-1], batch.rows + g * size, batch.positions))
+        read.append(at(last, batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
     losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
@@ -119,6 +138,25 @@ def dual_reward(
         "answer_loss": mx.stack([of_answer.get(g, absent) for g in range(cells)]),
     }
     return each.sum(), {"loss": each, **columns}
+
+
+def _detachments(targets: Sequence[ClassLoss | None], size: int) -> dict[int, Edit]:
+    """By layer, the gradient stopped in the rows of the cells whose answer loss ends above it."""
+    cells: dict[int, set[int]] = {}
+    for g, target in enumerate(targets):
+        if target and target.detached:
+            cells.setdefault(target.layer, set()).add(g)
+    return {layer: _detachment([g in at_layer for g in range(len(targets))], size) for layer, at_layer in cells.items()}
+
+
+def _detachment(detached: Sequence[bool], size: int) -> Edit:
+    mask = mx.repeat(mx.array(list(detached)), size)[:, None, None]
+
+    def edit(states: mx.array) -> mx.array:
+        # Below the lowest adapter all cells share their rows, and there is nothing to train.
+        return mx.where(mask, mx.stop_gradient(states), states) if len(states) == len(mask) else states
+
+    return edit
 
 
 def _token_ids(target: ClassLoss) -> Int[mx.array, " operations"]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from study.arithmetic import largest_held_out, words_of_templates
 from study.catalogue import KEYS as SOURCE_KEYS
 from study.catalogue import FolderSource, GgufSource, Model
-from study.config import Study
+from study.config import Grid, Part, Study
 from study.settings import Settings
 
 
@@ -80,31 +80,38 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Ite
             models[name] = catalogue[name]
         elif isinstance(name, str):
             yield f"models.{i}: {name!r} is not in {file}{_nearest(name, catalogue)}; known: {', '.join(catalogue)}"
-    for i, layer in enumerate(_list_at(data, "grid", "layers")):
-        for name, model in models.items():
-            if type(layer) is int and layer >= model.blocks:
-                last = model.blocks - 1
-                yield f"grid.layers.{i}: {layer} is beyond {name}, whose {model.blocks} blocks are 0 to {last}"
+    for where, part in _parts(data):
+        for i, layer in enumerate(_list_at(part, "layers")):
+            for name, model in models.items():
+                if type(layer) is int and layer >= model.blocks:
+                    last = model.blocks - 1
+                    yield f"{where}.layers.{i}: {layer} is beyond {name}, whose {model.blocks} blocks are 0 to {last}"
     yield from _missing_sources(models)
 
 
 def _cross_checks(study: Study) -> Iterable[str]:
-    for i, pair in enumerate(study.grid.pairs):
-        for operation, token in pair.items():
-            if operation not in study.data.operations:
-                yield f"grid.pairs.{i}.{operation}: stage 1 does not train it; add it to data.operations"
-            if token.lower() in words_of_templates():
-                yield f"grid.pairs.{i}.{operation}: {token!r} stands in a prompt template; choose a word that does not"
+    parts: list[tuple[str, Grid | Part]] = [("grid", study.grid)]
+    parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
+    for where, part in parts:
+        for i, pair in enumerate(part.pairs or []):
+            for operation, token in pair.items():
+                place = f"{where}.pairs.{i}.{operation}"
+                if operation not in study.data.operations:
+                    yield f"{place}: stage 1 does not train it; add it to data.operations"
+                if token.lower() in words_of_templates():
+                    yield f"{place}: {token!r} stands in a prompt template; choose a word that does not"
+        for axis in ("arms", "wordings", "seeds"):
+            values = getattr(part, axis) or []
+            if any(values.count(value) > 1 for value in values):
+                yield f"{where}.{axis}: {values} names one twice"
     most = largest_held_out(study.data)
     if study.evaluation.prompts_per_class > most:
         yield (
             f"evaluation.prompts_per_class: {study.evaluation.prompts_per_class} is more than the {most} held-out "
             "prompts that every tier has for every operation; raise data.largest or data.held_out, or ask for fewer"
         )
-    for field in ("seeds", "models"):
-        values = getattr(study, field)
-        if len(set(values)) < len(values):
-            yield f"{field}: {values} names one twice"
+    if len(set(study.models)) < len(study.models):
+        yield f"models: {study.models} names one twice"
 
 
 def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
@@ -144,6 +151,13 @@ def _checked(kind: Any, data: Any, mistakes: list[str]) -> Any:
     except ValidationError as error:
         mistakes += [_mistake(item, kind) for item in _worth_telling(error)]
     return None
+
+
+def _parts(data: Any) -> Iterable[tuple[str, Any]]:
+    """The grid and its further parts as written, each with its place."""
+    if isinstance(data, dict):
+        yield "grid", data.get("grid")
+        yield from ((f"also.{i}", part) for i, part in enumerate(_list_at(data, "also")))
 
 
 def _list_at(data: Any, *keys: str) -> list[Any]:

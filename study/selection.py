@@ -1,10 +1,10 @@
-"""Which cells `--only` picks, with the stage 1 and the reference that they need."""
+"""Which cells `--only` picks, with the stage 1, the reference and the predictors that belong to them."""
 
 from collections.abc import Sequence
 
-from study.cells import Cell, Unit, absolute_layer, pair_name
+from study.cells import Cell, Unit, absolute_layer, pair_name, stage_one_of
 
-KEYS = ("model", "layer", "pair", "weight")
+KEYS = ("model", "layer", "pair", "weight", "arm", "seed")
 
 
 class SelectionError(Exception):
@@ -29,19 +29,30 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
     chosen = [cell for cell in cells if all(_meets(cell, key, values) for key, values in wanted.items())]
     if not chosen:
         raise SelectionError(f"--only {' '.join(only)}: no cell is so; there are {_what_exists(cells)}")
-    needed = {unit_id for cell in chosen for unit_id in (cell.id, cell.reference_id, cell.stage_one.id)}
-    return [unit for unit in units if unit.id in needed]
+    picked, first = {cell.id for cell in chosen}, {cell.stage_one.id for cell in chosen}
+    return [
+        unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and stage_one_of(unit).id in first)
+    ]
 
 
 def _meets(cell: Cell, key: str, values: list[str]) -> bool:
     if key == "model":
         return cell.stage_one.model_name in values
+    if key == "arm":
+        return cell.arm in values
     if key == "pair":
-        return any(pair_name(pair) in values for pair in cell.pairs)
+        return any(name in values for name in _pairs(cell))
     numbers = [_number(key, value) for value in values]
     if key == "weight":
         return cell.weight in numbers
+    if key == "seed":
+        return cell.stage_one.seed in numbers
     return cell.layer in [absolute_layer(number, cell.stage_one.model.blocks) for number in numbers]
+
+
+def _pairs(cell: Cell) -> list[str]:
+    """As the grid has them; where w = 0, those that are read."""
+    return [pair_name(cell.pair)] if cell.pair else [readout.name for readout in cell.readouts]
 
 
 def _number(key: str, text: str) -> int | float:
@@ -55,7 +66,9 @@ def _what_exists(cells: Sequence[Cell]) -> str:
     known: dict[str, Sequence[object]] = {
         "model": sorted({cell.stage_one.model_name for cell in cells}),
         "layer": sorted({cell.layer for cell in cells if cell.layer is not None}),
-        "pair": sorted({pair_name(pair) for cell in cells for pair in cell.pairs}),
+        "pair": sorted({pair_name(cell.pair) for cell in cells if cell.pair}),
         "weight": sorted({cell.weight for cell in cells}),
+        "arm": sorted({cell.arm for cell in cells}),
+        "seed": sorted({cell.stage_one.seed for cell in cells}),
     }
     return "; ".join(f"{key} {', '.join(format(value) for value in values)}" for key, values in known.items())

@@ -17,6 +17,7 @@ import numpy as np
 
 from study import compilation
 from study.catalogue import BuiltSource, Model
+from study.cells import Readout
 from study.config import Data, Stage2
 from study.encoding import class_tokens
 from study.models.weights import load
@@ -49,7 +50,8 @@ def _best(multiply: Callable[[], object], repeats: int = 8) -> float:
 def compiled_and_plain() -> dict[str, float]:
     """Seconds of a step of the tiny model plain and compiled, and of the first compiled one; also remembered."""
     loaded = load(Model(source=BuiltSource(built="llama"), blocks=4))
-    tokens = {name: t.id for name, t in class_tokens(loaded.tokenizer, {"multiply": "multiply", "add": "add"}).items()}
+    pair = Readout(pair={"multiply": "multiply", "add": "add"})
+    tokens = {name: t.id for name, t in class_tokens(loaded.tokenizer, pair).items()}
     objectives = [Objective(2e-4, ClassLoss(1, 0.5, tokens))] * 2
     settings = Stage2(steps=30)
 

@@ -11,14 +11,15 @@ from study.settings import content_hash
 def stack_key(unit: Unit) -> str:
     """Cells with the same key share their model, their batches and their steps; other units stay alone.
 
-    Layer, pair, weight and learning rate may differ. Cells with w = 1 need no block above their layer, so that they
-    stack with their like.
+    Layer, pair, weight, arm and learning rate may differ. Cells with w = 1 need no block above their layer, so that
+    they stack with their like.
     """
     if not isinstance(unit, Cell):
         return unit.id
     shared = unit.stage2.model_dump(mode="json", exclude={"learning_rate"})
     stops = unit.layer if unit.weight == 1 else None
-    return content_hash([unit.stage_one.id, list(unit.operations), shared, unit.evaluation, stops])
+    batches = [list(unit.operations), list(unit.wordings)]
+    return content_hash([unit.stage_one.id, batches, shared, unit.evaluation, stops])
 
 
 def stack_label(units: Sequence[Unit]) -> str:
@@ -27,10 +28,12 @@ def stack_label(units: Sequence[Unit]) -> str:
     if len(units) == 1 or not cells:
         return units[0].label
     layers = _range([f"L{layer}" for layer in sorted({cell.layer for cell in cells if cell.layer is not None})])
-    pairs = ",".join(dict.fromkeys(cell.label.split("|")[2] for cell in cells if cell.pair))
-    weights = ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
+    pairs = ",".join(dict.fromkeys("-".join(cell.pair.values()) for cell in cells if cell.pair))
+    weights = "w=" + ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
+    arms = [",".join(found)] if (found := list(dict.fromkeys(cell.arm for cell in cells))) != ["plain"] else []
+    words = ["+".join(cells[0].wordings)] if cells[0].wordings != ["symbolic"] else []
     first = cells[0].stage_one
-    return "|".join([first.model_name, f"{len(cells)} cells", layers, pairs, f"w={weights}", f"s{first.seed}"])
+    return "|".join([first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, f"s{first.seed}"])
 
 
 def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from study.cells import Unit, describe, folder_name, kind
 
-FOLDERS = {"stage1": "stage1", "reference": "reference", "cell": "cells"}
+FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
 DONE = "done.json"
 PROGRESS = "progress.json"
 

@@ -11,11 +11,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from study import adapters, compilation
-from study.arithmetic import training_prompts
-from study.config import Data, Operation, Stage1, Stage2
+from study.arithmetic import random_operation, training_prompts
+from study.config import Data, Operation, Stage1, Stage2, Tier
 from study.encoding import Tokenizer, encode
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
@@ -23,6 +23,8 @@ from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_i
 Row = dict[str, Any]
 OnStep = Callable[[int, Row], None]
 """Told the place of a cell in the stack and the row of its step."""
+Watch = Callable[[int, Lens, Sequence[int]], None]
+"""Told a step that has ended, the lens on the stacked model, and the places of the cells that still train."""
 
 
 class TrainingError(Exception):
@@ -35,6 +37,8 @@ class Objective:
 
     learning_rate: float
     target: ClassLoss | None = None
+    highest: int | None = None
+    """The last block whose adapter is trained; None for all."""
 
 
 @dataclass
@@ -56,7 +60,9 @@ def train(
     operations: Sequence[Operation],
     objectives: Sequence[Objective],
     seed: int,
+    wordings: Sequence[Tier] = ("symbolic",),
     on_step: OnStep = lambda cell, row: None,
+    watch: Watch = lambda step, lens, cells: None,
     compiled: bool | None = None,
 ) -> list[Trained]:
     """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
@@ -72,9 +78,10 @@ def train(
         stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled)
         for step in range(1, settings.steps + 1):
             began = time.perf_counter()
-            prompts = training_prompts(data, operations, settings.wordings, seed, step, settings.batch_size)
+            prompts = training_prompts(data, operations, wordings, seed, step, settings.batch_size)
             encoded = [encode(tokenizer, prompt) for prompt in prompts]
-            figures = stack.step(make_batch(encoded, compilation.BUCKET if stack.compiled else 1))
+            shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
+            figures = stack.step(make_batch(encoded, compilation.BUCKET if stack.compiled else 1, shuffled))
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
@@ -90,6 +97,7 @@ def train(
                 if not alive:
                     break
                 stack.keep(finite)
+            watch(step, lens, alive)
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
         if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
@@ -138,10 +146,13 @@ class _Stack:
     def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
         model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
+        trained = _trained(model, self._objectives)
 
         def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
             loss = partial(dual_reward, lens, Batch(**columns), targets, shared)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
+            if trained:
+                gradients = tree_map_with_path(lambda path, value: mx.where(trained[path], value, 0.0), gradients)
             gradients, norms = clip_each(gradients, limit)
             optimizer.update(model, gradients)
             return {**losses, "grad_norm": norms}
@@ -160,6 +171,18 @@ def _rates(objectives: Sequence[Objective]) -> mx.array:
 def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx.array:
     """[cells, 1, 1] at a step counted from 0; above zero at the first, which would be lost."""
     return mx.minimum((step + 1) / (warmup_steps + 1), 1.0) * rates["rates"]
+
+
+def _trained(model: nn.Module, objectives: Sequence[Objective]) -> dict[str, mx.array]:
+    """Of each parameter, by its path, the cells [cells, 1, 1] that train it; empty where all cells train all."""
+    if all(objective.highest is None for objective in objectives):
+        return {}
+    highest = mx.array([len(model.layers) if one.highest is None else one.highest for one in objectives])
+    blocks = adapters.blocks_of(model)
+    return {
+        path: (highest >= blocks[path.rpartition(".")[0]])[:, None, None]
+        for path, _ in tree_flatten(model.trainable_parameters())
+    }
 
 
 def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:

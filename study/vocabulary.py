@@ -27,8 +27,10 @@ def summarise(
     if on_cpu():
         return _summarise_rows(np.array(logits, copy=False), tokens)
     chosen = mx.take_along_axis(logits, mx.array(tokens), axis=1)
-    ranks = [(logits > chosen[:, i, None]).sum(axis=1) for i in range(tokens.shape[1])]
-    return np.array(mx.logsumexp(logits, axis=1)), np.array(mx.stack(ranks, axis=1))
+    ranks = np.empty_like(tokens)
+    for k in range(tokens.shape[1]):
+        ranks[:, k] = np.array((logits > chosen[:, k, None]).sum(axis=1))
+    return np.array(mx.logsumexp(logits, axis=1)), ranks
 
 
 def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,13 @@ _STORY: dict[Operation, list[str]] = {
 }
 
 
+NEUTRAL = (
+    "Most mornings the baker opened the shop before the street was awake. He lit the oven, set the dough near the "
+    "window and read an old paper while it rose."
+)
+"""A text that has nothing to do with the task, on which models are compared."""
+
+
 def templates(tier: Tier, operation: Operation) -> list[str]:
     """The templates of a class; the i-th of one class matches the i-th of another."""
     if tier == "symbolic":

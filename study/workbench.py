@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import psutil
 from mlx.utils import tree_flatten
 
@@ -53,6 +54,8 @@ class Bench:
     gates: list[Gate]
     fused: str | None = None
     """The stage 1 that is in the weights."""
+    text: np.ndarray | None = None
+    """Its log-probabilities along the neutral text, once they were asked for."""
 
 
 _held: dict[str, Bench] = {}

@@ -5,7 +5,7 @@ from jaxtyping import install_import_hook
 
 import study.blas  # noqa: F401 - before anything imports MLX
 
-install_import_hook(["study.lens", "study.objectives", "study.evaluation"], "beartype.beartype")
+install_import_hook(["study.lens", "study.objectives", "study.readout", "study.evaluation"], "beartype.beartype")
 
 # isort: split
 from collections.abc import Callable
@@ -39,7 +39,14 @@ def tiny_study() -> Callable[..., Study]:
                 warmup_steps=0,
                 lora=Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"]),
             ),
-            "evaluation": Evaluation(prompts_per_class=4, batch_size=8),
+            "evaluation": Evaluation(
+                prompts_per_class=4,
+                profile_prompts=2,
+                onset_every=4,
+                onset_prompts=2,
+                causal_prompts=2,
+                batch_size=8,
+            ),
         }
         return Study(**{**settings, **changes})
 

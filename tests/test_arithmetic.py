@@ -6,6 +6,7 @@ import pytest
 from study.arithmetic import (
     OPERATIONS,
     evaluation_prompts,
+    fitting_prompts,
     is_held_out,
     largest_held_out,
     number_word,
@@ -118,6 +119,17 @@ def test_the_most_held_out_prompts_can_be_asked_for_and_no_more():
     evaluation_prompts(DATA, DATA.operations, most, seed=0)
     with pytest.raises(IndexError):
         evaluation_prompts(DATA, DATA.operations, most + 1, seed=0)
+
+
+def test_prompts_that_probes_are_fitted_on_are_trained_ones_each_once_and_equally_many_of_each_operation():
+    prompts = fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=0)
+    assert len(prompts) == len(set(prompts)) == 180
+    assert {item.tier for item in prompts} == {"symbolic"}
+    assert [item.operation for item in prompts[:6]] == ["multiply", "add", "subtract"] * 2
+    assert not any(is_held_out(item.a, item.b, DATA.held_out) for item in prompts)
+    assert len(fitting_prompts(DATA, ["multiply", "add"], 10**6, seed=0)) == 2 * len(operand_pairs(DATA, "add", False))
+    assert prompts == fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=0)
+    assert prompts != fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=1)
 
 
 def test_the_vocabulary_holds_every_word_of_every_prompt():

@@ -16,12 +16,25 @@ GRID = Grid(layers=[0.5], pairs=[WORDS], weights=[0.0, 0.5])
 STUDY = Study(name="example", models=["small"], grid=GRID)
 
 GOLDEN = {
-    "small|stage1|s0": "3de4b61e",
-    "small|reference|s0": "476d8292",
-    "small|multiply-add|w=0|s0": "170d8efb",
-    "small|L1|multiply-add|w=0.5|s0": "d0d18e73",
+    "small|stage1|s0": "7ba7a505",
+    "small|reference|s0": "a8f223ae",
+    "small|predictors|s0": "837efb53",
+    "small|multiply-add|w=0|s0": "21c71960",
+    "small|L1|multiply-add|w=0.5|s0": "fd7d5245",
 }
+LORA = Lora(rank=2, alpha=4.0, projections=["v_proj"])
+ALL = {"stage1", "reference", "predictors", "cell"}
 CELL = GOLDEN["small|L1|multiply-add|w=0.5|s0"]
+
+
+def units_of(study=STUDY, **changes):
+    """Of a study of the small model; keywords replace the axes of its grid."""
+    grid = study.grid.model_copy(update=changes)
+    return expand(study.model_copy(update={"grid": grid}), {"small": SMALL})
+
+
+def cells_of(study=STUDY, **changes):
+    return [unit for unit in units_of(study, **changes) if isinstance(unit, Cell)]
 
 
 def ids(study, model=SMALL):
@@ -40,11 +53,11 @@ def test_ids_are_those_that_results_on_disk_have():
     assert ids(STUDY) == GOLDEN
 
 
-def test_the_study_of_the_repository_has_26_cells_on_two_models():
+def test_the_study_of_the_repository_has_36_cells_on_two_models():
     plan = read_study(Path(__file__).parent.parent / "configs" / "grid.yaml")
     units = expand(plan.study, plan.models)
-    assert Counter(map(kind, units)) == {"stage1": 2, "reference": 2, "cell": 26}
-    assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 30
+    assert Counter(map(kind, units)) == {"stage1": 2, "reference": 2, "predictors": 2, "cell": 36}
+    assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 42
 
 
 @pytest.mark.parametrize(
@@ -54,10 +67,14 @@ def test_the_study_of_the_repository_has_26_cells_on_two_models():
         (STUDY.model_copy(update={"ray": RaySettings(workers=7, in_flight=1)}), set()),
         (STUDY.model_copy(update={"evaluation": Evaluation(batch_size=7)}), set()),
         (STUDY.model_copy(update={"stage2": Stage2(steps=7)}), {"cell"}),
-        (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "cell"}),
-        (STUDY.model_copy(update={"stage1": Stage1(steps=7)}), {"stage1", "reference", "cell"}),
-        (STUDY.model_copy(update={"data": Data(held_out=0.4)}), {"stage1", "reference", "cell"}),
-        (STUDY.model_copy(update={"seeds": [1]}), {"stage1", "reference", "cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "predictors", "cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(profile_prompts=7)}), {"predictors", "cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(onset_every=7)}), {"cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(causal_prompts=7)}), {"cell"}),
+        (STUDY.model_copy(update={"stage2": Stage2(lora=LORA)}), {"predictors", "cell"}),
+        (STUDY.model_copy(update={"stage1": Stage1(steps=7)}), ALL),
+        (STUDY.model_copy(update={"data": Data(held_out=0.4)}), ALL),
+        (STUDY.model_copy(update={"grid": GRID.model_copy(update={"seeds": [1]})}), ALL),
     ],
 )
 def test_an_id_changes_with_what_changes_the_result_and_with_nothing_else(study, kinds):
@@ -66,9 +83,9 @@ def test_an_id_changes_with_what_changes_the_result_and_with_nothing_else(study,
 
 def test_another_model_is_another_id_but_another_licence_is_not():
     other = Model(source=BuiltSource(built="llama", seed=1), blocks=4)
-    assert changed(STUDY, other) == {"stage1", "reference", "cell"}
+    assert changed(STUDY, other) == ALL
     assert changed(STUDY, SMALL.model_copy(update={"licence": "MIT", "note": "hm"})) == set()
-    assert changed(STUDY, Model(source=HubSource(hub="a/b"), blocks=4)) == {"stage1", "reference", "cell"}
+    assert changed(STUDY, Model(source=HubSource(hub="a/b"), blocks=4)) == ALL
 
 
 def test_a_folder_is_known_by_its_content_not_by_its_path(tmp_path):
@@ -100,12 +117,10 @@ def test_every_relative_depth_is_a_block_and_each_block_is_found_by_its_own_dept
 
 
 def test_weight_zero_is_one_cell_for_all_layers_and_pairs_of_the_same_operations():
-    grid = Grid(layers=[0, 1, 2], pairs=[WORDS, OTHERS], weights=[0.0, 0.2, 0.5])
-    cells = [
-        unit for unit in expand(STUDY.model_copy(update={"grid": grid}), {"small": SMALL}) if isinstance(unit, Cell)
-    ]
+    cells = cells_of(layers=[0, 1, 2], pairs=[WORDS, OTHERS], weights=[0.0, 0.2, 0.5])
     (without,) = (cell for cell in cells if cell.weight == 0)
-    assert (without.layer, without.pair, without.pairs) == (None, None, [WORDS, OTHERS])
+    assert (without.layer, without.pair, without.arm) == (None, None, "plain")
+    assert [readout.pair for readout in without.readouts] == [WORDS, OTHERS]
     assert len(cells) == 1 + 3 * 2 * 2
 
 
@@ -122,7 +137,7 @@ def test_a_further_pair_leaves_trained_cells_as_they_were():
 
 
 def test_units_come_model_by_model_with_stage_1_first():
-    study = STUDY.model_copy(update={"models": ["a", "b"], "seeds": [0, 1]})
+    study = STUDY.model_copy(update={"models": ["a", "b"], "grid": GRID.model_copy(update={"seeds": [0, 1]})})
     models = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
     units = expand(study, models)
     groups = [stage_one_of(unit).label for unit in units]
@@ -143,9 +158,12 @@ def test_a_folder_name_is_readable_unique_and_safe_on_every_file_system():
 
 
 def test_a_description_says_what_the_unit_is_and_all_settings_that_made_it():
-    first, _, without, cell = (describe(unit) for unit in expand(STUDY, {"small": SMALL}))
+    first, _, _, without, cell = (describe(unit) for unit in expand(STUDY, {"small": SMALL}))
     assert (cell["layer"], cell["pair"], cell["weight"], cell["stage1"]) == (1, WORDS, 0.5, first["id"])
+    assert (cell["readout"], cell["arm"], cell["wordings"]) == ("multiply/add", "plain", ["symbolic"])
     assert (without["layer"], without["pair"], without["weight"]) == (None, None, 0.0)
+    assert (without["readout"], without["arm"], without["wordings"]) == (None, "plain", ["symbolic"])
+    assert (first["readout"], first["arm"], first["wordings"]) == (None, None, None)
     assert set(cell["settings"]) == {"data", "stage1", "stage2", "evaluation"}
     assert cell["settings"]["stage2"]["lora"] == Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"]).model_dump()
 

@@ -29,6 +29,11 @@ def with_grid(layers="[0.5]", pairs="[{multiply: multiply, add: add}]", weights=
     return f"{GRID}grid: {{layers: {layers}, pairs: {pairs}, weights: {weights}}}\n"
 
 
+def with_axis(axis):
+    """The study with one more axis of its grid."""
+    return f"{STUDY}  {axis}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -48,8 +53,30 @@ def with_grid(layers="[0.5]", pairs="[{multiply: multiply, add: add}]", weights=
         (STUDY + "data: {smallest: 5, largest: 6}", "data: largest must be at least smallest + 3"),
         (STUDY + "data: {held_out: 1.0}", "data.held_out: input should be less than 1"),
         (STUDY + "evaluation: {prompts_per_class: 9999}", "evaluation.prompts_per_class: 9999 is more than the"),
-        (STUDY + "seeds: [1, 1]", "seeds: [1, 1] names one twice"),
-        (STUDY + "seeds: [-1]", "seeds.0: input should be greater than or equal to 0"),
+        (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, grid, also"),
+        (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),
+        (with_axis("seeds: [1, 1]"), "grid.seeds: [1, 1] names one twice"),
+        (with_axis("seeds: [-1]"), "grid.seeds.0: input should be greater than or equal to 0"),
+        (with_axis("arms: [plain, plain]"), "grid.arms: ['plain', 'plain'] names one twice"),
+        (with_axis("arms: [shuffled_label]"), "did you mean 'shuffled_labels'?"),
+        (with_axis("arms: []"), "grid.arms: list should have at least 1 item"),
+        (with_axis("wordings: [symbolic]"), "grid.wordings.0: input should be a valid list (given: 'symbolic')"),
+        (with_axis("wordings: [[storys]]"), "grid.wordings.0.0: input should be 'symbolic', 'semantic'"),
+        (with_axis("wordings: [[story, story]]"), "grid.wordings.0: names one tier twice"),
+        (with_axis("wordings: [[story, symbolic], [symbolic, story]]"), "names one twice"),
+        (STUDY + "also: {layers: [1]}", "also: input should be a valid list"),
+        (STUDY + "also: [{layrs: [1]}]", "also.0.layrs: unknown key; did you mean 'layers'?"),
+        (STUDY + "also: [{}, {layers: [4]}]", "also.1.layers.0: 4 is beyond small, whose 4 blocks are 0 to 3"),
+        (STUDY + "also: [{layers: [1.5]}]", "also.0.layers.0: input should be a valid integer, or input should be"),
+        (STUDY + "also: [{weights: [2]}]", "also.0.weights.0: input should be less than or equal to 1 (given: 2)"),
+        (STUDY + "also: [{seeds: [3, 3]}]", "also.0.seeds: [3, 3] names one twice"),
+        (STUDY + "also: [{arms: [plan]}]", "also.0.arms.0: input should be 'plain'"),
+        (
+            STUDY + "also: [{pairs: [{multiply: a, add: b}, {multiply: a, add: sum}]}]",
+            "also.0.pairs.1.add: 'sum' stands in a prompt template",
+        ),
+        (STUDY + "also: [{pairs: [{subtract: a, add: b}]}]", "also.0.pairs.0.subtract: stage 1 does not train it"),
+        (STUDY + "also: [{pairs: [{multiply: a, add: a}]}]", "also.0.pairs.0: every operation of a pair needs a class"),
         (STUDY + "ray: {workers: many}", "ray.workers: input should be a valid integer, or input should be 'auto'"),
         (STUDY + "name: again", "the key 'name' is given twice"),
         (STUDY.replace("example", "A b"), "name: string should match pattern"),
@@ -131,10 +158,10 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path, capsys):
 
 
 def test_the_command_ends_with_code_2_and_no_traceback(configs):
-    (configs / "study.yaml").write_text(STUDY + "sceds: [1]")
+    (configs / "study.yaml").write_text(STUDY + "modles: [1]")
     command = [sys.executable, "-m", "study.grid", str(configs / "study.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.splitlines()[1].startswith("  sceds: unknown key; did you mean 'seeds'?")
+    assert done.stderr.splitlines()[1].startswith("  modles: unknown key; did you mean 'models'?")
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@ import pytest
 
 from study.arithmetic import prompt
 from study.catalogue import Model
+from study.cells import Readout
 from study.encoding import (
     ClassTokenError,
     Encoded,
@@ -51,7 +52,7 @@ def test_a_tokenizer_that_merges_across_the_end_of_the_prompt_is_refused() -> No
 
 
 def test_class_tokens_prefer_the_variant_with_a_leading_space(tokenizer: Tokenizer) -> None:
-    tokens = class_tokens(tokenizer, {"multiply": "multiply", "add": "add"})
+    tokens = class_tokens(tokenizer, Readout(pair={"multiply": "multiply", "add": "add"}))
     assert {name: (token.text, token.leading_space) for name, token in tokens.items()} == {
         "multiply": (" multiply", True),
         "add": (" add", True),
@@ -60,11 +61,11 @@ def test_class_tokens_prefer_the_variant_with_a_leading_space(tokenizer: Tokeniz
 
 def test_a_class_name_of_several_tokens_is_told_with_what_was_tried(tokenizer: Tokenizer) -> None:
     with pytest.raises(ClassTokenError, match=r"'zyzzyva' is not a single token.*' zyzzyva' is \d+ tokens"):
-        class_tokens(tokenizer, {"multiply": "zyzzyva", "add": "add"})
+        class_tokens(tokenizer, Readout(pair={"multiply": "zyzzyva", "add": "add"}))
 
 
 def test_a_class_token_that_stands_in_a_prompt_is_refused(tokenizer: Tokenizer) -> None:
     item = encode(tokenizer, prompt("story", "multiply", 0, 7, 8))
-    tokens = class_tokens(tokenizer, {"multiply": "apples", "add": "add"})
+    tokens = class_tokens(tokenizer, Readout(pair={"multiply": "apples", "add": "add"}))
     with pytest.raises(ClassTokenError, match="' apples' stands in the prompt"):
         check_templates([item], tokens)

@@ -8,6 +8,7 @@ from mlx_lm.generate import generate_step
 from study import adapters
 from study.arithmetic import evaluation_prompts, training_prompts
 from study.catalogue import Model
+from study.cells import Readout
 from study.config import TIERS, Data, Stage1
 from study.encoding import Encoded, class_tokens, encode, ends_answer
 from study.evaluation import evaluate
@@ -16,7 +17,7 @@ from study.training import Objective, train
 
 DATA = Data(smallest=2, largest=9)
 OPERATIONS: list[Any] = ["multiply", "add"]
-PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river", "add": "copper"}]
+PAIRS = [Readout(pair={"multiply": "multiply", "add": "add"}), Readout(pair={"multiply": "river", "add": "copper"})]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_lens_figures_equal_numpys_over_the_full_vocabulary(trained: tuple[Loade
             ids = {name: token.id for name, token in class_tokens(loaded.tokenizer, pair).items()}
             right = ids.pop(item.prompt.operation)
             (other,) = ids.values()
-            row = last_layer[number, "/".join(pair.values())]
+            row = last_layer[number, pair.name]
             assert row["log_p"] == pytest.approx(logp[right], abs=1e-4)
             assert row["margin"] == pytest.approx(logp[right] - logp[other], abs=1e-4)
             assert row["log_mass"] == pytest.approx(np.logaddexp(logp[right], logp[other]), abs=1e-4)
@@ -141,13 +142,6 @@ def test_the_batch_size_changes_no_row(trained: tuple[Loaded, list[Encoded]]) ->
 def test_a_prompt_of_an_operation_without_a_class_has_no_lens_rows(trained: tuple[Loaded, list[Encoded]]) -> None:
     loaded, _ = trained
     encoded = [encode(loaded.tokenizer, item) for item in evaluation_prompts(DATA, ["add", "subtract"], 2, 0)]
-    pair: Any = {"multiply": "multiply", "add": "add"}
-    _, lens = evaluate(
-        loaded.model,
-        loaded.tokenizer,
-        dict(enumerate(encoded)),
-        [(pair, class_tokens(loaded.tokenizer, pair))],
-        8,
-        "baseline",
-    )
+    readouts = [(PAIRS[0], class_tokens(loaded.tokenizer, PAIRS[0]))]
+    _, lens = evaluate(loaded.model, loaded.tokenizer, dict(enumerate(encoded)), readouts, 8, "baseline")
     assert {row["operation"] for row in lens} == {"add"}

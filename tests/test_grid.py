@@ -46,20 +46,21 @@ assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in s
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "30 units: 30 to run, 0 done, 0 skipped, 0 failed"
+    assert done.stdout.splitlines()[-1] == "42 units: 42 to run, 0 done, 0 skipped, 0 failed"
     assert "run      smollm2-135m|L16|multiply-add|w=0.5|s0  no result yet" in done.stdout
     assert not (tmp_path / "results").exists()
 
 
 def test_a_dry_run_says_where_every_unit_stands_and_why(tmp_path, capsys):
     store = Store(tmp_path)
-    first, reference, without, cell = units_of()
+    first, reference, predictors, without, cell = units_of()
     pretend_finished(store, first)
     store.record(without, "failed", "the loss is NaN")
     store.record(cell, "skipped", "'multiply' is two tokens")
     assert dry_run(capsys, tmp_path) == {
         first.label: ("done", f"{first.label}  finished"),
         reference.label: ("run", f"{reference.label}  no result yet"),
+        predictors.label: ("run", f"{predictors.label}  no result yet"),
         without.label: ("failed", f"{without.label}  the loss is NaN"),
         cell.label: ("skipped", f"{cell.label}  'multiply' is two tokens"),
     }
@@ -76,12 +77,13 @@ def test_units_whose_stage_1_failed_are_not_said_to_run(tmp_path, capsys):
     assert {state for state, _ in dry_run(capsys, tmp_path, "--force-failed").values()} == {"run"}
 
 
-def test_only_picks_cells_with_the_stage_1_and_the_reference_that_they_need():
+def test_only_picks_cells_with_the_stage_1_and_what_is_read_of_it_that_they_need():
     units = units_of(CONFIGS / "grid.yaml")
     labels = [unit.label for unit in choose(units, ["model=smollm2-135m", "layer=16", "pair=river/copper"])]
     assert labels == [
         "smollm2-135m|stage1|s0",
         "smollm2-135m|reference|s0",
+        "smollm2-135m|predictors|s0",
         "smollm2-135m|L16|river-copper|w=0.2|s0",
         "smollm2-135m|L16|river-copper|w=0.5|s0",
     ]
@@ -90,15 +92,15 @@ def test_only_picks_cells_with_the_stage_1_and_the_reference_that_they_need():
 @pytest.mark.parametrize(
     ("only", "cells"),
     [
-        ([], 26),
-        (["model=gemma-3-270m"], 13),
+        ([], 36),
+        (["model=gemma-3-270m"], 18),
         (["weight=0"], 2),
-        (["weight=0.0", "weight=0.5"], 14),
+        (["weight=0.0", "weight=0.5"], 24),
         (["layer=0.55"], 8),
-        (["layer=16"], 8),
-        (["layer=16", "layer=28"], 12),
-        (["pair=multiply/add"], 14),
-        (["pair=multiply/add", "weight=0.5", "model=smollm2-135m", "layer=0.95"], 1),
+        (["layer=16"], 13),
+        (["layer=16", "layer=28"], 22),
+        (["pair=multiply/add"], 24),
+        (["pair=multiply/add", "weight=0.5", "model=smollm2-135m", "layer=0.95"], 6),
     ],
 )
 def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
@@ -109,7 +111,7 @@ def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
 @pytest.mark.parametrize(
     ("only", "told"),
     [
-        ("colour=red", "--only colour=red: must be one of model=…, layer=…, pair=…, weight=…"),
+        ("colour=red", "--only colour=red: must be one of model=…, layer=…, pair=…, weight=…, arm=…, seed=…"),
         ("layer", "--only layer: must be one of"),
         ("layer=deep", "--only layer=deep: must be a number"),
         (
@@ -148,7 +150,7 @@ def test_a_finished_study_is_not_run_again_and_its_report_is_written(uninterrupt
     assert time.monotonic() - began < 30
     printed = capsys.readouterr().out
     assert "Ray" not in printed
-    assert "4 units: 0 to run, 4 done, 0 skipped, 0 failed" in printed
+    assert "5 units: 0 to run, 5 done, 0 skipped, 0 failed" in printed
     assert str(report) in printed
     assert report.is_file()
 
@@ -187,7 +189,7 @@ def test_a_grid_that_is_interrupted_and_killed_goes_on_and_equals_an_uninterrupt
 
     assert run_until(arguments, lambda: len(finished()) >= 1, signal.SIGINT) == 130
     kept = {file: file.stat().st_mtime for file in finished()}
-    assert 1 <= len(kept) < 4
+    assert 1 <= len(kept) < 5
     assert run_until(arguments, lambda: len(finished()) > len(kept), signal.SIGKILL) == -signal.SIGKILL
     assert main([*arguments, "--dry-run"]) == 0
     done = subprocess.run([sys.executable, "-m", "study.grid", *arguments], capture_output=True, text=True, check=False)

@@ -53,6 +53,30 @@ def test_copies_of_a_batch_go_apart_at_the_first_block_that_is_not_shared(name: 
         assert [len(state) for state in lens.hidden(ids)] == [2] * BLOCKS
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_changes_what_goes_on_from_its_block_and_not_what_is_returned_of_it(name: str) -> None:
+    model, ids = make(name), some_ids()
+    with attached(model) as lens:
+        before = lens.hidden(ids)
+        edited = lens.hidden(ids, edits={1: lambda states: mx.zeros_like(states)})
+        assert mx.array_equal(edited[0], before[0])
+        assert mx.array_equal(edited[1], before[1])
+        assert mx.abs(edited[2] - before[2]).max().item() > 1e-2
+        unchanged = lens.hidden(ids, edits={1: lambda states: states})
+        for ours, theirs in zip((*unchanged, *lens.hidden(ids)), before * 2, strict=True):
+            assert mx.array_equal(ours, theirs)
+
+
+def test_what_goes_on_from_an_edited_block_is_what_the_blocks_above_make_of_it_by_hand() -> None:
+    model, ids = make("llama"), some_ids()
+    with attached(model) as lens:
+        states = lens.hidden(ids, edits={0: lambda states: 2 * states + 1})
+    state = 2 * states[0] + 1
+    for layer, ours in zip(model.layers[1:], states[1:], strict=True):
+        state = layer(state, create_attention_mask(state, None), None)
+        np.testing.assert_allclose(ours, state, rtol=1e-4, atol=1e-4)
+
+
 def test_read_out_of_a_middle_layer_is_norm_and_head() -> None:
     model, ids = make("llama"), some_ids()
     with attached(model) as lens:
@@ -79,7 +103,7 @@ def test_each_state_is_read_out_alone() -> None:
 
 def test_vocabulary_is_the_width_of_the_logits() -> None:
     with attached(make("gpt2")) as lens:
-        assert lens.vocabulary == VOCABULARY
+        assert lens.vocabulary(lens.hidden(some_ids())[0][0]) == VOCABULARY
 
 
 def test_blocks_that_return_a_tuple_are_refused() -> None:

@@ -8,7 +8,7 @@ from actors.tasks import Ended
 from study.store import PROGRESS, Outcome, Store, write_json
 from tests.test_ray import ONE_MODEL
 
-FIRST, REFERENCE, WITHOUT, CELL = ONE_MODEL
+FIRST, REFERENCE, PREDICTORS, WITHOUT, CELL = ONE_MODEL
 
 
 def ended(unit, state="done", reason="finished", seconds=10.0):
@@ -24,7 +24,7 @@ def test_durations_are_told_as_people_say_them(seconds, text):
 
 def test_time_left_is_not_guessed_before_a_unit_of_each_kind_has_finished():
     tally = Tally(ONE_MODEL, slots=2)
-    for unit in (FIRST, REFERENCE):
+    for unit in (FIRST, REFERENCE, PREDICTORS):
         tally.ended.append(ended(unit))
         assert tally.seconds_left() is None
     tally.ended.append(ended(WITHOUT, seconds=30.0))
@@ -40,8 +40,8 @@ def test_without_a_terminal_each_unit_that_ends_is_one_line(tmp_path):
         shown.tell(ended(FIRST))
         shown.tell(ended(WITHOUT, "failed", "the loss is NaN"))
     first, second = out.getvalue().splitlines()
-    assert first.startswith("a|stage1|s0  done in 10 s  [1/4 · 0 failed · ")
-    assert second.startswith("a|multiply-add|w=0|s0  failed: the loss is NaN  [2/4 · 1 failed · ")
+    assert first.startswith("a|stage1|s0  done in 10 s  [1/5 · 0 failed · ")
+    assert second.startswith("a|multiply-add|w=0|s0  failed: the loss is NaN  [2/5 · 1 failed · ")
     assert second.endswith("time left: not known yet]")
 
 
@@ -56,7 +56,7 @@ def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
         shown.tell(ended(FIRST))
         write_json(folder / "done.json", {})
     text = out.getvalue()
-    assert "1 running · 1/4 · 0 failed" in text
+    assert "1 running · 1/5 · 0 failed" in text
     assert "120/200" in text
     assert "loss 0.530, class loss 1.200" in text
 
@@ -69,7 +69,7 @@ def test_cells_that_train_side_by_side_are_one_line_of_the_terminal(tmp_path):
             write_json(store.begin(unit) / PROGRESS, {**about, "label": unit.label, "pid": pid})
         shown.tell(None)
     text = out.getvalue()
-    assert "3 running · 0/4 · 0 failed" in text
+    assert "3 running · 0/5 · 0 failed" in text
     lines = {line.split("  ")[0] for line in text.splitlines() if "3/9" in line}
     assert len(lines) == 2  # each twice in the text: it is drawn once more at the end
     assert lines - {f"{cell.label} and 1 more" for cell in (WITHOUT, CELL)} == {REFERENCE.label}

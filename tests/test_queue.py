@@ -19,8 +19,8 @@ def test_stage_1_of_every_model_goes_first_and_then_cells_stay_with_a_model():
         if isinstance(stack[0], StageOne):
             waiting.trained.add(stack[0].id)
     assert [unit.label for unit in order[:2]] == ["a|stage1|s0", "b|stage1|s0"]
-    assert [unit.label[0] for unit in order[2:]] == ["b", "b", "b", "a", "a", "a"]
-    assert order[2].label == "b|reference|s0"
+    assert [unit.label[0] for unit in order[2:]] == ["b", "b", "b", "b", "a", "a", "a", "a"]
+    assert [unit.label for unit in order[2:4]] == ["b|reference|s0", "b|predictors|s0"]
     assert {unit.id for unit in order} == {unit.id for unit in UNITS}
     assert not waiting
 
@@ -40,7 +40,7 @@ def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
         (5, 2, "auto", [3, 2]),
         (3, 8, "auto", [1, 1, 1]),
         (17, 1, "auto", [6, 6, 5]),
-        (20, 2, "auto", [7, 7, 6]),
+        (20, 2, "auto", [5, 5, 5, 5]),
         (5, 2, 4, [4, 1]),
         (5, 2, 1, [1, 1, 1, 1, 1]),
         (5, 2, 40, [5]),
@@ -48,7 +48,7 @@ def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
 )
 def test_cells_are_stacked_so_that_every_slot_has_some_and_none_too_many(cells, slots, stack, sizes):
     grid = Grid(layers=[1], pairs=STUDY.grid.pairs, weights=[i / 100 for i in range(cells)])
-    first, _, *rest = expand(STUDY.model_copy(update={"models": ["a"], "grid": grid}), MODELS)
+    first, _, _, *rest = expand(STUDY.model_copy(update={"models": ["a"], "grid": grid}), MODELS)
     waiting = queue(rest, slots, stack, [first.id])
     taken = list(iter(waiting.take, []))
     assert [len(one) for one in taken] == sizes

@@ -30,10 +30,10 @@ STUDY = Study(
 )
 MODELS = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
 UNITS = expand(STUDY, MODELS)
-ONE_MODEL = UNITS[:4]
+ONE_MODEL = UNITS[:5]
 LAYERS = Grid(layers=[0, 1, 2, 3], pairs=STUDY.grid.pairs, weights=[0.0, 0.5])
 MANY = expand(STUDY.model_copy(update={"models": ["a"], "grid": LAYERS}), MODELS)
-CELLS = MANY[2:]
+CELLS = MANY[3:]
 """Five that stack: w = 0, then one a layer."""
 
 
@@ -107,7 +107,7 @@ def test_a_private_cluster_offers_its_slots_and_a_dashboard_on_this_machine_only
 def test_every_unit_runs_once_in_workers_that_stay_and_share_the_cores(cluster, store):
     outcomes = ends(UNITS, store, fake())
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
-    assert len(outcomes) == len(UNITS) == 8
+    assert len(outcomes) == len(UNITS) == 10
     notes = [note(store, unit) for unit in UNITS]
     assert len({one["pid"] for one in notes}) <= 2
     assert os.getpid() not in {one["pid"] for one in notes}
@@ -215,7 +215,7 @@ def test_cells_whose_stage_1_failed_are_recorded_and_not_run(cluster, store):
 
     outcomes = ends(UNITS, store, fake(fault))
     assert {outcomes[unit.label].state for unit in ONE_MODEL} == {"failed"}
-    assert {outcomes[unit.label].state for unit in UNITS[4:]} == {"done"}
+    assert {outcomes[unit.label].state for unit in UNITS[5:]} == {"done"}
     assert store.status(others[-1]).reason == "its stage 1 failed: ValueError: the loss is NaN"
     assert attempts(store, others[-1]) == 0
 
@@ -245,7 +245,7 @@ def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 at a time" in done.stdout
-    assert "3 units: 0 to run, 3 done" in done.stdout
+    assert "4 units: 0 to run, 4 done" in done.stdout
 
 
 @pytest.mark.parametrize(

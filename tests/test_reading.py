@@ -86,8 +86,8 @@ def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(confi
 
 def test_mistakes_in_both_files_are_told_together(configs):
     (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 0}")
-    text = mistakes(configs, STUDY + "sceds: [1]")
-    assert "sceds: unknown key; did you mean 'seeds'?" in text
+    text = mistakes(configs, STUDY + "modles: [1]")
+    assert "modles: unknown key; did you mean 'models'?" in text
     assert "small.blocks: input should be greater than 0" in text
 
 

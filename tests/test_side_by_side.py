@@ -3,17 +3,17 @@
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mlx.core as mx
 import pandas as pd
 import psutil
 import pytest
 
-from study import pipeline, workbench
+from study import side_by_side, workbench
 from study.catalogue import Model
 from study.cells import Cell, StageOne, Unit, expand
-from study.config import Evaluation, Grid, Stage1, Stage2, Study
+from study.config import Arm, Evaluation, Grid, Stage1, Stage2, Study
 from study.pipeline import run_unit, run_units
 from study.store import Outcome, Store
 from tests.test_pipeline import assert_same_rows, link_stage_one
@@ -78,6 +78,18 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
     assert not list((store.root / "tmp").iterdir())
 
 
+def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
+    cells_of: Callable[..., list[Cell]], store: Store, trained: Store
+) -> None:
+    cells = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(get_args(Arm))))
+    assert [cell.arm for cell in cells] == list(get_args(Arm))
+    assert states(run_units(cells, store.root)) == ["done"] * len(cells)
+    for cell in cells:
+        assert stacked(store, cell) == {len(cells)}
+        assert run_unit(cell, trained.root).state == "done"
+        assert_same_rows(store, trained, cell)
+
+
 def test_the_memory_that_is_free_bounds_the_cells_at_once_and_one_always_fits(
     cells_of: Callable[..., list[Cell]], trained: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,14 +145,14 @@ def test_a_cell_whose_evaluation_fails_is_alone_in_failing(
     cells_of: Callable[..., list[Cell]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = three(cells_of)
-    real = pipeline._encoding_gates
+    real = side_by_side._encoding_gates
 
     def gates(bench: Any, encoded: Any, readouts: Any) -> Any:
-        if [pair for pair, _ in readouts] == cells[1].pairs:
+        if [readout for readout, _ in readouts] == cells[1].readouts:
             raise workbench.GateError("a gate of one cell")
         return real(bench, encoded, readouts)
 
-    monkeypatch.setattr(pipeline, "_encoding_gates", gates)
+    monkeypatch.setattr(side_by_side, "_encoding_gates", gates)
     assert states(run_units(cells, store.root)) == ["done", "failed", "done"]
     assert [store.status(cell).state for cell in cells] == ["done", "failed", "done"]
     assert len(list((store.root / "unfinished").iterdir())) == 1
@@ -181,8 +193,8 @@ def test_an_error_that_nobody_expects_leaves_no_attempt_and_no_half_changed_mode
 
 
 def test_units_that_do_not_stack_are_refused(tiny: Model, tiny_study: MakeStudy, tmp_path: Path) -> None:
-    first, reference, *cells = expand(tiny_study(), {"tiny-llama": tiny})
-    mixed: list[list[Unit]] = [[first, reference], [reference, cells[0]], [first, *cells]]
+    first, reference, predictors, *cells = expand(tiny_study(), {"tiny-llama": tiny})
+    mixed: list[list[Unit]] = [[first, reference], [reference, predictors], [predictors, cells[0]], [first, *cells]]
     for units in mixed:
         with pytest.raises(ValueError, match=r"these units do not stack: tiny-llama\|"):
             run_units(units, tmp_path)
@@ -205,8 +217,9 @@ def test_a_workers_memory_does_not_grow_from_stack_to_stack(
 ) -> None:
     workbench.clear()
     study = tiny_study(
-        seeds=seeds,
-        grid=Grid(layers=[0, 1, 2, 3], pairs=PAIRS[:1], weights=[round(0.04 * i, 2) for i in range(1, 11)]),
+        grid=Grid(
+            layers=[0, 1, 2, 3], pairs=PAIRS[:1], weights=[round(0.04 * i, 2) for i in range(1, 11)], seeds=seeds
+        ),
         stage1=Stage1(steps=2, batch_size=4),
         stage2=Stage2(steps=3),
         evaluation=Evaluation(prompts_per_class=2, batch_size=8),

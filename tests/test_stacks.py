@@ -50,7 +50,8 @@ def test_cells_that_train_the_class_alone_stack_with_those_of_their_layer_alone(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"seeds": [1]},
+        {"grid": GRID.model_copy(update={"seeds": [1]})},
+        {"grid": GRID.model_copy(update={"wordings": [["symbolic", "semantic"]]})},
         {"models": ["b"]},
         {"data": Data(largest=19)},
         {"stage2": Stage2(steps=7)},
@@ -74,14 +75,22 @@ def test_cells_of_other_operations_stay_apart():
     assert len({stack_key(cell) for cell in two}) == 2
 
 
-def test_stage_1_and_reference_stack_with_nothing():
-    first, reference, *rest = units()
-    assert all(stack_key(x) != stack_key(y) for x, y in combinations([first, reference, rest[0]], 2))
+def test_cells_stack_across_arms():
+    arms = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
+    mixed = [cell for cell in cells(grid=GRID.model_copy(update={"arms": arms})) if cell.weight < 1]
+    assert len(mixed) == 1 + 6 * 2 * 2 * 2
+    assert len({stack_key(cell) for cell in mixed}) == 1
+
+
+def test_stage_1_and_what_is_read_of_it_stack_with_nothing():
+    first, reference, predictors, *rest = units()
+    assert all(stack_key(x) != stack_key(y) for x, y in combinations([first, reference, predictors, rest[0]], 2))
     assert stack_key(first) == first.id
 
 
 def test_a_stack_is_named_by_what_its_cells_range_over():
-    first, reference, without, *others = units()
+    first, reference, predictors, without, *others = units()
+    assert stack_label([predictors]) == "a|predictors|s0"
     assert stack_label([first]) == "a|stage1|s0"
     assert stack_label([reference]) == "a|reference|s0"
     assert stack_label([without]) == "a|multiply-add|w=0|s0"
@@ -89,6 +98,10 @@ def test_a_stack_is_named_by_what_its_cells_range_over():
     assert stack_label(others[:2]) == "a|2 cells|L1|multiply-add|w=0.2,0.5|s0"
     below_one = [without, *(cell for cell in others if cell.weight < 1)]
     assert stack_label(below_one) == "a|9 cells|L1-L2|multiply-add,river-copper|w=0,0.2,0.5|s0"
+    shuffled = [cell for cell in cells(grid=GRID.model_copy(update={"arms": ["shuffled_labels"]})) if cell.layer == 2]
+    assert stack_label(shuffled[:2]) == "a|2 cells|L2|multiply-add|w=0.2,0.5|shuffled_labels|s0"
+    worded = cells(grid=GRID.model_copy(update={"wordings": [["symbolic", "story"]]}))
+    assert stack_label(worded[1:3]) == "a|2 cells|L1|multiply-add|w=0.2,0.5|symbolic+story|s0"
 
 
 def test_dividing_keeps_the_order_and_evens_the_lengths():

@@ -11,16 +11,17 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from study import adapters
 from study.arithmetic import training_prompts
 from study.catalogue import BuiltSource, Model
-from study.config import Data, Lora, Stage1, Stage2
+from study.cells import Readout
+from study.config import Data, Lora, Stage1, Stage2, Tier
 from study.encoding import class_tokens, encode
 from study.models.weights import Loaded, load
-from study.objectives import ClassLoss, make_batch
+from study.objectives import ClassLoss, make_batch, tokens_in
 from study.training import Objective, Row, Trained, TrainingError, clip_each, train
 
 DATA = Data(smallest=2, largest=9)
 LORA = Lora(rank=4, alpha=8.0, projections="all")
 FEWER = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])
-PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river", "add": "copper"}]
+PAIRS = [Readout(pair={"multiply": "multiply", "add": "add"}), Readout(pair={"multiply": "river", "add": "copper"})]
 OPERATIONS: list[Any] = ["multiply", "add"]
 WILD = 1e30
 """A learning rate, and a limit of the gradient norm, that no training survives."""
@@ -178,7 +179,7 @@ def test_one_cell_is_trained_as_mlxs_adamw_trains_it() -> None:
     model.load_weights(list(initial.items()), strict=False)
     optimizer = optim.AdamW(lambda step: 2e-3 * mx.minimum((step + 1) / 5, 1.0), weight_decay=0.1)
     for step in range(1, 21):
-        prompts = training_prompts(DATA, OPERATIONS, settings.wordings, 0, step, settings.batch_size)
+        prompts = training_prompts(DATA, OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
         batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
 
         def loss(batch: Any = batch) -> mx.array:
@@ -203,6 +204,18 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(loaded: Loa
     assert losses(1) != losses(2)
 
 
+def test_the_batches_are_of_the_wordings_that_are_asked_for(loaded: Loaded) -> None:
+    settings = stage_2(steps=6)
+    counts = []
+    asked: list[list[Tier]] = [["symbolic"], ["symbolic", "story"]]
+    for wordings in asked:
+        (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], 0, wordings)
+        counts.append([row["tokens"] for row in cell.curve])
+        batches = [training_prompts(DATA, OPERATIONS, wordings, 0, step, 4) for step in range(1, 7)]
+        assert counts[-1] == [tokens_in([encode(loaded.tokenizer, item) for item in batch]) for batch in batches]
+    assert max(counts[0]) < max(counts[1])
+
+
 def test_the_first_step_of_the_warm_up_moves_a_little_and_the_last_is_the_full_rate(loaded: Loaded) -> None:
     slow = curve(loaded, stage_1(steps=3, learning_rate=1e-2, warmup_steps=1000))
     fast = curve(loaded, stage_1(steps=3, learning_rate=1e-2, warmup_steps=0))
@@ -217,7 +230,7 @@ def test_a_step_tells_the_cell_that_it_was_of(loaded: Loaded) -> None:
     settings = stage_2(steps=6, warmup_steps=0, clip_norm=WILD)
     train(
         loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0,
-        lambda cell, row: told.append((cell, row["step"])),
+        on_step=lambda cell, row: told.append((cell, row["step"])),
     )  # fmt: skip
     assert [step for cell, step in told if cell == 1] == [1, 2, 3, 4, 5, 6]
     assert [step for cell, step in told if cell == 0] in ([1], [1, 2])

@@ -1,0 +1,139 @@
+"""What is read out of hidden states: class tokens, answers, and the direction in which a class is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from study.encoding import Encoded, Tokenizer, continues_number, ends_answer
+from study.lens import Lens, at
+from study.objectives import Batch, padded
+from study.vocabulary import summarise
+
+LOGITS = 2**26
+"""Logits held at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
+
+Figures = dict[str, np.ndarray]
+"""Of each state: `log_p` of the right class token, its `rank` in the vocabulary, its `margin` over the best other one,
+`log_mass` of all class tokens, `choice` (whether it outranks the others). Over the full vocabulary, in nats."""
+
+
+def read_classes(
+    lens: Lens,
+    states: Float[mx.array, "n hidden"],
+    pairs: Sequence[Sequence[int]],
+    right: Sequence[Int[np.ndarray, " n"]],
+) -> list[Figures]:
+    """The figures of each pair: its class tokens' ids, and of each state the place of the right one among them."""
+    chunk = max(1, LOGITS // lens.vocabulary(states))
+    parts = [
+        _read(lens, states[start : start + chunk], pairs, [places[start : start + chunk] for places in right])
+        for start in range(0, len(states), chunk)
+    ]
+    return [
+        {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
+    ]
+
+
+def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: Sequence[np.ndarray]) -> list[Figures]:
+    logits = lens.read_out(states)
+    wanted = np.stack([np.array(ids)[places] for ids, places in zip(pairs, right, strict=True)], axis=1)
+    totals, ranks = summarise(logits, wanted)
+    every = np.array(logits[:, mx.array([token for ids in pairs for token in ids])].astype(mx.float32))
+    figures, start = [], 0
+    for p, (ids, places) in enumerate(zip(pairs, right, strict=True)):
+        own = every[:, start : start + len(ids)]
+        start += len(ids)
+        is_right = places[:, None] == np.arange(len(ids))
+        figures.append({**_figures(own, is_right, totals), "rank": ranks[:, p]})
+    return figures
+
+
+def _figures(
+    classes: Float[np.ndarray, "n k"], is_right: Bool[np.ndarray, "n k"], totals: Float[np.ndarray, " n"]
+) -> Figures:
+    of_right = classes[is_right]
+    margin = of_right - np.where(is_right, -np.inf, classes).max(axis=1)
+    mass = np.logaddexp.reduce(classes, axis=1)
+    return {"log_p": of_right - totals, "margin": margin, "log_mass": mass - totals, "choice": margin > 0}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a model takes the right answer of a prompt."""
+
+    nll: float
+    """Negative log-likelihood of the answer and its stop, nats."""
+    right: bool
+    """Whether greedy decoding gives the number and then a stop."""
+    number_right: bool
+    """Whether it gives the number, and no digit after it."""
+
+
+def read_answers(
+    lens: Lens,
+    tokenizer: Tokenizer,
+    encoded: Sequence[Encoded],
+    batch: Batch,
+    last_block: Float[mx.array, "b s hidden"],
+) -> list[Answer]:
+    """The answers of a batch made of `encoded`, from the output of the last block.
+
+    Teacher forcing gives the verdict of greedy decoding in one pass: that yields exactly the answer's tokens if and
+    only if each is the most likely one after those before it.
+    """
+    states = at(last_block, batch.rows, batch.positions)
+    losses: list[float] = []
+    greedy: list[int] = []
+    size = max(1, LOGITS // lens.vocabulary(states))
+    for start in range(0, len(states), size):
+        logits = lens.read_out(states[start : start + size])
+        targets = batch.targets[start : start + size, None]
+        totals, _ = summarise(logits, np.empty((len(targets), 0), int))
+        chosen = np.array(mx.take_along_axis(logits, targets, axis=1).astype(mx.float32))[:, 0]
+        losses += (totals - chosen).tolist()
+        greedy += np.array(mx.argmax(logits, axis=-1)).tolist()
+    answers, spot = [], 0
+    for item in encoded:
+        length = len(item.answer_ids)
+        best, nll = greedy[spot : spot + length], sum(losses[spot : spot + length])
+        spot += length
+        digits_right = tuple(best[:-1]) == item.answer_ids[:-1]
+        right = digits_right and ends_answer(tokenizer, best[-1])
+        answers.append(Answer(nll, right, digits_right and not continues_number(tokenizer, best[-1])))
+    return answers
+
+
+def class_direction(
+    lens: Lens, states: Float[mx.array, "n hidden"], token: int, other: int
+) -> Float[np.ndarray, " hidden"]:
+    """The unit vector along which a state gains most for `token` over `other` in the lens, on average over the states.
+
+    It is the difference of the two unembedding rows as seen through the model's own final norm.
+    """
+
+    def difference(part: mx.array) -> mx.array:
+        logits = lens.read_out(part)
+        return (logits[:, token] - logits[:, other]).sum()
+
+    chunk = max(1, LOGITS // lens.vocabulary(states))
+    gradient: np.ndarray = sum(
+        np.array(mx.grad(difference)(states[start : start + chunk])).sum(axis=0, dtype=np.float64)
+        for start in range(0, len(states), chunk)
+    )
+    unit: np.ndarray = gradient / np.linalg.norm(gradient)
+    return unit
+
+
+def last_states(lens: Lens, encoded: Sequence[Encoded], batch_size: int) -> Float[mx.array, "n blocks hidden"]:
+    """The output of every block at the last token of each prompt."""
+    parts = []
+    for start in range(0, len(encoded), batch_size):
+        part = encoded[start : start + batch_size]
+        states = lens.hidden(padded([item.prompt_ids for item in part]))
+        rows, last = mx.arange(len(part)), mx.array([len(item.prompt_ids) - 1 for item in part])
+        parts.append(mx.stack([at(state, rows, last) for state in states], axis=1))
+        mx.eval(parts[-1])
+    return mx.concatenate(parts)

@@ -1,0 +1,155 @@
+"""Cells that stack: what they share is read once, they train side by side, then each is evaluated and written."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from study import adapters, workbench
+from study.causal import swap_classes
+from study.cells import Cell
+from study.config import Operation
+from study.encoding import ClassTokenError, Encoded, EncodingError
+from study.evaluation import divergence, text_log_probs
+from study.lens import LensError
+from study.measuring import Readouts, class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.models import ModelError
+from study.notebook import Notebook, timed
+from study.objectives import ClassLoss
+from study.onset import Onset
+from study.stacks import divide
+from study.store import Store, write_rows
+from study.training import Objective, Row, Trained, TrainingError, train
+from study.workbench import Bench, Gate, GateError
+
+EXPECTED = (
+    adapters.AdapterError,
+    ClassTokenError,
+    EncodingError,
+    GateError,
+    LensError,
+    ModelError,
+    TrainingError,
+)
+"""What a unit can fail of by its settings or its model; anything else is a fault of the program or the machine."""
+
+
+def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+    """Cells that stack: read what they share once, train them side by side, then evaluate and end one by one."""
+    units = [note.unit for note in notes if isinstance(note.unit, Cell)]
+    shared = units[0]
+    first = shared.stage_one
+    with timed(notes, "load"):
+        bench = workbench.fused(first, store.folder(first), probe(first))
+    encoded = evaluation_set(bench, first, shared.operations, shared.evaluation)
+    ready: list[tuple[Cell, Notebook, Readouts]] = []
+    for unit, note in zip(units, notes, strict=True):
+        try:
+            own = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=unit.pair is None)
+            ready.append((unit, note, own))
+        except ClassTokenError as error:
+            note.error = error
+            yield note
+    trained_on = [item for item in encoded.values() if item.prompt.tier in shared.wordings]
+    at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in trained_on))
+    for part in divide(ready, math.ceil(len(ready) / at_once)) if ready else []:
+        onset = _onset(bench, part, encoded)
+        trainings = _train_cells(bench, part, onset)
+        for (unit, note, readouts), trained, emerging in zip(part, trainings, onset.rows, strict=True):
+            note.error = trained.error
+            if trained.error is None:
+                try:
+                    _write_cell(bench, unit, note, encoded, readouts, trained)
+                    if emerging:
+                        write_rows(note.folder / "onset.parquet", emerging)
+                except EXPECTED as error:  # of this cell alone
+                    note.error = error
+                    adapters.take_off(bench.model)
+            yield note
+
+
+def _train_cells(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]], onset: Onset) -> list[Trained]:
+    shared, notes = part[0][0], [note for _, note, _ in part]
+    with timed(notes, "train"):
+        return train(
+            bench.model,
+            bench.tokenizer,
+            shared.stage2,
+            shared.stage_one.data,
+            shared.operations,
+            [_objective(unit, readouts) for unit, _, readouts in part],
+            shared.stage_one.seed,
+            shared.wordings,
+            lambda cell, row: notes[cell].on_step("stage 2", shared.stage2.steps, row),
+            onset.look,
+        )
+
+
+def _objective(unit: Cell, readouts: Readouts) -> Objective:
+    if unit.layer is None:
+        return Objective(unit.stage2.learning_rate)
+    target = ClassLoss(
+        unit.layer,
+        unit.weight,
+        _ids(readouts),
+        shuffled=unit.arm == "shuffled_labels",
+        detached=unit.arm == "detached_answer",
+    )
+    return Objective(unit.stage2.learning_rate, target, unit.layer if unit.arm == "lora_below" else None)
+
+
+def _ids(readouts: Readouts) -> dict[Operation, int]:
+    """The class tokens that a cell trains."""
+    return {operation: token.id for operation, token in readouts[0][1].items()}
+
+
+def _onset(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]], encoded: dict[int, Encoded]) -> Onset:
+    evaluation = part[0][0].evaluation
+    tokens = [None if unit.layer is None else _ids(readouts) for unit, _, readouts in part]
+    small = list(first_of_each(encoded, evaluation.onset_prompts).values())
+    return Onset(bench.model, small, tokens, evaluation.onset_every)
+
+
+def _write_cell(
+    bench: Bench, unit: Cell, note: Notebook, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
+) -> None:
+    """Evaluate one trained cell and write all that is kept of it."""
+    if bench.text is None:
+        bench.text = text_log_probs(bench.model, bench.tokenizer)
+    adapters.put(bench.model, unit.stage2.lora, trained.weights)
+    profile = first_of_each(encoded, unit.evaluation.profile_prompts)
+    answers, lens = evaluate_stage(bench, encoded, readouts, unit.evaluation, "stage2", note, unit.layer, set(profile))
+    note.text_kl["stage2"] = divergence(bench.text, text_log_probs(bench.model, bench.tokenizer))
+    moved: list[tuple[str, list[Row]]] = []
+    if unit.layer is not None and unit.evaluation.causal_prompts:
+        tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
+        asked = {number: item for number, item in encoded.items() if item.prompt.tier in tiers}
+        asked = first_of_each(asked, unit.evaluation.causal_prompts)
+        with note.timed("intervene"):
+            found = swap_classes(
+                bench.model,
+                bench.tokenizer,
+                asked,
+                _ids(readouts),
+                unit.layer,
+                unit.evaluation.batch_size,
+                unit.stage_one.seed,
+            )
+        moved = list(zip(("causal", "causal_lens"), found, strict=True))
+    adapters.take_off(bench.model)
+    adapters.save(bench.model, unit.stage2.lora, trained.weights, note.folder)
+    for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *moved):
+        write_rows(note.folder / f"{name}.parquet", rows)
+    note.gates = [*bench.gates, *_encoding_gates(bench, encoded, readouts)]
+
+
+def _encoding_gates(bench: Bench, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
+    """What the encoder has refused already, counted again on the ids that this cell was trained and read with."""
+    tokens = [token for _, by_operation in readouts for token in by_operation.values()]
+    split = sum(bench.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
+    moved = 0
+    for item in encoded.values():
+        whole = bench.tokenizer.encode(f"{item.prompt.text} {item.prompt.answer}")
+        moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
+    return [
+        workbench.checked(Gate("class names that are not one token", split, 0)),
+        workbench.checked(Gate("prompts that are no prefix of prompt and answer", moved, 0)),
+    ]
