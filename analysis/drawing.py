@@ -1,9 +1,10 @@
 """What all pictures share: one style, panels on one scale, the axes of choice accuracy, and how they are saved."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,13 +45,18 @@ STAGE_STYLES = {
     "w = 0": ("#56B4E9", "-."),
     "stage 2": ("#D55E00", "-"),
 }
-SERIES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#E69F00", "D"), ("#CC79A7", "v"), ("#000000", "P")]
+SERIES = [
+    *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#E69F00", "D")),
+    *(("#CC79A7", "v"), ("#000000", "P"), ("#56B4E9", "X"), ("#7F7F7F", "*")),
+]
 LINES = ["-", "--", ":", "-."]
 FILLS: list[Any] = ["full", "none", "left", "top"]
 MISSING = "#D9D9D9"
 HEAT = "viridis"
 STATUS = {"missing": "not\nrun"}
 ODDS_LIMIT = 4.0
+MARKS = (0.001, 0.1, 0.5, 0.9, 0.99, 0.999)
+"""Probabilities that are named on an axis in log odds."""
 DEPTH_LABEL = "relative depth of the trained layer"
 
 
@@ -63,18 +69,37 @@ class Picture:
     caption: str
 
 
-def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure of rows x columns axes on one scale; `width` and `height` of a panel in inches."""
+Sharing = Literal["all", "col", "none"]
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, x: Sharing = "all", y: Sharing = "all"
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure of rows x columns axes; `width` and `height` of one in inches; `x` and `y` say which share a scale."""
     figure = Figure(figsize=(max(columns * width, 7.5), rows * height + 1.0), layout="constrained", dpi=150)
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=x, sharey=y)
 
 
 def outer_labels(axes: npt.NDArray[Any], x: str, y: str) -> None:
-    """Axis labels on the bottom row and the left column only."""
-    for ax in axes[-1, :]:
-        ax.set_xlabel(x)
+    """Axis labels on the lowest panel of every column and in the left column only."""
+    for column in axes.T:
+        lowest = [ax for ax in column if ax.get_visible()][-1]
+        lowest.set_xlabel(x)
+        lowest.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel(y)
+
+
+def step_aside(depths: Iterable[float], series: int) -> float:
+    """How far apart the marks of `series` things at one depth stand, so that they keep clear of the next depth."""
+    gaps = np.diff(sorted(set(depths)))
+    return min(0.022, 0.8 * float(min(gaps, default=1.0)) / max(series, 1))
+
+
+def intervals(ax: Axes, x: "pd.Series[float]", low: "pd.Series[float]", high: "pd.Series[float]", colour: str) -> None:
+    """A vertical line at every x. All are one path: drawn one by one they would be most of a large figure's file."""
+    ends = np.column_stack([low, high, np.full(len(x), np.nan)])
+    ax.plot(np.repeat(x, 3), ends.ravel(), color=colour, lw=0.8, alpha=0.6)
 
 
 def fill(index: int) -> Any:
@@ -89,9 +114,8 @@ def log_odds(p: float) -> float:
 
 def odds_axis(ax: Axes) -> None:
     """An x axis in log odds that is labelled in p."""
-    marks = (0.001, 0.1, 0.5, 0.9, 0.99, 0.999)
     ax.set_xlim(-ODDS_LIMIT - 0.2, ODDS_LIMIT + 0.2)
-    ax.set_xticks([log_odds(p) for p in marks], [f"{p:g}" for p in marks])
+    ax.set_xticks([log_odds(p) for p in MARKS], [f"{p:g}" for p in MARKS])
 
 
 def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:
@@ -106,12 +130,12 @@ def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:
         ax.plot(means.index + shift, 100 * means, color=colour, ls=line, lw=1.6 if index == 0 else 1.0)
         x, y = rows["depth"] + shift, 100 * rows["choice"]
         ax.plot(x, y, color=colour, marker=marker, ls="", fillstyle=fill(index), markerfacecoloralt="white")
-        ax.vlines(x, 100 * rows["choice_low"], 100 * rows["choice_high"], color=colour, lw=0.8, alpha=0.6)
+        intervals(ax, x, 100 * rows["choice_low"], 100 * rows["choice_high"], colour)
 
 
 def choice_axis(ax: Axes, results: Results, data: pd.DataFrame) -> None:
     """Percent from just below chance, or below the lowest point of `data` where that is lower, to 100."""
-    chances = sorted({cell.chance for cell in results.cells})
+    chances = sorted({cell.chance for cell in results.plain})
     for chance in chances:
         ax.axhline(100 * chance, color="#000000", lw=0.9, ls=":")
     lowest = min([*chances, *data["choice_low"]])
@@ -121,7 +145,7 @@ def choice_axis(ax: Axes, results: Results, data: pd.DataFrame) -> None:
 
 def mark_unfinished(ax: Axes, results: Results, model: str, pair: str, weight: float) -> None:
     """A grey band with the status at every depth without a finished cell."""
-    cells = [c for c in results.cells if (c.model, c.pair, c.weight) == (model, pair, weight)]
+    cells = [c for c in results.plain if (c.model, c.pair, c.weight) == (model, pair, weight)]
     for depth in sorted({cell.depth for cell in cells}):
         here = [cell for cell in cells if cell.depth == depth]
         if not any(cell.finished for cell in here):
@@ -133,7 +157,7 @@ def mark_unfinished(ax: Axes, results: Results, model: str, pair: str, weight: f
 def tier_handles(results: Results) -> list[Line2D]:
     """Legend entries of the tiers."""
     return [
-        Line2D([], [], color=c, marker=m, label=f"{tier} (trained)" if tier in results.trained else tier)
+        Line2D([], [], color=c, marker=m, label=f"{tier} (trained)" if tier in results.plain[0].wordings else tier)
         for tier, (c, m) in TIER_STYLES.items()
     ]
 

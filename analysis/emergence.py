@@ -1,14 +1,14 @@
 """What counts as emergence: the study's definitions, applied to its rows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import Interval, balanced_accuracy, clustered_mean
-from analysis.tables import Results, Unit
+from analysis.statistics import Interval, balanced_accuracy, bounds, clustered_mean
+from analysis.tables import Results, Unit, place
 from analysis.wording import probability, share, signed_probability
 from study.config import TIERS, Decisions
 
@@ -43,6 +43,11 @@ class Evidence:
     """Paired gain in p over stage 1; None where no finished reference exists."""
     gain_zero: Interval | None
     """Paired gain in p over w = 0; None where no finished w = 0 cell exists."""
+    shuffled_choice: Interval | None = None
+    """Choice accuracy of the shuffled-label cell; None for a control, and where no such cell finished: then the
+    criterion was not run, and neither met nor missed."""
+    shuffled_layer: int | None = None
+    """Where the shuffled-label cell was trained."""
 
 
 def decide(evidence: Evidence, decisions: Decisions) -> tuple[Outcome, list[str]]:
@@ -85,19 +90,36 @@ def missed_criteria(evidence: Evidence, decisions: Decisions) -> list[str]:
             missed.append(f"gain in p over {name} unknown: not finished")
         elif gain.low <= 0:
             missed.append(f"gain in p over {name} {signed_probability(gain)} does not exclude zero")
+    shuffled = evidence.shuffled_choice
+    if shuffled is not None and shuffled.low >= decisions.choice_accuracy:
+        missed.append(f"shuffled labels at L{evidence.shuffled_layer} do the same: choice accuracy {share(shuffled)}")
     return missed
 
 
 def judge(results: Results) -> pd.DataFrame:
-    """One row a finished cell with a class loss and tier: the numbers, the outcome and the criteria missed."""
+    """One row a finished cell with a class loss and tier: the numbers, the outcome and the criteria missed.
+
+    A plain cell is also held against the shuffled-label cell of `Results.shuffled_of`, on the same tier.
+    """
+    collected = {cell.id: collect(results, cell) for cell in results.cells if cell.finished}
     rows = []
     for cell in results.cells:
-        if cell.finished:
-            for tier, evidence in collect(results, cell).items():
-                outcome, missed = decide(evidence, results.decisions)
-                decided = {"outcome": outcome.value, "missed": "; ".join(missed)}
-                rows.append(_row(cell, tier, evidence) | {"leakage": leakage(results, cell, tier)} | decided)
+        shuffled = results.shuffled_of(cell) if cell.arm == "plain" else None
+        for tier, evidence in collected.get(cell.id, {}).items():
+            if shuffled and tier in collected[shuffled.id]:
+                choice = collected[shuffled.id][tier].choice
+                evidence = replace(evidence, shuffled_choice=choice, shuffled_layer=shuffled.layer)
+            outcome, missed = decide(evidence, results.decisions)
+            decided = {"outcome": outcome.value, "missed": "; ".join(missed)}
+            rows.append(_row(cell, tier, evidence) | {"leakage": leakage(results, cell, tier)} | decided)
     return pd.DataFrame(rows, columns=JUDGED)
+
+
+def emergent_where_trained(judged: pd.DataFrame) -> pd.DataFrame:
+    """The rows of plain cells that are emergent on every wording they were trained on."""
+    trained = judged[(judged["arm"] == "plain") & ~judged["transfer"].astype(bool)]
+    everywhere = (trained["outcome"] == Outcome.EMERGENT).groupby(trained["unit"]).all()
+    return judged[judged["unit"].isin(everywhere[everywhere].index)]
 
 
 def lowest_class_loss(curve: pd.DataFrame) -> float:
@@ -107,19 +129,18 @@ def lowest_class_loss(curve: pd.DataFrame) -> float:
 
 def leakage(results: Results, cell: Unit, tier: str) -> float:
     """Mean summed probability of the class tokens at the model's own output, where they should not appear."""
-    lens = results.lens[cell.id]
-    rows = lens[(lens["layer"] == cell.blocks - 1) & (lens["tier"] == tier)]
-    return float(np.exp(rows["log_mass"]).mean())
+    rows = results.lens_at(cell, "stage2", cell.readout, cell.blocks - 1)
+    return float(np.exp(rows.loc[rows["tier"] == tier, "log_mass"]).mean())
 
 
 def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
-    """The evidence on a finished cell, by tier."""
+    """The evidence on a finished cell, by tier, without the shuffled-label cell's."""
     decisions = results.decisions
     class_loss = lowest_class_loss(results.curves[cell.id])
-    after = _trained_layer(results, cell, "stage2", cell)
+    after = results.lens_at(cell, "stage2", cell.readout, cell.layer)
     reference, zero = results.reference_of(cell), results.zero_of(cell)
-    before = _trained_layer(results, reference, "stage1", cell) if reference else None
-    control = _trained_layer(results, zero, "stage2", cell) if zero else None
+    before = results.lens_at(reference, "stage1", cell.readout, cell.layer) if reference else None
+    control = results.lens_at(zero, "stage2", cell.readout, cell.layer) if zero else None
     found: dict[str, Evidence] = {}
     for tier in TIERS:
         rows = after[after["tier"] == tier]
@@ -147,36 +168,22 @@ def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
     return found
 
 
-def bounds(name: str, interval: Interval | None) -> dict[str, float]:
-    """An interval as columns `name`, `name_low` and `name_high`; NaN where there is none."""
-    estimate, low, high = interval or (math.nan, math.nan, math.nan)
-    return {name: estimate, f"{name}_low": low, f"{name}_high": high}
-
-
 def _row(cell: Unit, tier: str, evidence: Evidence) -> dict[str, object]:
     return {
-        "unit": cell.id,
+        **place(cell),
         "label": cell.label,
-        "model": cell.model,
-        "pair": cell.pair,
-        "layer": cell.layer,
-        "depth": cell.depth,
-        "weight": cell.weight,
-        "seed": cell.seed,
+        "arm": cell.arm,
+        "wordings": "+".join(cell.wordings),
         "tier": tier,
+        "transfer": tier not in cell.wordings,
         "class_loss": evidence.class_loss,
         **bounds("choice", evidence.choice),
         **bounds("p", evidence.p),
         **bounds("gain_stage1", evidence.gain_stage1),
         **bounds("gain_zero", evidence.gain_zero),
+        **bounds("shuffled_choice", evidence.shuffled_choice),
+        "shuffled_layer": math.nan if evidence.shuffled_layer is None else evidence.shuffled_layer,
     }
-
-
-def _trained_layer(results: Results, unit: Unit, stage: str, cell: Unit) -> pd.DataFrame:
-    """The lens of `unit` where `cell` was trained: at its layer, for its pair, indexed by prompt_id."""
-    lens = results.lens[unit.id]
-    rows = lens[(lens["stage"] == stage) & (lens["pair"] == cell.pair) & (lens["layer"] == cell.layer)]
-    return rows.set_index("prompt_id")
 
 
 def _gain(rows: pd.DataFrame, before: pd.DataFrame | None, decisions: Decisions) -> Interval | None:
@@ -191,19 +198,10 @@ def _gain(rows: pd.DataFrame, before: pd.DataFrame | None, decisions: Decisions)
 
 
 JUDGED = [
-    *(
-        "unit",
-        "label",
-        "model",
-        "pair",
-        "layer",
-        "depth",
-        "weight",
-        "seed",
-        "tier",
-        "class_loss",
-    ),
+    *("unit", "label", "model", "pair", "layer", "depth", "weight", "seed", "arm", "wordings", "tier", "transfer"),
+    "class_loss",
     *(f"{name}{end}" for name in ("choice", "p", "gain_stage1", "gain_zero") for end in ("", "_low", "_high")),
+    *("shuffled_choice", "shuffled_choice_low", "shuffled_choice_high", "shuffled_layer"),
     *("leakage", "outcome", "missed"),
 ]
 """Columns of `judge`, there even when nothing is finished."""

@@ -42,7 +42,7 @@ def draw(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: Pat
     """Draw and save every picture of the report; needs at least one judged cell."""
     pictures = [_cover(results, judged, folder)]
     pictures += [_heat_map(results, judged, model, folder) for model in results.model_names]
-    pictures.append(_transfer(results, judged, folder))
+    pictures.append(transfer(results, judged, folder, "transfer_by_depth"))
     pictures += [_profile(results, model, folder) for model in results.model_names]
     pictures.append(_pareto(results, judged, kept, folder))
     return pictures
@@ -77,7 +77,7 @@ def _cover(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
     return save(figure, folder, "cover", data, alt, caption)
 
 
-def _transfer(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
+def transfer(results: Results, judged: pd.DataFrame, folder: Path, name: str) -> Picture:
     """Choice accuracy by depth with intervals, rows are models and columns pairs."""
     weight, models, pairs = _largest_weight(results), results.model_names, results.pairs
     data = judged[judged["weight"] == weight]
@@ -93,18 +93,19 @@ def _transfer(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
     figure.legend(handles=tier_handles(results), loc="outside lower center", ncols=4)
     percent = share(results.decisions.confidence)
     caption = (
-        f"Transfer by depth at w = {weight:g}: one curve a tier, with {percent} intervals; the dotted line is chance."
+        f"Cells trained on {' and '.join(results.plain[0].wordings)}, by depth at w = {weight:g}: one curve a tier, "
+        f"with {percent} intervals; the dotted line is chance."
     )
     alt = f"Choice accuracy with intervals against relative depth, by model and token pair. {_best_by_tier(data)}"
-    return save(figure, folder, "transfer_by_depth", data, alt, caption)
+    return save(figure, folder, name, data, alt, caption)
 
 
 def _heat_map(results: Results, judged: pd.DataFrame, model: str, folder: Path) -> Picture:
     """Relative depth x weight: p on the trained wording, choice accuracy on the other tiers."""
     data = judged[judged["model"] == model]
-    cells = [cell for cell in results.cells if cell.model == model]
-    shown = [(tier, "p") for tier in TIERS if tier in results.trained]
-    shown += [(tier, "choice") for tier in TIERS if tier not in results.trained]
+    cells = [cell for cell in results.plain if cell.model == model]
+    shown = [(tier, "p") for tier in TIERS if tier in results.plain[0].wordings]
+    shown += [(tier, "choice") for tier in TIERS if tier not in results.plain[0].wordings]
     layers, weights = sorted({c.layer or 0 for c in cells}), sorted({c.weight or 0.0 for c in cells})
     height = 0.55 + 0.36 * len(weights)
     figure, axes = panels(len(shown), len(results.pairs), width=1.4 + 0.62 * len(layers), height=height)
@@ -135,7 +136,9 @@ def _heat_map(results: Results, judged: pd.DataFrame, model: str, folder: Path) 
         "trained layer (mean over seeds); hatched grey where no cell has finished."
     )
     alt = f"Heat maps of {model} over relative depth and weight. {_best_by_tier(data)}"
-    columns = ["model", "pair", "tier", "layer", "depth", "weight", "seed", "p", "choice"]
+    columns = ["model", "pair", "tier", "layer", "depth", "weight", "seed", "p", "choice", "shown", "value"]
+    coloured = data["tier"].map(dict(shown))
+    data = data.assign(shown=coloured, value=data["p"].where(coloured == "p", data["choice"]))
     return save(figure, folder, f"where_{model}", data[columns], alt, caption)
 
 
@@ -153,8 +156,8 @@ def _heat_cell(ax: Axes, x: int, y: int, cells: list[Unit], values: "pd.Series[f
 
 def _profile(results: Results, model: str, folder: Path) -> Picture:
     """The lens by layer at each stage, rows are pairs and columns trained layers."""
-    weight, tier = _largest_weight(results), results.trained[0]
-    cells = [cell for cell in results.cells if cell.model == model and cell.weight == weight]
+    weight, tier = _largest_weight(results), results.plain[0].wordings[0]
+    cells = [cell for cell in results.plain if cell.model == model and cell.weight == weight]
     layers = sorted({cell.layer or 0 for cell in cells})
     frames = []
     figure, axes = panels(len(results.pairs), len(layers), width=2.5, height=2.2)
@@ -199,9 +202,9 @@ def _profile_rows(results: Results, cell: Unit, tier: str) -> pd.DataFrame:
     frames = []
     for stage, unit, stored in sources:
         if unit is not None:
-            lens = results.lens[unit.id]
-            rows = lens[(lens["stage"] == stored) & (lens["pair"] == cell.pair) & (lens["tier"] == tier)]
-            means = rows.groupby("layer", as_index=False)["log_p"].mean()
+            profile = results.profile[unit.id]
+            shown = (profile["stage"] == stored) & (profile["pair"] == cell.readout) & (profile["tier"] == tier)
+            means = profile.loc[shown, ["layer", "log_p"]]
             about = {"model": cell.model, "pair": cell.pair, "trained_layer": cell.layer, "weight": cell.weight}
             depth = (means["layer"] + 1) / cell.blocks
             frames.append(means.assign(**about, seed=cell.seed, stage=stage, depth=depth))
@@ -210,12 +213,12 @@ def _profile_rows(results: Results, cell: Unit, tier: str) -> pd.DataFrame:
 
 def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: Path) -> Picture:
     """Accuracy kept against class probability; rows are models, columns the judged tiers."""
-    trained = judged[judged["tier"] == results.trained[0]].set_index("unit")
+    trained = judged[judged["tier"] == results.plain[0].wordings[0]].set_index("unit")
     data = kept[(kept["against"] == "stage 1") & kept["unit"].isin(trained.index)].reset_index(drop=True)
     for column in ("p", "p_low", "p_high"):
         data[column] = data["unit"].map(trained[column])
     models, tiers = results.model_names, list(dict.fromkeys(kept["tier"])) or ["symbolic"]
-    weights = sorted({cell.weight or 0.0 for cell in results.cells})
+    weights = sorted({cell.weight or 0.0 for cell in results.plain})
     figure, axes = panels(len(models), len(tiers), width=4.0, height=2.6)
     margin = 100 * results.decisions.non_inferiority_margin
     for row, model in enumerate(models):
@@ -264,7 +267,7 @@ def _say_status(ax: Axes, cells: Iterable[Unit]) -> None:
 
 
 def _largest_weight(results: Results) -> float:
-    return max(cell.weight or 0.0 for cell in results.cells)
+    return max(cell.weight or 0.0 for cell in results.plain)
 
 
 def _best_by_tier(data: pd.DataFrame) -> str:

@@ -2,27 +2,40 @@
 
 import pandas as pd
 
-from analysis.emergence import Outcome
+from analysis.controls import CONTROLS, WORDS
+from analysis.decided import Decided
+from analysis.emergence import Outcome, emergent_where_trained
+from analysis.prediction import EXPLAINS, NOT_EXPLAINED, TOO_FEW
 from analysis.preservation import TIERS_JUDGED, Verdict
-from analysis.statistics import Interval
+from analysis.statistics import interval_of
 from analysis.tables import Results
-from analysis.wording import probability, share
+from analysis.wording import share, signed_probability
 from study.config import TIERS
 
+_REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
-def answer(results: Results, judged: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
-    """The answer in five lines; needs at least one judged cell."""
-    transfer = judged[~judged["tier"].isin(results.trained)]
+
+def answer(results: Results, decided: Decided) -> list[str]:
+    """The answer in five lines; needs at least one judged plain cell."""
     return [
-        _trained_wording(results, judged[judged["tier"].isin(results.trained)]),
-        _other_wordings(transfer),
-        _computation(judged[judged["tier"] == results.trained[0]], kept),
-        _class_tokens(results, judged, transfer),
-        _certainty(results, kept),
+        f"**Transfer.** {_transfer(results, decided.plain)}",
+        f"**Cost.** {_cost(results, decided)}",
+        f"**Controls.** {_controls(results, decided)}",
+        f"**Use.** {_use(decided)}",
+        f"**Why there.** {_why(results, decided)}",
     ]
 
 
-def limits(results: Results, judged: pd.DataFrame) -> list[str]:
+def progress(results: Results) -> str:
+    """`2 of 4 cells with a class loss finished (1 failed, 1 skipped); 1 seed`."""
+    states = [cell.status for cell in results.cells]
+    text = f"{states.count('finished')} of {len(states)} cells with a class loss finished"
+    rest = [f"{states.count(state)} {name}" for state, name in _REST.items() if state in states]
+    text += f" ({', '.join(rest)})" if rest else ""
+    return f"{text}; {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
+
+
+def limits(results: Results, decided: Decided) -> list[str]:
     """What the study's own data cannot show."""
     prompts = next(iter(results.answers.values()))
     prompts = prompts[prompts["stage"] == prompts["stage"].iloc[0]]
@@ -33,19 +46,26 @@ def limits(results: Results, judged: pd.DataFrame) -> list[str]:
         if tier in groups
     ]
     seeds = ", ".join(map(str, results.seeds))
-    models = judged["model"].nunique()
     percent = share(results.decisions.confidence)
-    return [
+    said = [
         f"Seeds: {seeds}. " + ("The spread between seeds is not measured." if len(results.seeds) == 1 else ""),
-        f"Models: {models}. Cells of one model are not independent, so counts of cells say nothing of other models.",
+        f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent, so counts of cells say "
+        "nothing of other models.",
         f"All operations together: {'; '.join(counts)}. Another set of templates may give other figures.",
         "Choice accuracy and answer accuracy: intervals are clustered by template and by operand pair. With one "
         "template an operation that is impossible for templates; at exactly 0 or 100 % prompts count as independent.",
         "Mean p and all differences: intervals are clustered by operand pair only, so on tiers with several templates "
         "they may be too narrow.",
-        f"{len(judged)} outcomes are each decided at {percent}, with no correction for their number.",
-        "The shuffled-label control was not run: `emergent` here means all other criteria.",
+        f"{len(decided.plain)} outcomes, {len(decided.controls)} comparisons with controls and {len(decided.causal)} "
+        f"interventions are each decided at {percent}, with no correction for their number.",
+        shuffled_criterion(decided.plain, results.decisions.choice_accuracy),
     ]
+    if not decided.associations_by_model.empty:
+        said.append(
+            "Correlations within a model are freed of depth, its square and weight, in ranks: a predictor that follows "
+            "depth in a more bent way, the same in all models, could still pass."
+        )
+    return said
 
 
 def tally(frame: pd.DataFrame, column: str, values: list[str]) -> str:
@@ -54,90 +74,164 @@ def tally(frame: pd.DataFrame, column: str, values: list[str]) -> str:
     return ", ".join(f"{counts[value]} {value}" for value in values if value in counts)
 
 
-def _trained_wording(results: Results, judged: pd.DataFrame) -> str:
-    emergent = judged[judged["outcome"] == Outcome.EMERGENT]
-    by_model = [
-        f"{model} {_of(rows)}" for model in results.model_names if not (rows := judged[judged["model"] == model]).empty
-    ]
-    text = f"**Trained wording ({', '.join(results.trained)}).** Emergent: {_of(judged)} ({', '.join(by_model)})."
-    others = tally(judged, "outcome", [outcome.value for outcome in Outcome if outcome != Outcome.EMERGENT])
-    if others:
-        text += f" The others: {others}."
-    if not emergent.empty:
-        lowest = emergent.sort_values("choice", kind="stable").iloc[0]
-        text += f" Lowest among the emergent: choice accuracy {share(_interval(lowest, 'choice'))}"
-        lowest = emergent.sort_values("p", kind="stable").iloc[0]
-        text += f", p {probability(_interval(lowest, 'p'))}."
+def shuffled_criterion(plain: pd.DataFrame, bound: float) -> str:
+    """How many outcomes of plain cells were held against shuffled labels, and what came of it."""
+    run = plain["shuffled_choice"].notna()
+    if not run.any():
+        return "The shuffled-label control was not run: `emergent` means all other criteria."
+    same = (plain["shuffled_choice_low"] >= bound).sum()
+    text = f"Shuffled labels do the same in {same} of {run.sum()} outcomes{', which are not emergent' if same else ''}."
+    elsewhere = (run & (plain["shuffled_layer"] != plain["layer"])).sum()
+    if elsewhere:
+        text += f" In {elsewhere} of them the shuffled-label cell stands at another layer."
+    if not run.all():
+        text += f" For {(~run).sum()} outcomes it was not run: there `emergent` means all other criteria."
     return text
 
 
-def _other_wordings(transfer: pd.DataFrame) -> str:
+def _transfer(results: Results, plain: pd.DataFrame) -> str:
+    """The primary outcome: wordings that were not trained on, model by model."""
+    transfer = plain[plain["transfer"].astype(bool)]
+    trained = plain.drop(transfer.index)
+    seen = f"On the trained wording: {_of(trained)}."
     if transfer.empty:
-        return "**Other wordings.** Every wording was trained on: transfer is not measured."
+        return f"Every wording was trained on, so transfer is not measured. {seen}"
     parts = []
     for tier in (tier for tier in TIERS if (transfer["tier"] == tier).any()):
         rows = transfer[transfer["tier"] == tier]
+        models = [_model(rows[rows["model"] == model], model) for model in results.model_names]
         best = rows.sort_values("choice", kind="stable").iloc[-1]
-        part = f"{tier} {_of(rows)}"
-        if (rows["outcome"] == Outcome.EMERGENT).any():
-            part += f", from relative depth {rows[rows['outcome'] == Outcome.EMERGENT]['depth'].min():.2f}"
-        parts.append(f"{part} (best choice accuracy {share(_interval(best, 'choice'))})")
-    return f"**Other wordings.** Emergent: {'; '.join(parts)}."
+        found = "; ".join(filter(None, models))
+        parts.append(f"{tier} {_of(rows)} ({found}; best choice accuracy {share(interval_of(best, 'choice'))})")
+    return f"Emergent on wordings that were not trained on: {', '.join(parts)}. {seen}"
 
 
-def _computation(trained: pd.DataFrame, kept: pd.DataFrame) -> str:
-    emergent = trained[trained["outcome"] == Outcome.EMERGENT]
-    if emergent.empty:
-        return "**Computation.** No cell is emergent on the trained wording, so there is nothing to weigh against it."
-    rows = kept[kept["unit"].isin(emergent["unit"])]
+def _model(rows: pd.DataFrame, model: str) -> str:
+    if rows.empty:
+        return ""
+    emergent = rows[rows["outcome"] == Outcome.EMERGENT]
+    depth = "" if emergent.empty else f" from relative depth {emergent['depth'].min():.2f}"
+    return f"{model} {_of(rows)}{depth}"
+
+
+def _cost(results: Results, decided: Decided) -> str:
+    emergent = emergent_where_trained(decided.outcomes)["unit"].unique()
+    if not len(emergent):
+        return "No cell is emergent on the trained wording, so there is nothing to weigh against it."
+    rows = decided.preservation[decided.preservation["unit"].isin(emergent)]
     parts = []
     for against in ("stage 1", "w = 0"):
         for tier in TIERS_JUDGED:
             here = rows[(rows["against"] == against) & (rows["tier"] == tier)]
             verdicts = tally(here, "verdict", [verdict.value for verdict in Verdict])
             parts.append(f"{tier} against {against}: {verdicts or 'not compared'}")
-    text = f"**Computation.** Answer accuracy in the {len(emergent)} cells that are emergent on the trained wording"
-    return f"{text}: {'; '.join(parts)}."
-
-
-def _class_tokens(results: Results, judged: pd.DataFrame, transfer: pd.DataFrame) -> str:
-    pairs = [pair for pair in results.pairs if (judged["pair"] == pair).any()]
-    if len(pairs) == 1:
-        return f"**Class tokens.** Only {pairs[0]} has finished: whether other words would do as well is not tested."
-    trained = judged.drop(transfer.index)
-    parts = []
-    for pair in pairs:
-        part = f"{pair} {_of(trained[trained['pair'] == pair])} on the trained wording"
-        if not transfer.empty:
-            part += f" and {_of(transfer[transfer['pair'] == pair])} on the others"
-        parts.append(part)
-    text = f"**Class tokens.** Emergent: {'; '.join(parts)}."
-    emergent = (trained["outcome"] == Outcome.EMERGENT).groupby(trained["pair"]).mean()
-    if emergent.nunique() == 1 and emergent.iloc[0] > 0:
-        text += " On the trained wording the choice of words made no difference to the outcome."
+    text = f"Answer accuracy in the {len(emergent)} cells that are emergent on the trained wording: {'; '.join(parts)}."
+    if not rows.empty:
+        half = 100 * ((rows["difference_high"] - rows["difference_low"]) / 2).median()
+        margin = 100 * results.decisions.non_inferiority_margin
+        text += f" The differences are known to ±{half:.1f} points (median), the margin is {margin:g}."
     return text
 
 
-def _certainty(results: Results, kept: pd.DataFrame) -> str:
-    cells = results.cells
-    states = [cell.status for cell in cells]
-    text = f"**How sure.** {states.count('finished')} of {len(cells)} cells with a class loss finished"
-    rest = [f"{states.count(state)} {name}" for state, name in _REST.items() if state in states]
-    text += f" ({', '.join(rest)})" if rest else ""
-    text += f"; {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}."
-    if not kept.empty:
-        half = 100 * ((kept["difference_high"] - kept["difference_low"]) / 2).median()
-        margin = 100 * results.decisions.non_inferiority_margin
-        text += f" Differences in answer accuracy are known to ±{half:.1f} points (median), the margin is {margin:g}."
-    return f"{text} The shuffled-label control was not run: emergent means all other criteria."
+def _controls(results: Results, decided: Decided) -> str:
+    compared, planned = decided.controls, {cell.arm for cell in results.cells}
+    parts = [shuffled_criterion(decided.plain, results.decisions.choice_accuracy)]
+    for arm in CONTROLS[1:]:
+        rows = compared[compared["arm"] == arm]
+        if not rows.empty:
+            parts.append(f"{WORDS[arm].capitalize()} against the names: {_compared(rows)}.")
+        else:
+            parts.append(f"{WORDS[arm].capitalize()}: {'not finished' if arm in planned else 'not run'}.")
+    return " ".join([*parts, *_any_token(decided), *_by_pair(results, decided.plain)])
 
 
-_REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
+def _compared(rows: pd.DataFrame) -> str:
+    """On each tier, in how many cells the interval of the difference excludes zero."""
+    parts = []
+    for tier in (tier for tier in TIERS if (rows["tier"] == tier).any()):
+        here = rows[rows["tier"] == tier]
+        better, worse = (here["difference_low"] > 0).sum(), (here["difference_high"] < 0).sum()
+        parts.append(f"{tier} names better in {better} and worse in {worse} of {len(here)}")
+    return "; ".join(parts)
+
+
+def _any_token(decided: Decided) -> list[str]:
+    """Says so where random words are emergent as often as their plain partners, which are at least once."""
+    compared = decided.controls[decided.controls["arm"] == "random_words"]
+    emergent = decided.outcomes[decided.outcomes["outcome"] == Outcome.EMERGENT]
+    where = ["model", "pair", "wordings", "layer", "weight", "seed", "tier"]
+    arms = decided.outcomes[decided.outcomes["unit"].isin(compared["unit"])][where]
+    partners = arms.merge(emergent[emergent["arm"] == "plain"][where])["tier"].value_counts()
+    words = arms.merge(emergent[emergent["unit"].isin(compared["unit"])][where])["tier"].value_counts()
+    tiers = [tier for tier in TIERS if tier in partners and words.get(tier, 0) >= partners[tier]]
+    if not tiers:
+        return []
+    return [f"On {', '.join(tiers)} random words are emergent as often as names: any token can be written there."]
+
+
+def _by_pair(results: Results, plain: pd.DataFrame) -> list[str]:
+    pairs = [pair for pair in results.pairs if (plain["pair"] == pair).any()]
+    if len(pairs) == 1:
+        return []
+    parts = []
+    for pair in pairs:
+        rows = plain[plain["pair"] == pair]
+        transfer = rows["transfer"].astype(bool)
+        part = f"{pair} {_of(rows[~transfer])} on the trained wording"
+        parts.append(part + (f" and {_of(rows[transfer])} on the others" if transfer.any() else ""))
+    return [f"Emergent by pair: {'; '.join(parts)}."]
+
+
+def _use(decided: Decided) -> str:
+    rows = decided.causal
+    if rows.empty:
+        emergent = not emergent_where_trained(decided.outcomes).empty
+        return "Not run." if emergent else "No cell is emergent on the trained wording, so there is nothing to swap."
+    moved, towards = rows["answers_moved_low"] > 0, rows["towards_other_high"] < 0
+    if not moved.any() and not towards.any():
+        return (
+            f"In none of {rows['unit'].nunique()} emergent cells does swapping the class direction change more "
+            "verdicts than a random direction of the same size, or move the answer towards the other operation's: that "
+            "the network uses the classifier is not shown."
+        )
+    parts = []
+    for tier in (tier for tier in TIERS if (rows["tier"] == tier).any()):
+        here = rows["tier"] == tier
+        parts.append(f"{tier} {(here & moved).sum()} and {(here & towards).sum()} of {here.sum()}")
+    return (
+        "Emergent cells where swapping the class direction changes more verdicts than a random direction of the same "
+        f"size, and where it moves the answer towards the other operation's: {'; '.join(parts)}."
+    )
+
+
+def _why(results: Results, decided: Decided) -> str:
+    rows, tier = decided.associations, results.decisions.primary_tier
+    models = decided.associations_by_model["model"].nunique()
+    if decided.predictors.empty:
+        return "Not run: no predictors were measured."
+    if not models:
+        return f"No cell with predictors has a choice accuracy on {tier} as transfer."
+    if models == 1:
+        return "One model: its correlations stand below, and nothing can be said of other models."
+    found = rows[rows["words"] == EXPLAINS]
+    refuted, undecided = (rows.loc[rows["words"] == words, "predictor"] for words in (NOT_EXPLAINED, TOO_FEW))
+    if found.empty and refuted.empty:
+        return (
+            f"{models} models are too few to decide between {len(rows)} predictors: their correlations stand below, "
+            "and nothing can be said of other models."
+        )
+    parts = [
+        f"{row['predictor']} (positive in {row['signs']} of {row['models']} models, corrected p {row['p_holm']:.3f}, "
+        f"out-of-model R2 {signed_probability(interval_of(row, 'increment'))})"
+        for row in found.to_dict("records")
+    ]
+    explained = "; ".join(parts) or "none of the predictors"
+    text = f"Choice accuracy on {tier}, beyond depth and weight, is explained by {explained}."
+    text += f" Not explained by: {', '.join(refuted)}." if len(refuted) else ""
+    return text + (
+        f" Undecided, for want of models in which they vary: {', '.join(undecided)}." if len(undecided) else ""
+    )
 
 
 def _of(rows: pd.DataFrame) -> str:
     return f"{(rows['outcome'] == Outcome.EMERGENT).sum()} of {len(rows)}"
-
-
-def _interval(row: "pd.Series[float]", name: str) -> Interval:
-    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])

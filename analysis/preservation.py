@@ -6,16 +6,12 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from analysis.emergence import bounds
-from analysis.statistics import Interval, balanced_accuracy, clustered_mean, wilson
-from analysis.tables import Results, Unit
+from analysis.statistics import Interval, balanced_accuracy, bounds, paired_mean
+from analysis.tables import PLACE, Results, Unit, place
 from study.config import TIERS, Decisions
 
 TIERS_JUDGED = ("symbolic", "semantic")
-FLOOR = 0.10
-"""A model whose stage-1 accuracy on a tier is below this has too little to lose to show preservation there."""
 
-PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
 ACCURACY = [*PLACE, "stage", "tier", "prompts", "right", "right_low", "right_high", "number_right", "nll"]
 PRESERVED = [
     *(*PLACE, "tier", "against", "stage1_accuracy"),
@@ -36,7 +32,7 @@ def accuracies(results: Results) -> pd.DataFrame:
     """One row a finished evaluation and tier: balanced accuracy with its interval, and mean answer NLL in nats."""
     rows = []
     for unit in results.units.values():
-        if not unit.finished or unit.kind == "stage1":
+        if not unit.finished or unit.kind not in ("reference", "cell"):
             continue
         for stage in ("baseline", "stage1") if unit.kind == "reference" else ("stage2",):
             answers = results.answers_at(unit, stage)
@@ -63,11 +59,11 @@ def preservation(results: Results) -> pd.DataFrame:
         for tier in TIERS_JUDGED:
             level = float(stage1.loc[stage1["tier"] == tier, "right"].mean())
             for against, before in comparisons.items():
-                difference = _difference(after, before, tier, results.decisions)
+                difference = paired_difference(after, before, "right", tier, results.decisions)
                 if difference is not None and not math.isnan(level):
                     rows.append(
                         {
-                            **_place(cell),
+                            **place(cell),
                             "tier": tier,
                             "against": against,
                             "stage1_accuracy": level,
@@ -80,27 +76,27 @@ def preservation(results: Results) -> pd.DataFrame:
 
 def verdict(stage1_accuracy: float, difference: Interval, decisions: Decisions) -> Verdict:
     """Non-inferiority by the lower bound; hurt where the whole interval lies below zero and the margin is not kept."""
-    if stage1_accuracy < FLOOR:
+    if stage1_accuracy < decisions.floor:
         return Verdict.FLOOR
     if difference.low > -decisions.non_inferiority_margin:
         return Verdict.PRESERVED
     return Verdict.HURT if difference.high < 0 else Verdict.UNDECIDED
 
 
-def _difference(after: pd.DataFrame, before: pd.DataFrame, tier: str, decisions: Decisions) -> Interval | None:
-    """Paired difference in accuracy, prompt by prompt; None where no prompt is in both.
+def paired_difference(
+    after: pd.DataFrame, before: pd.DataFrame, column: str, tier: str, decisions: Decisions
+) -> Interval | None:
+    """`after` minus `before`, prompt by prompt, of a column of verdicts; None where no prompt is in both.
 
-    A bootstrap of differences that are all zero claims certainty; Wilson's bound for 0 of n stands in for it.
+    Both frames are indexed by prompt_id.
     """
     after, before = after[after["tier"] == tier], before[before["tier"] == tier]
-    difference = (after["right"].astype(float) - before["right"].astype(float)).dropna()
+    difference = (after[column].astype(float) - before[column].astype(float)).dropna()
     if difference.empty:
         return None
-    if not difference.any():
-        bound = wilson(0.0, len(difference), decisions.confidence).high
-        return Interval(0.0, -bound, bound)
     operands = after.loc[difference.index, "operands"].to_numpy(str)
-    return clustered_mean(np.asarray(difference, np.float64), operands, decisions.confidence, decisions.resamples)
+    values = np.asarray(difference, np.float64)
+    return paired_mean(values, operands, decisions.confidence, decisions.resamples)
 
 
 def _accuracy(unit: Unit, stage: str, tier: str, rows: pd.DataFrame, decisions: Decisions) -> dict[str, object]:
@@ -112,15 +108,11 @@ def _accuracy(unit: Unit, stage: str, tier: str, rows: pd.DataFrame, decisions: 
         decisions.confidence,
     )
     return {
-        **_place(unit),
+        **place(unit),
         "stage": stage,
         "tier": tier,
         "prompts": len(rows),
         **bounds("right", right),
         "number_right": float(rows["number_right"].mean()),
-        "nll": float(np.mean(rows["nll"])),
+        "nll": float(rows["nll"].mean()),
     }
-
-
-def _place(unit: Unit) -> dict[str, object]:
-    return {("unit" if name == "id" else name): getattr(unit, name) for name in ("id", *PLACE[1:])}

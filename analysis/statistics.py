@@ -1,11 +1,15 @@
 """Intervals for proportions and means of prompts that share templates and operands."""
 
+import math
+from collections.abc import Mapping
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import scipy.stats
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[Any]
@@ -44,16 +48,28 @@ def balanced_accuracy(
     All four arrays are [prompts]; `right` is 0 or 1.
     """
     p, residuals = _balanced(right, classes)
-    return wilson(p, effective_size(p, residuals, classes, templates, operands), confidence)
+    return wilson(p, effective_size(p, residuals, classes, templates, operands, confidence), confidence)
 
 
-def effective_size(p: float, residuals: Floats, classes: Labels, templates: Labels, operands: Labels) -> float:
-    """n / deff, at most n (Korn & Graubard 1998): deff is the clustered over the binomial variance; 1 at p = 0 or 1."""
-    n = len(residuals)
+def effective_size(
+    p: float, residuals: Floats, classes: Labels, templates: Labels, operands: Labels, confidence: float
+) -> float:
+    """n / deff · (z / t)², at most n (Korn & Graubard 1998); n at p = 0 or 1.
+
+    deff is the clustered over the binomial variance. t stands for z because that variance is known from few clusters
+    only: it has as many degrees of freedom as the fewer of templates and operand pairs, less one a class.
+    """
+    n, strata = len(residuals), len(np.unique(classes))
     if p in (0.0, 1.0):
         return float(n)
-    variance = two_way_variance(residuals, len(np.unique(classes)), templates, operands)
-    return float(n) if variance <= 0 else min(float(n), p * (1 - p) / variance)
+    variance = two_way_variance(residuals, strata, templates, operands)
+    if variance <= 0:
+        return float(n)
+    groups = [len(np.unique(labels)) for labels in (templates, operands)]
+    seen = min(groups) if groups[0] > strata else groups[1]  # with one template a class, operand pairs alone
+    tail = (1 + confidence) / 2
+    shrink = NormalDist().inv_cdf(tail) / float(scipy.stats.t.ppf(tail, max(seen - strata, 1)))
+    return min(float(n), p * (1 - p) / variance * shrink**2)
 
 
 def two_way_variance(residuals: Floats, strata: int, templates: Labels, operands: Labels) -> float:
@@ -77,10 +93,32 @@ def clustered_mean(values: Floats, clusters: Labels, confidence: float, resample
     """Mean of `values` [prompts] with the percentile interval of a bootstrap that draws whole clusters."""
     codes = _codes(clusters)
     sums, counts = np.bincount(codes, values), np.bincount(codes)
-    weights = _resamples(len(sums), resamples, seed)
+    weights = resampling_weights(len(sums), resamples, seed)
     means = (weights @ sums) / (weights @ counts)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(np.mean(values)), float(low), float(high))
+
+
+def paired_mean(differences: Floats, clusters: Labels, confidence: float, resamples: int) -> Interval:
+    """Mean of paired differences of verdicts [prompts], each -1, 0 or 1, with its clustered interval.
+
+    A bootstrap of differences that are all zero claims certainty; Wilson's bound for 0 of n stands in for it.
+    """
+    if not differences.any():
+        bound = wilson(0.0, len(differences), confidence).high
+        return Interval(0.0, -bound, bound)
+    return clustered_mean(differences, clusters, confidence, resamples)
+
+
+def bounds(name: str, interval: Interval | None) -> dict[str, float]:
+    """An interval as columns `name`, `name_low` and `name_high`; NaN where there is none."""
+    estimate, low, high = interval or (math.nan, math.nan, math.nan)
+    return {name: estimate, f"{name}_low": low, f"{name}_high": high}
+
+
+def interval_of(row: "Mapping[Any, Any] | pd.Series[Any]", name: str) -> Interval:
+    """The interval that `bounds` wrote into a row."""
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
 def _balanced(right: Floats, classes: Labels) -> tuple[float, Floats]:
@@ -101,7 +139,7 @@ def _codes(labels: Labels) -> npt.NDArray[np.intp]:
 
 
 @lru_cache(maxsize=8)
-def _resamples(clusters: int, resamples: int, seed: int) -> Floats:
+def resampling_weights(clusters: int, resamples: int, seed: int = 0) -> Floats:
     """How often each cluster is drawn, [resamples, clusters]."""
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     return draws.astype(np.float64)

@@ -2,40 +2,26 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.rows import ResultsError, Status, read_stored
 from study.config import Decisions
-from study.store import DONE, FOLDERS
 
-Status = Literal["finished", "failed", "skipped", "missing", "unreadable"]
+Kind = Literal["stage1", "reference", "predictors", "cell"]
+Frames = dict[str, pd.DataFrame]
 
-ROWS = {
-    "stage1": ("curves",),
-    "reference": ("answers", "lens"),
-    "cell": ("curves", "answers", "lens"),
-}
-PROMPT = ("stage", "prompt_id", "tier", "template", "operation", "operands")
-COLUMNS = {
-    "answers": [*PROMPT, "right", "number_right", "nll"],
-    "lens": [*PROMPT, "pair", "layer", "log_p", "log_mass", "rank", "margin", "choice"],
-    "curves": ["step", "loss", "class_loss", "answer_loss", "seconds"],
-}
-CATEGORIES = ["stage", "tier", "template", "operation", "operands", "pair"]
-
-
-class ResultsError(Exception):
-    """The folder is not a study's results."""
+PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece of the study: a stage 1, a reference (baseline and stage 1 evaluated) or a cell."""
+    """One piece of the study: a stage 1, what is read of it (baseline and stage 1, predictors), or a cell."""
 
-    kind: Literal["stage1", "reference", "cell"]
+    kind: Kind
     id: str
     folder: str
     label: str
@@ -45,7 +31,13 @@ class Unit:
     operations: tuple[str, ...]
     layer: int | None
     pair: str
-    """Class names joined by `/`; empty where there is none (w = 0)."""
+    """Class names of the grid's pair joined by `/`, the same in every arm; empty where there is none (w = 0)."""
+    readout: str
+    """The cell's own class tokens, as they stand in the column `pair` of rows; empty where w = 0."""
+    arm: str
+    """`plain` or the name of a control; empty for all but cells."""
+    wordings: tuple[str, ...]
+    """Tiers that stage 2 trained on; empty for all but cells."""
     weight: float | None
     reference: str | None
     status: Status
@@ -72,36 +64,49 @@ class Results:
     name: str
     config: dict[str, Any]
     models: dict[str, dict[str, Any]]
-    units: dict[str, Unit]
-    done: dict[str, dict[str, Any]]
-    answers: dict[str, pd.DataFrame]
-    lens: dict[str, pd.DataFrame]
-    curves: dict[str, pd.DataFrame]
+    units: dict[str, Unit] = field(default_factory=dict)
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: Frames = field(default_factory=dict)
+    lens: Frames = field(default_factory=dict)
+    """Prompts, where a cell is trained and at the last layer."""
+    profile: Frames = field(default_factory=dict)
+    """Means over prompts at every layer."""
+    curves: Frames = field(default_factory=dict)
+    predictors: Frames = field(default_factory=dict)
+    onset: Frames = field(default_factory=dict)
+    causal: Frames = field(default_factory=dict)
+    causal_lens: Frames = field(default_factory=dict)
 
     @property
     def decisions(self) -> Decisions:
         return Decisions.model_validate(self.config.get("decisions", {}))
 
     @property
-    def trained(self) -> tuple[str, ...]:
-        """Tiers whose wording stage 2 was trained on."""
-        return tuple(self.config.get("stage2", {}).get("wordings", ["symbolic"]))
-
-    @property
     def cells(self) -> list[Unit]:
-        """All cells with a class loss, finished or not, ordered by model (as listed), pair, layer, weight and seed."""
+        """All cells with a class loss, finished or not.
+
+        Ordered by model, pair, wordings and arm (as listed, plain first), layer, weight and seed.
+        """
         cells = [unit for unit in self.units.values() if unit.kind == "cell" and unit.layer is not None]
-        models, pairs = self.model_names, self.pairs
+        models, pairs, arms = self.model_names, self.pairs, _distinct(["plain", *(cell.arm for cell in cells)])
+        wordings = _distinct("+".join(cell.wordings) for cell in cells)
         return sorted(
             cells,
             key=lambda c: (
                 models.index(c.model),
                 pairs.index(c.pair),
+                wordings.index("+".join(c.wordings)),
+                arms.index(c.arm),
                 c.layer or 0,
                 c.weight or 0,
                 c.seed,
             ),
         )
+
+    @property
+    def plain(self) -> list[Unit]:
+        """The cells that are no control: figures and prose about where classifiers emerge are of these alone."""
+        return [cell for cell in self.cells if cell.arm == "plain"]
 
     @property
     def model_names(self) -> list[str]:
@@ -121,55 +126,71 @@ class Results:
         return reference if reference and reference.finished else None
 
     def zero_of(self, cell: Unit) -> Unit | None:
-        """The finished w = 0 cell of the same model, seed and operations."""
-        key = (cell.model, cell.seed, set(cell.operations))
+        """The finished w = 0 cell of the same model, seed, operations and wordings."""
+        key = (cell.model, cell.seed, set(cell.operations), set(cell.wordings))
         for unit in self.units.values():
             zero = unit.kind == "cell" and unit.layer is None and unit.finished
-            if zero and (unit.model, unit.seed, set(unit.operations)) == key:
+            if zero and (unit.model, unit.seed, set(unit.operations), set(unit.wordings)) == key:
                 return unit
         return None
+
+    def plain_of(self, cell: Unit) -> Unit | None:
+        """The finished plain cell that differs from `cell` in the arm alone."""
+        same = [c for c in self.plain if c.finished and _training(c) == _training(cell)]
+        return next((c for c in same if (c.layer, c.weight, c.seed) == (cell.layer, cell.weight, cell.seed)), None)
+
+    def shuffled_of(self, cell: Unit) -> Unit | None:
+        """The finished shuffled-label cell of the same model, pair and wordings: at the nearest layer, and there
+        of the nearest weight and of the same seed where it exists."""
+        shuffled = [c for c in self.cells if c.arm == "shuffled_labels" and c.finished]
+        return min(
+            (c for c in shuffled if _training(c) == _training(cell)),
+            key=lambda c: (
+                abs((c.layer or 0) - (cell.layer or 0)),
+                abs((c.weight or 0) - (cell.weight or 0)),
+                c.seed != cell.seed,
+                c.seed,
+            ),
+            default=None,
+        )
 
     def answers_at(self, unit: Unit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
         answers = self.answers[unit.id]
         return answers[answers["stage"] == stage].set_index("prompt_id")
 
+    def lens_at(self, unit: Unit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
+        """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
+        lens = self.lens[unit.id]
+        rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
+        return rows.set_index("prompt_id")
+
+
+def place(unit: Unit) -> dict[str, object]:
+    """Where the unit stands in the study: the columns PLACE."""
+    return {name: getattr(unit, "id" if name == "unit" else name) for name in PLACE}
+
 
 def read_results(folder: Path) -> Results:
-    """Read results/<study>. Raises ResultsError where there is no readable study.json."""
+    """Read results/<study>, or the same packed. Raises ResultsError where there is no readable study.json."""
     path = folder / "study.json"
     if not path.is_file():
         raise ResultsError(f"{folder} holds no study.json: give the folder of one study, such as results/grid")
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
-        results = Results(study["name"], study["config"], study["models"], {}, {}, {}, {}, {})
-        for entry in study["units"]:
-            _read_unit(folder, entry, results)
+        stored = read_stored(folder, study["units"])
+        units = {
+            entry["id"]: _unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]
+        }
+        results = Results(study["name"], study["config"], study["models"], units, stored.done, **stored.rows)
         _ = results.decisions  # validated here, where a mistake still has the file's name
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{path} is not a study's description: {type(error).__name__}: {error}") from error
     return results
 
 
-def _read_unit(folder: Path, entry: dict[str, Any], results: Results) -> None:
-    at = folder / FOLDERS[entry["kind"]] / entry["folder"]
-    status, reason = _unfinished(folder / "unfinished" / f"{entry['folder']}.json")
-    if (at / DONE).is_file():
-        try:
-            done = json.loads((at / DONE).read_text(encoding="utf-8"))
-            rows = {name: _read_rows(at, name) for name in ROWS[entry["kind"]]}
-        except (OSError, ValueError) as error:
-            status, reason = "unreadable", f"{type(error).__name__}: {error}".replace(str(folder), folder.name)
-        else:
-            status, reason = "finished", ""
-            results.done[entry["id"]] = done
-            for name, frame in rows.items():
-                getattr(results, name)[entry["id"]] = frame
-    results.units[entry["id"]] = _unit(entry, status, reason)
-
-
 def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
-    operations, pair = tuple(entry["operations"]), entry.get("pair")
+    operations, pair = tuple(entry["operations"]), entry["pair"]
     return Unit(
         kind=entry["kind"],
         id=entry["id"],
@@ -179,28 +200,21 @@ def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
         blocks=entry["blocks"],
         seed=entry["seed"],
         operations=operations,
-        layer=entry.get("layer"),
+        layer=entry["layer"],
         pair="/".join(pair[operation] for operation in operations) if pair else "",
-        weight=entry.get("weight"),
-        reference=entry.get("reference"),
+        readout=entry["readout"] or "",
+        arm=entry["arm"] or "",
+        wordings=tuple(entry["wordings"] or ()),
+        weight=entry["weight"],
+        reference=entry["reference"],
         status=status,
         reason=reason,
     )
 
 
-def _unfinished(path: Path) -> tuple[Status, str]:
-    if not path.is_file():
-        return "missing", "not run yet"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return ("skipped" if record["status"] == "skipped" else "failed"), str(record["reason"])
-    except (ValueError, KeyError, TypeError):
-        return "failed", f"its record {path.name} is unreadable"
-
-
-def _read_rows(folder: Path, name: str) -> pd.DataFrame:
-    frame = pd.read_parquet(folder / f"{name}.parquet", columns=COLUMNS[name])
-    return frame.astype({column: "category" for column in CATEGORIES if column in frame})
+def _training(cell: Unit) -> tuple[str, str, frozenset[str]]:
+    """What a control shares with the cells that it is a control of."""
+    return cell.model, cell.pair, frozenset(cell.wordings)
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

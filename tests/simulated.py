@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.config import TIERS as STUDY_TIERS
+from tests import simulated_rows as rows
+from tests.simulated_rows import OPERATIONS, TIERS, Truth
 
-TIERS: tuple[str, ...] = STUDY_TIERS
-TEMPLATES = {"symbolic": 2, "semantic": 4, "construction": 8, "story": 8}
-UNTRAINED_MASS = 1e-5
+__all__ = ["TIERS", "Plan", "Point", "Truth", "write_study"]
+
+FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
+PREDICTORS = (
+    *("log_p", "rank", "kl", "a_lin", "probe", "probe_control", "selectivity", "direction_cosine", "unembedding_norm"),
+    *("pair_cosine", "residual_growth", "tied", "lora_parameters", "gradient_cosine", "gradient_ratio"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,9 @@ class Point:
     pair: str
     weight: float
     tier: str
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is planted at the trained layer."""
-
-    choice: float = 1.0
-    """Chance that the right class token outranks the others."""
-    mass: float = 0.99
-    """Summed probability of the class tokens; the right one has 95 % of it where it outranks the others."""
-    class_loss: float = 0.05
-    """What the class loss falls to in training, from 10 nats."""
-    accuracy_lost: float = 0.0
-    """Drop of the answer accuracy from stage 1."""
+    arm: str = "plain"
+    wordings: tuple[str, ...] = ("symbolic",)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,17 @@ class Plan:
     pairs: tuple[str, ...] = ("multiply/add", "river/copper")
     weights: tuple[float, ...] = (0.0, 0.2, 0.5)
     seeds: tuple[int, ...] = (0,)
+    arms: tuple[str, ...] = ("plain",)
+    wordings: tuple[tuple[str, ...], ...] = (("symbolic",),)
     truth: Callable[[Point], Truth] = lambda _: Truth()
     stage1_accuracy: float = 0.6
     per_class: int = 48
+    predictors: Callable[[Point], Mapping[str, float]] | None = None
+    """What is planted besides noise, at a point without weight and arm; None: no predictors are measured."""
+    watched: bool = False
+    """Whether training is evaluated on its way."""
+    swapped: bool = False
+    """Whether the class direction is swapped to see if answers move."""
     unfinished: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Label -> ("failed" | "skipped" | "missing", reason)."""
 
@@ -65,14 +67,17 @@ def write_study(folder: Path, plan: Plan) -> Path:
     units = [unit for model in plan.models for seed in plan.seeds for unit in _units(plan, model, seed)]
     config = {
         "name": folder.name,
-        "seeds": list(plan.seeds),
         "models": list(plan.models),
         "grid": {
             "layers": list(plan.depths),
             "pairs": [_pair(pair) for pair in plan.pairs],
             "weights": list(plan.weights),
+            "seeds": list(plan.seeds),
+            "arms": list(plan.arms),
+            "wordings": [list(tiers) for tiers in plan.wordings],
         },
-        "stage2": {"steps": 60, "wordings": ["symbolic"]},
+        "also": [],
+        "stage2": {"steps": rows.STEPS},
         "decisions": {"resamples": 500},
     }
     models = {name: {"source": {"hub": f"org/{name}"}, "blocks": blocks} for name, blocks in plan.models.items()}
@@ -92,140 +97,99 @@ def _units(plan: Plan, model: str, seed: int) -> list[dict[str, Any]]:
     def unit(kind: str, label: str, **settings: Any) -> dict[str, Any]:
         key = hashlib.sha256(label.encode()).hexdigest()[:8]
         common = {"kind": kind, "id": key, "folder": f"{label.replace('|', '_')}_{key}", "label": label, "model": model}
-        empty = {"layer": None, "pair": None, "weight": None, "reference": None, "operations": ["multiply", "add"]}
-        return {**common, "blocks": plan.models[model], "seed": seed, **empty, **settings}
+        empty = dict.fromkeys(("layer", "pair", "readout", "arm", "wordings", "weight", "reference"))
+        return {
+            **common,
+            "blocks": plan.models[model],
+            "seed": seed,
+            "operations": list(OPERATIONS),
+            **empty,
+            **settings,
+        }
 
     stage1 = unit("stage1", f"{model}|stage1|s{seed}")
     reference = unit("reference", f"{model}|reference|s{seed}")
+    measured = [unit("predictors", f"{model}|predictors|s{seed}")] if plan.predictors else []
     cells = []
-    if 0 in plan.weights:
-        cells.append(unit("cell", f"{model}|multiply-add|w=0|s{seed}", weight=0.0, reference=reference["id"]))
-    for pair in plan.pairs:
-        for depth in plan.depths:
-            layer = round(depth * plan.models[model]) - 1
-            for weight in filter(None, plan.weights):
-                label = f"{model}|L{layer}|{pair.replace('/', '-')}|w={weight:g}|s{seed}"
-                where = {"layer": layer, "pair": _pair(pair), "weight": weight, "reference": reference["id"]}
-                cells.append(unit("cell", label, **where))
-    return [{**each, "stage1": stage1["id"]} for each in (stage1, reference, *cells)]
+    for tiers in plan.wordings:
+        trained = {"wordings": list(tiers), "reference": reference["id"]}
+        said = "" if tiers == ("symbolic",) else f"|{'+'.join(tiers)}"
+        if 0 in plan.weights:
+            cells.append(unit("cell", f"{model}|multiply-add|w=0{said}|s{seed}", weight=0.0, arm="plain", **trained))
+        for pair in plan.pairs:
+            for arm in plan.arms:
+                for depth in plan.depths:
+                    layer = round(depth * plan.models[model]) - 1
+                    for weight in filter(None, plan.weights):
+                        how = ("" if arm == "plain" else f"|{arm}") + said
+                        label = f"{model}|L{layer}|{pair.replace('/', '-')}|w={weight:g}{how}|s{seed}"
+                        where = {"layer": layer, "pair": _pair(pair), "readout": _readout(pair, arm), "arm": arm}
+                        cells.append(unit("cell", label, weight=weight, **where, **trained))
+    return [{**each, "stage1": stage1["id"]} for each in (stage1, reference, *measured, *cells)]
 
 
 def _write_unit(root: Path, plan: Plan, unit: dict[str, Any]) -> None:
-    folder = root / {"stage1": "stage1", "reference": "reference", "cell": "cells"}[unit["kind"]] / unit["folder"]
+    folder = root / FOLDERS[unit["kind"]] / unit["folder"]
     folder.mkdir(parents=True)
     _write_json(folder / "unit.json", unit)
-    rng = np.random.default_rng(int(unit["id"], 16))
-    prompts = _prompts(plan)
-    points = {
-        tier: Point(
-            unit["model"], unit["layer"], (unit["layer"] + 1) / unit["blocks"], _name(unit), unit["weight"], tier
-        )
-        for tier in TIERS
-        if unit["pair"]
-    }
-    truths = {tier: plan.truth(point) for tier, point in points.items()}
-    if unit["kind"] == "reference":
-        stages = {"baseline": plan.stage1_accuracy / 3, "stage1": plan.stage1_accuracy}
-        answers = [_answers(prompts, stage, dict.fromkeys(TIERS, level), rng) for stage, level in stages.items()]
-        lens = [_lens(prompts, stage, unit, pair, {}, rng) for stage in stages for pair in plan.pairs]
-    elif unit["kind"] == "cell":
-        levels = {
-            tier: plan.stage1_accuracy - truths[tier].accuracy_lost if truths else plan.stage1_accuracy
-            for tier in TIERS
-        }
-        answers = [_answers(prompts, "stage2", levels, rng)]
-        pairs = [_name(unit)] if unit["pair"] else plan.pairs
-        lens = [_lens(prompts, "stage2", unit, pair, truths, rng) for pair in pairs]
-    if unit["kind"] != "stage1":
-        pd.concat(answers).to_parquet(folder / "answers.parquet", index=False)
-        pd.concat(lens).to_parquet(folder / "lens.parquet", index=False)
-    if unit["kind"] != "reference":
-        _curves(truths["symbolic"].class_loss if truths else None).to_parquet(folder / "curves.parquet", index=False)
+    for name, frame in _frames(plan, unit).items():
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
     _write_json(folder / "done.json", _done(plan, unit))
 
 
-def _prompts(plan: Plan) -> pd.DataFrame:
-    """Held-out prompts; both operations get the same operands in the same templates."""
-    rows: list[tuple[object, ...]] = []
-    for tier in TIERS:
-        for operation in ("multiply", "add"):
-            for i in range(plan.per_class):
-                a, b = 2 + i % 12, 3 + (i * 5) % 11
-                text = f"{tier} {operation} {a} {b}"
-                number = i % TEMPLATES[tier]
-                operands = f"{min(a, b)},{max(a, b)}"
-                rows.append(
-                    (len(rows), tier, f"{tier}-{operation}-{number}", operation, a, b, operands, text, str(a * b))
-                )
-    columns = ["prompt_id", "tier", "template", "operation", "a", "b", "operands", "prompt", "answer"]
-    return pd.DataFrame(rows, columns=columns)
+def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(int(unit["id"], 16))
+    prompts, readouts = rows.prompts(plan.per_class), _readouts(plan)
+    if unit["kind"] == "stage1":
+        return {"curves": rows.curves(None)}
+    if unit["kind"] == "predictors":
+        return {"predictors": _predictors(plan, unit, rng)}
+    if unit["kind"] == "reference":
+        stages = {"baseline": plan.stage1_accuracy / 3, "stage1": plan.stage1_accuracy}
+        answers = [rows.answers(prompts, stage, dict.fromkeys(TIERS, level), rng) for stage, level in stages.items()]
+        lens = [rows.lens(prompts, stage, unit, pair, {}, rng) for stage in stages for pair in readouts]
+        return {"answers": pd.concat(answers), "lens": pd.concat(lens)}
+    truths = {tier: plan.truth(_point(unit, tier)) for tier in TIERS if unit["readout"]}
+    level = {
+        tier: plan.stage1_accuracy - truths[tier].accuracy_lost if truths else plan.stage1_accuracy for tier in TIERS
+    }
+    found = {"answers": rows.answers(prompts, "stage2", level, rng)}
+    pairs = [unit["readout"]] if truths else readouts
+    found["lens"] = pd.concat([rows.lens(prompts, "stage2", unit, pair, truths, rng) for pair in pairs])
+    found["curves"] = rows.curves(truths["symbolic"].class_loss if truths else None)
+    if truths and plan.watched:
+        found["onset"] = rows.onset(unit["layer"], truths)
+    if truths and plan.swapped:
+        found["causal"] = rows.causal(prompts, plan.stage1_accuracy, truths, rng)
+        found["causal_lens"] = rows.causal_lens(found["causal"], unit, truths)
+    return found
 
 
-def _answers(prompts: pd.DataFrame, stage: str, level: Mapping[str, float], rng: np.random.Generator) -> pd.DataFrame:
-    """Prompts have a fixed difficulty, the same at all stages, so that differences are paired."""
-    difficulty = np.random.default_rng(7).uniform(size=len(prompts))
-    right = difficulty < prompts["tier"].map(level)
-    nll = np.where(right, 0.4, 3.0) + rng.uniform(0, 0.2, len(prompts))
-    return prompts.assign(stage=stage, right=right, number_right=right, nll=nll, tokens=2)
+def _point(unit: Mapping[str, Any], tier: str) -> Point:
+    depth, pair = (unit["layer"] + 1) / unit["blocks"], "/".join(unit["pair"].values())
+    where = (unit["model"], unit["layer"], depth, pair, unit["weight"], tier)
+    return Point(*where, unit["arm"], tuple(unit["wordings"]), unit["seed"])
 
 
-def _lens(
-    prompts: pd.DataFrame,
-    stage: str,
-    unit: Mapping[str, Any],
-    pair: str,
-    truths: Mapping[str, Truth],
-    rng: np.random.Generator,
-) -> pd.DataFrame:
-    frames = []
-    right = rng.uniform(size=len(prompts))
-    for layer in range(unit["blocks"]):
-        near = np.exp(-(((layer - unit["layer"]) / (0.12 * unit["blocks"])) ** 2)) if truths else 0.0
-        top = prompts["tier"].map({tier: truth.mass for tier, truth in truths.items()} or dict.fromkeys(TIERS, 1.0))
-        accuracy = prompts["tier"].map(
-            {tier: truth.choice for tier, truth in truths.items()} or dict.fromkeys(TIERS, 0.5)
-        )
-        log_mass = (
-            np.log(UNTRAINED_MASS) + near * (np.log(top) - np.log(UNTRAINED_MASS)) + rng.normal(0, 0.02, len(prompts))
-        )
-        log_mass = np.minimum(log_mass, np.log(0.995))
-        choice = right < 0.5 + near * (accuracy - 0.5)
-        frame = prompts[["prompt_id", "tier", "template", "operation", "operands"]].assign(
-            stage=stage,
-            pair=pair,
-            layer=layer,
-            log_p=log_mass + np.log(np.where(choice, 0.95, 0.05)),
-            rank=np.where(choice & (near > 0.9), 0, 500),
-            margin=np.where(choice, 1, -1) * np.log(19.0),
-            log_mass=log_mass,
-            choice=choice,
-        )
-        frames.append(frame)
-    return pd.concat(frames)
-
-
-def _curves(class_loss: float | None, steps: int = 60) -> pd.DataFrame:
-    step = np.arange(1, steps + 1)
-    fall = np.exp(-step / 8)
-    answer = 1.0 + 2 * fall
-    loss = np.full(steps, np.nan) if class_loss is None else class_loss + (10 - class_loss) * fall
-    total = answer if class_loss is None else (answer + loss) / 2
-    return pd.DataFrame(
-        {
-            "step": step,
-            "loss": total,
-            "class_loss": loss,
-            "answer_loss": answer,
-            "grad_norm": 1.0,
-            "tokens": 40,
-            "seconds": 0.1,
-        }
-    )
+def _predictors(plan: Plan, unit: Mapping[str, Any], rng: np.random.Generator) -> pd.DataFrame:
+    assert plan.predictors
+    found = []
+    for pair in _readouts(plan):
+        for layer in range(unit["blocks"]):
+            for tier in TIERS:
+                depth = (layer + 1) / unit["blocks"]
+                noise = dict(zip(PREDICTORS, rng.normal(size=len(PREDICTORS)), strict=True))
+                planted = plan.predictors(Point(unit["model"], layer, depth, pair, 0.0, tier, seed=unit["seed"]))
+                where = {"pair": pair, "layer": layer, "tier": tier, "depth": depth}
+                fixed = {"remaining": unit["blocks"] - 1 - layer, "tied": 1.0, "lora_parameters": 1000.0 * (layer + 1)}
+                found.append({**where, **noise, **fixed, **planted})
+    return pd.DataFrame(found)
 
 
 def _done(plan: Plan, unit: Mapping[str, Any]) -> dict[str, Any]:
     gate = {"gate": "last-layer lens equals the logits", "figure": 1.2e-6, "limit": 1e-3, "passed": True}
-    pairs = [_name(unit)] if unit["pair"] else plan.pairs if unit["kind"] != "stage1" else ()
+    readouts = [unit["readout"]] if unit["readout"] else _readouts(plan) if unit["kind"] != "stage1" else []
+    stages = {"reference": {"stage1": 0.12}, "cell": {"stage2": 0.03}}
     return {
         **{key: unit[key] for key in ("kind", "id", "label")},
         "started": "2026-01-01T00:00:00+00:00",
@@ -235,7 +199,8 @@ def _done(plan: Plan, unit: Mapping[str, Any]) -> dict[str, Any]:
         "machine": "Linux x86_64, cpu",
         "peak_memory_gb": 1.5,
         "gates": [gate],
-        "tokens": {pair: {name: _token(word) for name, word in _pair(pair).items()} for pair in pairs},
+        "tokens": {name: {op: _token(word) for op, word in _words(name).items()} for name in readouts},
+        **({"text_kl": stages[unit["kind"]]} if unit["kind"] in stages else {}),
     }
 
 
@@ -244,11 +209,23 @@ def _token(word: str) -> dict[str, Any]:
 
 
 def _pair(pair: str) -> dict[str, str]:
-    return dict(zip(("multiply", "add"), pair.split("/"), strict=True))
+    return dict(zip(OPERATIONS, pair.split("/"), strict=True))
 
 
-def _name(unit: Mapping[str, Any]) -> str:
-    return "/".join(unit["pair"].values()) if unit["pair"] else ""
+def _words(readout: str) -> dict[str, str]:
+    """The class tokens of a read-out, by operation."""
+    return _pair("cellar/violin" if readout.startswith("random:") else readout)
+
+
+def _readout(pair: str, arm: str) -> str:
+    """The name of an arm's class tokens in the column `pair`."""
+    if arm == "random_words":
+        return f"random:{pair}"
+    return "/".join(reversed(pair.split("/"))) if arm == "swapped_tokens" else pair
+
+
+def _readouts(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(_readout(pair, arm) for pair in plan.pairs for arm in plan.arms))
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,114 +1,21 @@
-"""The statistics against independent computations, and the outcomes of studies whose truth is known."""
+"""The outcomes of studies whose truth is known."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 
 from analysis.emergence import Evidence, Outcome, decide, judge, lowest_class_loss
 from analysis.preservation import Verdict, preservation, verdict
-from analysis.statistics import (
-    Interval,
-    balanced_accuracy,
-    clustered_mean,
-    effective_size,
-    two_way_variance,
-    wilson,
-)
+from analysis.statistics import Interval
 from analysis.tables import read_results
 from study.config import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
 DECISIONS = Decisions()
-
-
-# Statistics
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 17), (48, 96), (95, 96), (96, 96)])
-def test_wilson_equals_scipy(right: int, n: int) -> None:
-    theirs = scipy.stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert wilson(right / n, n, 0.95)[1:] == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
-def test_two_way_variance_equals_the_sum_over_pairs_that_share_a_cluster() -> None:
-    rng = np.random.default_rng(3)
-    n, strata = 60, 2
-    templates, operands = rng.integers(0, 8, n), rng.integers(0, 15, n)
-    residuals = rng.normal(size=n)
-
-    def one_way(labels: np.ndarray) -> float:
-        groups = len(set(labels.tolist()))
-        together = sum(residuals[i] * residuals[j] for i in range(n) for j in range(n) if labels[i] == labels[j])
-        return groups / (groups - strata) * float(together)
-
-    both = templates * 100 + operands
-    expected = one_way(templates) + one_way(operands) - one_way(both)
-    assert expected > 0
-    assert two_way_variance(residuals, strata, templates, operands) == pytest.approx(expected)
-
-
-def test_a_negative_two_way_variance_becomes_the_larger_one_way_variance() -> None:
-    # In a 3 x 3 crossing whose rows and columns sum to almost nothing the intersection varies most.
-    residuals = np.array([1.2, -1, 0, -1.1, 1, 0, 0, 0, 0])
-    templates, operands = np.repeat([0, 1, 2], 3), np.tile([0, 1, 2], 3)
-    assert two_way_variance(residuals, 1, templates, operands) == pytest.approx(3 / 2 * (0.2**2 + 0.1**2))
-
-
-def test_one_template_a_class_leaves_the_operand_clusters() -> None:
-    rng = np.random.default_rng(5)
-    residuals, operands = rng.normal(size=40), np.tile(np.arange(20), 2)
-    sums = np.bincount(operands, residuals)
-    expected = 20 / 18 * np.sum(sums**2)
-    assert two_way_variance(residuals, 2, np.repeat([0, 1], 20), operands) == pytest.approx(expected)
-
-
-def test_the_effective_size_is_never_above_the_number_of_prompts() -> None:
-    residuals = np.tile([0.1, -0.1], 20) / 40
-    alone = np.arange(40)
-    assert effective_size(0.5, residuals, np.zeros(40), alone, alone) == 40
-    assert effective_size(1.0, np.zeros(40), np.zeros(40), alone, alone) == 40
-
-
-def test_prompts_that_move_with_their_template_count_as_few() -> None:
-    templates = np.repeat(np.arange(8), 12)
-    right = np.isin(templates, [0, 2, 3, 5]).astype(float)
-    operands = np.tile(np.arange(12), 8)
-    interval = balanced_accuracy(right, np.zeros(96), templates, operands, 0.95)
-    independent = wilson(0.5, 96, 0.95)
-    assert interval.estimate == 0.5
-    assert interval.low < wilson(0.5, 8, 0.95).low + 0.02 < independent.low
-
-
-def test_accuracy_is_balanced_over_classes() -> None:
-    classes = np.array(["add"] * 30 + ["multiply"] * 10)
-    right = (classes == "add").astype(float)
-    alone = np.arange(40)
-    assert balanced_accuracy(right, classes, alone, alone, 0.95).estimate == 0.5
-
-
-def test_the_clustered_bootstrap_agrees_with_the_clustered_standard_error() -> None:
-    rng = np.random.default_rng(11)
-    clusters = np.repeat(np.arange(80), 4)
-    values = rng.normal(size=80)[clusters] + 0.2 * rng.normal(size=320) + 1.0
-    sums = np.bincount(clusters, values - values.mean())
-    error = math.sqrt(np.sum(sums**2)) / len(values)
-    interval = clustered_mean(values, clusters, 0.95, resamples=4000)
-    assert interval.estimate == pytest.approx(values.mean())
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.06)
-
-
-def test_the_bootstrap_is_the_same_every_time_and_moves_with_its_seed() -> None:
-    values = np.random.default_rng(1).normal(size=50)
-    clusters = np.arange(50)
-    first = clustered_mean(values, clusters, 0.95, 500)
-    assert first == clustered_mean(values, clusters, 0.95, 500)
-    assert first != clustered_mean(values, clusters, 0.95, 500, seed=1)
 
 
 # Outcomes
@@ -131,6 +38,8 @@ EMERGENT = Evidence(classes=2, class_loss=0.1, choice=SURE, p=SURE, gain_stage1=
         (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9)), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=NOTHING), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=None), Outcome.PARTIAL),
+        (replace(EMERGENT, shuffled_choice=SURE, shuffled_layer=3), Outcome.PARTIAL),
+        (replace(EMERGENT, shuffled_choice=HALF, shuffled_layer=3), Outcome.EMERGENT),
         (replace(EMERGENT, choice=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, choice=HALF, p=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, gain_stage1=None), Outcome.UNDECIDED),
@@ -223,6 +132,10 @@ def test_without_w_zero_no_cell_is_emergent(planted: Path) -> None:
 )
 def test_the_interval_decides_what_was_kept(stage1: float, difference: Interval, expected: Verdict) -> None:
     assert verdict(stage1, difference, DECISIONS) == expected
+
+
+def test_the_floor_is_a_decision() -> None:
+    assert verdict(0.2, Interval(0.0, -0.01, 0.01), Decisions(floor=0.3)) == Verdict.FLOOR
 
 
 def test_a_planted_loss_is_found_where_it_was_planted(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import main, write_report
+from study.config import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,16 @@ def _truth(point: Point) -> Truth:
 
 
 FULL = Plan(models={"alpha": 4}, depths=(0.5, 1.0), weights=(0.0, 0.5), truth=_truth, per_class=24)
+EVERYTHING = replace(
+    FULL,
+    pairs=("multiply/add",),
+    arms=("plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"),
+    wordings=(("symbolic",), ("symbolic", "semantic")),
+    truth=lambda point: Truth(choice=0.5 if point.arm in ("shuffled_labels", "random_words") else 1.0),
+    predictors=lambda point: {},
+    watched=True,
+    swapped=True,
+)
 BROKEN = replace(
     FULL,
     unfinished={
@@ -66,24 +77,74 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _report(tmp_path_factory.mktemp("broken"), BROKEN, "broken")
 
 
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _report(tmp_path_factory.mktemp("everything"), EVERYTHING, "everything")
+
+
 def _links(out: Path) -> list[Path]:
     return [out.parent / link for link in re.findall(r"\]\(([^)]+)\)", out.read_text())]
 
 
 def test_the_answer_says_what_was_planted(full: Path) -> None:
     text = full.read_text()
+    assert "alpha; 4 of 4 cells with a class loss finished; 1 seed." in text
     answer = text.split("## The answer")[1].split("![")[0].strip().splitlines()
     assert len(answer) == 5
-    assert "Emergent: 4 of 4 (alpha 4 of 4)" in answer[0]
-    assert "semantic 1 of 4, from relative depth 1.00" in answer[1]
-    assert "story 1 of 4" in answer[1]
-    assert "multiply/add 2 of 2 on the trained wording and 3 of 6 on the others" in answer[3]
-    assert "river/copper 2 of 2 on the trained wording and 0 of 6 on the others" in answer[3]
-    assert "4 of 4 cells with a class loss finished; 1 seed" in answer[4]
+    assert "semantic 1 of 4 (alpha 1 of 4 from relative depth 1.00; best" in answer[0]
+    assert "story 1 of 4" in answer[0]
+    assert "On the trained wording: 4 of 4." in answer[0]
+    assert "multiply/add 2 of 2 on the trained wording and 3 of 6 on the others" in answer[2]
+    assert "river/copper 2 of 2 on the trained wording and 0 of 6 on the others" in answer[2]
 
 
-def test_every_link_leads_to_a_file(full: Path, broken: Path) -> None:
-    for out in (full, broken):
+def test_sections_stand_in_their_order(full: Path, everything: Path) -> None:
+    for out in (full, everything):
+        assert re.findall(r"^## (.*)", out.read_text(), flags=re.MULTILINE) == [
+            *("The answer", "Models and gates", "Outcomes", "Where", "Preservation", "Controls", "Why there"),
+            *("Causal use", "Limits", "How to reproduce"),
+        ]
+
+
+def test_what_was_not_run_is_said_in_its_section(full: Path) -> None:
+    text = full.read_text()
+    sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
+    assert "The shuffled-label control was not run" in sections["Controls"]
+    assert "Arms with other labels or other tokens: not run." in sections["Controls"]
+    assert "Predictors: not run, or" in sections["Why there"]
+    assert "Changes in how cells are trained: not run." in sections["Why there"]
+    assert "Not run" in sections["Causal use"]
+    assert "| alpha | plain | not run; width 0.25 |" in sections["Where"]
+    for name in ("controls", "causal", "associations", "associations_by_model", "predictors"):
+        assert (full.parent / "full" / f"table_{name}.csv").read_text().count("\n") == 1
+
+
+def test_what_was_run_has_its_table(everything: Path) -> None:
+    text = everything.read_text()
+    assert "not run" not in text.lower().split("## limits")[0]
+    assert "| alpha | random words | better in 4, worse in 0 of 4: 100 % against 55 % |" in text
+    assert (
+        "| alpha | adapters at and below the layer only | better in 0, worse in 0 of 4: 100 % against 100 % |" in text
+    )
+    assert "| alpha | plain | 4 of 4, step 20; width 0.25 |" in text
+    assert "| alpha | shuffled labels | 0 of 4; width 0.25 |" in text
+    assert "| too few models |" in text
+    assert "| multiply/add · L1 (0.50) · w 0.5 · symbolic | symbolic |" in text
+    assert "The shuffled-label control was not run" not in text
+    names = {file.stem for file in (everything.parent / "everything").glob("table_*.csv")}
+    assert {f"table_{name}" for name in ("controls", "onset", "causal", "associations", "predictors")} < names
+
+
+def test_every_decision_is_printed(full: Path) -> None:
+    text = full.read_text()
+    for name, field in Decisions.model_fields.items():
+        assert f"| {name} |" in text
+        assert field.description
+    assert "| predictors | log_p, a_lin, selectivity, gradient_cosine |" in text
+
+
+def test_every_link_leads_to_a_file(full: Path, broken: Path, everything: Path) -> None:
+    for out in (full, broken, everything):
         links = _links(out)
         assert len(links) > 10
         assert [link for link in links if not link.is_file()] == []
@@ -102,8 +163,8 @@ def test_every_cell_has_its_row_whether_finished_or_not(full: Path, broken: Path
             assert f"| {name} · w 0.5 |" in table
 
 
-def test_tables_have_as_many_columns_in_every_row(full: Path, broken: Path) -> None:
-    for out in (full, broken):
+def test_tables_have_as_many_columns_in_every_row(full: Path, broken: Path, everything: Path) -> None:
+    for out in (full, broken, everything):
         for table in re.findall(r"(?:^\|.*\n)+", out.read_text(), flags=re.MULTILINE):
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
@@ -118,7 +179,7 @@ def test_an_unfinished_cell_is_named_with_its_reason(broken: Path) -> None:
 
 def test_without_w_zero_the_report_says_which_criterion_was_missed(broken: Path) -> None:
     text = broken.read_text()
-    assert "Emergent: 0 of 2" in text
+    assert "On the trained wording: 0 of 2." in text
     assert "gain in p over w = 0 unknown: not finished" in text
 
 

@@ -1,0 +1,55 @@
+"""All pictures of a report, from what was decided."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+
+from analysis.decided import Decided
+from analysis.drawing import STYLE, Picture
+from analysis.figures import draw, transfer
+from analysis.figures_causal import causal_use
+from analysis.figures_controls import controls_by_depth
+from analysis.figures_onset import emergence, evaluations
+from analysis.figures_why import why
+from analysis.prediction import predicted_cells
+from analysis.tables import Results
+
+
+def draw_pictures(study: Results, decided: Decided, folder: Path) -> list[Picture]:
+    """Draw and save every picture that there are rows for; none without a finished plain cell.
+
+    Where cells were trained on several sets of wordings, pictures show those of the first, and one each the others.
+    """
+    plain = decided.plain
+    if plain.empty:
+        return []
+    first, *others = dict.fromkeys(cell.wordings for cell in study.plain if cell.id in set(plain["unit"]))
+    main, tier = trained_on(study, first), study.decisions.primary_tier
+    own = set(main.units)
+    cells = predicted_cells(study, decided.outcomes)
+    choice = plain[plain["tier"] == tier].set_index("unit")["choice"]
+    with mpl.rc_context(STYLE):
+        pictures = draw(main, plain[plain["unit"].isin(own)], decided.preservation, folder)
+        for wordings in others:
+            same = trained_on(study, wordings)
+            rows, name = plain[plain["unit"].isin(set(same.units))], f"transfer_by_depth_{'_'.join(wordings)}"
+            pictures.append(transfer(same, rows, folder, name))
+        pictures += emergence(evaluations(study.onset, main.plain), {first[0]: "p", tier: "choice"}, folder)
+        pictures += controls_by_depth(study, decided.controls, decided.outcomes, folder)
+        pictures += why(
+            study.model_names,
+            cells.assign(choice=cells["unit"].map(choice)),
+            decided.associations_by_model,
+            decided.associations,
+            tier,
+            folder,
+        )
+        pictures += causal_use(study, decided.causal, folder)
+    return pictures
+
+
+def trained_on(study: Results, wordings: tuple[str, ...]) -> Results:
+    """The study without the cells that were trained on other wordings."""
+    units = {key: unit for key, unit in study.units.items() if unit.kind != "cell" or unit.wordings == wordings}
+    return replace(study, units=units)
