@@ -231,7 +231,7 @@ def draw(lines: list[Line], driver: list[dict[str, Any]], file: Path) -> None:
     left.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     left.minorticks_off()
     left.set_xlabel("times faster than the other")
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     cells = [row["cells"] for row in driver]
     for name, label, colour, marker in (
         ("driver_ms_per_cell", "driver's processor", "#0072B2", "o"),
