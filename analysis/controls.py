@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.preservation import paired_difference
-from analysis.statistics import Interval, balanced_accuracy, bounds
+from analysis.statistics import Interval, accuracy_of, bounds
 from analysis.tables import PLACE, Results, Unit, place
 from study.config import TIERS, Decisions
 
@@ -33,8 +33,7 @@ def controls(results: Results) -> pd.DataFrame:
     """
     rows = []
     for cell in results.cells:
-        partner = results.plain_of(cell)
-        if cell.arm != "plain" and cell.finished and partner:
+        if cell.arm != "plain" and cell.finished and (partner := results.plain_of(cell)):
             rows += [row for tier in TIERS if (row := _compare(results, cell, partner, tier))]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -59,10 +58,4 @@ def _compare(results: Results, cell: Unit, partner: Unit, tier: str) -> dict[str
 
 def _choice(lens: pd.DataFrame, tier: str, decisions: Decisions) -> Interval:
     rows = lens[lens["tier"] == tier]
-    return balanced_accuracy(
-        rows["choice"].to_numpy(float),
-        rows["operation"].to_numpy(str),
-        rows["template"].to_numpy(str),
-        rows["operands"].to_numpy(str),
-        decisions.confidence,
-    )
+    return accuracy_of(rows, "choice", decisions.confidence)

@@ -162,6 +162,14 @@ def tier_handles(results: Results) -> list[Line2D]:
     ]
 
 
+def legend_beside(figure: Figure, tiers: list[str], filled: str, hollow: str) -> None:
+    """A legend of the tiers' markers, and of what is filled and what stands beside it hollow."""
+    handles = [Line2D([], [], color=TIER_STYLES[t][0], marker=TIER_STYLES[t][1], ls="", label=t) for t in tiers]
+    handles.append(Line2D([], [], color="#555555", marker="o", ls="", label=filled))
+    handles.append(Line2D([], [], color="#555555", marker="o", ls="", fillstyle="none", label=hollow))
+    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+
+
 def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, alt: str, caption: str) -> Picture:
     """Write the figure as PNG and SVG and its `data` as CSV."""
     # The layout is solved once and each format drawn once; `savefig` would do both several times.

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import Interval, balanced_accuracy, bounds, clustered_mean
+from analysis.statistics import Interval, accuracy_of, bounds, clustered_mean
 from analysis.tables import Results, Unit, place
 from analysis.wording import probability, share, signed_probability
 from study.config import TIERS, Decisions
@@ -149,13 +149,7 @@ def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
         found[tier] = Evidence(
             classes=len(cell.operations),
             class_loss=class_loss,
-            choice=balanced_accuracy(
-                rows["choice"].to_numpy(float),
-                rows["operation"].to_numpy(str),
-                rows["template"].to_numpy(str),
-                rows["operands"].to_numpy(str),
-                decisions.confidence,
-            ),
+            choice=accuracy_of(rows, "choice", decisions.confidence),
             p=clustered_mean(
                 np.exp(rows["log_p"].to_numpy(float)),
                 rows["operands"].to_numpy(str),

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from analysis.drawing import DEPTH_LABEL, TIER_STYLES, Picture, intervals, panels, save, step_aside
+from analysis.drawing import DEPTH_LABEL, TIER_STYLES, Picture, intervals, legend_beside, panels, save, step_aside
 from analysis.tables import Results
 from analysis.wording import share
 
@@ -49,10 +48,7 @@ def causal_use(results: Results, causal: pd.DataFrame, folder: Path) -> list[Pic
         ax.set_title(effect.title)
     for ax in axes[-1]:
         ax.set_xlabel(DEPTH_LABEL)
-    handles = [Line2D([], [], color=TIER_STYLES[t][0], marker=TIER_STYLES[t][1], ls="", label=t) for t in tiers]
-    handles.append(Line2D([], [], color="#555555", marker="o", ls="", label="swap"))
-    handles.append(Line2D([], [], color="#555555", marker="o", ls="", fillstyle="none", label="random direction"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    legend_beside(figure, tiers, "swap", "random direction")
     caption = (
         "Cells that are emergent where they were trained: what exchanging the classes' directions at the trained layer "
         f"does, beside a move as far in a random direction; {share(results.decisions.confidence)} intervals. No effect "

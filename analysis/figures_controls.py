@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from analysis.drawing import (
     DEPTH_LABEL,
@@ -14,6 +13,7 @@ from analysis.drawing import (
     Picture,
     choice_axis,
     intervals,
+    legend_beside,
     outer_labels,
     panels,
     save,
@@ -44,10 +44,7 @@ def controls_by_depth(results: Results, controls: pd.DataFrame, judged: pd.DataF
             ax.set_title(f"{model} · {arm_name(arm)}")
             ax.set_xlim(0, 1.12)
     outer_labels(axes, DEPTH_LABEL, "choice accuracy")
-    handles = [Line2D([], [], color=TIER_STYLES[t][0], marker=TIER_STYLES[t][1], ls="", label=t) for t in tiers]
-    handles.append(Line2D([], [], color="#555555", marker="o", ls="", label="control"))
-    handles.append(Line2D([], [], color="#555555", marker="o", ls="", fillstyle="none", label="plain cell beside it"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    legend_beside(figure, tiers, "control", "plain cell beside it")
     caption = (
         "Choice accuracy at the trained layer of each control (filled), to the right of the plain cell that differs "
         f"from it in that one thing (hollow), with {share(results.decisions.confidence)} intervals; the dotted line is "

@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import Interval, balanced_accuracy, bounds, paired_mean
+from analysis.statistics import Interval, accuracy_of, bounds, paired_mean
 from analysis.tables import PLACE, Results, Unit, place
 from study.config import TIERS, Decisions
 
@@ -100,13 +100,7 @@ def paired_difference(
 
 
 def _accuracy(unit: Unit, stage: str, tier: str, rows: pd.DataFrame, decisions: Decisions) -> dict[str, object]:
-    right = balanced_accuracy(
-        rows["right"].to_numpy(float),
-        rows["operation"].to_numpy(str),
-        rows["template"].to_numpy(str),
-        rows["operands"].to_numpy(str),
-        decisions.confidence,
-    )
+    right = accuracy_of(rows, "right", decisions.confidence)
     return {
         **place(unit),
         "stage": stage,

@@ -51,6 +51,12 @@ def balanced_accuracy(
     return wilson(p, effective_size(p, residuals, classes, templates, operands, confidence), confidence)
 
 
+def accuracy_of(rows: pd.DataFrame, column: str, confidence: float) -> Interval:
+    """`balanced_accuracy` of a column of verdicts on prompts."""
+    classes, templates, operands = (rows[name].to_numpy(str) for name in ("operation", "template", "operands"))
+    return balanced_accuracy(rows[column].to_numpy(float), classes, templates, operands, confidence)
+
+
 def effective_size(
     p: float, residuals: Floats, classes: Labels, templates: Labels, operands: Labels, confidence: float
 ) -> float:

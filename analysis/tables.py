@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from analysis.rows import ResultsError, Status, read_stored
+from study.cells import Kind
 from study.config import Decisions
 
-Kind = Literal["stage1", "reference", "predictors", "cell"]
 Frames = dict[str, pd.DataFrame]
 
 PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
