@@ -1,7 +1,7 @@
 """Whether the network uses the class: the state at the trained layer is moved to the other class, and at random."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,18 +13,9 @@ from study.config import Operation
 from study.encoding import Encoded, Tokenizer, encode
 from study.lens import Lens, at, attached
 from study.objectives import make_batch
-from study.readout import Answer, class_direction, last_states, read_answers, read_classes
+from study.readout import Answer, class_direction, class_places, last_states, read_answers, read_classes
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Intervention:
-    """What is added to the state at the trained layer, at the last token of each prompt."""
-
-    name: str
-    moves: np.ndarray
-    """[prompts, hidden]"""
 
 
 def swap_classes(
@@ -47,19 +38,15 @@ def swap_classes(
     with attached(model) as lens:
         at_layer = last_states(lens, prompts, batch_size)[:, layer]
         swap, moved = _swap(lens, at_layer, [item.prompt.operation for item in prompts], tokens)
-        random = _random(swap, moved, seed)
+        interventions = {"none": 0 * swap, "swap": swap, "random": _random(swap, moved, seed)}
         answers, lenses = [], []
-        for intervention in (
-            Intervention("none", 0 * swap),
-            Intervention("swap", swap),
-            Intervention("random", random),
-        ):
+        for name, moves in interventions.items():
             for start in range(0, len(prompts), batch_size):
                 part = list(items.items())[start : start + batch_size]
-                moves = mx.array(intervention.moves[start : start + batch_size].astype(np.float32))
-                told, read = _measure(lens, tokenizer, part, tokens, layer, moves)
-                answers += [{**row, "intervention": intervention.name} for row in told]
-                lenses += [{**row, "intervention": intervention.name} for row in read]
+                added = mx.array(moves[start : start + batch_size].astype(np.float32))
+                told, read = _measure(lens, tokenizer, part, tokens, layer, added)
+                answers += [{**row, "intervention": name} for row in told]
+                lenses += [{**row, "intervention": name} for row in read]
     return answers, lenses
 
 
@@ -105,7 +92,7 @@ def _measure(
     norms = np.linalg.norm(np.array(moves), axis=1)
     answers, lenses = [], []
     above = lens.blocks - layer
-    places = np.array([list(tokens).index(item.prompt.operation) for item in own])
+    places = class_places(own, tokens)
     last = mx.array([len(item.prompt_ids) - 1 for item in own])
     # What the edit changes of layer L itself is not in what is recorded of it.
     first = at(states[layer], mx.arange(len(own)), last) + moves

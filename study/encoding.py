@@ -53,6 +53,10 @@ class ClassToken:
     leading_space: bool
 
 
+Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
+"""What is read, each with the token of every operation's class."""
+
+
 def encode(tokenizer: Tokenizer, prompt: Prompt) -> Encoded:
     """Ids of the prompt and of ` answer` + EOS. Raises EncodingError where the prompt's ids are no prefix."""
     prompt_ids = tokenizer.encode(prompt.text)

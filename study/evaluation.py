@@ -8,17 +8,14 @@ import mlx.nn as nn
 import numpy as np
 from jaxtyping import Float
 
-from study.cells import Readout
-from study.config import Operation
-from study.encoding import ClassToken, Encoded, Tokenizer
+from study.encoding import Encoded, Readouts, Tokenizer
 from study.lens import Lens, at, attached
 from study.objectives import make_batch
-from study.readout import Answer, read_answers, read_classes
-from study.vocabulary import summarise
+from study.readout import Answer, class_places, read_answers, read_classes
+from study.vocabulary import log_sums
 from study.wordings import NEUTRAL
 
 Row = dict[str, Any]
-Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
 
 
 def evaluate(
@@ -64,8 +61,7 @@ def evaluate(
 def text_log_probs(model: nn.Module, tokenizer: Tokenizer) -> Float[np.ndarray, "positions vocab"]:
     """The log-probabilities of the next token along the neutral text, nats."""
     logits = model(mx.array([tokenizer.encode(NEUTRAL)])).squeeze(0).astype(mx.float32)
-    totals, _ = summarise(logits, np.empty((len(logits), 0), int))
-    log_probs: np.ndarray = np.array(logits) - totals[:, None]
+    log_probs: np.ndarray = np.array(logits) - log_sums(logits)[:, None]
     return log_probs
 
 
@@ -110,7 +106,7 @@ def _lens_rows(
     if not points or not readouts:
         return []
     items, at_layers = (mx.array(column) for column in zip(*points, strict=True))
-    places = [_places([chunk[i][1] for i, _ in points], tokens) for _, tokens in readouts]
+    places = [class_places([chunk[i][1] for i, _ in points], tokens) for _, tokens in readouts]
     ids = [[token.id for token in tokens.values()] for _, tokens in readouts]
     rows: list[Row] = []
     for (readout, tokens), figures in zip(
@@ -123,9 +119,3 @@ def _lens_rows(
                 about = {**_about(number, item, stage), "pair": readout.name, "layer": layer}
                 rows.append({**about, **{name: values[k] for name, values in columns.items()}})
     return rows
-
-
-def _places(items: Sequence[Encoded], tokens: Mapping[Operation, ClassToken]) -> np.ndarray:
-    """Of each prompt the place of its class; the first where the pair leaves its operation out: it gets no row."""
-    place = {operation: i for i, operation in enumerate(tokens)}
-    return np.array([place.get(item.prompt.operation, 0) for item in items])

@@ -6,12 +6,10 @@ from dataclasses import asdict
 from study.arithmetic import Prompt, evaluation_prompts, prompt
 from study.cells import Readout, StageOne
 from study.config import Evaluation, Operation
-from study.encoding import ClassToken, ClassTokenError, Encoded, check_templates, class_tokens, encode
+from study.encoding import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
 from study.evaluation import Row, evaluate
 from study.notebook import Notebook
 from study.workbench import Bench
-
-Readouts = list[tuple[Readout, dict[Operation, ClassToken]]]
 
 
 def probe(unit: StageOne) -> list[Prompt]:
@@ -44,7 +42,7 @@ def class_readouts(
     bench: Bench, asked: list[Readout], encoded: dict[int, Encoded], note: Notebook, seed: int, skip: bool
 ) -> Readouts:
     """Class tokens of each read-out; where several are asked for, one that has none is left out and noted."""
-    readouts: Readouts = []
+    readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
     for readout in asked:
         try:
             tokens = class_tokens(bench.tokenizer, readout, seed)
@@ -69,7 +67,8 @@ def evaluate_stage(
     layer: int | None = None,
     profile: Collection[int] = (),
 ) -> tuple[list[Row], list[Row]]:
-    """The lens at every layer, or where one was trained, of prompts outside `profile`, there and at the last."""
+    """One evaluation, with the lens at every layer; where a `layer` was trained, prompts that are not in `profile` have
+    it there and at the last layer only."""
     blocks = len(bench.model.layers)
     layers = None
     if layer is not None:

@@ -12,7 +12,7 @@ from study.config import TIERS, Operation
 from study.encoding import Encoded
 from study.lens import Lens, at
 from study.objectives import padded
-from study.readout import read_classes
+from study.readout import class_places, read_classes
 
 Row = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Onset:
         self.rows: list[list[Row]] = [[] for _ in tokens]
         self._model, self._tokens, self._every = model, tokens, every
         self._tiers = np.array([item.prompt.tier for item in encoded])
-        self._operations = [item.prompt.operation for item in encoded]
+        self._encoded = encoded
         self._ids = padded([item.prompt_ids for item in encoded])
         self._last = mx.array([len(item.prompt_ids) - 1 for item in encoded])
 
@@ -56,7 +56,7 @@ class Onset:
     def _read(self, lens: Lens, step: int, states: mx.array, tokens: Mapping[Operation, int]) -> list[Row]:
         """`states` are those of `_at_last`."""
         blocks, size, _ = states.shape
-        right = np.array([list(tokens).index(operation) for operation in self._operations])
+        right = class_places(self._encoded, tokens)
         flat = states.reshape(blocks * size, -1)
         (figures,) = read_classes(lens, flat, [list(tokens.values())], [np.tile(right, blocks)])
         choice, p, margin = (

@@ -16,17 +16,14 @@ from sklearn.preprocessing import StandardScaler
 
 from study import adapters
 from study.arithmetic import random_operation
-from study.cells import Readout
 from study.config import TIERS, Lora, Operation
-from study.encoding import ClassToken, Encoded
+from study.encoding import ClassToken, Encoded, Readouts
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch
-from study.readout import LOGITS, class_direction, last_states, read_classes
-from study.vocabulary import summarise
+from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
+from study.vocabulary import log_sums
 
 Row = dict[str, Any]
-Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
-
 GRADIENT_PROMPTS = 32
 """Trained prompts, of all operations, that gradients are taken on."""
 
@@ -94,10 +91,7 @@ def _lens_figures(
 ) -> list[dict[str, np.ndarray]]:
     """Of each pair its figures [prompts, blocks]; of no meaning for prompts whose operation has no class."""
     size, blocks, hidden = states.shape
-    right = []
-    for tokens in pairs:
-        place = {operation: k for k, operation in enumerate(tokens)}
-        right.append(np.repeat([place.get(item.prompt.operation, 0) for item in encoded], blocks))
+    right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
     ids = [[token.id for token in tokens.values()] for tokens in pairs]
     read = read_classes(lens, states.reshape(-1, hidden), ids, right)
     return [{name: values.reshape(size, blocks) for name, values in figures.items()} for figures in read]
@@ -111,7 +105,7 @@ def _divergence(lens: Lens, states: mx.array) -> np.ndarray:
     for start in range(0, size, at_once):
         part = states[start : start + at_once]
         logits = lens.read_out(part.reshape(-1, hidden)).astype(mx.float32)
-        totals = summarise(logits, np.empty((len(logits), 0), int))[0].reshape(-1, blocks)
+        totals = log_sums(logits).reshape(-1, blocks)
         values = np.array(logits).reshape(len(part), blocks, -1)
         for z, total in zip(values, totals, strict=True):
             p = np.exp(z[-1] - total[-1])

@@ -1,16 +1,17 @@
 """What is read out of hidden states: class tokens, answers, and the direction in which a class is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from study.config import Operation
 from study.encoding import Encoded, Tokenizer, continues_number, ends_answer
 from study.lens import Lens, at
 from study.objectives import Batch, padded
-from study.vocabulary import summarise
+from study.vocabulary import log_sums, summarise
 
 LOGITS = 2**26
 """Logits held at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
@@ -35,6 +36,12 @@ def read_classes(
     return [
         {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
     ]
+
+
+def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
+    """Of each prompt the place of its operation's class; the first where it has none, and its figures no meaning."""
+    place = {operation: k for k, operation in enumerate(tokens)}
+    return np.array([place.get(item.prompt.operation, 0) for item in encoded])
 
 
 def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: Sequence[np.ndarray]) -> list[Figures]:
@@ -91,9 +98,8 @@ def read_answers(
     for start in range(0, len(states), size):
         logits = lens.read_out(states[start : start + size])
         targets = batch.targets[start : start + size, None]
-        totals, _ = summarise(logits, np.empty((len(targets), 0), int))
         chosen = np.array(mx.take_along_axis(logits, targets, axis=1).astype(mx.float32))[:, 0]
-        losses += (totals - chosen).tolist()
+        losses += (log_sums(logits) - chosen).tolist()
         greedy += np.array(mx.argmax(logits, axis=-1)).tolist()
     answers, spot = [], 0
     for item in encoded:

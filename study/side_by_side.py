@@ -7,10 +7,10 @@ from study import adapters, workbench
 from study.causal import swap_classes
 from study.cells import Cell
 from study.config import Operation
-from study.encoding import ClassTokenError, Encoded, EncodingError
+from study.encoding import ClassTokenError, Encoded, EncodingError, Readouts
 from study.evaluation import divergence, text_log_probs
 from study.lens import LensError
-from study.measuring import Readouts, class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.measuring import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
 from study.models import ModelError
 from study.notebook import Notebook, timed
 from study.objectives import ClassLoss

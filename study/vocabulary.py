@@ -33,6 +33,11 @@ def summarise(
     return np.array(mx.logsumexp(logits, axis=1)), ranks
 
 
+def log_sums(logits: Float[mx.array, "n vocab"]) -> Float[np.ndarray, " n"]:
+    """Of each row the log of the summed exponentials."""
+    return summarise(logits, np.empty((len(logits), 0), int))[0]
+
+
 def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row by row: a row stays in the cache."""
     row, totals, ranks = np.empty_like(values[0]), np.empty_like(values[:, 0]), np.empty_like(tokens)
