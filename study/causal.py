@@ -13,7 +13,7 @@ from study.config import Operation
 from study.encoding import Encoded, Tokenizer, encode
 from study.lens import Lens, at, attached
 from study.objectives import make_batch
-from study.readout import Answer, class_direction, class_places, last_states, read_answers, read_classes
+from study.readout import class_direction, class_places, last_states, read_answers, read_classes
 
 Row = dict[str, Any]
 
@@ -33,20 +33,20 @@ def swap_classes(
     the state is moved as far, in a direction of its own for every prompt, at right angles to the class direction.
     *none*: as it is. `right` and `nll` are of the right answer, `other_nll` of the one that the other operation gives.
     """
-    items = {number: item for number, item in encoded.items() if item.prompt.operation in tokens}
-    prompts = list(items.values())
+    items = [(number, item) for number, item in encoded.items() if item.prompt.operation in tokens]
+    prompts = [item for _, item in items]
     with attached(model) as lens:
         at_layer = last_states(lens, prompts, batch_size)[:, layer]
         swap, moved = _swap(lens, at_layer, [item.prompt.operation for item in prompts], tokens)
-        interventions = {"none": 0 * swap, "swap": swap, "random": _random(swap, moved, seed)}
+        moves = {"none": 0 * swap, "swap": swap, "random": _random(swap, moved, seed)}
         answers, lenses = [], []
-        for name, moves in interventions.items():
-            for start in range(0, len(prompts), batch_size):
-                part = list(items.items())[start : start + batch_size]
-                added = mx.array(moves[start : start + batch_size].astype(np.float32))
-                told, read = _measure(lens, tokenizer, part, tokens, layer, added)
-                answers += [{**row, "intervention": name} for row in told]
-                lenses += [{**row, "intervention": name} for row in read]
+        at_once = max(1, batch_size // len(moves))
+        for start in range(0, len(items), at_once):
+            stop = start + at_once
+            part = {name: move[start:stop].astype(np.float32) for name, move in moves.items()}
+            told, read = _measure(lens, tokenizer, items[start:stop], tokens, layer, part)
+            answers += told
+            lenses += read
     return answers, lenses
 
 
@@ -82,50 +82,45 @@ def _measure(
     part: Sequence[tuple[int, Encoded]],
     tokens: Mapping[Operation, int],
     layer: int,
-    moves: mx.array,
+    moves: Mapping[str, np.ndarray],
 ) -> tuple[list[Row], list[Row]]:
-    """Rows of one batch of prompts whose states at `layer` are moved."""
+    """Rows of one batch of prompts, by the interventions that move their states at `layer`.
+
+    One pass serves all: each prompt with its own and with the other answer, and from `layer` on a copy an intervention.
+    """
     own = [item for _, item in part]
-    others = [_with_other_answer(tokenizer, item, list(tokens)) for item in own]
-    states, mine = _answered(lens, tokenizer, own, layer, moves)
-    _, theirs = _answered(lens, tokenizer, others, layer, moves)
-    norms = np.linalg.norm(np.array(moves), axis=1)
-    answers, lenses = [], []
-    above = lens.blocks - layer
-    places = class_places(own, tokens)
-    last = mx.array([len(item.prompt_ids) - 1 for item in own])
-    # What the edit changes of layer L itself is not in what is recorded of it.
-    first = at(states[layer], mx.arange(len(own)), last) + moves
-    later = [at(state, mx.arange(len(own)), last) for state in states[layer + 1 :]]
-    read = mx.concatenate([first, *later])
-    (figures,) = read_classes(lens, read, [list(tokens.values())], [np.tile(places, above)])
-    log_p, margin = (figures[name].reshape(above, len(own)) for name in ("log_p", "margin"))
-    for i, (number, item) in enumerate(part):
-        prompt = item.prompt
-        about = {"prompt_id": number, "tier": prompt.tier, "template": prompt.template, "operation": prompt.operation}
-        about["operands"] = prompt.operands
-        found = {"right": mine[i].right, "nll": mine[i].nll, "other_nll": theirs[i].nll, "moved": float(norms[i])}
-        answers.append({**about, **found})
-        lenses += [
-            {**about, "layer": layer + k, "log_p": float(log_p[k, i]), "margin": float(margin[k, i])}
-            for k in range(above)
-        ]
-    return answers, lenses
-
-
-def _answered(
-    lens: Lens, tokenizer: Tokenizer, items: Sequence[Encoded], layer: int, moves: mx.array
-) -> tuple[list[mx.array], list[Answer]]:
-    """The recorded states of all layers, and the answers."""
-    batch = make_batch(items)
+    both = [*own, *(_with_other_answer(tokenizer, item, list(tokens)) for item in own)]
+    batch = make_batch(both * len(moves))
+    added = mx.array(np.concatenate([np.tile(move, (2, 1)) for move in moves.values()]))
 
     def move(states: mx.array) -> mx.array:
-        return states.at[batch.all_rows, batch.last].add(moves)
+        return states.at[batch.all_rows, batch.last].add(added)
 
-    states = lens.hidden(batch.ids, edits={layer: move})
-    # Where L is the last layer, the head reads what goes on from it.
-    last_block = move(states[-1]) if layer == lens.blocks - 1 else states[-1]
-    return states, read_answers(lens, tokenizer, items, batch, last_block)
+    states = lens.hidden(batch.ids[: len(both)], len(moves), layer, {layer: move})
+    # What the edit changes of layer L itself is in what goes on from it, not in what is recorded of it.
+    states = [move(states[layer]), *states[layer + 1 :]]
+    mx.eval(states)
+    told = read_answers(lens, tokenizer, both * len(moves), batch, states[-1])
+    last = mx.stack([at(state, batch.all_rows, batch.last) for state in states])
+    last = last.reshape(len(states), len(moves), 2, len(own), -1)[:, :, 0]
+    places = np.tile(class_places(own, tokens), len(states) * len(moves))
+    (figures,) = read_classes(lens, last.reshape(len(places), -1), [list(tokens.values())], [places])
+    log_p, margin = (figures[name].reshape(last.shape[:-1]) for name in ("log_p", "margin"))
+    answers, lenses = [], []
+    for k, (name, by_prompt) in enumerate(moves.items()):
+        norms = np.linalg.norm(by_prompt, axis=1)
+        mine, theirs = (told[(2 * k + other) * len(own) :] for other in (0, 1))
+        for i, (number, item) in enumerate(part):
+            prompt = item.prompt
+            about = {"prompt_id": number, "tier": prompt.tier, "template": prompt.template}
+            about |= {"operation": prompt.operation, "operands": prompt.operands, "intervention": name}
+            found = {"right": mine[i].right, "nll": mine[i].nll, "other_nll": theirs[i].nll, "moved": float(norms[i])}
+            answers.append({**about, **found})
+            lenses += [
+                {**about, "layer": layer + d, "log_p": float(log_p[d, k, i]), "margin": float(margin[d, k, i])}
+                for d in range(len(states))
+            ]
+    return answers, lenses
 
 
 def _with_other_answer(tokenizer: Tokenizer, item: Encoded, operations: Sequence[Operation]) -> Encoded:
