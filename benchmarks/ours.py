@@ -85,7 +85,7 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
 def evaluation(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
     """Seconds of the answers alone, and with the lens at every layer for one pair of class tokens."""
     loaded = load(entry)
-    prompts = evaluation_prompts(DATA, OPERATIONS, spec["prompts"] // 8, seed=0)
+    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=spec["prompts"] // 8), seed=0)
     encoded = dict(enumerate(encode(loaded.tokenizer, prompt) for prompt in prompts))
     seconds = []
     for readouts in ([], [], [(PAIR, class_tokens(loaded.tokenizer, PAIR))]):  # the first one warms up

@@ -25,7 +25,7 @@ from actors.cluster import blas_threads
 from benchmarks import results
 from study.arithmetic import evaluation_prompts, training_prompts
 from study.cells import Readout
-from study.config import Data, Operation, Stage1, Stage2
+from study.config import Data, Evaluation, Operation, Stage1, Stage2
 from study.encoding import class_tokens, encode
 from study.models.weights import fetch, load_tokenizer
 from study.reading import read_catalogue
@@ -101,9 +101,10 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
         peer(Stage2(), True, value_output),
         peer(Stage2(), False, value_output),
     )
-    asked = [encode(tokenizer, item) for item in evaluation_prompts(Data(), OPERATIONS, PROMPTS // 8, 0)][
-        :: PROMPTS // DECODED
-    ]
+    asked = [
+        encode(tokenizer, item)
+        for item in evaluation_prompts(Data(), OPERATIONS, Evaluation(prompts_per_class=PROMPTS // 8), 0)
+    ][:: PROMPTS // DECODED]
     decoded = {**second, "prompts": [{"prompt": list(i.prompt_ids), "answer": list(i.answer_ids)} for i in asked]}
     stepped = {**counted, "steps": STEPS + WARMUP}
     stock = {**answers, "blas": None, "warmup": 1, "batches": answers["batches"][:2]}

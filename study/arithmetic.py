@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import get_args
 
-from study.config import TIERS, Data, Operation, Tier
+from study.config import TIERS, Data, Evaluation, Operation, Tier
 from study.wordings import templates
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
@@ -69,12 +69,10 @@ def _operand_pairs(
     )
 
 
-def largest_held_out(data: Data) -> int:
-    """The most held-out prompts that every operation has in every tier."""
+def largest_held_out(data: Data, tier: Tier) -> int:
+    """The most held-out prompts that every operation has in a tier."""
     return min(
-        len(operand_pairs(data, operation, True)) * len(templates(tier, operation))
-        for operation in data.operations
-        for tier in TIERS
+        len(operand_pairs(data, operation, True)) * len(templates(tier, operation)) for operation in data.operations
     )
 
 
@@ -114,8 +112,8 @@ def fitting_prompts(data: Data, operations: Sequence[Operation], per_class: int,
     return [item for row in zip(*columns, strict=False) for item in row]
 
 
-def evaluation_prompts(data: Data, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-    """`per_class` distinct held-out prompts of each operation in each tier, spread evenly over the templates.
+def evaluation_prompts(data: Data, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
+    """Distinct held-out prompts, `prompts_per_class` of each operation in each tier, spread evenly over the templates.
 
     Multiplication and addition get the same operands in the same templates. Asking for more adds prompts and
     keeps those that were there.
@@ -126,7 +124,7 @@ def evaluation_prompts(data: Data, operations: Sequence[Operation], per_class: i
             pairs = operand_pairs(data, operation, True)
             count = len(templates(tier, operation))
             draws = [_shuffled(pairs, f"evaluate {seed} {tier} {template}") for template in range(count)]
-            for i in range(per_class):
+            for i in range(evaluation.prompts_in(tier)):
                 a, b = draws[i % count][i // count]
                 prompts.append(prompt(tier, operation, i % count, a, b))
     return prompts

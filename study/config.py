@@ -35,6 +35,15 @@ def _tiers_differ(wordings: list[Tier]) -> list[Tier]:
     return [tier for tier in TIERS if tier in wordings]
 
 
+def _every_tier(prompts: dict[Tier, int]) -> dict[Tier, int] | int:
+    """In the order of the tiers, and one number where all are the same, so that how it is written changes nothing."""
+    if missing := [tier for tier in TIERS if tier not in prompts]:
+        raise PydanticCustomError("prompts", "needs a number for {tiers} too", {"tiers": ", ".join(missing)})
+    if len(set(prompts.values())) == 1:
+        return prompts[TIERS[0]]
+    return {tier: prompts[tier] for tier in TIERS}
+
+
 TokenPair = Annotated[
     dict[Operation, Annotated[str, Field(pattern=r"^\S+$")]], Field(min_length=2), AfterValidator(_names_differ)
 ]
@@ -42,6 +51,7 @@ AbsoluteLayer = Annotated[int, Field(ge=0)]
 RelativeDepth = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+PromptsByTier = Annotated[dict[Tier, PositiveInt], AfterValidator(_every_tier)]
 Wordings = Annotated[list[Tier], Field(min_length=1), AfterValidator(_tiers_differ)]
 Layers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1)]
 Pairs = Annotated[list[TokenPair], Field(min_length=1)]
@@ -152,8 +162,9 @@ class Stage2(Training):
 class Evaluation(Settings):
     """Held-out prompts, the same for every stage and cell of a seed."""
 
-    prompts_per_class: PositiveInt = 48
-    """Prompts of each operation in each tier: answers, and the lens at the trained layer and at the last one."""
+    prompts_per_class: PositiveInt | PromptsByTier = 48
+    """Prompts of each operation, in every tier or by tier: answers, and the lens at the trained layer and at the last
+    one."""
     profile_prompts: PositiveInt = 16
     """Of these, prompts whose lens is read at every layer."""
     onset_every: NonNegativeInt = 20
@@ -164,6 +175,10 @@ class Evaluation(Settings):
     """Prompts of each operation, in each tier that either stage trained, for the swap of the class direction. 0 for
     none."""
     batch_size: PositiveInt = 32
+
+    def prompts_in(self, tier: Tier) -> int:
+        """Prompts of each operation in a tier."""
+        return self.prompts_per_class if isinstance(self.prompts_per_class, int) else self.prompts_per_class[tier]
 
 
 class Decisions(Settings):

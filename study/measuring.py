@@ -22,7 +22,7 @@ def evaluation_set(
     bench: Bench, unit: StageOne, operations: list[Operation], evaluation: Evaluation
 ) -> dict[int, Encoded]:
     """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
-    prompts = evaluation_prompts(unit.data, unit.data.operations, evaluation.prompts_per_class, unit.seed)
+    prompts = evaluation_prompts(unit.data, unit.data.operations, evaluation, unit.seed)
     return {i: encode(bench.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
 
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from study.arithmetic import largest_held_out, words_of_templates
 from study.catalogue import KEYS as SOURCE_KEYS
 from study.catalogue import FolderSource, GgufSource, Model
-from study.config import Grid, Part, Study
+from study.config import TIERS, Grid, Part, Study
 from study.settings import Settings
 
 
@@ -104,12 +104,13 @@ def _cross_checks(study: Study) -> Iterable[str]:
             values = getattr(part, axis) or []
             if any(values.count(value) > 1 for value in values):
                 yield f"{where}.{axis}: {values} names one twice"
-    most = largest_held_out(study.data)
-    if study.evaluation.prompts_per_class > most:
-        yield (
-            f"evaluation.prompts_per_class: {study.evaluation.prompts_per_class} is more than the {most} held-out "
-            "prompts that every tier has for every operation; raise data.largest or data.held_out, or ask for fewer"
-        )
+    for tier in TIERS:
+        asked, most = study.evaluation.prompts_in(tier), largest_held_out(study.data, tier)
+        if asked > most:
+            yield (
+                f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
+                "every operation; raise data.largest or data.held_out, or ask for fewer"
+            )
     if len(set(study.models)) < len(study.models):
         yield f"models: {study.models} names one twice"
 

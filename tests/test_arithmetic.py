@@ -16,7 +16,7 @@ from study.arithmetic import (
     vocabulary,
     words_of_templates,
 )
-from study.config import TIERS, Data
+from study.config import TIERS, Data, Evaluation
 from study.wordings import templates
 
 DATA = Data()
@@ -86,20 +86,23 @@ def test_batches_hold_every_operation_equally_and_trained_operands_only():
 
 
 def test_evaluation_prompts_are_distinct_held_out_and_as_many_as_asked_for_in_each_class():
-    prompts = evaluation_prompts(DATA, OPERATIONS, 24, seed=0)
+    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=24), seed=0)
     assert len({item.text for item in prompts}) == len(prompts)
     assert set(Counter((item.tier, item.operation) for item in prompts).values()) == {24}
     assert all(is_held_out(item.a, item.b, DATA.held_out) for item in prompts)
 
 
 def test_evaluation_prompts_are_spread_evenly_over_templates():
-    counts = Counter(item.template for item in evaluation_prompts(DATA, ["multiply", "add"], 24, seed=0))
+    counts = Counter(
+        item.template
+        for item in evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
+    )
     for tier in TIERS:
         assert len({count for template, count in counts.items() if template.startswith(tier)}) == 1
 
 
 def test_multiplication_and_addition_are_asked_with_the_same_operands():
-    prompts = evaluation_prompts(DATA, ["multiply", "add"], 24, seed=0)
+    prompts = evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
     asked = {
         operation: [
             (item.template.replace(operation, ""), item.a, item.b) for item in prompts if item.operation == operation
@@ -110,15 +113,21 @@ def test_multiplication_and_addition_are_asked_with_the_same_operands():
 
 
 def test_asking_for_more_evaluation_prompts_keeps_those_that_were_there():
-    few, many = (set(evaluation_prompts(DATA, ["multiply", "add"], n, seed=0)) for n in (16, 48))
+    few, many = (
+        set(evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=n), seed=0)) for n in (16, 48)
+    )
     assert few < many
 
 
-def test_the_most_held_out_prompts_can_be_asked_for_and_no_more():
-    most = largest_held_out(DATA)
-    evaluation_prompts(DATA, DATA.operations, most, seed=0)
-    with pytest.raises(IndexError):
-        evaluation_prompts(DATA, DATA.operations, most + 1, seed=0)
+def test_the_most_held_out_prompts_of_each_tier_can_be_asked_for_and_no_more():
+    most = {tier: largest_held_out(DATA, tier) for tier in TIERS}
+    prompts = evaluation_prompts(DATA, DATA.operations, Evaluation(prompts_per_class=most), seed=0)
+    counts = Counter((item.tier, item.operation) for item in prompts)
+    assert counts == {(tier, operation): most[tier] for tier in TIERS for operation in DATA.operations}
+    for tier in TIERS:
+        too_many = Evaluation(prompts_per_class={**most, tier: most[tier] + 1})
+        with pytest.raises(IndexError):
+            evaluation_prompts(DATA, DATA.operations, too_many, seed=0)
 
 
 def test_prompts_that_probes_are_fitted_on_are_trained_ones_each_once_and_equally_many_of_each_operation():

@@ -13,7 +13,7 @@ from study import adapters
 from study.arithmetic import evaluation_prompts, random_operation, training_prompts, words_of_templates
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout, readout
-from study.config import TIERS, Data, Lora, Operation, Stage2
+from study.config import TIERS, Data, Evaluation, Lora, Operation, Stage2
 from study.encoding import MATCHED, WORDS, ClassTokenError, class_tokens
 from study.lens import attached
 from study.models.built import word_tokenizer
@@ -48,7 +48,7 @@ def run(loaded: Loaded, *objectives: Objective, **changes: Any) -> list[Trained]
 
 def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_template_or_order() -> None:
     data = Data(operations=["multiply", "add", "subtract"])
-    prompts = evaluation_prompts(data, data.operations, 40, 0)
+    prompts = evaluation_prompts(data, data.operations, Evaluation(prompts_per_class=40), 0)
     for step in range(40):
         prompts += training_prompts(data, data.operations, TIERS, 0, step, 16)
     labels: dict[str, set[str]] = {}

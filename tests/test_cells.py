@@ -5,7 +5,7 @@ import pytest
 
 from study.catalogue import BuiltSource, FolderSource, HubSource, Model
 from study.cells import Cell, StageOne, absolute_layer, describe, expand, folder_name, kind, stage_one_of
-from study.config import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
+from study.config import TIERS, Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.reading import read_study
 from study.settings import content_hash
 
@@ -23,6 +23,7 @@ GOLDEN = {
     "small|L1|multiply-add|w=0.5|s0": "fd7d5245",
 }
 LORA = Lora(rank=2, alpha=4.0, projections=["v_proj"])
+BY_TIER = dict.fromkeys(TIERS, Evaluation().prompts_per_class)
 ALL = {"stage1", "reference", "predictors", "cell"}
 CELL = GOLDEN["small|L1|multiply-add|w=0.5|s0"]
 
@@ -53,11 +54,11 @@ def test_ids_are_those_that_results_on_disk_have():
     assert ids(STUDY) == GOLDEN
 
 
-def test_the_study_of_the_repository_has_36_cells_on_two_models():
+def test_the_study_of_the_repository_has_108_cells_on_two_models():
     plan = read_study(Path(__file__).parent.parent / "configs" / "grid.yaml")
     units = expand(plan.study, plan.models)
-    assert Counter(map(kind, units)) == {"stage1": 2, "reference": 2, "predictors": 2, "cell": 36}
-    assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 42
+    assert Counter(map(kind, units)) == {"stage1": 6, "reference": 6, "predictors": 6, "cell": 108}
+    assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 126
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,11 @@ def test_the_study_of_the_repository_has_36_cells_on_two_models():
         (STUDY.model_copy(update={"evaluation": Evaluation(batch_size=7)}), set()),
         (STUDY.model_copy(update={"stage2": Stage2(steps=7)}), {"cell"}),
         (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "predictors", "cell"}),
+        (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=BY_TIER)}), set()),
+        (
+            STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class={**BY_TIER, "story": 7})}),
+            {"reference", "predictors", "cell"},
+        ),
         (STUDY.model_copy(update={"evaluation": Evaluation(profile_prompts=7)}), {"predictors", "cell"}),
         (STUDY.model_copy(update={"evaluation": Evaluation(onset_every=7)}), {"cell"}),
         (STUDY.model_copy(update={"evaluation": Evaluation(causal_prompts=7)}), {"cell"}),

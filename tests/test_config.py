@@ -53,6 +53,16 @@ def with_axis(axis):
         (STUDY + "data: {smallest: 5, largest: 6}", "data: largest must be at least smallest + 3"),
         (STUDY + "data: {held_out: 1.0}", "data.held_out: input should be less than 1"),
         (STUDY + "evaluation: {prompts_per_class: 9999}", "evaluation.prompts_per_class: 9999 is more than the"),
+        (
+            STUDY + "evaluation: {prompts_per_class: {symbolic: 9, semantic: 9, construction: 9}}",
+            "evaluation.prompts_per_class: input should be a valid integer, or needs a number for story too",
+        ),
+        (STUDY + "evaluation: {prompts_per_class: {stories: 9}}", "did you mean 'story'?"),
+        (STUDY + "evaluation: {prompts_per_class: many}", "evaluation.prompts_per_class: input should be a valid"),
+        (
+            STUDY + "evaluation: {prompts_per_class: {symbolic: 9999, semantic: 9, construction: 9, story: 9}}",
+            "evaluation.prompts_per_class: 9999 is more than the 106 held-out prompts that symbolic has",
+        ),
         (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, grid, also"),
         (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),
         (with_axis("seeds: [1, 1]"), "grid.seeds: [1, 1] names one twice"),

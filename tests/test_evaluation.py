@@ -9,7 +9,7 @@ from study import adapters
 from study.arithmetic import evaluation_prompts, training_prompts
 from study.catalogue import Model
 from study.cells import Readout
-from study.config import TIERS, Data, Stage1
+from study.config import TIERS, Data, Evaluation, Stage1
 from study.encoding import Encoded, class_tokens, encode, ends_answer
 from study.evaluation import evaluate
 from study.models.weights import Loaded, load
@@ -28,7 +28,7 @@ def trained(tiny: Model) -> tuple[Loaded, list[Encoded]]:
     (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], seed=0)
     adapters.put(loaded.model, settings.lora, cell.weights)
     adapters.fuse(loaded.model)
-    prompts = evaluation_prompts(DATA, OPERATIONS, 12, 0)
+    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=12), 0)
     for step, tiers in enumerate([TIERS[:1], TIERS[1:]]):
         prompts += training_prompts(DATA, OPERATIONS, tiers, 0, step, 100)
     return loaded, [encode(loaded.tokenizer, item) for item in prompts]
@@ -141,7 +141,10 @@ def test_the_batch_size_changes_no_row(trained: tuple[Loaded, list[Encoded]]) ->
 
 def test_a_prompt_of_an_operation_without_a_class_has_no_lens_rows(trained: tuple[Loaded, list[Encoded]]) -> None:
     loaded, _ = trained
-    encoded = [encode(loaded.tokenizer, item) for item in evaluation_prompts(DATA, ["add", "subtract"], 2, 0)]
+    encoded = [
+        encode(loaded.tokenizer, item)
+        for item in evaluation_prompts(DATA, ["add", "subtract"], Evaluation(prompts_per_class=2), 0)
+    ]
     readouts = [(PAIRS[0], class_tokens(loaded.tokenizer, PAIRS[0]))]
     _, lens = evaluate(loaded.model, loaded.tokenizer, dict(enumerate(encoded)), readouts, 8, "baseline")
     assert {row["operation"] for row in lens} == {"add"}

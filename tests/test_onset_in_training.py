@@ -11,7 +11,7 @@ from study import adapters
 from study.arithmetic import evaluation_prompts
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
-from study.config import Lora, Operation, Stage2
+from study.config import Evaluation, Lora, Operation, Stage2
 from study.encoding import Encoded, class_tokens, encode
 from study.evaluation import evaluate
 from study.models.weights import Loaded, load
@@ -40,7 +40,10 @@ def objective(loaded: Loaded, layer: int | None, rate: float = 3e-3, pair: int =
 
 
 def held_out(loaded: Loaded) -> list[Encoded]:
-    return [encode(loaded.tokenizer, item) for item in evaluation_prompts(DATA, OPERATIONS, 3, 0)]
+    return [
+        encode(loaded.tokenizer, item)
+        for item in evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=3), 0)
+    ]
 
 
 def watched(

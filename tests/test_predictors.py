@@ -19,7 +19,7 @@ from study import adapters, predictors, readout
 from study.arithmetic import evaluation_prompts, fitting_prompts, random_operation
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
-from study.config import TIERS, Data, Lora, Operation
+from study.config import TIERS, Data, Evaluation, Lora, Operation
 from study.encoding import ClassToken, Encoded, class_tokens, encode
 from study.lens import attached
 from study.models.weights import Loaded, load
@@ -45,7 +45,10 @@ class Measured:
     def __init__(self, architecture: str) -> None:
         self.loaded: Loaded = load(Model(source=BuiltSource(built=architecture), blocks=4))
         self.model, tokenizer = self.loaded.model, self.loaded.tokenizer
-        self.held_out = [encode(tokenizer, item) for item in evaluation_prompts(DATA, DATA.operations, 6, 0)]
+        self.held_out = [
+            encode(tokenizer, item)
+            for item in evaluation_prompts(DATA, DATA.operations, Evaluation(prompts_per_class=6), 0)
+        ]
         self.training = [encode(tokenizer, item) for item in fitting_prompts(DATA, DATA.operations, 48, 0)]
         self.readouts = [(one, class_tokens(tokenizer, one)) for one in (PAIR, OTHER, THREE)]
         self.rows = self.measure()
@@ -164,7 +167,10 @@ def test_the_control_of_a_probe_is_near_chance_where_the_probe_is_not() -> None:
     data = Data(operations=["multiply", "add"])
     training, held_out = (
         [encode(loaded.tokenizer, item) for item in items]
-        for items in (fitting_prompts(data, data.operations, 128, 0), evaluation_prompts(data, data.operations, 48, 0))
+        for items in (
+            fitting_prompts(data, data.operations, 128, 0),
+            evaluation_prompts(data, data.operations, Evaluation(prompts_per_class=48), 0),
+        )
     )
 
     def states(items: list[Encoded]) -> np.ndarray:

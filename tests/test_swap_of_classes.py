@@ -13,7 +13,7 @@ from study.arithmetic import evaluation_prompts, result
 from study.catalogue import Model
 from study.causal import swap_classes
 from study.cells import Readout
-from study.config import Data, Lora, Operation, Stage2, Tier
+from study.config import Data, Evaluation, Lora, Operation, Stage2, Tier
 from study.encoding import Encoded, class_tokens, encode
 from study.evaluation import evaluate
 from study.models.weights import Loaded, load
@@ -48,7 +48,7 @@ def trained(tiny: Model) -> dict[int, Loaded]:
 
 def prompts(loaded: Loaded, *operations: Operation) -> dict[int, Encoded]:
     """By numbers that are neither 0, 1, 2, … nor in the order of their lengths."""
-    asked = evaluation_prompts(DATA, operations or ("multiply", "add"), 4, 0)
+    asked = evaluation_prompts(DATA, operations or ("multiply", "add"), Evaluation(prompts_per_class=4), 0)
     return {3 * i + 5: encode(loaded.tokenizer, item) for i, item in enumerate(asked) if item.tier in TIERS}
 
 
