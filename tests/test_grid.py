@@ -46,8 +46,8 @@ assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in s
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "42 units: 42 to run, 0 done, 0 skipped, 0 failed"
-    assert "run      smollm2-135m|L16|multiply-add|w=0.5|s0  no result yet" in done.stdout
+    assert done.stdout.splitlines()[-1] == "126 units: 126 to run, 0 done, 0 skipped, 0 failed"
+    assert "run      smollm2-135m|L17|multiply-add|w=0.5|s0  no result yet" in done.stdout
     assert not (tmp_path / "results").exists()
 
 
