@@ -10,16 +10,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import psutil
+
+from actors import environment
 from study.config import RaySettings
 
 RESOURCE = "mlx"
 """The Ray resource that a unit takes one of: a slot for one process with one model."""
-OBJECT_STORE_BYTES = 200_000_000
-"""Results go through files, so Ray's own store stays small."""
-
+MEMORY = "unified_gb"
+"""The Ray resource that a unit takes as much of as its model and training are estimated to need."""
+MEMORY_SHARE = 0.8
+"""Of a machine's memory, what units may take."""
+OBJECT_STORE_BYTES = 500_000_000
+"""Ray's own store stays small: at most the files of some cells and adapters go through it."""
+PORT = 6379
 START_ATTEMPTS = 3
 
 
@@ -54,26 +60,25 @@ def share(settings: RaySettings) -> Share:
     return Share(workers, max(1, cores // workers))
 
 
-def blas_threads(threads: int) -> dict[str, str]:
-    """The environment of a process whose matrix products use this many threads."""
-    return {f"{library}_NUM_THREADS": str(threads) for library in ("MKL", "OPENBLAS", "OMP")}
+def resources(workers: int) -> dict[str, float]:
+    """What this machine offers to units; Ray takes whole numbers."""
+    return {RESOURCE: workers, MEMORY: int(MEMORY_SHARE * psutil.virtual_memory().total / 1e9)}
 
 
 @contextmanager
 def connect(settings: RaySettings, address: str | None = None) -> Iterator[Cluster]:
     """A private cluster, or the one at `address`; left at the end. Raises ClusterError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0" if address is None else "1")
+    environment.prepare(serving=address is not None and not address.startswith("127."))
     import ray
 
     context = _start(settings) if address is None else _join(address)
     try:
-        _protect_token()
+        environment.protect_token()
         slots = int(ray.cluster_resources().get(RESOURCE, 0))
         if slots < 1:
             raise ClusterError(
                 f"no node of the cluster offers the resource {RESOURCE!r}, so nothing would ever run; "
-                f"start its nodes with: ray start … --resources='{{\"{RESOURCE}\": 1}}'"
+                "start its nodes with `python -m study.cluster head` and `python -m study.cluster join`"
             )
         yield Cluster(slots, f"http://{context.dashboard_url}" if context.dashboard_url else "not running")
     finally:
@@ -90,14 +95,14 @@ def _start(settings: RaySettings) -> Any:
         try:
             return ray.init(
                 address="local",
-                resources={RESOURCE: divided.workers},
+                resources=resources(divided.workers),
                 num_cpus=divided.workers,
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=_free_port(settings.dashboard_port),
                 # For the whole job: a task with an environment of its own gets a new process.
-                runtime_env={"env_vars": blas_threads(divided.threads)},
+                runtime_env={"env_vars": environment.blas_threads(divided.threads)},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -112,24 +117,31 @@ def _start(settings: RaySettings) -> Any:
 def _join(address: str) -> Any:
     import ray
 
-    _check_reachable(address)
+    check_reachable(address)
+    if not environment.has_token():
+        raise ClusterError(
+            f"a token is needed to join {address}: copy ~/.ray/auth_token of its head machine to "
+            f"{environment.token_file()}, or join this machine with `python -m study.cluster join {address}`"
+        )
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of any type: Ray raises bare ones
         raise ClusterError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Raises ClusterError where nobody listens: Ray itself would try for minutes."""
+    if address == "auto":  # the cluster of the job that this process is part of
+        return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
-        raise ClusterError(f"--address {address}: must be HOST:PORT, as `ray start --head` prints it")
+        raise ClusterError(f"--address {address}: must be HOST:PORT, as `python -m study.cluster head` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
             f"no Ray cluster at {address} ({error}); start one with "
-            f"`ray start --head --port={port} --resources='{{\"{RESOURCE}\": 1}}'`, or leave --address out"
+            f"`python -m study.cluster head --port {port}`, or leave --address out"
         ) from None
 
 
@@ -146,8 +158,15 @@ def _free_port(first: int) -> int:
     raise ClusterError(f"no free port for the dashboard from {first} to {first + 99}: set ray.dashboard_port")
 
 
-def _protect_token() -> None:
-    """Ray leaves the token that opens its cluster readable by everybody on the machine."""
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
-        token.chmod(0o600)
+def own_address(towards: str | None = None) -> str:
+    """The address by which other machines reach this one: that of the interface on the way to `towards`, HOST:PORT.
+
+    Raises ClusterError where there is no network.
+    """
+    host = towards.rpartition(":")[0].strip("[]") if towards else "198.51.100.1"  # set aside for documentation
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))  # sends nothing
+        except OSError as error:
+            raise ClusterError(f"no network by which others reach this machine ({error}): give --host") from None
+        return str(probe.getsockname()[0])

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from actors.tasks import Ended
+from actors.worker import Ended
 from study.cells import Unit, kind
 from study.store import Store
 

@@ -1,42 +1,216 @@
 """The units of a study as Ray tasks: in order, a bounded number at a time, and never stopped by one that fails."""
 
-import math
 import re
-import socket
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.cluster import RESOURCE
+from actors.cluster import MEMORY, RESOURCE
+from actors.nodes import marked
+from actors.queue import Queue
+from actors.switchboard import Heard, Switchboard
+from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
+from study import code_fingerprint
 from study.cells import StageOne, Unit, stage_one_of
 from study.config import RaySettings
-from study.stacks import stack_key, stack_label
-from study.store import Outcome, Store
+from study.parcels import Parcel, pack, unpack
+from study.stacks import stack_label
+from study.store import PROGRESS, Outcome, Store, write_json
 
-Run = Callable[[Sequence[Unit], Path], list[Outcome]]
+if TYPE_CHECKING:
+    import ray
 
-OPTIONS: dict[str, Any] = {"resources": {RESOURCE: 1}, "num_cpus": 0, "retry_exceptions": [OSError]}
-"""No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task."""
-
-LARGEST_STACK = 8
-"""Cells of a stack, where the settings do not say: beyond it a CPU gains little."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A unit that ended, and the node that it ran on."""
-
-    unit: Unit
-    outcome: Outcome
-    host: str
+SILENT_SECONDS = 120.0
+"""A task that has not reported for so long, though it reports every few seconds, hangs."""
+NODE_LOSSES = 5
+"""How often a unit is begun again because its node was lost, which is not the unit's fault."""
+CAREFUL = 4
+"""By this factor a unit that is begun again evaluates fewer prompts at a time: memory may be why its worker died."""
+LOG_CHARACTERS = 4000
 
 
-def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
-    """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
-    from study import pipeline
+@dataclass
+class Stop:
+    """Whether somebody wants the run to end once the units that run now have ended."""
 
-    return pipeline.run_units(units, results)
+    asked: bool = False
+
+
+@dataclass
+class Flight:
+    """A task that is with Ray."""
+
+    task: str
+    units: Sequence[Unit]
+    hung: float = 0.0
+    """Seconds that it had said nothing for when it was killed."""
+
+
+class Driver:
+    """One run of a study's units on the connected cluster."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        store: Store,
+        settings: RaySettings,
+        slots: int,
+        run: Run = run_units,
+        travels: bool = False,
+        memory_gb: Mapping[str, int] | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """`travels`: some node does not share the results folder. `memory_gb`: by model, what a unit of it may need."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        trained = {first.id for first in map(stage_one_of, units) if store.is_done(first)}
+        self.queue = Queue(units, settings, slots, trained)
+        self.store, self.stop = store, stop or Stop()
+        self._settings, self._slots, self._run = settings, slots, run
+        self._travels, self._memory_gb = travels, memory_gb or {}
+        self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
+        self._adapters: dict[str, ray.ObjectRef[Parcel]] = {}
+        self._begun_again: set[str] = set()
+        self._lost: Counter[str] = Counter()
+        self._heard: dict[str, Heard] = {}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._switchboard: Any = ray.remote(Switchboard).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._task: Any = ray.remote(carry)
+
+    def carry_out(self, poll_seconds: float = 1.0) -> Iterator[Ended | None]:
+        """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
+
+        Cells that stack go into one task. At most `in_flight` tasks a slot are with Ray at a time. A unit is submitted
+        once its stage 1 is done; where that failed, the unit is recorded as failed. A task whose worker died is run
+        once more, a stack of cells cell by cell, so that one that cannot be computed stops no other; one whose node
+        was lost is run again as it was. Once a stop is asked for, tasks that have begun are waited for, and no others.
+        """
+        import ray
+
+        with marked(self.store.root) as mark:
+            while self.queue or self._flights:
+                if self.stop.asked:
+                    self._close()
+                pending = {unit.id for flight in self._flights.values() for unit in flight.units}
+                for unit in self.queue.take_orphans(pending):
+                    yield self._failed(unit, f"its stage 1 failed: {self.store.status(stage_one_of(unit)).reason}")
+                while len(self._flights) < self._settings.in_flight * self._slots and (units := self.queue.take()):
+                    self._submit(units, mark)
+                if not self._flights:
+                    continue
+                ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=poll_seconds, fetch_local=False)
+                for reference in ready:
+                    yield from self._landed(reference, self._flights.pop(reference))
+                if not ready:
+                    self._listen()
+                    yield None
+
+    def running(self) -> int:
+        """Units that run now."""
+        self._listen()
+        return sum(len(heard.report.notes) for heard in self._heard.values())
+
+    def _submit(self, units: Sequence[Unit], mark: str) -> None:
+        flight = Flight(uuid.uuid4().hex[:12], units)
+        assignment = Assignment(flight.task, units, self.store.root, mark, code_fingerprint())
+        first = stage_one_of(units[0])
+        resources = {RESOURCE: 1, MEMORY: self._memory_gb.get(first.model_name, 0)}
+        # No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task.
+        named = self._task.options(name=stack_label(units), resources=resources, num_cpus=0, max_retries=0)
+        self._flights[named.remote(self._run, assignment, self._switchboard, self._adapter(units[0]))] = flight
+
+    def _adapter(self, unit: Unit) -> "ray.ObjectRef[Parcel] | None":
+        """The stage 1 that a unit builds on, for nodes that cannot read it here; in Ray's own store once."""
+        import ray
+
+        first = stage_one_of(unit)
+        if not self._travels or isinstance(unit, StageOne):
+            return None
+        if first.id not in self._adapters:
+            self._adapters[first.id] = ray.put(pack(self.store, first))
+        return self._adapters[first.id]
+
+    def _landed(self, reference: "ray.ObjectRef[list[Ended] | None]", flight: Flight) -> Iterator[Ended]:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            results = ray.get(reference)
+        except RayError as error:
+            yield from self._crashed(flight, error)
+            return
+        for ended in results or []:  # None where nothing may begin any more
+            if ended.parcel:
+                unpack(ended.parcel, self.store, ended.unit)
+            if ended.outcome.state == "done" and not self.store.is_done(ended.unit):
+                reason = f"node {ended.host} finished the unit, but its results are not in {self.store.root}"
+                yield self._failed(ended.unit, reason)
+                continue
+            if isinstance(ended.unit, StageOne) and ended.outcome.state == "done":
+                self.queue.trained.add(ended.unit.id)
+            yield ended
+
+    def _crashed(self, flight: Flight, error: "Exception") -> Iterator[Ended]:
+        """A task that ended without a result: run again, or recorded, since it could not do so itself."""
+        from ray.exceptions import NodeDiedError, RayTaskError
+
+        if isinstance(error, NodeDiedError):
+            self._lost.update(unit.id for unit in flight.units)
+            if all(self._lost[unit.id] <= NODE_LOSSES for unit in flight.units):
+                self.queue.put_back(flight.units)
+                return
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        again: list[Unit] = []
+        if cause is None or isinstance(cause, OSError) or len(flight.units) > 1:
+            again = [unit for unit in flight.units if unit.id not in self._begun_again]
+        for unit in again:
+            self._begun_again.add(unit.id)
+            self.queue.put_back([_careful(unit)])
+        detail = f"{error}\n\n{self._last_words(flight)}"
+        for unit in flight.units:
+            if unit not in again:
+                yield self._failed(unit, _reason(flight, error, cause), detail)
+
+    def _listen(self) -> None:
+        """Hear what tasks report, show it in the results folder if they cannot, and end those that hang."""
+        import ray
+
+        self._heard = ray.get(self._switchboard.heard.remote())
+        for flight in self._flights.values():
+            heard = self._heard.get(flight.task)
+            if heard is None:
+                continue
+            if not heard.report.shares:
+                self._show(heard.report.notes)
+            quiet = heard.report.quiet_seconds + heard.seconds_ago
+            hangs = heard.seconds_ago > SILENT_SECONDS or quiet > 60 * self._settings.quiet_minutes
+            if hangs and not flight.hung:
+                flight.hung = quiet
+                _end(heard)
+
+    def _show(self, notes: Sequence[Mapping[str, Any]]) -> None:
+        for note in notes:
+            write_json(self.store.root / "tmp" / note["attempt"] / PROGRESS, note)
+
+    def _close(self) -> None:
+        """Begin nothing any more: neither what waits here nor what waits with Ray."""
+        self.queue.clear()
+        self._switchboard.close.remote()
+
+    def _failed(self, unit: Unit, reason: str, detail: str = "") -> Ended:
+        self.store.record(unit, "failed", reason, re.sub(r"\x1b\[[0-9;]*m", "", detail))
+        return Ended(unit, Outcome("failed", reason, 0.0), "")
+
+    def _last_words(self, flight: Flight) -> str:
+        """What a task that died had told, and what Python wrote down when it did."""
+        heard = self._heard.get(flight.task)
+        crash = self.store.root / "tmp" / flight.task / CRASH
+        told = f"its log ended with:\n{heard.report.log}" if heard and heard.report.log else "it left no log"
+        fault = crash.read_text(errors="replace")[-LOG_CHARACTERS:] if crash.is_file() else ""
+        return told + (f"\n{fault}" if fault else "")
 
 
 def carry_out(
@@ -47,138 +221,30 @@ def carry_out(
     run: Run = run_units,
     poll_seconds: float = 1.0,
 ) -> Iterator[Ended | None]:
-    """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
+    """`Driver.carry_out` on a cluster whose nodes share the results folder."""
+    yield from Driver(units, store, settings, slots, run).carry_out(poll_seconds)
 
-    Cells that stack go into one task. At most `in_flight` tasks a slot are with Ray at a time. A unit is submitted once
-    its stage 1 is done; where that failed, the unit is recorded as failed. A task whose worker died is run once more, a
-    stack of cells cell by cell, so that one that cannot be computed stops no other. Tasks that still run end when the
-    program leaves the cluster: cancelling them by force can abort the whole program when one finishes at that moment
-    (Ray 2.60).
-    """
+
+def _careful(unit: Unit) -> Unit:
+    """The same unit, with fewer prompts evaluated at a time, which changes no result."""
+    if isinstance(unit, StageOne):
+        return unit
+    fewer = max(1, unit.evaluation.batch_size // CAREFUL)
+    return unit.model_copy(update={"evaluation": unit.evaluation.model_copy(update={"batch_size": fewer})})
+
+
+def _reason(flight: Flight, error: Exception, cause: Exception | None) -> str:
+    if cause is not None:
+        return " ".join(f"{type(cause).__name__}: {cause}".split())
+    if flight.hung:
+        return f"it made no progress for {flight.hung / 60:.0f} minutes and was ended, and again when retried"
+    return f"the worker process died, and died again when retried ({type(error).__name__}); out of memory?"
+
+
+def _end(heard: Heard) -> None:
+    """End a task's process from a process beside it; Ray then sees that it died."""
     import ray
-    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(_run_here)
-    queue = Queue(units, settings, slots, {first.id for first in map(stage_one_of, units) if store.is_done(first)})
-    pending: dict[ray.ObjectRef[list[Ended]], Sequence[Unit]] = {}
-    while queue or pending:
-        for unit in queue.take_orphans({unit.id for stack in pending.values() for unit in stack}):
-            reason = f"its stage 1 failed: {store.status(stage_one_of(unit)).reason}"
-            yield _failed(unit, store, reason)
-        while len(pending) < settings.in_flight * slots and (stack := queue.take()):
-            # A stack is not run again by Ray: its cells are, one by one.
-            retries = 1 if len(stack) == 1 and stack[0].id not in queue.crashed else 0
-            named = task.options(name=stack_label(stack), max_retries=retries, **OPTIONS)
-            pending[named.remote(run, stack, store.root)] = stack
-        if not pending:
-            continue
-        ready, _ = ray.wait(list(pending), num_returns=1, timeout=poll_seconds, fetch_local=False)
-        for reference in ready:
-            stack = pending.pop(reference)
-            try:
-                results: list[Ended] = ray.get(reference)
-            except RayError as error:
-                if len(stack) > 1:
-                    queue.put_back(stack)
-                    continue
-                yield _crashed(stack[0], store, error)
-                continue
-            for ended in results:
-                ended = _checked(ended, store)
-                if isinstance(ended.unit, StageOne) and ended.outcome.state == "done":
-                    queue.trained.add(ended.unit.id)
-                yield ended
-        if not ready:
-            yield None
-
-
-class Queue:
-    """Units that wait to be submitted, and their order: a stack of cells, or one other unit, a turn."""
-
-    def __init__(self, units: Sequence[Unit], settings: RaySettings, slots: int, trained: set[str]) -> None:
-        self.trained = trained
-        """Ids of the stage 1s that are done."""
-        self.crashed: set[str] = set()
-        """Ids of the units whose worker died; they run alone."""
-        self._settings, self._slots = settings, slots
-        self._groups: dict[str, list[Unit]] = {}
-        self._sizes: dict[str, int] = {}
-        self._current = ""
-        for unit in units:
-            self._groups.setdefault(stack_key(unit), []).append(unit)
-
-    def __bool__(self) -> bool:
-        return bool(self._groups)
-
-    def take(self) -> Sequence[Unit]:
-        """Any stage 1 first, so that no worker idles for want of one; then what belongs to the model that ran last,
-        since workers hold it loaded; then the next model. Empty where nothing is ready.
-        """
-        ready = [key for key, (unit, *_) in self._groups.items() if self._is_ready(unit)]
-        order = {key: self._groups[key][0] for key in ready}
-        key = min(
-            ready,
-            key=lambda k: (not isinstance(order[k], StageOne), stage_one_of(order[k]).id != self._current),
-            default=None,
-        )
-        if key is None:
-            return []
-        group = self._groups[key]
-        size = 1 if group[0].id in self.crashed else self._sizes.setdefault(key, self._size(len(group)))
-        stack, rest = group[:size], group[size:]
-        if rest:
-            self._groups[key] = rest
-        else:
-            del self._groups[key]
-        self._current = stage_one_of(stack[0]).id
-        return stack
-
-    def put_back(self, stack: Sequence[Unit]) -> None:
-        """Cells whose worker died, to be run alone."""
-        self.crashed |= {unit.id for unit in stack}
-        for unit in stack:
-            self._groups[f"{unit.id} alone"] = [unit]
-
-    def take_orphans(self, pending: set[str]) -> list[Unit]:
-        """Units whose stage 1 is neither done nor going to be."""
-        coming = self.trained | self._groups.keys() | pending  # the key of a stage 1 is its id
-        orphans = [key for key, (unit, *_) in self._groups.items() if stage_one_of(unit).id not in coming]
-        return [unit for key in orphans for unit in self._groups.pop(key)]
-
-    def _is_ready(self, unit: Unit) -> bool:
-        return isinstance(unit, StageOne) or unit.stage_one.id in self.trained
-
-    def _size(self, cells: int) -> int:
-        """As many cells as the settings say; otherwise the same number of stacks for every slot, as even as may be."""
-        if self._settings.stack != "auto":
-            return self._settings.stack
-        rounds = math.ceil(cells / (LARGEST_STACK * self._slots))
-        return math.ceil(cells / (rounds * self._slots))
-
-
-def _run_here(run: Run, units: Sequence[Unit], results: Path) -> list[Ended]:
-    outcomes = run(units, results)
-    return [Ended(unit, outcome, socket.gethostname()) for unit, outcome in zip(units, outcomes, strict=True)]
-
-
-def _crashed(unit: Unit, store: Store, error: Exception) -> Ended:
-    """A task that ended without a result, recorded since it could not do so itself."""
-    from ray.exceptions import RayTaskError
-
-    if isinstance(error, RayTaskError):
-        cause = " ".join(f"{type(error.cause).__name__}: {error.cause}".split())
-        return _failed(unit, store, cause, str(error))
-    reason = f"the worker process died, and died again when retried ({type(error).__name__}); out of memory?"
-    return _failed(unit, store, reason, str(error))
-
-
-def _checked(ended: Ended, store: Store) -> Ended:
-    if ended.outcome.state == "done" and not store.is_done(ended.unit):
-        reason = f"the results folder {store.root} is not shared with node {ended.host}, which finished the unit"
-        return _failed(ended.unit, store, reason)
-    return ended
-
-
-def _failed(unit: Unit, store: Store, reason: str, detail: str = "") -> Ended:
-    store.record(unit, "failed", reason, re.sub(r"\x1b\[[0-9;]*m", "", detail))
-    return Ended(unit, Outcome("failed", reason, 0.0), "")
+    there = NodeAffinitySchedulingStrategy(heard.report.node, soft=False)
+    ray.remote(kill).options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(heard.report.pid)

@@ -21,7 +21,7 @@ from typing import Any
 from study import blas
 
 # isort: split
-from actors.cluster import blas_threads
+from actors.environment import blas_threads
 from benchmarks import results
 from study.arithmetic import evaluation_prompts, training_prompts
 from study.cells import Readout

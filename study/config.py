@@ -234,6 +234,8 @@ class RaySettings(Settings):
     A worker takes fewer at once where its memory is short."""
     in_flight: PositiveInt = 4
     """Tasks submitted ahead, per worker."""
+    quiet_minutes: PositiveFloat = 15.0
+    """A unit without any progress for so long is ended and begun again."""
     dashboard_port: Annotated[int, Field(ge=1024, le=65535)] = 8265
 
 

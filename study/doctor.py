@@ -19,7 +19,8 @@ with warnings.catch_warnings(record=True) as blas_warnings:
 
 import mlx.core as mx
 
-from actors.cluster import blas_threads, share
+from actors.cluster import share
+from actors.environment import blas_threads
 from study import compilation
 from study.config import RaySettings
 from study.models.activations import on_cpu

@@ -25,6 +25,8 @@ from study.cells import Unit, describe, folder_name, kind
 FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
 DONE = "done.json"
 PROGRESS = "progress.json"
+LOG = "log.txt"
+"""What an attempt told as it went."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Store:
     def status(self, unit: Unit) -> Status:
         if self.is_done(unit):
             return Status("done", "finished")
-        record = self._unfinished(unit)
+        record = self.record_file(unit)
         if record.is_file():
             entry = json.loads(record.read_text())
             return Status(entry["status"], entry["reason"])
@@ -95,11 +97,11 @@ class Store:
         """Remember that the unit did not finish, and why."""
         entry = {"status": status, "reason": reason, "detail": detail}
         about = {key: describe(unit)[key] for key in ("label", "kind", "id")}
-        write_json(self._unfinished(unit), {**entry, **about})
+        write_json(self.record_file(unit), {**entry, **about})
 
     def forget_failure(self, unit: Unit) -> None:
         """Let a failed unit run again."""
-        self._unfinished(unit).unlink(missing_ok=True)
+        self.record_file(unit).unlink(missing_ok=True)
 
     def running(self, newer_than: float) -> list[dict[str, Any]]:
         """What attempts last said of themselves, newest first, without those silent since `newer_than` (since 1970)."""
@@ -107,10 +109,10 @@ class Store:
         for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
             try:
                 if (written := file.stat().st_mtime) >= newer_than:
-                    notes.append((written, json.loads(file.read_text())))
+                    notes.append({**json.loads(file.read_text()), "written": written, "attempt": file.parent.name})
             except FileNotFoundError:  # the attempt has just ended
                 continue
-        return [note for _, note in sorted(notes, key=lambda entry: -entry[0])]
+        return sorted(notes, key=lambda note: -note["written"])
 
     def sweep(self, older_than: float) -> None:
         """Remove attempts that nobody has touched since `older_than`: their process was killed."""
@@ -139,7 +141,8 @@ class Store:
             _sync(target.parent)
         self.forget_failure(unit)
 
-    def _unfinished(self, unit: Unit) -> Path:
+    def record_file(self, unit: Unit) -> Path:
+        """Where it is told why the unit did not finish."""
         return self.root / "unfinished" / f"{folder_name(unit)}.json"
 
 

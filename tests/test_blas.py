@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.cluster import blas_threads
+from actors.environment import blas_threads
 from study import blas
 
 SPEED = """

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from actors.progress import Tally, display, duration
-from actors.tasks import Ended
+from actors.worker import Ended
 from study.store import PROGRESS, Outcome, Store, write_json
 from tests.test_ray import ONE_MODEL
 

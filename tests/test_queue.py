@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.tasks import LARGEST_STACK, Queue
+from actors.queue import LARGEST_STACK, Queue
 from study.cells import StageOne, expand
 from study.config import Grid, RaySettings
 from tests.test_ray import CELLS, MODELS, ONE_MODEL, STUDY, UNITS
@@ -59,8 +59,25 @@ def test_cells_are_stacked_so_that_every_slot_has_some_and_none_too_many(cells, 
 def test_cells_that_are_put_back_run_alone_before_or_after_the_rest_and_once():
     waiting = queue(CELLS, slots=1, stack=3, trained=[CELLS[0].stage_one.id])
     crashed = waiting.take()
-    waiting.put_back(crashed)
+    for cell in crashed:
+        waiting.put_back([cell])
     taken = list(iter(waiting.take, []))
     assert sorted(len(one) for one in taken) == [1, 1, 1, 2]
     assert {cell.id for one in taken if len(one) == 1 for cell in one} == {cell.id for cell in crashed}
     assert {cell.id for one in taken for cell in one} == {cell.id for cell in CELLS}
+
+
+def test_units_that_are_put_back_together_run_together():
+    waiting = queue(CELLS, slots=1, stack=3, trained=[CELLS[0].stage_one.id])
+    lost = waiting.take()
+    waiting.put_back(lost)
+    taken = list(iter(waiting.take, []))
+    assert lost in taken
+    assert sorted(cell.id for one in taken for cell in one) == sorted(cell.id for cell in CELLS)
+
+
+def test_nothing_is_taken_of_a_queue_that_was_cleared():
+    waiting = queue(UNITS)
+    waiting.clear()
+    assert waiting.take() == []
+    assert not waiting

@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - Ray reads its environment when it is imported
 import json
 import os
 import re
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read when Ray is imported: listen on this machine only
+from actors import environment
 
+environment.prepare(serving=False)
+
+# isort: split
 import ray
 from ray.util.state import list_tasks
 from ray.util.state.exception import RayStateApiException
@@ -234,7 +238,7 @@ def test_a_result_that_cannot_be_seen_from_here_is_a_failure_with_the_cause(clus
         return [Outcome("done", "finished", 0.1) for _ in units]
 
     outcomes = ends(ONE_MODEL[:1], store, elsewhere)
-    assert "is not shared with node" in outcomes[ONE_MODEL[0].label].reason
+    assert "finished the unit, but its results are not in" in outcomes[ONE_MODEL[0].label].reason
 
 
 def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
@@ -251,7 +255,7 @@ def test_a_grid_joins_a_cluster_by_its_address(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("127.0.0.1:1", r"no Ray cluster at 127\.0\.0\.1:1 .* start one with `ray start --head --port=1 --resources="),
+        ("127.0.0.1:1", r"no Ray cluster at 127\.0\.0\.1:1 .* start one with `python -m study.cluster head --port 1`"),
         ("nowhere.invalid:6379", r"no Ray cluster at nowhere\.invalid:6379"),
         ("here", r"--address here: must be HOST:PORT"),
         ("here:99999", r"no Ray cluster at here:99999"),

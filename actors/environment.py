@@ -1,0 +1,64 @@
+"""What Ray must find in the environment before it is imported or started: one place for all of it."""
+
+import os
+import secrets
+from pathlib import Path
+
+KEEPALIVE_SECONDS = 20
+"""A node that does not answer for twice as long counts as lost: Macs that fall asleep say no goodbye."""
+
+DEFAULTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` would send its environment to every worker
+    "RAY_grpc_client_keepalive_time_ms": str(1000 * KEEPALIVE_SECONDS),
+    "RAY_grpc_client_keepalive_timeout_ms": str(1000 * KEEPALIVE_SECONDS),
+}
+
+
+def prepare(serving: bool) -> None:
+    """Set the environment of this process and those that it starts.
+
+    `serving`: as part of a cluster of several machines. Ray then listens on every interface, and its token is what
+    keeps others out; otherwise it listens on 127.0.0.1 only. The token is never optional.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if serving else "0"
+    protect_token()
+
+
+def token_file() -> Path:
+    """Where Ray looks for the token that opens a cluster."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
+def has_token() -> bool:
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or token_file().is_file()
+
+
+def write_token(token: str) -> None:
+    """Readable by this user alone from its first byte on."""
+    file = token_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(token)
+    protect_token()
+
+
+def ensure_token() -> None:
+    """Make a token where there is none."""
+    if not has_token():
+        write_token(secrets.token_hex(32))
+
+
+def protect_token() -> None:
+    """Ray leaves the token that it makes readable by everybody on the machine."""
+    if token_file().is_file():
+        token_file().chmod(0o600)
+
+
+def blas_threads(threads: int) -> dict[str, str]:
+    """The environment of a process whose matrix products use this many threads."""
+    return {f"{library}_NUM_THREADS": str(threads) for library in ("MKL", "OPENBLAS", "OMP")}

@@ -1,0 +1,198 @@
+"""What every machine of a cluster has, looked at before a study runs on it, and what has to be mended first."""
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from actors.cluster import MEMORY, RESOURCE
+from study import code_fingerprint
+
+PATIENCE_SECONDS = 60.0
+"""How long a node may take to answer."""
+LEAST_DISK_GB = 2.0
+MARK = ".shared-"
+"""How the file begins by which a machine sees whether it shares the results folder."""
+
+MUST_MATCH = {
+    "python": "use the same Python on every machine, to the last digit",
+    "ray": "install the locked packages (`make`) on every machine",
+    "mlx": "install the locked packages (`make`) on every machine",
+    "mlx-lm": "install the locked packages (`make`) on every machine",
+    "study": "bring every machine to the same commit",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one machine says of itself."""
+
+    host: str
+    versions: dict[str, str]
+    device: str
+    memory_gb: float
+    free_memory_gb: float
+    free_disk_gb: float
+    shares: bool
+    """Whether it sees the results folder of the machine that asks."""
+    can_write: bool
+    """Whether it can write there; where it does not share the folder, to its own."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    address: str
+    offers: dict[str, float]
+    facts: Facts | None
+    """None where it did not answer."""
+    reason: str = ""
+    """Why it did not."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.facts.host} ({self.address})" if self.facts else self.address
+
+    @property
+    def slots(self) -> int:
+        return int(self.offers.get(RESOURCE, 0))
+
+    @property
+    def memory_gb(self) -> float:
+        return self.offers.get(MEMORY, 0.0)
+
+
+def versions() -> dict[str, str]:
+    """Of what has to be the same everywhere."""
+    packages = {name: version(name) for name in ("ray", "mlx", "mlx-lm")}
+    return {"python": platform.python_version(), **packages, "study": code_fingerprint()}
+
+
+@contextmanager
+def marked(root: Path) -> Iterator[str]:
+    """A file in the results folder for as long as a study runs; its name, by which others know the folder again."""
+    root.mkdir(parents=True, exist_ok=True)
+    mark = root / f"{MARK}{socket.gethostname()}-{os.getpid()}"
+    mark.touch()
+    try:
+        yield mark.name
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def survey(root: Path, mark: str) -> list[Node]:
+    """Every living node of the connected cluster, asked at the same time."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(look)
+    asked: list[tuple[dict[str, Any], ray.ObjectRef[Facts]]] = []
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        named = ask.options(num_cpus=0, scheduling_strategy=here, name=f"look at {node['NodeManagerAddress']}")
+        asked.append((node, named.remote(root, mark, node["NodeID"])))
+    ray.wait([ref for _, ref in asked], num_returns=len(asked), timeout=PATIENCE_SECONDS)
+    found = []
+    for node, ref in asked:
+        about = {"id": node["NodeID"], "address": node["NodeManagerAddress"], "offers": node["Resources"]}
+        try:
+            facts, reason = ray.get(ref, timeout=0.1), ""
+        except (RayError, TimeoutError) as error:
+            facts, reason = None, " ".join(str(error).split())[-300:]
+        if facts and facts.shares and not _written(root, mark, node["NodeID"]).is_file():
+            facts, reason = None, "it writes to a results folder that is not this one"
+        _written(root, mark, node["NodeID"]).unlink(missing_ok=True)
+        found.append(Node(**about, facts=facts, reason=reason))
+    return found
+
+
+def look(root: Path, mark: str, node: str) -> Facts:
+    """Runs on the node."""
+    from study import blas  # noqa: F401 - before MLX
+
+    # isort: split
+    import mlx.core as mx
+
+    from study.models.weights import cache_root
+
+    shares = (root / mark).is_file()
+    place = root if shares else cache_root()
+    return Facts(
+        host=socket.gethostname(),
+        versions=versions(),
+        device=str(mx.default_device()),
+        memory_gb=psutil.virtual_memory().total / 1e9,
+        free_memory_gb=psutil.virtual_memory().available / 1e9,
+        free_disk_gb=shutil.disk_usage(_existing(place)).free / 1e9,
+        shares=shares,
+        can_write=_can_write(_written(place, mark, node), keep=shares),
+    )
+
+
+def problems(nodes: Sequence[Node]) -> list[str]:
+    """What has to be mended before a study runs on these nodes, each with the node, what was found and the fix."""
+    own = versions()
+    found = []
+    for node in nodes:
+        if node.facts is None:
+            found.append(f"{node.address} does not answer: {node.reason or 'no reason given'}; restart it, or end it")
+            continue
+        for name, fix in MUST_MATCH.items():
+            if node.facts.versions[name] != own[name]:
+                found.append(f"{node.name} has {name} {node.facts.versions[name]}, this machine {own[name]}: {fix}")
+        if not node.facts.can_write:
+            found.append(f"{node.name} cannot write its results: make the folder writable there, or free some space")
+        if node.facts.free_disk_gb < LEAST_DISK_GB:
+            free = f"{node.facts.free_disk_gb:.1f} GB of disk free"
+            found.append(f"{node.name} has {free}, and {LEAST_DISK_GB:.0f} are needed: free some space")
+    if not any(node.slots for node in nodes):
+        found.append(
+            f"no node offers the resource {RESOURCE!r}, so nothing would ever run: "
+            "start nodes with `python -m study.cluster head` and `python -m study.cluster join`"
+        )
+    return found
+
+
+def described(nodes: Sequence[Node]) -> list[str]:
+    """A line for every node that answered."""
+    lines = []
+    for node in nodes:
+        if node.facts:
+            facts = node.facts
+            where = "shares the results folder" if facts.shares else "sends its results back through Ray"
+            memory = f"{facts.free_memory_gb:.0f} of {facts.memory_gb:.0f} GB memory free"
+            lines.append(
+                f"{node.name}: {node.slots} at a time on {facts.device}, {memory}, "
+                f"{facts.free_disk_gb:.0f} GB disk free, {where}"
+            )
+    return lines
+
+
+def _written(root: Path, mark: str, node: str) -> Path:
+    return root / f"{mark}.{node}"
+
+
+def _can_write(file: Path, keep: bool) -> bool:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("written")
+        if not keep:
+            file.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in [folder, *folder.parents] if parent.is_dir())

@@ -1,0 +1,165 @@
+"""What runs on a node: a task of one or more units, with its reports, and its results where no folder is shared."""
+
+import faulthandler
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from actors.metrics import Metrics
+from actors.switchboard import Report
+from study import code_fingerprint
+from study.cells import Unit, stage_one_of
+from study.parcels import Parcel, pack, remove, unpack
+from study.store import LOG, Outcome, Store
+
+REPORT_SECONDS = 5.0
+LOG_BYTES = 4000
+CRASH = "crash.txt"
+"""Where Python writes what it was doing when its process was killed by a fault, in the task's folder in tmp/."""
+
+Run = Callable[[Sequence[Unit], Path], list[Outcome]]
+
+
+class VersionError(Exception):
+    """A machine that runs another version of the program."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a task is told."""
+
+    task: str
+    units: Sequence[Unit]
+    root: Path
+    """The results folder of the machine that asks."""
+    mark: str
+    """The file by which a machine sees that it shares this folder."""
+    code: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A unit that ended, and where."""
+
+    unit: Unit
+    outcome: Outcome
+    host: str
+    parcel: Parcel | None = None
+    """What it left, where its machine does not share the results folder."""
+
+
+def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
+    """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
+    from study import pipeline
+
+    return pipeline.run_units(units, results)
+
+
+def carry(run: Run, assignment: Assignment, switchboard: Any, stage_one: Parcel | None) -> list[Ended] | None:
+    """Run the units of one task; None if nothing may begin any more. `stage_one` is for nodes that have it not."""
+    import ray
+
+    if assignment.code != code_fingerprint():
+        raise VersionError(
+            f"{socket.gethostname()} runs another version of the program ({code_fingerprint()}) than the machine that "
+            f"asks ({assignment.code}): bring both to the same commit"
+        )
+    if ray.get(switchboard.is_closed.remote()):
+        return None
+    shares = (assignment.root / assignment.mark).is_file()
+    store = Store(assignment.root if shares else scratch(assignment.root))
+    if not shares and stage_one is not None:
+        unpack(stage_one, store, stage_one_of(assignment.units[0]))
+    with _reporting(store, assignment.task, switchboard, shares), _faults(store, assignment.task):
+        outcomes = run(assignment.units, store.root)
+    host = socket.gethostname()
+    pairs = list(zip(assignment.units, outcomes, strict=True))
+    if shares:
+        return [Ended(unit, outcome, host) for unit, outcome in pairs]
+    ended = [Ended(unit, outcome, host, pack(store, unit)) for unit, outcome in pairs]
+    for unit in assignment.units:
+        remove(store, unit)
+    return ended
+
+
+def scratch(root: Path) -> Path:
+    """Where a machine works that does not share the results folder `root`."""
+    from study.models.weights import cache_root
+
+    return cache_root() / "scratch" / root.name
+
+
+@contextmanager
+def _faults(store: Store, task: str) -> Iterator[None]:
+    """What Python was doing is written down if a fault, such as a full GPU, kills the process."""
+    folder = store.root / "tmp" / task
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / CRASH).open("w") as file:
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator[None]:
+    """A thread that reports at once, and then every few seconds, until the units have ended."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    done = threading.Event()
+    metrics = Metrics()
+
+    def report() -> None:
+        while True:
+            current = _report(store, node, shares)
+            switchboard.report.remote(task, current)
+            metrics.tell(current.notes)
+            if done.wait(REPORT_SECONDS):
+                return
+
+    thread = threading.Thread(target=report, name="reports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        switchboard.forget.remote(task)
+
+
+def _report(store: Store, node: str, shares: bool) -> Report:
+    host, pid = socket.gethostname(), os.getpid()
+    notes = [note for note in store.running(0.0) if (note.get("host"), note.get("pid")) == (host, pid)]
+    loading = any(note["stage"] == "load" for note in notes)  # which may be a long download
+    quiet = 0.0 if loading or not notes else time.time() - max(note["written"] for note in notes)
+    log = _tail(store.root / "tmp" / notes[0]["attempt"] / LOG) if notes else ""
+    return Report(host, node, pid, shares, notes, quiet, log)
+
+
+def _tail(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - LOG_BYTES))
+            return stream.read().decode(errors="replace")
+    except FileNotFoundError:  # the attempt has just ended
+        return ""
+
+
+def kill(pid: int) -> None:
+    """End a worker of Ray's on this node that no longer answers."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if "ray::" in " ".join(process.cmdline()):
+            process.kill()
