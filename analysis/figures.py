@@ -37,6 +37,8 @@ from analysis.tables import Results, Unit
 from analysis.wording import probability, share
 from study.config import TIERS
 
+PROFILE_COLUMNS = ["layer", "log_p", "model", "pair", "trained_layer", "weight", "seed", "stage", "depth"]
+
 
 def draw(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: Path) -> list[Picture]:
     """Draw and save every picture of the report; needs at least one judged cell."""
@@ -50,7 +52,7 @@ def draw(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: Pat
 
 def _cover(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
     """Choice accuracy by depth, one panel a model, all pairs in it."""
-    weight, models = _largest_weight(results), results.model_names
+    weight, models = results.shown_weight, results.model_names
     data = judged[judged["weight"] == weight]
     columns = min(len(models), 4)
     rows = -(-len(models) // columns)
@@ -79,7 +81,7 @@ def _cover(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
 
 def transfer(results: Results, judged: pd.DataFrame, folder: Path, name: str) -> Picture:
     """Choice accuracy by depth with intervals, rows are models and columns pairs."""
-    weight, models, pairs = _largest_weight(results), results.model_names, results.pairs
+    weight, models, pairs = results.shown_weight, results.model_names, results.pairs
     data = judged[judged["weight"] == weight]
     figure, axes = panels(len(models), len(pairs), width=4.0, height=2.5)
     for row, model in enumerate(models):
@@ -156,7 +158,7 @@ def _heat_cell(ax: Axes, x: int, y: int, cells: list[Unit], values: "pd.Series[f
 
 def _profile(results: Results, model: str, folder: Path) -> Picture:
     """The lens by layer at each stage, rows are pairs and columns trained layers."""
-    weight, tier = _largest_weight(results), results.plain[0].wordings[0]
+    weight, tier = results.shown_weight, results.plain[0].wordings[0]
     cells = [cell for cell in results.plain if cell.model == model and cell.weight == weight]
     layers = sorted({cell.layer or 0 for cell in cells})
     frames = []
@@ -165,7 +167,7 @@ def _profile(results: Results, model: str, folder: Path) -> Picture:
         for column, layer in enumerate(layers):
             ax = axes[row, column]
             here = [cell for cell in cells if cell.pair == pair and cell.layer == layer]
-            lines = pd.concat([_profile_rows(results, cell, tier) for cell in here]) if here else pd.DataFrame()
+            lines = _under_each_other([_profile_rows(results, cell, tier) for cell in here])
             frames.append(lines)
             for stage, (colour, style) in STAGE_STYLES.items():
                 if not lines.empty and (lines["stage"] == stage).any():
@@ -183,7 +185,7 @@ def _profile(results: Results, model: str, folder: Path) -> Picture:
     handles.append(Patch(color="#009E73", alpha=0.25, label="trained layer"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
     figure.suptitle(f"{model}: the right class token's p by layer (w = {weight:g}, {tier})", fontsize=11)
-    data = pd.concat(frames, ignore_index=True)
+    data = _under_each_other(frames)
     caption = (
         f"{model}: geometric mean of the right class token's p by layer and stage, {tier} prompts, w = {weight:g}."
     )
@@ -208,7 +210,12 @@ def _profile_rows(results: Results, cell: Unit, tier: str) -> pd.DataFrame:
             about = {"model": cell.model, "pair": cell.pair, "trained_layer": cell.layer, "weight": cell.weight}
             depth = (means["layer"] + 1) / cell.blocks
             frames.append(means.assign(**about, seed=cell.seed, stage=stage, depth=depth))
-    return pd.concat(frames) if frames else pd.DataFrame()
+    return _under_each_other(frames)
+
+
+def _under_each_other(profiles: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [profile for profile in profiles if not profile.empty]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=PROFILE_COLUMNS)
 
 
 def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: Path) -> Picture:
@@ -264,10 +271,6 @@ def _say_status(ax: Axes, cells: Iterable[Unit]) -> None:
     if not any(cell.finished for cell in cells):
         ax.set_facecolor(MISSING)
         ax.text(0.5, 0.5, cells[0].status, transform=ax.transAxes, ha="center")
-
-
-def _largest_weight(results: Results) -> float:
-    return max(cell.weight or 0.0 for cell in results.plain)
 
 
 def _best_by_tier(data: pd.DataFrame) -> str:

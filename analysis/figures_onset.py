@@ -31,12 +31,12 @@ def evaluations(onset: Mapping[str, pd.DataFrame], cells: Iterable[Unit]) -> pd.
 
 
 def emergence(watched: pd.DataFrame, values: Mapping[str, str], folder: Path) -> list[Picture]:
-    """A picture for each model that was watched in training, at the largest weight.
+    """A picture for each model that was watched in training.
 
-    `watched` is of `evaluations`; `values` are the tiers to show, each with what its colour is: `p` or `choice`.
+    `watched` is of `evaluations` of cells of one weight; `values` are the tiers to show, each with what its colour is:
+    `p` or `choice`.
     """
-    shown = watched[watched["weight"] == watched["weight"].max()]
-    return [_emergence(rows, values, folder) for _, rows in shown.groupby("model", sort=False)]
+    return [_emergence(rows, values, folder) for _, rows in watched.groupby("model", sort=False)]
 
 
 def _emergence(watched: pd.DataFrame, values: Mapping[str, str], folder: Path) -> Picture:

@@ -35,7 +35,8 @@ def draw_pictures(study: Results, decided: Decided, folder: Path) -> list[Pictur
             same = trained_on(study, wordings)
             rows, name = plain[plain["unit"].isin(set(same.units))], f"transfer_by_depth_{'_'.join(wordings)}"
             pictures.append(transfer(same, rows, folder, name))
-        pictures += emergence(evaluations(study.onset, main.plain), {first[0]: "p", tier: "choice"}, folder)
+        watched = evaluations(study.onset, [cell for cell in main.plain if cell.weight == study.shown_weight])
+        pictures += emergence(watched, {first[0]: "p", tier: "choice"}, folder)
         pictures += controls_by_depth(study, decided.controls, decided.outcomes, folder)
         pictures += why(
             study.model_names,

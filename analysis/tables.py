@@ -1,6 +1,7 @@
 """A folder of results as typed units and data frames; only finished units carry rows."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,13 @@ class Results:
     def plain(self) -> list[Unit]:
         """The cells that are no control: figures and prose about where classifiers emerge are of these alone."""
         return [cell for cell in self.cells if cell.arm == "plain"]
+
+    @property
+    def shown_weight(self) -> float:
+        """Of pictures at one weight: the one that most plain cells have, further seeds among them; the largest of
+        several."""
+        cells = Counter(cell.weight or 0.0 for cell in self.plain)
+        return max(weight for weight, count in cells.items() if count == max(cells.values()))
 
     @property
     def model_names(self) -> list[str]:
