@@ -41,6 +41,8 @@ class Cluster:
     """Units that run at a time."""
     dashboard: str
     """The address of Ray's dashboard."""
+    memory_gb: float
+    """What the node offers that offers most."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
                 f"no node of the cluster offers the resource {RESOURCE!r}, so nothing would ever run; "
                 "start its nodes with `python -m study.cluster head` and `python -m study.cluster join`"
             )
-        yield Cluster(slots, f"http://{context.dashboard_url}" if context.dashboard_url else "not running")
+        largest = max(node["Resources"].get(MEMORY, 0.0) for node in ray.nodes() if node["Alive"])
+        dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
+        yield Cluster(slots, dashboard, largest)
     finally:
         ray.shutdown()
 

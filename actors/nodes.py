@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from study import code_fingerprint
 
 PATIENCE_SECONDS = 60.0
 """How long a node may take to answer."""
+SHARED_SECONDS = 10.0
+"""How long a shared folder may take to show what another machine has written."""
 LEAST_DISK_GB = 2.0
 MARK = ".shared-"
 """How the file begins by which a machine sees whether it shares the results folder."""
@@ -110,9 +113,8 @@ def survey(root: Path, mark: str) -> list[Node]:
             facts, reason = ray.get(ref, timeout=0.1), ""
         except (RayError, TimeoutError) as error:
             facts, reason = None, " ".join(str(error).split())[-300:]
-        if facts and facts.shares and not _written(root, mark, node["NodeID"]).is_file():
+        if facts and facts.shares and facts.can_write and not _appears(_written(root, mark, node["NodeID"])):
             facts, reason = None, "it writes to a results folder that is not this one"
-        _written(root, mark, node["NodeID"]).unlink(missing_ok=True)
         found.append(Node(**about, facts=facts, reason=reason))
     return found
 
@@ -191,6 +193,17 @@ def _can_write(file: Path, keep: bool) -> bool:
             file.unlink()
     except OSError:
         return False
+    return True
+
+
+def _appears(file: Path) -> bool:
+    """Whether a file that another machine has written is seen here soon; it is removed then."""
+    deadline = time.monotonic() + SHARED_SECONDS
+    while not file.is_file():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    file.unlink()
     return True
 
 

@@ -75,6 +75,10 @@ class Display:
     def __init__(self, tally: Tally, store: Store, console: Console, live: Live | None) -> None:
         self.tally, self.store, self.console, self.live = tally, store, console, live
 
+    def say(self, text: str) -> None:
+        """A line of its own, above the live bar where there is one."""
+        self.console.print(text, markup=False)
+
     def tell(self, ended: Ended | None) -> None:
         if ended:
             self.tally.ended.append(ended)

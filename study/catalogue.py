@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PositiveInt, Tag
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from study.settings import Settings
 
@@ -81,6 +81,8 @@ class Model(Settings):
     source: Source
     blocks: PositiveInt
     """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
+    parameters: PositiveFloat | None = None
+    """How many it has, such as 1.1e9, embeddings included; for the estimate of the memory that it needs."""
     licence: str = "unknown"
     note: str = ""
 

@@ -46,20 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _stay(command: Sequence[str], told: str) -> int:
     """Run Ray until it ends or is interrupted; says `told` once it has started. Raises ClusterError if it does not."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as node:
-        assert node.stdout
         said: list[str] = []
         try:
-            for line in node.stdout:
+            for line in node.stdout or ():
                 if STARTED in line:
                     print(told, flush=True)
                 said = [*said[-9:], line]
             if node.wait() == 0:
                 return 0
             raise ClusterError(f"Ray ended with code {node.returncode}; the last that it said:\n{''.join(said)}")
-        except KeyboardInterrupt:
-            node.send_signal(signal.SIGTERM)  # on which it ends the node's other processes
-            raise
+        finally:
+            node.terminate()  # on which it ends the other processes of its node
 
 
 def _head(asked: argparse.Namespace) -> tuple[list[str], str]:

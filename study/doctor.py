@@ -1,5 +1,9 @@
-"""`python -m study.doctor`: what a study would run on here, how fast it multiplies, and what is missing."""
+"""`python -m study.doctor`: what a study would run on here or on a cluster, how fast, and what is missing.
 
+Exit codes: 0 no problems, 1 some.
+"""
+
+import argparse
 import json
 import os
 import platform
@@ -7,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,8 +23,10 @@ with warnings.catch_warnings(record=True) as blas_warnings:
 
 import mlx.core as mx
 
-from actors.cluster import share
+from actors.cluster import ClusterError, connect, share
 from actors.environment import blas_threads
+from actors.nodes import described, marked, survey
+from actors.nodes import problems as found_in
 from study import compilation
 from study.config import RaySettings
 from study.models.activations import on_cpu
@@ -31,15 +37,48 @@ NEEDED_GB = 10
 """Free disk space that the study of configs/grid.yaml uses at most, downloads and conversions with it."""
 
 
-def main() -> None:
-    """Print everything; problems last, each with what to do."""
-    problems = [str(warning.message) for warning in blas_warnings]
-    for name, line in [*_machine(), *_speed(), *_compilation(), *_ray(), *_folders(problems), *_models(problems)]:
-        print(f"{name + ':':22}{line}")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print everything, problems last, each with what to do; the exit code, 1 where there are any."""
+    asked = _parse(arguments)
+    problems = [] if asked.address else [str(warning.message) for warning in blas_warnings]
+    if asked.address:
+        _cluster(asked.address, asked.results.resolve(), problems)
+    else:
+        for name, line in [*_machine(), *_speed(), *_compilation(), *_ray(), *_folders(problems), *_models(problems)]:
+            print(f"{name + ':':22}{line}")
     print()
     for problem in problems:
         print(f"problem: {problem}")
     print("no problems found" if not problems else f"problems: {len(problems)}")
+    return 1 if problems else 0
+
+
+def _cluster(address: str, results: Path, problems: list[str]) -> None:
+    """A line for every node of a cluster, seen from a study that would keep its results in a folder of `results`."""
+    try:
+        with connect(RaySettings(), address), marked(results) as mark:
+            nodes = survey(results, mark)
+    except ClusterError as error:
+        problems.append(str(error))
+        return
+    print("\n".join(described(nodes)))
+    problems += found_in(nodes)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.doctor",
+        description="What a study would run on here, or on a cluster, and what is missing.",
+    )
+    parser.add_argument("--address", metavar="HOST:PORT", help="look at every node of this Ray cluster instead")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where results would lie, ./results if left out",
+    )
+    return parser.parse_args(arguments)
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -114,4 +153,4 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -67,21 +67,12 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     store.sweep(time.time() - ABANDONED_SECONDS)
     if not todo:
         return 0
-    from actors.cluster import ClusterError, connect
+    from actors.cluster import ClusterError
+    from actors.run import run_study
 
-    settings = plan.study.ray
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
     try:
-        with connect(settings, command.address) as cluster:
-            from actors.progress import display
-            from actors.tasks import carry_out
-
-            for unit in todo:
-                store.forget_failure(unit)
-            console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
-            with display(todo, cluster.slots, store, console) as shown:
-                for ended in carry_out(todo, store, settings, cluster.slots):
-                    shown.tell(ended)
+        run_study(plan, todo, store, command.address, console)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

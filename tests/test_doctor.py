@@ -27,7 +27,7 @@ def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well():
 
 def test_the_doctor_names_what_is_wrong_and_the_fix(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main()
+    assert main([]) == 1
     printed = capsys.readouterr().out
     assert "problem: configs/models.yaml: cannot be read: No such file or directory" in printed
     assert printed.endswith("problems: 1\n")

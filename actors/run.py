@@ -1,0 +1,96 @@
+"""A study's units on a cluster, from joining it to the last unit: what `study.grid` does between plan and report."""
+
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from actors.cluster import Cluster, ClusterError, connect
+from actors.nodes import described, marked, problems, survey
+from actors.progress import Display, display
+from actors.queue import LARGEST_STACK
+from actors.tasks import Driver, Stop
+from study.cells import Unit
+from study.memory import study_gb
+from study.reading import Plan
+from study.store import Store
+
+
+def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | None, console: Console) -> None:
+    """Run the units on a private cluster, or on the one at `address`, and show how far they are.
+
+    Raises ClusterError where there is none, or it is not fit for the study, and KeyboardInterrupt once a run that was
+    interrupted has ended.
+    """
+    settings, stop = plan.study.ray, Stop()
+    with connect(settings, address) as cluster:
+        memory_gb = _memory(plan, cluster)
+        travels = address is not None and _look_around(store.root, console)
+        console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
+        for unit in todo:
+            store.forget_failure(unit)
+        with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:
+            driver = Driver(todo, store, settings, cluster.slots, travels=travels, memory_gb=memory_gb, stop=stop)
+            told = False
+            for ended in driver.carry_out():
+                shown.tell(ended)
+                if stop.asked and not told:
+                    told = _say_what_runs(driver, shown)
+    if stop.asked:
+        raise KeyboardInterrupt
+
+
+def _memory(plan: Plan, cluster: Cluster) -> dict[str, int]:
+    """By model, the GB that a task of it takes. Raises ClusterError, naming the models that no node can hold."""
+    study, taken, too_large = plan.study, dict[str, int](), []
+    for name, model in plan.models.items():
+        least = study_gb(model, study.stage1, study.stage2, 1)
+        stacked = study_gb(model, study.stage1, study.stage2, LARGEST_STACK)
+        if least is None or stacked is None:
+            continue
+        if least > cluster.memory_gb:
+            too_large.append(f"{name} needs about {least:.0f} GB")
+        taken[name] = math.ceil(min(stacked, cluster.memory_gb))
+    if too_large:
+        raise ClusterError(
+            f"{', '.join(too_large)}, and the node with most memory offers {cluster.memory_gb:.0f} GB to units: "
+            "leave the model out, or join a larger machine"
+        )
+    return taken
+
+
+def _look_around(root: Path, console: Console) -> bool:
+    """Say what every node has; whether results must travel. Raises ClusterError with all that must be mended."""
+    with marked(root) as mark:
+        nodes = survey(root, mark)
+    console.print("\n".join(described(nodes)), markup=False)
+    if found := problems(nodes):
+        raise ClusterError("\n".join(found))
+    return not all(node.facts.shares for node in nodes if node.facts)
+
+
+def _say_what_runs(driver: Driver, shown: Display) -> bool:
+    count = driver.running()
+    what = f"{count} units run and end" if count != 1 else "1 unit runs and ends"
+    shown.say(f"Interrupted: {what} first, what has not begun does not begin. Ctrl-C again ends the run at once.")
+    return True
+
+
+@contextmanager
+def _interruptible(stop: Stop) -> Iterator[None]:
+    """The first Ctrl-C asks for a stop, the second interrupts."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
