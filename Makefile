@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: study test smoke pack report bench schemas lock clean
+.PHONY: study test smoke pack report bench soak schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -31,6 +31,10 @@ test: $(READY)
 # Peers are installed in environments of their own, in .venv-peers.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+
+# Faults on real clusters of several nodes on this machine; about 20 minutes, writes soak/RESULTS.md.
+soak: $(READY)
+	$(BIN)/python -m soak
 
 schemas: $(READY)
 	$(BIN)/python -m study.reading

@@ -1,0 +1,51 @@
+"""Ten thousand cells whose work is nothing: the driver's memory, and units a second over nodes and cells."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from soak.ground import cluster, units_of
+from study.cells import Unit
+from study.config import RaySettings
+from study.store import DONE, Outcome, Store
+
+SETTINGS = RaySettings(in_flight=4)
+
+
+def nothing(units: Sequence[Unit], results: Path) -> list[Outcome]:
+    """Finished at once."""
+    store = Store(results)
+    for unit in units:
+        store.folder(unit).mkdir(parents=True, exist_ok=True)
+        (store.folder(unit) / DONE).write_text('{"seconds": {}}')
+    return [Outcome("done", "finished", 0.0) for _ in units]
+
+
+def many_cells(nodes: int, cells: int) -> dict[str, Any]:
+    """One run; memory of the driver after a tenth of the units and at the end."""
+    from actors.tasks import Driver
+
+    units = units_of(cells, seeds=max(1, cells // 200))
+    with tempfile.TemporaryDirectory() as folder, cluster(nodes) as made:
+        store, process = Store(Path(folder)), psutil.Process()
+        driver = Driver(units, store, SETTINGS, len(made.living), nothing)
+        began, ended, early = time.monotonic(), 0, 0.0
+        for one in driver.carry_out(poll_seconds=0.2):
+            ended += one is not None
+            if not early and ended >= len(units) / 10:
+                early = process.memory_info().rss / 1e6
+        seconds = time.monotonic() - began
+        missing = sum(not store.is_done(unit) for unit in units)
+    return {
+        "nodes": nodes,
+        "cells": cells,
+        "units": len(units),
+        "missing": missing,
+        "units_per_second": round(len(units) / seconds, 1),
+        "memory_early_mb": round(early),
+        "memory_end_mb": round(process.memory_info().rss / 1e6),
+    }
