@@ -1,0 +1,186 @@
+"""Workers that hang, nodes that die, machines that share no folder, and Ctrl-C: real clusters, real processes."""
+# ruff: noqa: E402 - Ray reads its environment when it is imported
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from actors import environment
+
+environment.prepare(serving=False)
+
+# isort: split
+import ray
+
+from actors import tasks, worker
+from actors.cluster import connect
+from actors.nodes import problems, survey
+from actors.tasks import Driver
+from soak.ground import cluster as several_nodes
+from soak.ground import content, drive, exactly_once, quick, starts, units_of
+from study.cells import expand
+from study.config import RaySettings
+from study.reading import read_study
+from study.store import PROGRESS, Store, write_json
+
+SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
+QUICK = RaySettings(in_flight=2, stack=2)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with connect(RaySettings(workers=2, dashboard_port=18365)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def states(driver):
+    return [ended.outcome.state for ended in driver.carry_out(poll_seconds=0.1) if ended]
+
+
+def test_a_worker_that_hangs_is_ended_and_its_unit_run_again(cluster, store, monkeypatch):
+    monkeypatch.setattr(tasks, "SILENT_SECONDS", 8.0)
+    first = units_of(10)[:1]
+
+    def hang(units, results):
+        if len(list((results / "starts" / units[0].id).glob("*"))) == 0:
+            quick(0.0)(units, results)  # so that the attempt is counted, and its result
+            Store(results).folder(units[0]).rename(results / "taken-away")
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return quick(0.1)(units, results)
+
+    assert states(Driver(first, store, QUICK, 2, hang)) == ["done"]
+    assert starts(store, first[0]) == 2
+
+
+def test_a_unit_without_progress_is_ended_though_its_process_lives(cluster, store):
+    (unit,) = units_of(10)[:1]
+
+    def stuck(units, results):
+        folder = Store(results).begin(units[0])
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        write_json(folder / PROGRESS, {"label": "a", "stage": "stage 1", "step": 1, "steps": 9, **process})
+        time.sleep(600)
+        return []
+
+    settings = QUICK.model_copy(update={"quiet_minutes": 0.1})
+    (state,) = states(Driver([unit], store, settings, 2, stuck))
+    assert state == "failed"
+    assert "made no progress for" in store.status(unit).reason
+    assert "and again when retried" in store.status(unit).reason
+
+
+def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, store, monkeypatch, tmp_path):
+    @contextmanager
+    def unseen(root):
+        root.mkdir(parents=True, exist_ok=True)
+        yield ".a-file-that-no-worker-sees"
+
+    monkeypatch.setattr(tasks, "marked", unseen)
+    plan = read_study(SMOKE)
+    units = expand(plan.study, plan.models)
+    driver = Driver(units, store, QUICK, 2, travels=True)
+    assert states(driver) == ["done"] * len(units)
+    cell = units[-1]
+    assert {file.name for file in store.folder(cell).iterdir()} >= {"done.json", "answers.parquet", "lens.parquet"}
+    elsewhere = Store(worker.scratch(store.root))
+    assert not any(elsewhere.is_done(unit) for unit in units)
+    assert list((store.root / "tmp").glob("*")) == []
+
+
+def test_a_machine_with_another_version_of_the_program_runs_nothing(cluster, store, monkeypatch):
+    monkeypatch.setattr(tasks, "code_fingerprint", lambda: "00000000")
+    (unit,) = units_of(10)[:1]
+    assert states(Driver([unit], store, QUICK, 2, quick(0.0))) == ["failed"]
+    assert "runs another version of the program" in store.status(unit).reason
+    assert "bring both to the same commit" in store.status(unit).reason
+    assert starts(store, unit) == 0
+
+
+def test_once_a_stop_is_asked_for_units_that_run_end_and_no_other_begins(cluster, store):
+    units = units_of(40)
+    driver = Driver(units, store, QUICK, 2, quick(0.5))
+    ended = 0
+    for one in driver.carry_out(poll_seconds=0.1):
+        ended += one is not None
+        if ended == 4:
+            driver.stop.asked = True
+    begun = [unit for unit in units if starts(store, unit)]
+    assert 4 <= len(begun) < 14
+    assert all(store.is_done(unit) for unit in begun)
+    assert list((store.root / "unfinished").glob("*")) == []
+
+
+def test_a_survey_finds_this_machine_fit(cluster, tmp_path):
+    from actors.nodes import marked
+
+    with marked(tmp_path) as mark:
+        nodes = survey(tmp_path, mark)
+    assert problems(nodes) == []
+    (node,) = nodes
+    assert node.facts.shares
+    assert node.slots == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again):
+    command = [sys.executable, "-m", "study.grid", str(SMOKE), "--results", str(tmp_path / "results")]
+    command += ["--report", str(tmp_path / "report.md")]
+    store, plan = Store(tmp_path / "results"), read_study(SMOKE)
+    first, *others = expand(plan.study, plan.models)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as run:
+        deadline = time.monotonic() + 120
+        while not list((store.root / "tmp").glob("*stage1*")):
+            assert run.poll() is None, run.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the program and all that it started
+        if again:
+            time.sleep(0.3)
+            os.killpg(run.pid, signal.SIGINT)
+        out = run.communicate(timeout=120)[0]
+    assert run.returncode == 130, out
+    assert "Interrupted. What has finished is kept" in out
+    assert "Traceback" not in out
+    assert store.status(first).state == ("run" if again else "done"), out
+    assert {store.status(unit).state for unit in others} == {"run"}
+    if not again:
+        assert "1 unit runs and ends first" in out
+
+
+def test_units_of_a_node_that_dies_are_run_elsewhere_each_published_once(cluster, tmp_path):
+    ray.shutdown()  # one cluster a process; the module's is used no more
+    units, store = units_of(20), Store(tmp_path / "results")
+    with several_nodes(nodes=2) as made:
+        began = {}
+
+        def kill():
+            while len(list((store.root / "starts").glob("*"))) < 6:
+                time.sleep(0.05)
+            began.update({unit.id: store.is_done(unit) for unit in units if starts(store, unit)})
+            made.kill(made.living.pop())
+            made.add()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        ended = drive(units, store, 2, quick(0.4), QUICK)
+        thread.join()
+    assert ended == ["done"] * len(units)
+    assert exactly_once(store, units) == {"units": len(units), "published": len(units), "different": 0, "strays": 0}
+    assert any(starts(store, unit) > 1 for unit in units if unit.id in began and not began[unit.id])
+    assert (store.folder(units[0]) / "rows.bin").read_bytes() == content(units[0])
