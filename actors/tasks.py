@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ class Ended:
     host: str
 
 
-def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Outcome]:
     """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
     from study import pipeline
 
-    return pipeline.run_units(units, results)
+    return pipeline.run_units(units, results, checkpoint_every)
 
 
 def carry_out(
@@ -44,7 +45,7 @@ def carry_out(
     store: Store,
     settings: RaySettings,
     slots: int,
-    run: Run = run_units,
+    run: Run | None = None,
     poll_seconds: float = 1.0,
 ) -> Iterator[Ended | None]:
     """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
@@ -53,11 +54,12 @@ def carry_out(
     its stage 1 is done; where that failed, the unit is recorded as failed. A task whose worker died is run once more, a
     stack of cells cell by cell, so that one that cannot be computed stops no other. Tasks that still run end when the
     program leaves the cluster: cancelling them by force can abort the whole program when one finishes at that moment
-    (Ray 2.60).
+    (Ray 2.60). `run` is what a worker does with its units; where it is not given, `run_units` as the settings say.
     """
     import ray
     from ray.exceptions import RayError
 
+    run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
     task = ray.remote(_run_here)
     queue = Queue(units, settings, slots, {first.id for first in map(stage_one_of, units) if store.is_done(first)})
     pending: dict[ray.ObjectRef[list[Ended]], Sequence[Unit]] = {}
