@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors.cluster import MEMORY, RESOURCE
@@ -57,19 +58,22 @@ class Driver:
         store: Store,
         settings: RaySettings,
         slots: int,
-        run: Run = run_units,
+        run: Run | None = None,
         travels: bool = False,
         memory_gb: Mapping[str, int] | None = None,
         stop: Stop | None = None,
     ) -> None:
-        """`travels`: some node does not share the results folder. `memory_gb`: by model, what a unit of it may need."""
+        """`run` is what a worker does with units that it is given, `run_units` where none is named. `travels`: some
+        node does not share the results folder. `memory_gb`: by model, what a unit of it may need.
+        """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         trained = {first.id for first in map(stage_one_of, units) if store.is_done(first)}
         self.queue = Queue(units, settings, slots, trained)
         self.store, self.stop = store, stop or Stop()
-        self._settings, self._slots, self._run = settings, slots, run
+        self._settings, self._slots = settings, slots
+        self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
         self._travels, self._memory_gb = travels, memory_gb or {}
         self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
         self._adapters: dict[str, ray.ObjectRef[Parcel]] = {}
@@ -218,7 +222,7 @@ def carry_out(
     store: Store,
     settings: RaySettings,
     slots: int,
-    run: Run = run_units,
+    run: Run | None = None,
     poll_seconds: float = 1.0,
 ) -> Iterator[Ended | None]:
     """`Driver.carry_out` on a cluster whose nodes share the results folder."""

@@ -57,11 +57,11 @@ class Ended:
     """What it left, where its machine does not share the results folder."""
 
 
-def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Outcome]:
     """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
     from study import pipeline
 
-    return pipeline.run_units(units, results)
+    return pipeline.run_units(units, results, checkpoint_every)
 
 
 def carry(run: Run, assignment: Assignment, switchboard: Any, stage_one: Parcel | None) -> list[Ended] | None:

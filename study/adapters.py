@@ -90,6 +90,15 @@ def blocks_of(model: nn.Module) -> dict[str, int]:
     return {name: within[id(layer)] for name, layer in _stacked(model)}
 
 
+def shapes(model: nn.Module, lora: Lora) -> dict[str, tuple[int, int]]:
+    """Of one adapter, [inputs, rank] and [rank, outputs] by the names of `Weights`."""
+    found: dict[str, tuple[int, int]] = {}
+    for path, linear in _paths(model, lora).items():
+        outputs, inputs = linear.weight.shape
+        found |= {f"{path}.lora_a": (inputs, lora.rank), f"{path}.lora_b": (lora.rank, outputs)}
+    return found
+
+
 def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
     """Add one adapter, for evaluation or `fuse`. Raises AdapterError where it does not fit."""
     keys = _keys(model, lora)

@@ -232,6 +232,9 @@ class RaySettings(Settings):
     stack: PositiveInt | Literal["auto"] = "auto"
     """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy.
     A worker takes fewer at once where its memory is short."""
+    checkpoint_every: NonNegativeInt = 50
+    """Steps of a stage from one checkpoint to the next; there is also one after the last step. An interrupted training
+    goes on from its last one. 0 for none."""
     in_flight: PositiveInt = 4
     """Tasks submitted ahead, per worker."""
     quiet_minutes: PositiveFloat = 15.0

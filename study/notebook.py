@@ -7,7 +7,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from study import __version__, blas
 import mlx.core as mx
 
 from study.cells import Unit, kind
+from study.checkpoints import Checkpoint, State
 from study.store import DONE, PROGRESS, write_json
 from study.training import Row
 from study.workbench import Gate
@@ -29,8 +30,8 @@ from study.workbench import Gate
 class Notebook:
     """What an attempt writes down: progress while it runs, `done.json` at its end."""
 
-    def __init__(self, unit: Unit, folder: Path) -> None:
-        self.unit, self.folder = unit, folder
+    def __init__(self, unit: Unit, folder: Path, checkpoint: Checkpoint) -> None:
+        self.unit, self.folder, self.checkpoint = unit, folder, checkpoint
         self.started = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
         self.gates: list[Gate] = []
@@ -39,6 +40,8 @@ class Notebook:
         """Of each stage, KL of the neutral text to the model before it, nats."""
         self.error: Exception | None = None
         """Why the unit did not finish."""
+        self.resumed_at = 0
+        """The step at which training went on from an earlier attempt; 0 where it began here."""
         self._last_progress = 0.0
         mx.reset_peak_memory()
 
@@ -46,6 +49,14 @@ class Notebook:
     def timed(self, part: str) -> Iterator[None]:
         with timed([self], part):
             yield
+
+    def resume(self, shapes: Mapping[str, Sequence[int]]) -> State | None:
+        """Where an earlier attempt stood that trained an adapter of these shapes; its time is part of this one's."""
+        state = self.checkpoint.load(shapes)
+        if state:
+            self.resumed_at = state.step
+            self.seconds["train"] = sum(row["seconds"] for row in state.curve)
+        return state
 
     def on_step(self, stage: str, steps: int, row: Row) -> None:
         figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
@@ -77,6 +88,7 @@ class Notebook:
                 "mlx_lm": version("mlx-lm"),
                 "study": __version__,
             },
+            "resumed_at_step": self.resumed_at,
             "machine": f"{platform.system()} {platform.machine()}, {mx.default_device()}",
             "blas": loaded.name if loaded else None,
             "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),

@@ -11,28 +11,34 @@ import study.models  # noqa: F401 - loads the BLAS before MLX
 from study import adapters, predictors, workbench
 from study.arithmetic import fitting_prompts
 from study.cells import Cell, Predictors, Reference, StageOne, Unit
+from study.checkpoints import Checkpoint
+from study.config import RaySettings
 from study.encoding import ClassTokenError, encode
 from study.evaluation import divergence, text_log_probs
 from study.measuring import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.models import ModelError
 from study.notebook import Notebook
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
 from study.store import Outcome, Store, write_rows
 from study.training import Objective, train
 
+CHECKPOINT_EVERY = RaySettings().checkpoint_every
+"""Steps from one checkpoint to the next, where the caller does not say."""
 FITTING_PROMPTS = 128
 """Of each operation, those that probes are fitted on."""
 
 
-def run_unit(unit: Unit, results: Path) -> Outcome:
+def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Outcome:
     """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
-    return run_units([unit], results)[0]
+    return run_units([unit], results, checkpoint_every)[0]
 
 
-def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Outcome]:
     """Carry out one unit, or cells that stack, and publish each; how each ended, in their order.
 
     A class name that is not one token skips a cell, an expected error fails the unit it belongs to; both are recorded.
+    A training goes on from where an interrupted attempt at the unit saved it, every `checkpoint_every` steps.
     """
     if len({stack_key(unit) for unit in units}) > 1:
         raise ValueError(f"these units do not stack: {', '.join(unit.label for unit in units)}")
@@ -42,12 +48,15 @@ def run_units(units: Sequence[Unit], results: Path) -> list[Outcome]:
     notes: list[Notebook] = []
     try:
         for unit in todo:
-            notes.append(Notebook(unit, store.begin(unit)))
+            checkpoint = Checkpoint(store.checkpoint(unit), unit.id, checkpoint_every)
+            notes.append(Notebook(unit, store.begin(unit), checkpoint))
         for note in _carry_out(notes, store):
             if note.error is None:
                 note.finish()
                 store.publish(note.folder, note.unit)
             outcomes[note.unit.id] = _recorded(note, store)
+            if not isinstance(note.error, ModelError):  # which is no fault of the training
+                note.checkpoint.remove()  # so that one that diverged does not go on to diverge
     except BaseException:
         workbench.clear()  # a model that was left half-way would be wrong for the next unit
         raise
@@ -99,6 +108,7 @@ def _stage_one(unit: StageOne, note: Notebook) -> Notebook:
     settings = unit.stage1
     with note.timed("load"):
         bench = workbench.base(unit, probe(unit))
+    state = note.resume(adapters.shapes(bench.model, settings.lora))
     with note.timed("train"):
         (trained,) = train(
             bench.model,
@@ -110,6 +120,9 @@ def _stage_one(unit: StageOne, note: Notebook) -> Notebook:
             unit.seed,
             settings.wordings,
             lambda _, row: note.on_step("stage 1", settings.steps, row),
+            start=[state] if state else [],
+            save_every=note.checkpoint.every,
+            save=lambda _, state: note.checkpoint.save(state),
         )
     if trained.error:
         raise trained.error

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from study import adapters, workbench
 from study.causal import swap_classes
 from study.cells import Cell
+from study.checkpoints import State
 from study.config import Operation
 from study.encoding import ClassTokenError, Encoded, EncodingError, Readouts
 from study.evaluation import divergence, text_log_probs
@@ -32,6 +34,17 @@ EXPECTED = (
 """What a unit can fail of by its settings or its model; anything else is a fault of the program or the machine."""
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """A cell that can be trained."""
+
+    unit: Cell
+    note: Notebook
+    readouts: Readouts
+    state: State | None
+    """Where an earlier attempt stood."""
+
+
 def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     """Cells that stack: read what they share once, train them side by side, then evaluate and end one by one."""
     units = [note.unit for note in notes if isinstance(note.unit, Cell)]
@@ -40,24 +53,28 @@ def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     with timed(notes, "load"):
         bench = workbench.fused(first, store.folder(first), probe(first))
     encoded = evaluation_set(bench, first, shared.operations, shared.evaluation)
-    ready: list[tuple[Cell, Notebook, Readouts]] = []
+    shapes = adapters.shapes(bench.model, shared.stage2.lora)
+    ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one
     for unit, note in zip(units, notes, strict=True):
         try:
             own = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=unit.pair is None)
-            ready.append((unit, note, own))
+            state = note.resume(shapes)
+            ready.setdefault(state.step if state else 0, []).append(_Ready(unit, note, own, state))
         except ClassTokenError as error:
             note.error = error
             yield note
     trained_on = [item for item in encoded.values() if item.prompt.tier in shared.wordings]
     at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in trained_on))
-    for part in divide(ready, math.ceil(len(ready) / at_once)) if ready else []:
-        onset = _onset(bench, part, encoded)
-        trainings = _train_cells(bench, part, onset)
-        for (unit, note, readouts), trained, emerging in zip(part, trainings, onset.rows, strict=True):
+    stacks = [stack for cells in ready.values() for stack in divide(cells, math.ceil(len(cells) / at_once))]
+    for stack in stacks:
+        onset = _onset(bench, stack, encoded)
+        trainings = _train_cells(bench, stack, onset)
+        for cell, trained, emerging in zip(stack, trainings, onset.rows, strict=True):
+            note = cell.note
             note.error = trained.error
             if trained.error is None:
                 try:
-                    _write_cell(bench, unit, note, encoded, readouts, trained)
+                    _write_cell(bench, cell.unit, note, encoded, cell.readouts, trained)
                     if emerging:
                         write_rows(note.folder / "onset.parquet", emerging)
                 except EXPECTED as error:  # of this cell alone
@@ -66,8 +83,12 @@ def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
             yield note
 
 
-def _train_cells(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]], onset: Onset) -> list[Trained]:
-    shared, notes = part[0][0], [note for _, note, _ in part]
+def _train_cells(bench: Bench, stack: Sequence[_Ready], onset: Onset) -> list[Trained]:
+    shared, notes = stack[0].unit, [cell.note for cell in stack]
+
+    def save(cell: int, state: State) -> None:
+        notes[cell].checkpoint.save(replace(state, onset=onset.rows[cell]))
+
     with timed(notes, "train"):
         return train(
             bench.model,
@@ -75,11 +96,14 @@ def _train_cells(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]], 
             shared.stage2,
             shared.stage_one.data,
             shared.operations,
-            [_objective(unit, readouts) for unit, _, readouts in part],
+            [_objective(cell.unit, cell.readouts) for cell in stack],
             shared.stage_one.seed,
             shared.wordings,
             lambda cell, row: notes[cell].on_step("stage 2", shared.stage2.steps, row),
             onset.look,
+            start=[cell.state for cell in stack if cell.state],
+            save_every=notes[0].checkpoint.every,
+            save=save,
         )
 
 
@@ -101,11 +125,15 @@ def _ids(readouts: Readouts) -> dict[Operation, int]:
     return {operation: token.id for operation, token in readouts[0][1].items()}
 
 
-def _onset(bench: Bench, part: Sequence[tuple[Cell, Notebook, Readouts]], encoded: dict[int, Encoded]) -> Onset:
-    evaluation = part[0][0].evaluation
-    tokens = [None if unit.layer is None else _ids(readouts) for unit, _, readouts in part]
+def _onset(bench: Bench, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
+    """The light evaluations of a stack, with the rows of an earlier attempt."""
+    evaluation = stack[0].unit.evaluation
+    tokens = [None if cell.unit.layer is None else _ids(cell.readouts) for cell in stack]
     small = list(first_of_each(encoded, evaluation.onset_prompts).values())
-    return Onset(bench.model, small, tokens, evaluation.onset_every)
+    onset = Onset(bench.model, small, tokens, evaluation.onset_every)
+    for rows, cell in zip(onset.rows, stack, strict=True):
+        rows += cell.state.onset if cell.state else []
+    return onset
 
 
 def _write_cell(

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from study.cells import Unit, describe, folder_name, kind
 
 FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
+CHECKPOINTS = "checkpoints"
 DONE = "done.json"
 PROGRESS = "progress.json"
 LOG = "log.txt"
@@ -54,6 +55,10 @@ class Store:
 
     def folder(self, unit: Unit) -> Path:
         return self.root / FOLDERS[kind(unit)] / folder_name(unit)
+
+    def checkpoint(self, unit: Unit) -> Path:
+        """The file in which an attempt keeps where its training stands, for the next one to go on from."""
+        return self.root / CHECKPOINTS / f"{folder_name(unit)}.safetensors"
 
     def is_done(self, unit: Unit) -> bool:
         return (self.folder(unit) / DONE).is_file()
@@ -115,10 +120,16 @@ class Store:
         return sorted(notes, key=lambda note: -note["written"])
 
     def sweep(self, older_than: float) -> None:
-        """Remove attempts that nobody has touched since `older_than`: their process was killed."""
+        """Remove what nobody needs: attempts not touched since `older_than`, whose process was killed, half-written
+        checkpoints likewise, and the checkpoints of units that are done.
+        """
         for folder in (self.root / "tmp").glob("*"):
             if _last_touched(folder) < older_than:
                 shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.root / CHECKPOINTS).glob("*"):
+            half_written = file.name.startswith(".") and _last_touched(file) < older_than
+            if half_written or any((self.root / of_kind / file.stem / DONE).is_file() for of_kind in FOLDERS.values()):
+                file.unlink(missing_ok=True)
 
     def publish(self, attempt: Path, unit: Unit) -> None:
         """Make the attempt the unit's folder, in one step; one that finishes after another is dropped."""
@@ -170,10 +181,11 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file, compression="zstd")
 
 
-def _last_touched(folder: Path) -> float:
-    """When the folder or a file in it was last written, in seconds since 1970; infinity if it went away meanwhile."""
+def _last_touched(path: Path) -> float:
+    """When a file, or a folder or a file in it, was last written, in seconds since 1970; infinity if it went away
+    meanwhile."""
     try:
-        return max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
+        return max(one.stat().st_mtime for one in [path, *path.glob("*")])
     except FileNotFoundError:
         return math.inf
 

@@ -15,6 +15,7 @@ from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from study import adapters, compilation
 from study.arithmetic import random_operation, training_prompts
+from study.checkpoints import MOMENTS, State
 from study.config import Data, Operation, Stage1, Stage2, Tier
 from study.encoding import Tokenizer, encode
 from study.lens import Lens, attached
@@ -25,6 +26,8 @@ OnStep = Callable[[int, Row], None]
 """Told the place of a cell in the stack and the row of its step."""
 Watch = Callable[[int, Lens, Sequence[int]], None]
 """Told a step that has ended, the lens on the stacked model, and the places of the cells that still train."""
+Save = Callable[[int, State], None]
+"""Told the place of a cell in the stack and where it stands."""
 
 
 class TrainingError(Exception):
@@ -64,19 +67,24 @@ def train(
     on_step: OnStep = lambda cell, row: None,
     watch: Watch = lambda step, lens, cells: None,
     compiled: bool | None = None,
+    start: Sequence[State] = (),
+    save_every: int = 0,
+    save: Save = lambda cell, state: None,
 ) -> list[Trained]:
     """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
 
     The batch of a step is a function of the seed and the step alone, which is why cells can share it. A cell whose loss
     or gradient norm is not finite is dropped with its error and leaves the others as they are. Steps are compiled where
-    that pays, unless `compiled` says.
+    that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
+    from there. States are saved every `save_every` steps and after the last one; never where it is 0.
     """
+    (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [seed] * len(objectives))
-    cells = [Trained() for _ in objectives]
+    cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
     alive = list(range(len(cells)))
     with attached(model) as lens:
-        stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled)
-        for step in range(1, settings.steps + 1):
+        stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled, start)
+        for step in range(done + 1, settings.steps + 1):
             began = time.perf_counter()
             prompts = training_prompts(data, operations, wordings, seed, step, settings.batch_size)
             encoded = [encode(tokenizer, prompt) for prompt in prompts]
@@ -98,6 +106,9 @@ def train(
                     break
                 stack.keep(finite)
             watch(step, lens, alive)
+            if save_every and (step % save_every == 0 or step == settings.steps):
+                for g, arrays in zip(alive, stack.arrays(), strict=True):
+                    save(g, State(arrays, list(cells[g].curve)))
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
         if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
@@ -118,6 +129,7 @@ class _Stack:
         settings: Stage1 | Stage2,
         objectives: Sequence[Objective],
         compiled: bool,
+        start: Sequence[State],
     ) -> None:
         self.compiled = compiled
         self._model, self._lens, self._settings = model, lens, settings
@@ -126,6 +138,8 @@ class _Stack:
         schedule = partial(_warmed, self._rates, settings.warmup_steps)
         self._optimizer = optim.AdamW(learning_rate=schedule, weight_decay=settings.weight_decay)
         self._optimizer.init(model.trainable_parameters())
+        if start:
+            self._go_on(start)
         self._update = self._prepared()
 
     def step(self, batch: Batch) -> dict[str, list[float]]:
@@ -142,6 +156,19 @@ class _Stack:
         self._rates["rates"] = _rates(self._objectives)
         self._optimizer.state = tree_map(lambda value: value[chosen] if value.ndim else value, self._optimizer.state)
         self._update = self._prepared()
+
+    def arrays(self) -> list[dict[str, mx.array]]:
+        """Of each cell its adapter and both moments of its gradient."""
+        moments = [(name, value) for name, value in tree_flatten(self._optimizer.state) if name.endswith(MOMENTS)]
+        stacked = [*tree_flatten(self._model.trainable_parameters()), *moments]
+        return [{name: value[g] for name, value in stacked} for g in range(len(self._objectives))]
+
+    def _go_on(self, start: Sequence[State]) -> None:
+        """Take over where so many cells stand."""
+        stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
+        stacked["step"] = mx.array(start[0].step, self._optimizer.step.dtype)
+        self._model.update(tree_map_with_path(lambda path, _: stacked[path], self._model.trainable_parameters()))
+        self._optimizer.state = tree_map_with_path(lambda path, old: stacked.get(path, old), self._optimizer.state)
 
     def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
         model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm

@@ -47,6 +47,13 @@ def test_a_fresh_adapter_changes_nothing_and_a_fused_one_equals_the_adapted_mode
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_shapes_of_an_adapter_are_known_before_it_is_made(name: str) -> None:
+    model = make(name)
+    known = adapters.shapes(model, ALL)
+    assert known == {path: value.shape for path, value in some_weights(model, ALL).items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_cell_of_a_stack_computes_what_its_adapter_computes_alone(name: str) -> None:
     model, ids = make(name), some_ids()
     stack_shaken(model, ALL, seeds=[0, 1, 0])

@@ -65,7 +65,7 @@ def test_the_study_of_the_repository_has_108_cells_on_two_models():
     ("study", "kinds"),
     [
         (STUDY.model_copy(update={"name": "other"}), set()),
-        (STUDY.model_copy(update={"ray": RaySettings(workers=7, in_flight=1)}), set()),
+        (STUDY.model_copy(update={"ray": RaySettings(workers=7, in_flight=1, checkpoint_every=3)}), set()),
         (STUDY.model_copy(update={"evaluation": Evaluation(batch_size=7)}), set()),
         (STUDY.model_copy(update={"stage2": Stage2(steps=7)}), {"cell"}),
         (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "predictors", "cell"}),

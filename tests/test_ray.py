@@ -24,7 +24,7 @@ from actors.cluster import RESOURCE, ClusterError, connect
 from actors.tasks import carry_out
 from study.catalogue import BuiltSource, Model
 from study.cells import StageOne, expand
-from study.config import Grid, RaySettings, Study
+from study.config import Grid, RaySettings, Stage1, Study
 from study.store import DONE, Outcome, Store, write_json
 
 STUDY = Study(
@@ -180,6 +180,46 @@ def test_a_crashed_worker_is_retried_once_then_recorded_and_the_grid_goes_on(clu
     assert "the worker process died, and died again when retried (WorkerCrashedError)" in store.status(without).reason
     assert attempts(store, without) == 2
     assert outcomes[cell.label].state == "done"
+
+
+def test_cells_whose_worker_died_in_their_training_go_on_from_its_checkpoints(cluster, store, tiny, tiny_study):
+    first, *_, without, cell = expand(tiny_study(stage1=Stage1(steps=2, batch_size=8)), {"tiny-llama": tiny})
+
+    def run(units, results):
+        from study import pipeline, training
+
+        real = training.training_prompts
+
+        def prompts(data, operations, wordings, seed, step, size):
+            if (size, step) == (4, 9) and len(units) > 1:
+                os.abort()
+            with (results / "steps.txt").open("a") as file:
+                file.write(f"{size} {step}\n")
+            return real(data, operations, wordings, seed, step, size)
+
+        training.training_prompts = prompts
+        try:
+            return pipeline.run_units(units, results, checkpoint_every=5)
+        finally:
+            training.training_prompts = real
+
+    outcomes = ends([first, without, cell], store, run, stack=2)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    begun = [tuple(map(int, line.split())) for line in (store.root / "steps.txt").read_text().splitlines()]
+    together, alone = [(4, step) for step in range(1, 9)], [(4, step) for step in range(6, 13)]
+    assert sorted(begun) == sorted([(8, 1), (8, 2), *together, *alone, *alone])
+    assert note(store, cell)["resumed_at_step"] == note(store, without)["resumed_at_step"] == 5
+    assert not list((store.root / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_workers_keep_checkpoints_as_often_as_the_settings_say(cluster, store, tiny, tiny_study, every):
+    first, *_ = expand(tiny_study(stage1=Stage1(steps=40)), {"tiny-llama": tiny})
+    seen = []
+    for ended in carry_out([first], store, RaySettings(checkpoint_every=every), 2, poll_seconds=0.02):
+        seen.append(store.checkpoint(first).is_file())
+        assert ended is None or ended.outcome.state == "done"
+    assert any(seen) == bool(every)
 
 
 def test_an_error_of_the_file_system_is_retried(cluster, store):

@@ -135,6 +135,20 @@ def test_sweeping_leaves_an_attempt_that_was_written_to_lately(store):
         write_json(folder / DONE, {})
 
 
+def test_sweeping_takes_checkpoints_of_finished_units_and_half_written_ones_and_leaves_the_others(store):
+    first, cell = UNITS[0], UNIT
+    for unit in (first, cell):
+        write_bytes(store.checkpoint(unit), b"state")
+        os.utime(store.checkpoint(unit), (0, 0))
+    half_written = store.checkpoint(cell).with_name(f".{store.checkpoint(cell).name}.0123abcd")
+    half_written.touch()
+    finish(store, 1, first)
+    store.sweep(older_than=time.time() - 60)
+    assert set((store.root / "checkpoints").iterdir()) == {store.checkpoint(cell), half_written}
+    store.sweep(older_than=time.time() + 60)
+    assert list((store.root / "checkpoints").iterdir()) == [store.checkpoint(cell)]
+
+
 def test_a_folder_without_a_marker_is_put_aside_for_a_whole_one(store):
     store.folder(UNIT).mkdir(parents=True)
     (store.folder(UNIT) / "unit.json").write_text("{")
