@@ -12,7 +12,7 @@ from actors.cluster import RESOURCE
 from study.cells import StageOne, Unit, stage_one_of
 from study.config import RaySettings
 from study.stacks import stack_key, stack_label
-from study.store import Outcome, Store
+from study.store import Outcome, Store, UnwritableError
 
 Run = Callable[[Sequence[Unit], Path], list[Outcome]]
 
@@ -166,6 +166,8 @@ def _crashed(unit: Unit, store: Store, error: Exception) -> Ended:
     from ray.exceptions import RayTaskError
 
     if isinstance(error, RayTaskError):
+        if isinstance(error.cause, UnwritableError):  # no fault of the unit, and the next would fare no better
+            raise error.cause
         cause = " ".join(f"{type(error.cause).__name__}: {error.cause}".split())
         return _failed(unit, store, cause, str(error))
     reason = f"the worker process died, and died again when retried ({type(error).__name__}); out of memory?"
