@@ -1,11 +1,9 @@
 """What a running grid tells: a live bar with the units that run, or plain lines where there is no terminal."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,10 +13,8 @@ from rich.text import Text
 
 from actors.worker import Ended
 from study.cells import Unit, kind
+from study.running import Process, duration, processes, seconds_left
 from study.store import Store
-
-SILENT_SECONDS = 120.0
-"""An attempt that has said nothing for this long is not shown as running."""
 
 
 @dataclass
@@ -39,15 +35,9 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """From the mean duration of each kind of unit, all slots busy; None until a unit of each kind has finished."""
-        seconds: dict[str, list[float]] = defaultdict(list)
-        for ended in self.ended:
-            if ended.outcome.state == "done":
-                seconds[kind(ended.unit)].append(ended.outcome.seconds)
+        done = [(kind(ended.unit), ended.outcome.seconds) for ended in self.ended if ended.outcome.state == "done"]
         over = {ended.unit.id for ended in self.ended}
-        left = [kind(unit) for unit in self.units if unit.id not in over]
-        if any(not seconds[which] for which in left):
-            return None
-        return sum(sum(seconds[which]) / len(seconds[which]) for which in left) / self.slots
+        return seconds_left(done, [kind(unit) for unit in self.units if unit.id not in over], self.slots)
 
     def line(self) -> str:
         left = self.seconds_left()
@@ -59,14 +49,6 @@ class Tally:
             "time left: not known yet" if left is None else f"{duration(left)} left",
         ]
         return " · ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min`, `2 h 05 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 class Display:
@@ -85,7 +67,8 @@ class Display:
         if ended and (self.live is None or ended.outcome.state != "done"):
             self.console.print(_sentence(ended, self.tally if self.live is None else None), markup=False)
         if self.live:
-            self.live.update(_picture(self.tally, self.store.running(time.time() - SILENT_SECONDS)), refresh=True)
+            running = [process for process in processes(self.store.running()) if not process.is_silent]
+            self.live.update(_picture(self.tally, running), refresh=True)
 
 
 @contextmanager
@@ -107,19 +90,13 @@ def _sentence(ended: Ended, tally: Tally | None) -> str:
     return f"{ended.unit.label}  {what}" + (f"  [{tally.line()}]" if tally else "")
 
 
-def _picture(tally: Tally, running: list[dict[str, Any]]) -> RenderableType:
+def _picture(tally: Tally, running: list[Process]) -> RenderableType:
     rows = Table.grid(padding=(0, 2))
-    for _ in range(4):
+    for _ in range(3):
         rows.add_column(no_wrap=True, overflow="ellipsis")
-    processes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for note in running:
-        processes[note.get("host"), note.get("pid")].append(note)
-    for note, *others in processes.values():  # cells that train side by side are one line
-        steps = f"{note['step']}/{note['steps']}" if note["steps"] else ""
-        losses = [f"{name.replace('_', ' ')} {note[name]:.3f}" for name in ("loss", "class_loss") if name in note]
-        more = f" and {len(others)} more" if others else ""
-        rows.add_row(Text(note["label"] + more), note["stage"], steps, ", ".join(losses))
+    for process in running:
+        rows.add_row(Text(process.label), process.where, process.losses)
     bar = ProgressBar(total=max(1, len(tally.units)), completed=len(tally.ended), width=30)
     head = Table.grid(padding=(0, 2))
-    head.add_row(bar, Text(f"{len(running)} running · {tally.line()}"))
+    head.add_row(bar, Text(f"{sum(len(process.units) for process in running)} running · {tally.line()}"))
     return Group(head, rows)

@@ -18,7 +18,7 @@ from study.cells import StageOne, Unit, stage_one_of
 from study.config import RaySettings
 from study.parcels import Parcel, pack, unpack
 from study.stacks import stack_label
-from study.store import PROGRESS, Outcome, Store, write_json
+from study.store import PROGRESS, Outcome, Store, UnwritableError, write_json
 
 if TYPE_CHECKING:
     import ray
@@ -167,6 +167,8 @@ class Driver:
                 self.queue.put_back(flight.units)
                 return
         cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, UnwritableError):  # no fault of the unit, and the next would fare no better
+            raise cause
         again: list[Unit] = []
         if cause is None or isinstance(cause, OSError) or len(flight.units) > 1:
             again = [unit for unit in flight.units if unit.id not in self._begun_again]

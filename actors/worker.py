@@ -141,7 +141,7 @@ def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Itera
 
 def _report(store: Store, node: str, shares: bool) -> Report:
     host, pid = socket.gethostname(), os.getpid()
-    notes = [note for note in store.running(0.0) if (note.get("host"), note.get("pid")) == (host, pid)]
+    notes = [note for note in store.running() if (note.get("host"), note.get("pid")) == (host, pid)]
     loading = any(note["stage"] == "load" for note in notes)  # which may be a long download
     quiet = 0.0 if loading or not notes else time.time() - max(note["written"] for note in notes)
     log = _tail(store.root / "tmp" / notes[0]["attempt"] / LOG) if notes else ""

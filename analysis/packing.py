@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.rows import CATEGORIES, COLUMNS, UNFINISHED, ResultsError, float_columns, read_stored
-from study.store import DONE, write_bytes, write_json
+from analysis.rows import CATEGORIES, COLUMNS, float_columns, read_stored
+from study.finished import DONE
+from study.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,12 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def pack(results: Path, target: Path) -> None:
     """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes."""
-    description = results / "study.json"
-    if not description.is_file():
-        raise ResultsError(f"{results} holds no study.json: give the folder of one study, such as results/grid")
-    stored = read_stored(results, json.loads(description.read_text(encoding="utf-8"))["units"])
+    stored = read_stored(results, read_description(results)["units"])
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
-    write_bytes(target / "study.json", description.read_bytes())
+    write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
     for name, frames in stored.rows.items():
         write_bytes(target / f"{name}.parquet", _parquet(name, frames))

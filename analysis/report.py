@@ -16,11 +16,10 @@ from analysis.findings import answer, limits, progress, shuffled_criterion
 from analysis.page import write_page
 from analysis.pictures import draw_pictures
 from analysis.preservation import TIERS_JUDGED
-from analysis.rows import ResultsError
-from analysis.tables import Results, read_results
+from analysis.tables import Results, Unit, read_results
 from analysis.wording import share
 from study.config import TIERS
-from study.store import write_bytes
+from study.store import ResultsError, write_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,10 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(results: Path, out: Path) -> None:
+def write_report(results: Path, out: Path) -> list[Unit]:
     """Write `out` (Markdown), the same as one HTML page and, in a folder named after it, figures and tables as CSV.
 
-    The same rows give the same bytes. Raises ResultsError where `results` is not a study's folder or `out` no `.md`.
+    The same rows give the same bytes. Returns the units whose files could not be read. Raises ResultsError where
+    `results` is not a study's folder or `out` no `.md`.
     """
     if out.suffix != ".md":
         raise ResultsError(f"the report cannot be {out}: name a Markdown file, such as reports/{results.name}.md")
@@ -68,6 +68,7 @@ def write_report(results: Path, out: Path) -> None:
     )
     write_bytes(out, text.encode())
     write_page(out)
+    return [unit for unit in study.units.values() if unit.status == "unreadable"]
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from study.store import DONE, FOLDERS
+from study.finished import DONE, UNREADABLE, DamagedError, verify
+from study.store import FOLDERS, UNFINISHED, ResultsError
 
 Status = Literal["finished", "failed", "skipped", "missing", "unreadable"]
 Entry = Mapping[str, Any]
@@ -41,11 +42,6 @@ COLUMNS = {
     "causal_lens": ["prompt_id", "tier", "operation", "operands", "intervention", "layer", "log_p", "margin"],
 }
 CATEGORIES = ["stage", "tier", "template", "operation", "operands", "pair", "intervention"]
-UNFINISHED = "unfinished.json"
-
-
-class ResultsError(Exception):
-    """The folder is not a study's results."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
         unfinished = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
         rows = {name: _by_unit(pd.read_parquet(folder / f"{name}.parquet")) for name in COLUMNS}
-    except (OSError, ValueError, KeyError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
     for kind, names in OPTIONAL.items():
         units = [entry["id"] for entry in entries if entry["kind"] == kind and entry["id"] in done]
@@ -95,12 +91,14 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
             stored.unfinished[unit] = _unfinished(folder / "unfinished" / f"{entry['folder']}.json")
             continue
         try:
-            done = json.loads((at / DONE).read_text(encoding="utf-8"))
+            done = verify(at, ".parquet")
             frames = {name: _read_rows(at / f"{name}.parquet") for name in ROWS[kind]}
             for name in OPTIONAL.get(kind, ()):
                 file = at / f"{name}.parquet"
                 frames[name] = _read_rows(file) if file.is_file() else _none(name)
-        except (OSError, ValueError) as error:
+        except DamagedError as error:
+            stored.unfinished[unit] = ("unreadable", str(error))
+        except UNREADABLE as error:
             reason = f"{type(error).__name__}: {error}".replace(str(folder), folder.name)
             stored.unfinished[unit] = ("unreadable", reason)
         else:

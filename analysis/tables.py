@@ -1,6 +1,5 @@
 """A folder of results as typed units and data frames; only finished units carry rows."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.rows import ResultsError, Status, read_stored
+from analysis.rows import Status, read_stored
 from study.cells import Kind
 from study.config import Decisions
+from study.store import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
 
@@ -181,11 +181,8 @@ def place(unit: Unit) -> dict[str, object]:
 
 def read_results(folder: Path) -> Results:
     """Read results/<study>, or the same packed. Raises ResultsError where there is no readable study.json."""
-    path = folder / "study.json"
-    if not path.is_file():
-        raise ResultsError(f"{folder} holds no study.json: give the folder of one study, such as results/grid")
+    study = read_description(folder)
     try:
-        study = json.loads(path.read_text(encoding="utf-8"))
         stored = read_stored(folder, study["units"])
         units = {
             entry["id"]: _unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]
@@ -193,7 +190,9 @@ def read_results(folder: Path) -> Results:
         results = Results(study["name"], study["config"], study["models"], units, stored.done, **stored.rows)
         _ = results.decisions  # validated here, where a mistake still has the file's name
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path} is not a study's description: {type(error).__name__}: {error}") from error
+        raise ResultsError(
+            f"{folder / 'study.json'} is not a study's description: {type(error).__name__}: {error}"
+        ) from error
     return results
 
 

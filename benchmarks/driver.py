@@ -15,7 +15,8 @@ from actors.tasks import carry_out
 from study.catalogue import BuiltSource, Model
 from study.cells import Unit, expand
 from study.config import Grid, RaySettings, Study
-from study.store import DONE, Outcome, Store
+from study.finished import DONE
+from study.store import Outcome, Store
 
 CELLS = (10, 100, 1000, 10_000)
 SETTINGS = RaySettings(workers=2)

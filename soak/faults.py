@@ -14,8 +14,9 @@ from typing import Any
 from soak.ground import cluster, drive, exactly_once, quick, starts, told, units_of
 from study.cells import expand
 from study.config import RaySettings
+from study.finished import DONE
 from study.reading import read_study
-from study.store import DONE, Store
+from study.store import Store
 
 ALONE = RaySettings(in_flight=2, stack=1)
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"

@@ -16,7 +16,8 @@ from actors import environment
 from study.catalogue import BuiltSource, Model
 from study.cells import Unit, expand
 from study.config import Grid, RaySettings, Study
-from study.store import DONE, Outcome, Store, write_json
+from study.finished import DONE
+from study.store import Outcome, Store, write_json
 
 Run = Callable[[Sequence[Unit], Path], list[Outcome]]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}]

@@ -11,7 +11,8 @@ import psutil
 from soak.ground import cluster, units_of
 from study.cells import Unit
 from study.config import RaySettings
-from study.store import DONE, Outcome, Store
+from study.finished import DONE
+from study.store import Outcome, Store
 
 SETTINGS = RaySettings(in_flight=4)
 

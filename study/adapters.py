@@ -4,7 +4,7 @@ For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, r
 whose batch holds the G cells' rows one after the other.
 """
 
-import json
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from study.config import Lora
+from study.store import write_bytes, write_json
 
 WEIGHTS = "adapters.safetensors"
 CONFIG = "adapter_config.json"
@@ -130,10 +131,12 @@ def take_off(model: nn.Module) -> None:
 
 def save(model: nn.Module, lora: Lora, weights: Weights, folder: Path) -> None:
     """The adapter as mlx-lm's `--adapter-path` reads it."""
-    mx.save_safetensors(str(folder / WEIGHTS), weights)
+    content = io.BytesIO()
+    mx.save_safetensors(content, weights)
+    write_bytes(folder / WEIGHTS, content.getvalue())
     parameters = {**_parameters(lora), "keys": _keys(model, lora)}
     config = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": parameters}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    write_json(folder / CONFIG, config)
 
 
 def load(folder: Path) -> Weights:

@@ -1,6 +1,7 @@
 """The command line: `python -m study.grid configs/grid.yaml` runs what is missing of a study and writes its report.
 
-Exit codes: 0 every unit is finished or skipped by rule, 1 some failed, 2 bad usage or configuration, 130 interrupted.
+Exit codes: 0 every unit is finished or skipped by rule, 1 some failed or turned out damaged, 2 bad usage or
+configuration, no cluster, or a results folder that cannot be written, 130 interrupted.
 """
 
 import argparse
@@ -14,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from study.cells import Unit, expand, stage_one_of
+from study.cells import Unit, expand, folder_name, kind, stage_one_of
 from study.reading import ConfigError, Plan, read_study
 from study.selection import SelectionError, choose
-from study.store import Status, Store
+from study.store import NO_RESULT, Status, Store, UnwritableError
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write every few seconds; one that has been silent for this long was killed."""
@@ -53,8 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show(chosen, standing, console)
         return 0
     try:
-        code = _run(plan, units, [unit for unit in chosen if standing[unit.id].state == "run"], store, command, console)
-        return code or _conclude(plan, chosen, store, command, console)
+        todo = [unit for unit in chosen if standing[unit.id].state == "run"]
+        for unit in todo:
+            _clear_the_way(unit, standing[unit.id], store, console)
+        return _run(plan, units, todo, store, command, console) or _conclude(plan, chosen, store, command, console)
+    except UnwritableError as error:
+        print(f"{error}. What has finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         console.print("Interrupted. What has finished is kept; the same command goes on from there.")
         return 130
@@ -79,12 +85,27 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     return 0
 
 
+def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
+    """Set aside what is damaged of a unit that is to run, and say so; say also what else was there of it."""
+    kept = store.set_aside(kind(unit), folder_name(unit))
+    if status.reason != NO_RESULT:
+        where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
+        console.print(f"{unit.label}: {status.reason}{where}; it is run again", markup=False)
+
+
 def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, console: Console) -> int:
     """Write the report, say where everything is and what failed; the exit code."""
     from analysis.report import write_report
 
     report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
-    write_report(store.root, report)
+    unreadable = {unit.id: unit.reason for unit in write_report(store.root, report)}
+    damaged = [unit for unit in chosen if unit.id in unreadable]
+    for unit in damaged:
+        kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
+        where = f"its folder is kept as {kept.relative_to(store.root)}" if kept else f"remove {store.folder(unit)}"
+        console.print(f"damaged: {unit.label}: {unreadable[unit.id]}; {where}", markup=False)
+    if damaged:
+        console.print("The same command then runs damaged units again.")
     standing = {unit.id: store.status(unit) for unit in chosen}
     failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
     console.print(_summary(standing))
@@ -93,7 +114,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     if failed:
         console.print("The same command with --force-failed runs failed units again.")
     console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
-    return 1 if failed else 0
+    return 1 if failed or damaged else 0
 
 
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
@@ -101,8 +122,7 @@ def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
     status = store.status(unit)
     if status.state == "failed" and force_failed:
         return Status("run", f"failed before: {status.reason}")
-    first = store.status(stage_one_of(unit))
-    if status.state == "run" and first.state == "failed" and not force_failed:
+    if status.state == "run" and not force_failed and (first := store.status(stage_one_of(unit))).state == "failed":
         return Status("failed", f"its stage 1 failed: {first.reason}")
     return status
 

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +22,8 @@ import mlx.core as mx
 
 from study.cells import Unit, kind
 from study.checkpoints import Checkpoint, State
-from study.store import DONE, PROGRESS, write_json
+from study.finished import DONE
+from study.store import PROGRESS, write_json
 from study.training import Row
 from study.workbench import Gate
 
@@ -70,7 +71,8 @@ class Notebook:
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, **process}
         where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
-        write_json(self.folder / PROGRESS, {**about, **where, **figures})
+        with suppress(OSError):  # a disk that is full now may not be so at the end
+            write_json(self.folder / PROGRESS, {**about, **where, **figures})
 
     def finish(self) -> None:
         loaded = blas.load()

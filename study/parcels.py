@@ -5,8 +5,9 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.cells import Unit
-from study.store import DONE, Store
+from study.cells import Unit, folder_name
+from study.finished import DONE
+from study.store import Store
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ def pack(store: Store, unit: Unit) -> Parcel:
     """What `store` holds of the unit."""
     if store.is_done(unit):
         return Parcel({file.name: file.read_bytes() for file in sorted(store.folder(unit).iterdir())})
-    record = store.record_file(unit)
+    record = store.record_file(folder_name(unit))
     return Parcel(record=json.loads(record.read_text()) if record.is_file() else {})
 
 

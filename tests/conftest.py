@@ -9,17 +9,36 @@ install_import_hook(["study.lens", "study.objectives", "study.readout", "study.e
 
 # isort: split
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from study.catalogue import BuiltSource, Model
+from study.cells import expand
 from study.config import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.reading import read_study
+from study.store import Store
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Model:
     return Model(source=BuiltSource(built="llama"), blocks=4)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of configs/smoke.yaml, carried out in this process, one unit after another. To be copied, not changed."""
+    from study.pipeline import run_unit
+
+    results = tmp_path_factory.mktemp("uninterrupted")
+    plan = read_study(Path(__file__).parent.parent / "configs" / "smoke.yaml")
+    units = expand(plan.study, plan.models)
+    for unit in units:
+        assert run_unit(unit, results).state == "done"
+    models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
+    Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    return results
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,7 @@ def _units(plan: Plan, model: str, seed: int) -> list[dict[str, Any]]:
         return {
             **common,
             "blocks": plan.models[model],
+            "model_identity": {"hub": f"org/{model}"},
             "seed": seed,
             "operations": list(OPERATIONS),
             **empty,

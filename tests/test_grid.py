@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from study.cells import expand
+from study.finished import DONE
 from study.grid import main
-from study.pipeline import run_unit
 from study.reading import read_study
 from study.selection import SelectionError, choose
-from study.store import DONE, Store, write_json
+from study.store import Store, write_json
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMOKE = CONFIGS / "smoke.yaml"
@@ -132,15 +132,6 @@ def test_bad_usage_is_exit_code_2(arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The smoke study, carried out in this process, one unit after another."""
-    results = tmp_path_factory.mktemp("uninterrupted")
-    for unit in units_of():
-        assert run_unit(unit, results).state == "done"
-    return results
 
 
 def test_a_finished_study_is_not_run_again_and_its_report_is_written(uninterrupted, tmp_path, capsys):

@@ -11,8 +11,8 @@ import pytest
 
 from analysis.packing import main, pack
 from analysis.report import write_report
-from analysis.rows import ResultsError
 from analysis.tables import Results, read_results
+from study.store import ResultsError
 from tests.simulated import Plan, write_study
 
 PLAN = Plan(

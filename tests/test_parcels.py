@@ -2,8 +2,10 @@
 
 import pytest
 
+from study.cells import folder_name
+from study.finished import DONE
 from study.parcels import Parcel, pack, remove, unpack
-from study.store import DONE, Store, write_json
+from study.store import Store, write_json
 from tests.test_ray import CELLS, ONE_MODEL
 
 UNIT = ONE_MODEL[0]
@@ -42,7 +44,7 @@ def test_why_a_unit_did_not_finish_arrives_too(tmp_path):
     there.record(UNIT, "failed", "the loss is NaN", "a traceback")
     unpack(pack(there, UNIT), here, UNIT)
     assert here.status(UNIT).state == "failed"
-    assert here.record_file(UNIT).read_bytes() == there.record_file(UNIT).read_bytes()
+    assert here.record_file(folder_name(UNIT)).read_bytes() == there.record_file(folder_name(UNIT)).read_bytes()
 
 
 def test_of_a_unit_that_left_nothing_nothing_arrives(tmp_path):

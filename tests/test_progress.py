@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from actors.progress import Tally, display, duration
+from actors.progress import Tally, display
 from actors.worker import Ended
+from study.running import duration
 from study.store import PROGRESS, Outcome, Store, write_json
 from tests.test_ray import ONE_MODEL
 

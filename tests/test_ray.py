@@ -25,7 +25,8 @@ from actors.tasks import carry_out
 from study.catalogue import BuiltSource, Model
 from study.cells import StageOne, expand
 from study.config import Grid, RaySettings, Stage1, Study
-from study.store import DONE, Outcome, Store, write_json
+from study.finished import DONE
+from study.store import Outcome, Store, write_json
 
 STUDY = Study(
     name="example",

@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,8 @@ import pytest
 from study.catalogue import BuiltSource, Model
 from study.cells import expand, folder_name
 from study.config import Grid, Study
-from study.store import DONE, PROGRESS, Store, write_bytes, write_json, write_rows
+from study.finished import DONE
+from study.store import PROGRESS, Status, Store, write_bytes, write_json, write_rows
 
 STUDY = Study(
     name="example",
@@ -155,6 +157,20 @@ def test_a_folder_without_a_marker_is_put_aside_for_a_whole_one(store):
     assert store.status(UNIT).state == "run"
     finish(store, "whole")
     assert store.status(UNIT).state == "done"
+    (aside,) = (store.root / "aside").iterdir()
+    assert [(file.name, file.read_text()) for file in aside.iterdir()] == [("unit.json", "{")]
+
+
+def test_a_finished_unit_says_what_files_it_was_written_with_and_how_long_it_took(store):
+    with store.attempt(UNIT) as folder:
+        write_rows(folder / "rows.parquet", [{"step": 1}])
+        (folder / "log.txt").write_text("logs may still grow")
+        write_json(folder / PROGRESS, {})
+        write_json(folder / DONE, {"seconds": {"train": 2.0, "evaluate": 0.5}})
+    files = json.loads((store.folder(UNIT) / DONE).read_text())["files"]
+    assert files.keys() == {"rows.parquet", "unit.json"}
+    assert files["rows.parquet"]["bytes"] == (store.folder(UNIT) / "rows.parquet").stat().st_size
+    assert store.status(UNIT) == Status("done", "finished", seconds=2.5)
 
 
 def test_a_deleted_folder_is_run_again(store):
@@ -181,10 +197,11 @@ def test_a_result_outlives_an_earlier_failure(store):
 def test_running_attempts_say_where_they_are_while_they_run(store):
     with store.attempt(UNIT) as folder:
         write_json(folder / PROGRESS, {"label": UNIT.label, "step": 3})
-        assert store.running(newer_than=time.time() - 60) == [{"label": UNIT.label, "step": 3}]
-        assert store.running(newer_than=time.time() + 60) == []
+        (note,) = store.running()
+        assert abs(note.pop("written") - time.time()) < 60
+        assert note == {"label": UNIT.label, "step": 3}
         write_json(folder / DONE, {})
-    assert store.running(newer_than=0) == []
+    assert store.running() == []
     assert not (store.folder(UNIT) / PROGRESS).exists()
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.rows import ResultsError
 from analysis.tables import read_results
+from study.store import ResultsError
 from tests.simulated import Plan, write_study
 
 TINY = Plan(models={"alpha": 4}, depths=(0.5, 1.0), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=8)

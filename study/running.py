@@ -1,0 +1,80 @@
+"""What runs now, as the attempts themselves tell it, and how long the rest may take."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SILENT_SECONDS = 120.0
+"""A process that has said nothing for this long is not shown as running."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process and the units that it works on: cells that train side by side are of one process."""
+
+    host: str
+    pid: int
+    units: Sequence[str]
+    """Ids; first the one that was heard of last, which the rest is about."""
+    label: str
+    where: str
+    """`stage 2 120/200`, or a part without steps."""
+    losses: str
+    started: str
+    """ISO 8601 with its zone; empty where unknown."""
+    written: float
+    """When it last said something, in seconds since 1970."""
+
+    @property
+    def is_silent(self) -> bool:
+        return time.time() - self.written > SILENT_SECONDS
+
+
+def processes(notes: Iterable[dict[str, Any]]) -> list[Process]:
+    """The notes of `Store.running`, newest first, by the process that wrote them."""
+    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for note in notes:
+        groups[note.get("host"), note.get("pid")].append(note)
+    return [_process(note, others) for note, *others in groups.values()]
+
+
+def seconds_left(ended: Iterable[tuple[str, float]], left: Sequence[str], slots: int) -> float | None:
+    """From the mean duration of each kind of unit, all slots busy; None until a unit of each kind has finished.
+
+    `ended` holds kind and seconds of units that are done, `left` the kinds of those that are not.
+    """
+    means = mean_seconds(ended)
+    return sum(means[which] for which in left) / slots if means.keys() >= set(left) else None
+
+
+def mean_seconds(ended: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Of each kind that has finished."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for which, spent in ended:
+        seconds[which].append(spent)
+    return {which: sum(spent) / len(spent) for which, spent in seconds.items()}
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min`, `2 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _process(note: dict[str, Any], others: list[dict[str, Any]]) -> Process:
+    steps = f" {note['step']}/{note['steps']}" if note.get("steps") else ""
+    losses = [f"{name.replace('_', ' ')} {note[name]:.3f}" for name in ("loss", "class_loss") if name in note]
+    return Process(
+        host=note.get("host", "?"),
+        pid=note.get("pid", 0),
+        units=[one.get("id", "") for one in (note, *others)],
+        label=note.get("label", "?") + (f" and {len(others)} more" if others else ""),
+        where=f"{note.get('stage', '')}{steps}",
+        losses=", ".join(losses),
+        started=note.get("started", ""),
+        written=note["written"],
+    )
