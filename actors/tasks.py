@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.cluster import MEMORY, RESOURCE
@@ -161,6 +162,7 @@ class Driver:
         """A task that ended without a result: run again, or recorded, since it could not do so itself."""
         from ray.exceptions import NodeDiedError, RayTaskError
 
+        self._listen()  # to its last words
         if isinstance(error, NodeDiedError):
             self._lost.update(unit.id for unit in flight.units)
             if all(self._lost[unit.id] <= NODE_LOSSES for unit in flight.units):
@@ -177,6 +179,9 @@ class Driver:
             self.queue.put_back([_careful(unit)])
         detail = f"{error}\n\n{self._last_words(flight)}"
         for unit in flight.units:
+            for attempt in self._left_by(flight, unit):
+                self.store.keep_log(unit, attempt)
+                self.store.abandon(attempt)
             if unit not in again:
                 yield self._failed(unit, _reason(flight, error, cause), detail)
 
@@ -209,6 +214,12 @@ class Driver:
     def _failed(self, unit: Unit, reason: str, detail: str = "") -> Ended:
         self.store.record(unit, "failed", reason, re.sub(r"\x1b\[[0-9;]*m", "", detail))
         return Ended(unit, Outcome("failed", reason, 0.0), "")
+
+    def _left_by(self, flight: Flight, unit: Unit) -> list[Path]:
+        """What the dead process of a task left of its attempts; others at the unit may be alive elsewhere."""
+        heard = self._heard.get(flight.task)
+        process = f".{heard.report.host}.{heard.report.pid}." if heard else None
+        return [attempt for attempt in self.store.attempts(unit) if process and process in attempt.name]
 
     def _last_words(self, flight: Flight) -> str:
         """What a task that died had told, and what Python wrote down when it did."""

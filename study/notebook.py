@@ -20,10 +20,10 @@ from study import __version__, blas
 # isort: split
 import mlx.core as mx
 
-from study.cells import Unit, kind
+from study.cells import Unit, kind, stage_one_of
 from study.checkpoints import Checkpoint, State
 from study.finished import DONE
-from study.store import PROGRESS, write_json
+from study.store import LOG, PROGRESS, write_json
 from study.training import Row
 from study.workbench import Gate
 
@@ -45,6 +45,7 @@ class Notebook:
         """The step at which training went on from an earlier attempt; 0 where it began here."""
         self._last_progress = 0.0
         mx.reset_peak_memory()
+        self.tell(f"{unit.label} on {socket.gethostname()}, process {os.getpid()}, {mx.default_device()}")
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -57,11 +58,18 @@ class Notebook:
         if state:
             self.resumed_at = state.step
             self.seconds["train"] = sum(row["seconds"] for row in state.curve)
+            self.tell(f"training goes on after step {state.step}")
         return state
 
     def on_step(self, stage: str, steps: int, row: Row) -> None:
         figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
-        self.progress(stage, row["step"], steps, **figures)
+        speed = {"tokens_per_second": row["tokens"] / row["seconds"], "memory_gb": mx.get_active_memory() / 1e9}
+        self.progress(stage, row["step"], steps, **figures, **speed)
+
+    def tell(self, text: str) -> None:
+        """A line of the unit's log."""
+        with suppress(OSError), (self.folder / LOG).open("a") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def progress(self, stage: str, step: int, steps: int, force: bool = False, **figures: float) -> None:
         """At most one write in two seconds: it tells people, not the program, where the attempt is."""
@@ -69,10 +77,13 @@ class Notebook:
             return
         self._last_progress = time.monotonic()
         process = {"host": socket.gethostname(), "pid": os.getpid()}
-        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, **process}
+        model = stage_one_of(self.unit).model_name
+        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, "model": model, **process}
         where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
         with suppress(OSError):  # a disk that is full now may not be so at the end
             write_json(self.folder / PROGRESS, {**about, **where, **figures})
+        told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]
+        self.tell(", ".join([f"{stage} {step}/{steps}" if steps else stage, *told]))
 
     def finish(self) -> None:
         loaded = blas.load()
@@ -99,6 +110,7 @@ class Notebook:
             "tokens": self.tokens,
             "text_kl": self.text_kl,
         }
+        self.tell("finished")
         write_json(self.folder / DONE, content)
 
 

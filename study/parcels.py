@@ -7,7 +7,7 @@ from typing import Any
 
 from study.cells import Unit, folder_name
 from study.finished import DONE
-from study.store import Store
+from study.store import LOG_SUFFIX, Store, write_bytes
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Parcel:
 
     files: dict[str, bytes] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    log: bytes = b""
+    """That belongs to the record."""
 
 
 def pack(store: Store, unit: Unit) -> Parcel:
@@ -23,13 +25,19 @@ def pack(store: Store, unit: Unit) -> Parcel:
     if store.is_done(unit):
         return Parcel({file.name: file.read_bytes() for file in sorted(store.folder(unit).iterdir())})
     record = store.record_file(folder_name(unit))
-    return Parcel(record=json.loads(record.read_text()) if record.is_file() else {})
+    log = record.with_suffix(LOG_SUFFIX)
+    return Parcel(
+        record=json.loads(record.read_text()) if record.is_file() else {},
+        log=log.read_bytes() if log.is_file() else b"",
+    )
 
 
 def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
     """Publish it in another store, where the first result of a unit stays. Raises ValueError on a name with a path."""
     if parcel.record:
         store.record(unit, parcel.record["status"], parcel.record["reason"], parcel.record["detail"])
+    if parcel.log:
+        write_bytes(store.record_file(folder_name(unit)).with_suffix(LOG_SUFFIX), parcel.log)
     if DONE not in parcel.files or store.is_done(unit):
         return
     with store.attempt(unit) as folder:

@@ -101,6 +101,8 @@ def _recorded(note: Notebook, store: Store) -> Outcome:
     store.record(
         note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error))
     )
+    note.tell(f"{state}: {reason}")
+    store.keep_log(note.unit, note.folder)
     return Outcome(state, reason, seconds)
 
 

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,11 @@ CHECKPOINTS = "checkpoints"
 PROGRESS = "progress.json"
 LOG = "log.txt"
 """What an attempt told as it went."""
+LOG_SUFFIX = ".log"
+"""Of the same in `unfinished/`."""
 RECORDS = "unfinished"
+DUPLICATES = "duplicates.log"
+"""Names the attempts that ended after another one at the same unit, whose result stays."""
 CONFLICTS = "conflicts"
 """Holds a folder a unit of which a merge found different results, and in it these."""
 NO_RESULT = "no result yet"
@@ -158,6 +163,17 @@ class Store:
         """Let a failed unit run again."""
         with writing(record := self.record_file(folder_name(unit))):
             record.unlink(missing_ok=True)
+            record.with_suffix(LOG_SUFFIX).unlink(missing_ok=True)
+
+    def keep_log(self, unit: Unit, attempt: Path) -> None:
+        """Put what an attempt told beside the reason why the unit did not finish."""
+        if (attempt / LOG).is_file():
+            write_bytes(self.record_file(folder_name(unit)).with_suffix(LOG_SUFFIX), (attempt / LOG).read_bytes())
+
+    def attempts(self, unit: Unit) -> list[Path]:
+        """Those that run, and what is left of those whose process died; the last one last."""
+        found = (self.root / "tmp").glob(f"{folder_name(unit)}.*")
+        return sorted(found, key=lambda folder: folder.stat().st_mtime)
 
     def running(self) -> list[dict[str, Any]]:
         """What attempts last said of themselves, newest first; with `written`, when (in seconds since 1970), and
@@ -202,12 +218,15 @@ class Store:
             for path in (*whole.iterdir(), whole):
                 _sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.record_file(name).unlink(missing_ok=True)
+            for file in (self.record_file(name), self.record_file(name).with_suffix(LOG_SUFFIX)):
+                file.unlink(missing_ok=True)
             try:
                 whole.rename(target)
             except OSError:
                 if self.standing(of_kind, name).state != "done":
                     raise
+                with (self.root / DUPLICATES).open("a") as notes:
+                    notes.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {whole.name} is dropped: it was late\n")
             else:
                 _sync(target.parent)
 

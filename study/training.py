@@ -93,9 +93,9 @@ def train(
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
-                row = {"step": step, **{name: values[i] for name, values in figures.items()}}
+                row = {"step": step, **{name: values[i] for name, values in figures.items()}, **spent}
                 if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
-                    cells[g].curve.append({**row, **spent, "stacked": len(alive)})
+                    cells[g].curve.append({**row, "stacked": len(alive)})
                     on_step(g, row)
                     finite.append(i)
                 else:
