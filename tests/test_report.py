@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import main, write_report
+from analysis.tables import read_results
 from study.config import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -169,6 +170,14 @@ def test_tables_have_as_many_columns_in_every_row(full: Path, broken: Path, ever
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
 
+def test_pictures_at_one_weight_show_that_of_most_cells(tmp_path: Path) -> None:
+    plan = replace(FULL, weights=(0.0, 0.2, 0.5, 0.8))
+    results = read_results(write_study(tmp_path / "even", plan))
+    assert results.shown_weight == 0.8
+    units = {key: unit for key, unit in results.units.items() if unit.weight != 0.8 or unit.layer != 3}
+    assert replace(results, units=units).shown_weight == 0.5
+
+
 def test_an_unfinished_cell_is_named_with_its_reason(broken: Path) -> None:
     text = broken.read_text()
     assert "failed | RuntimeError: gate &lt;lens> \\| 0.2 |" in text
@@ -190,6 +199,18 @@ def test_a_study_without_a_finished_cell_has_a_report(tmp_path: Path) -> None:
     assert "![" not in text
     assert text.count("not run yet") == 7
     assert [link for link in _links(out) if not link.is_file()] == []
+
+
+def test_a_model_without_a_finished_cell_stands_beside_one_that_has_some(tmp_path: Path) -> None:
+    unfinished = {
+        label.replace("alpha", "beta"): ("missing", "")
+        for label in NOTHING.unfinished
+        if label.split("|")[1] not in ("stage1", "reference")
+    }
+    out = _report(tmp_path, replace(FULL, models={"alpha": 4, "beta": 4}, unfinished=unfinished), "half")
+    assert [link for link in _links(out) if not link.is_file()] == []
+    profile = out.with_suffix("") / "lens_profile_beta.csv"
+    assert "stage" in profile.read_text().splitlines()[0]
 
 
 def test_it_is_the_same_to_the_byte_on_a_machine_without_mlx_and_ray(broken: Path, tmp_path: Path) -> None:
