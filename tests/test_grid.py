@@ -79,28 +79,30 @@ def test_units_whose_stage_1_failed_are_not_said_to_run(tmp_path, capsys):
 
 def test_only_picks_cells_with_the_stage_1_and_what_is_read_of_it_that_they_need():
     units = units_of(CONFIGS / "grid.yaml")
-    labels = [unit.label for unit in choose(units, ["model=smollm2-135m", "layer=16", "pair=river/copper"])]
+    labels = [unit.label for unit in choose(units, ["model=smollm2-135m", "layer=17", "pair=river/copper"])]
     assert labels == [
         "smollm2-135m|stage1|s0",
         "smollm2-135m|reference|s0",
         "smollm2-135m|predictors|s0",
-        "smollm2-135m|L16|river-copper|w=0.2|s0",
-        "smollm2-135m|L16|river-copper|w=0.5|s0",
+        "smollm2-135m|L17|river-copper|w=0.2|s0",
+        "smollm2-135m|L17|river-copper|w=0.5|s0",
+        "smollm2-135m|L17|river-copper|w=0.8|s0",
     ]
 
 
 @pytest.mark.parametrize(
     ("only", "cells"),
     [
-        ([], 36),
-        (["model=gemma-3-270m"], 18),
-        (["weight=0"], 2),
-        (["weight=0.0", "weight=0.5"], 24),
-        (["layer=0.55"], 8),
-        (["layer=16"], 13),
-        (["layer=16", "layer=28"], 22),
-        (["pair=multiply/add"], 24),
-        (["pair=multiply/add", "weight=0.5", "model=smollm2-135m", "layer=0.95"], 6),
+        ([], 108),
+        (["model=gemma-3-270m"], 54),
+        (["weight=0"], 8),
+        (["weight=0.0", "weight=0.5"], 68),
+        (["layer=0.6"], 12),
+        (["layer=16"], 16),
+        (["layer=16", "layer=28"], 32),
+        (["pair=multiply/add"], 66),
+        (["pair=multiply/add", "weight=0.5", "model=smollm2-135m", "layer=0.95"], 9),
+        (["seed=1"], 14),
     ],
 )
 def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
@@ -116,7 +118,7 @@ def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
         ("layer=deep", "--only layer=deep: must be a number"),
         (
             "layer=7",
-            "no cell is so; there are model gemma-3-270m, smollm2-135m; layer 5, 9, 10, 16, 28; pair multiply/add",
+            "no cell is so; there are model gemma-3-270m, smollm2-135m; layer 3, 5, 6, 10, 11, 13, 16, 17, 23, 28; pair",
         ),
     ],
 )
