@@ -15,6 +15,9 @@ from study.config import TIERS
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
 
+ABOVE_CHANCE = (Outcome.EMERGENT, Outcome.DISCRIMINATING, Outcome.PARTIAL)
+
+
 def answer(results: Results, decided: Decided) -> list[str]:
     """The answer in five lines; needs at least one judged plain cell."""
     return [
@@ -109,9 +112,13 @@ def _transfer(results: Results, plain: pd.DataFrame) -> str:
 def _model(rows: pd.DataFrame, model: str) -> str:
     if rows.empty:
         return ""
-    emergent = rows[rows["outcome"] == Outcome.EMERGENT]
-    depth = "" if emergent.empty else f" from relative depth {emergent['depth'].min():.2f}"
-    return f"{model} {_of(rows)}{depth}"
+    emergent, above = rows[rows["outcome"] == Outcome.EMERGENT], rows[rows["outcome"].isin(ABOVE_CHANCE)]
+    text = f"{model} {_of(rows)}{_from_depth(emergent)}"
+    return text + (f", above chance {len(above)}{_from_depth(above)}" if len(above) > len(emergent) else "")
+
+
+def _from_depth(rows: pd.DataFrame) -> str:
+    return "" if rows.empty else f" from relative depth {rows['depth'].min():.2f}"
 
 
 def _cost(results: Results, decided: Decided) -> str:
@@ -179,7 +186,13 @@ def _by_pair(results: Results, plain: pd.DataFrame) -> list[str]:
         transfer = rows["transfer"].astype(bool)
         part = f"{pair} {_of(rows[~transfer])} on the trained wording"
         parts.append(part + (f" and {_of(rows[transfer])} on the others" if transfer.any() else ""))
-    return [f"Emergent by pair: {'; '.join(parts)}."]
+    text, primary = [f"Emergent by pair: {'; '.join(parts)}."], plain[plain["tier"] == results.decisions.primary_tier]
+    primary = primary[primary["transfer"].astype(bool)]
+    if not primary.empty:
+        rows_of = {pair: primary[primary["pair"] == pair] for pair in pairs}
+        counts = [f"{pair} {rows['outcome'].isin(ABOVE_CHANCE).sum()} of {len(rows)}" for pair, rows in rows_of.items()]
+        text.append(f"Above chance on {results.decisions.primary_tier} by pair: {'; '.join(counts)}.")
+    return text
 
 
 def _use(decided: Decided) -> str:

@@ -1,6 +1,5 @@
 """What is found torn, corrupt, missing, full or read-only is named, and nothing else is touched."""
 
-import errno
 import json
 import os
 import shutil
@@ -11,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ray.exceptions import RayTaskError
 
-from actors.tasks import _crashed
 from analysis.packing import main as pack
 from analysis.report import main as report
 from study.cells import Unit, expand, folder_name, kind
@@ -274,16 +271,6 @@ def test_a_merge_ends_on_a_full_disk_with_one_message_and_goes_on_when_there_is_
         assert {file: content for file, (content, _) in copied.items()} == {
             file: content for file, (content, _) in original.items()
         }
-
-
-def test_a_folder_that_cannot_be_written_is_no_fault_of_the_unit(store: Store) -> None:
-    shutil.rmtree(store.folder(CELL))
-    cause = UnwritableError(errno.ENOSPC, "No space left on device", "results/cells")
-    with pytest.raises(UnwritableError):
-        _crashed(CELL, store, RayTaskError("run", "", cause))
-    assert store.status(CELL).reason == "no result yet"
-    _crashed(CELL, store, RayTaskError("run", "", OSError(errno.EIO, "Input/output error")))
-    assert store.status(CELL).state == "failed"
 
 
 @pytest.fixture

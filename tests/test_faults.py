@@ -1,6 +1,7 @@
 """Workers that hang, nodes that die, machines that share no folder, and Ctrl-C: real clusters, real processes."""
 # ruff: noqa: E402 - Ray reads its environment when it is imported
 
+import errno
 import os
 import signal
 import socket
@@ -29,7 +30,7 @@ from soak.ground import content, drive, exactly_once, quick, starts, units_of
 from study.cells import expand
 from study.config import RaySettings
 from study.reading import read_study
-from study.store import PROGRESS, Store, write_json
+from study.store import PROGRESS, Store, UnwritableError, write_json
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 QUICK = RaySettings(in_flight=2, stack=2)
@@ -107,6 +108,16 @@ def test_a_machine_with_another_version_of_the_program_runs_nothing(cluster, sto
     assert "runs another version of the program" in store.status(unit).reason
     assert "bring both to the same commit" in store.status(unit).reason
     assert starts(store, unit) == 0
+
+
+def test_a_folder_that_cannot_be_written_ends_the_run_and_is_no_fault_of_the_unit(cluster, store):
+    def full(units, results):
+        raise UnwritableError(errno.ENOSPC, "No space left on device", str(results))
+
+    (unit,) = units_of(10)[:1]
+    with pytest.raises(UnwritableError, match="No space left on device; free some space"):
+        states(Driver([unit], store, QUICK, 2, full))
+    assert store.status(unit).reason == "no result yet"
 
 
 def test_once_a_stop_is_asked_for_units_that_run_end_and_no_other_begins(cluster, store):

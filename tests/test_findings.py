@@ -55,6 +55,22 @@ def test_transfer_names_every_model_and_the_depth_from_which_it_emerges(results:
     assert line.endswith("On the trained wording: 2 of 2.")
 
 
+def test_cells_above_chance_that_are_not_emergent_are_counted_with_their_depth_and_pair(tmp_path) -> None:
+    def truth(point: Point) -> Truth:
+        carries = point.tier == "construction" and point.pair == "multiply/add" and point.depth > 0.9
+        return Truth(choice=1.0 if point.tier == "symbolic" else 0.8 if carries else 0.5)
+
+    plan = replace(PLAN, arms=("plain",), pairs=("multiply/add", "river/copper"), truth=truth, per_class=96)
+    results = read_results(write_study(tmp_path / "partly", plan))
+    found = decide_study(results)
+    assert "construction 0 of 4 (alpha 0 of 4, above chance 1 from relative depth 1.00;" in _line(
+        results, found, "Transfer"
+    )
+    assert "Above chance on construction by pair: multiply/add 1 of 2; river/copper 0 of 2." in _line(
+        results, found, "Controls"
+    )
+
+
 def test_random_words_that_do_as_well_are_said_to_be_any_token(results: Results, decided: Decided) -> None:
     line = _line(results, decided, "Controls")
     assert "On symbolic, semantic, construction, story random words are emergent as often as names" in line
