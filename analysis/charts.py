@@ -15,6 +15,7 @@ from analysis.drawing import (
     STAGE_STYLES,
     TIER_STYLES,
     log_odds,
+    odds_domain,
 )
 
 Spec = dict[str, Any]
@@ -158,7 +159,8 @@ def _profile(data: pd.DataFrame) -> Spec:
 def _preservation(data: pd.DataFrame) -> Spec:
     names = ("difference", "difference_low", "difference_high")
     marks = [log_odds(p) for p in MARKS]
-    x = _number("odds", "mean p of the right class token (log odds)", domain=[-ODDS_LIMIT - 0.2, ODDS_LIMIT + 0.2])
+    domain = list(odds_domain(0.5 if data.empty else data["p_low"].min()))
+    x = _number("odds", "mean p of the right class token (log odds)", domain)
     x["axis"] = {"values": marks, "labelExpr": "format(1 / (1 + pow(10, -datum.value)), '.3~f')"}
     y = _number("difference_points", "change of accuracy, points")
     weights = sorted(data["weight"].unique())

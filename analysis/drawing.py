@@ -112,10 +112,16 @@ def log_odds(p: float) -> float:
     return float(np.clip(np.log10(max(p, 1e-9)) - np.log10(max(1 - p, 1e-9)), -ODDS_LIMIT, ODDS_LIMIT))
 
 
-def odds_axis(ax: Axes) -> None:
-    """An x axis in log odds that is labelled in p."""
-    ax.set_xlim(-ODDS_LIMIT - 0.2, ODDS_LIMIT + 0.2)
-    ax.set_xticks([log_odds(p) for p in MARKS], [f"{p:g}" for p in MARKS])
+def odds_domain(lowest: float) -> tuple[float, float]:
+    """Ends of an axis in log odds for p from `lowest` on."""
+    return log_odds(lowest) - 0.3, ODDS_LIMIT + 0.2
+
+
+def odds_axis(ax: Axes, lowest: float) -> None:
+    """An x axis in log odds that is labelled in p, for p from `lowest` on."""
+    ax.set_xlim(odds_domain(lowest))
+    shown = [p for p in MARKS if log_odds(p) >= odds_domain(lowest)[0]]
+    ax.set_xticks([log_odds(p) for p in shown], [f"{p:g}" for p in shown])
 
 
 def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:

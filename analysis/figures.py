@@ -234,7 +234,7 @@ def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: 
             ax.axhline(-margin, color="#000000", lw=0.8, ls=":")
             for point in data[(data["model"] == model) & (data["tier"] == tier)].to_dict("records"):
                 _pareto_point(ax, point, SERIES[weights.index(point["weight"]) % len(SERIES)], results.pairs)
-            odds_axis(ax)
+            odds_axis(ax, 0.5 if data.empty else data["p_low"].min())
             ax.set_title(f"{model} · {tier}")
     outer_labels(axes, "mean p of the right class token (log odds)", "accuracy minus stage 1, points")
     handles = [

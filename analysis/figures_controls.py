@@ -42,7 +42,7 @@ def controls_by_depth(results: Results, controls: pd.DataFrame, judged: pd.DataF
             _panel(ax, here, plain.merge(here[KEYS].drop_duplicates(), on=KEYS), tiers)
             choice_axis(ax, results, data)
             ax.set_title(f"{model} · {arm_name(arm)}")
-            ax.set_xlim(0, 1.12)
+            ax.set_xlim(max(0.0, data["depth"].min() - 0.2), 1.12)
     outer_labels(axes, DEPTH_LABEL, "choice accuracy")
     legend_beside(figure, tiers, "control", "plain cell beside it")
     caption = (
