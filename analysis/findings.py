@@ -146,20 +146,22 @@ def _controls(results: Results, decided: Decided) -> str:
     for arm in CONTROLS[1:]:
         rows = compared[compared["arm"] == arm]
         if not rows.empty:
-            parts.append(f"{WORDS[arm].capitalize()} against the names: {_compared(rows)}.")
+            parts.append(f"Names against {WORDS[arm]}: {_compared(rows)}.")
         else:
             parts.append(f"{WORDS[arm].capitalize()}: {'not finished' if arm in planned else 'not run'}.")
     return " ".join([*parts, *_any_token(decided), *_by_pair(results, decided.plain)])
 
 
 def _compared(rows: pd.DataFrame) -> str:
-    """On each tier, in how many cells the interval of the difference excludes zero."""
-    parts = []
+    """On which tiers, and in how many cells, the interval of the difference excludes zero."""
+    parts, equal = [], []
     for tier in (tier for tier in TIERS if (rows["tier"] == tier).any()):
         here = rows[rows["tier"] == tier]
-        better, worse = (here["difference_low"] > 0).sum(), (here["difference_high"] < 0).sum()
-        parts.append(f"{tier} names better in {better} and worse in {worse} of {len(here)}")
-    return "; ".join(parts)
+        counts = {"better": (here["difference_low"] > 0).sum(), "worse": (here["difference_high"] < 0).sum()}
+        told = [f"{word} in {count} of {len(here)}" for word, count in counts.items() if count]
+        parts += [f"on {tier} {' and '.join(told)}"] if told else []
+        equal += [] if told else [tier]
+    return "; ".join([*parts, *([f"no difference shown on {', '.join(equal)}"] if equal else [])])
 
 
 def _any_token(decided: Decided) -> list[str]:

@@ -71,6 +71,17 @@ def test_cells_above_chance_that_are_not_emergent_are_counted_with_their_depth_a
     )
 
 
+def test_tiers_where_names_and_words_part_are_named_and_so_are_the_others(tmp_path) -> None:
+    def truth(point: Point) -> Truth:
+        fails = point.arm == "random_words" and point.tier == "construction" and point.depth > 0.9
+        return Truth(choice=0.5) if fails else _truth(point)
+
+    results = read_results(write_study(tmp_path / "part", replace(PLAN, truth=truth, per_class=96)))
+    line = _line(results, decide_study(results), "Controls")
+    assert "Names against random words: on construction better in 1 of 2; no difference shown on " in line
+    assert "Swapped tokens: not run." in line
+
+
 def test_random_words_that_do_as_well_are_said_to_be_any_token(results: Results, decided: Decided) -> None:
     line = _line(results, decided, "Controls")
     assert "On symbolic, semantic, construction, story random words are emergent as often as names" in line
