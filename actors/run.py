@@ -75,8 +75,8 @@ def _look_around(root: Path, console: Console) -> bool:
 
 def _say_what_runs(driver: Driver, shown: Display) -> bool:
     count = driver.running()
-    what = f"{count} units run and end" if count != 1 else "1 unit runs and ends"
-    shown.say(f"Interrupted: {what} first, what has not begun does not begin. Ctrl-C again ends the run at once.")
+    what = f"{count} unit{'s' * (count != 1)} running will end first" if count else "nothing runs"
+    shown.say(f"Interrupted: {what}, and no other begins. Ctrl-C again ends the run at once.")
     return True
 
 

@@ -116,7 +116,7 @@ class Driver:
     def running(self) -> int:
         """Units that run now."""
         self._listen()
-        return sum(len(heard.report.notes) for heard in self._heard.values())
+        return sum(len(flight.units) for flight in self._flights.values() if flight.task in self._heard)
 
     def _submit(self, units: Sequence[Unit], mark: str) -> None:
         flight = Flight(uuid.uuid4().hex[:12], units)

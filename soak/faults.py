@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actors.tasks import Driver
 from soak.ground import cluster, drive, exactly_once, quick, starts, told, units_of
-from study.cells import expand
+from study.cells import Unit, expand
 from study.config import RaySettings
 from study.finished import DONE
 from study.reading import read_study
@@ -32,36 +34,36 @@ def aborted_workers(aborts: int = 60) -> dict[str, Any]:
         return {"faults": deaths, "ended": len(states), **exactly_once(store, units)}
 
 
+@dataclass
+class Strike:
+    """A node that was killed, when, and what had begun then."""
+
+    at: float = 0.0
+    units: Sequence[Unit] = ()
+    not_before: float = field(default_factory=lambda: time.monotonic() + random.uniform(2, 5))
+    """Of the next one."""
+
+
 def killed_nodes(kills: int = 10) -> dict[str, Any]:
     """A node dies while it works, again and again, and another takes its place."""
     units = units_of(20 * kills)
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as folder, cluster(nodes=2) as made:
-        store = Store(Path(folder))
-        over = threading.Event()
-
-        def kill() -> None:
-            for _ in range(kills):
-                if over.wait(random.uniform(4, 8)):
-                    return
-                began = {unit.id for unit in units if starts(store, unit) and not store.is_done(unit)}
-                victim = made.living.pop(0)
-                made.kill(victim)
-                killed = time.monotonic()
-                made.living.append(made.add())
-                while not over.is_set() and any(not store.is_done(unit) for unit in units if unit.id in began):
-                    time.sleep(0.2)
-                waits.append(time.monotonic() - killed)
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        try:
-            states = drive(units, store, 2, quick(0.6), RaySettings(in_flight=2, stack=4))
-        finally:
-            over.set()
-            thread.join()
+        store, ended, struck = Store(Path(folder)), 0, Strike()
+        driver = Driver(units, store, RaySettings(in_flight=2, stack=4), 2, quick(0.6))
+        for one in driver.carry_out(poll_seconds=0.2):
+            ended += one is not None
+            if struck.at and all(store.is_done(unit) for unit in struck.units):
+                waits.append(time.monotonic() - struck.at)
+                struck = Strike()
+            if not struck.at and len(waits) < kills and time.monotonic() > struck.not_before:
+                began = [unit for unit in units if starts(store, unit) and not store.is_done(unit)]
+                if began:
+                    made.kill(made.living.pop(0))
+                    struck = Strike(time.monotonic(), began)
+                    made.living.append(made.add())
         slowest = {"faults": len(waits), "slowest_s": round(max(waits, default=0.0), 1)}
-        return {**slowest, "ended": len(states), **exactly_once(store, units)}
+        return {**slowest, "ended": ended, **exactly_once(store, units)}
 
 
 def killed_drivers(kills: int = 20) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def done(store: Store, unit: Unit) -> Any:
 def test_a_study_without_ray_leaves_a_folder_a_unit(finished: tuple[Store, list[Unit]]) -> None:
     store, units = finished
     files = {type(unit): {file.name for file in store.folder(unit).iterdir()} for unit in units}
-    common = {"unit.json", "done.json"}
+    common = {"unit.json", "done.json", "log.txt"}
     adapter = {"adapters.safetensors", "adapter_config.json", "curves.parquet"}
     rows = {"answers.parquet", "lens.parquet"}
     of_class = {"onset.parquet", "causal.parquet", "causal_lens.parquet"}

@@ -199,7 +199,7 @@ def test_running_attempts_say_where_they_are_while_they_run(store):
         write_json(folder / PROGRESS, {"label": UNIT.label, "step": 3})
         (note,) = store.running()
         assert abs(note.pop("written") - time.time()) < 60
-        assert note == {"label": UNIT.label, "step": 3}
+        assert note == {"label": UNIT.label, "step": 3, "attempt": folder.name}
         write_json(folder / DONE, {})
     assert store.running() == []
     assert not (store.folder(UNIT) / PROGRESS).exists()
