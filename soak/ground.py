@@ -8,9 +8,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from actors import environment
 from study.catalogue import BuiltSource, Model
@@ -109,8 +111,13 @@ class Nodes:
         return self._cluster.add_node(num_cpus=self._slots, resources=offered, object_store_memory=100_000_000)
 
     def kill(self, node: Any) -> None:
-        """Without a goodbye."""
+        """Without a goodbye, and with all of its processes, as when a machine loses its power."""
+        (raylet,) = node.all_processes["raylet"]
+        workers = psutil.Process(raylet.process.pid).children(recursive=True)
         self._cluster.remove_node(node, allow_graceful=False)
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
 
     def end(self) -> None:
         self._cluster.shutdown()
