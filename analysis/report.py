@@ -11,6 +11,7 @@ import yaml
 
 from analysis import explanations, sections
 from analysis.controls import CONTROLS, MANIPULATIONS
+from analysis.counts import counts
 from analysis.decided import Decided, decide_study
 from analysis.findings import answer, limits, progress, shuffled_criterion
 from analysis.page import write_page
@@ -48,7 +49,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
     study = read_results(results)
     decided = decide_study(study)
     folder = out.with_suffix("")
-    for name, table in (decided.tables | {"units": _units(study)}).items():
+    for name, table in (decided.tables | {"units": _units(study), "answer": counts(study, decided)}).items():
         write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     pictures = draw_pictures(study, decided, folder)
     text = _render(

@@ -1,10 +1,12 @@
 """The words of the answer follow from the numbers, and from nothing else."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from analysis.counts import counts
 from analysis.decided import Decided, decide_study
 from analysis.findings import answer, limits, shuffled_criterion
 from analysis.tables import Results, read_results
@@ -80,6 +82,18 @@ def test_tiers_where_names_and_words_part_are_named_and_so_are_the_others(tmp_pa
     line = _line(results, decide_study(results), "Controls")
     assert "Names against random words: on construction better in 1 of 2; no difference shown on " in line
     assert "Swapped tokens: not run." in line
+
+
+def test_every_number_of_the_answer_stands_in_its_table(results: Results, decided: Decided) -> None:
+    table = counts(results, decided)
+    for line in answer(results, decided)[:4]:
+        name, words = line.removeprefix("**").split(".**", 1)
+        known = table.loc[table["line"] == name, "value"].to_numpy(float)
+        shown = {f"{value:{form}}" for value in known for form in ("g", ".2f", ".1f", ".0f")}
+        shown |= {f"{100 * value:.0f}" for value in known}
+        words = words.replace("stage 1", "").replace("w = 0", "")
+        margin = {f"{100 * results.decisions.non_inferiority_margin:g}"}
+        assert set(re.findall(r"\d+(?:\.\d+)?", words)) <= shown | margin, line
 
 
 def test_random_words_that_do_as_well_are_said_to_be_any_token(results: Results, decided: Decided) -> None:
