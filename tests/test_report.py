@@ -90,7 +90,8 @@ def _links(out: Path) -> list[Path]:
 def test_the_answer_says_what_was_planted(full: Path) -> None:
     text = full.read_text()
     assert "alpha; 4 of 4 cells with a class loss finished; 1 seed." in text
-    answer = text.split("## The answer")[1].split("![")[0].strip().splitlines()
+    *answer, _, source = text.split("## The answer")[1].split("![")[0].strip().splitlines()
+    assert source == "Every number above: [table_answer.csv](full/table_answer.csv)."
     assert len(answer) == 5
     assert "semantic 1 of 4 (alpha 1 of 4 from relative depth 1.00; best" in answer[0]
     assert "story 1 of 4" in answer[0]
