@@ -181,11 +181,12 @@ def test_units_of_a_node_that_dies_are_run_elsewhere_each_published_once(cluster
     units, store = units_of(20), Store(tmp_path / "results")
     began: list[str] = []
     with several_nodes(nodes=2) as made:
-        driver, ended = Driver(units, store, QUICK, 2, quick(0.4)), []
+        driver, ended = Driver(units, store, QUICK, 2, quick(0.8)), []
         for one in driver.carry_out(poll_seconds=0.1):
             ended += [one.outcome.state] if one else []
-            if not began and len(list((store.root / "starts").glob("*"))) >= 6:
-                began = [unit.id for unit in units if starts(store, unit) and not store.is_done(unit)]
+            at_work = [unit.id for unit in units if starts(store, unit) and not store.is_done(unit)]
+            if not began and len(at_work) == 2:  # one a node
+                began = at_work
                 made.kill(made.living.pop())
                 made.add()
     assert ended == ["done"] * len(units)
