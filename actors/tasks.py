@@ -4,7 +4,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ class Flight:
     units: Sequence[Unit]
     hung: float = 0.0
     """Seconds that it had said nothing for when it was killed."""
+    shown: set[str] = field(default_factory=set)
+    """Folders in tmp/ that show its progress here, though it works elsewhere."""
 
 
 class Driver:
@@ -142,6 +144,8 @@ class Driver:
         import ray
         from ray.exceptions import RayError
 
+        for name in flight.shown:
+            self.store.abandon(self.store.root / "tmp" / name)
         try:
             results = ray.get(reference)
         except RayError as error:
@@ -195,15 +199,16 @@ class Driver:
             if heard is None:
                 continue
             if not heard.report.shares:
-                self._show(heard.report.notes)
+                self._show(flight, heard.report.notes)
             quiet = heard.report.quiet_seconds + heard.seconds_ago
             hangs = heard.seconds_ago > SILENT_SECONDS or quiet > 60 * self._settings.quiet_minutes
             if hangs and not flight.hung:
                 flight.hung = quiet
                 _end(heard)
 
-    def _show(self, notes: Sequence[Mapping[str, Any]]) -> None:
+    def _show(self, flight: Flight, notes: Sequence[Mapping[str, Any]]) -> None:
         for note in notes:
+            flight.shown.add(note["attempt"])
             write_json(self.store.root / "tmp" / note["attempt"] / PROGRESS, note)
 
     def _close(self) -> None:

@@ -163,10 +163,12 @@ def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the program and all that it started
+        out = ""
+        while "Interrupted:" not in out:
+            out += run.stdout.readline()
         if again:
-            time.sleep(0.3)
             os.killpg(run.pid, signal.SIGINT)
-        out = run.communicate(timeout=120)[0]
+        out += run.communicate(timeout=120)[0]
     assert run.returncode == 130, out
     assert "Interrupted. What has finished is kept" in out
     assert "Traceback" not in out
