@@ -237,7 +237,7 @@ class RaySettings(Settings):
     goes on from its last one. 0 for none."""
     in_flight: PositiveInt = 4
     """Tasks submitted ahead, per worker."""
-    quiet_minutes: PositiveFloat = 15.0
+    quiet_minutes: PositiveFloat = 60.0
     """A unit without any progress for so long is ended and begun again."""
     dashboard_port: Annotated[int, Field(ge=1024, le=65535)] = 8265
 
