@@ -15,6 +15,9 @@ DEFAULTS = {
 }
 
 
+AUTH_MODE = "RAY_AUTH_MODE"
+
+
 def prepare(serving: bool) -> None:
     """Set the environment of this process and those that it starts.
 
@@ -23,9 +26,14 @@ def prepare(serving: bool) -> None:
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ[AUTH_MODE] = "token"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if serving else "0"
     protect_token()
+
+
+def asks_for_token() -> bool:
+    """Whether Ray's processes here, of which this may be one, let in nobody without the token."""
+    return os.environ.get(AUTH_MODE) == "token"
 
 
 def token_file() -> Path:

@@ -1,12 +1,13 @@
 """What Ray's metrics show of a study: a few gauges under a few tags, for Prometheus and Grafana."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 PREFIX = "study"
 TASK_TAGS = ("model", "stage")
+STATES_SECONDS = 2.0
 FIGURES = {
     "loss": "loss of the training step, nats, mean over the cells that train side by side",
     "class_probability": "geometric mean of the class token's probability in training",
@@ -43,14 +44,18 @@ def figures(notes: list[Mapping[str, Any]]) -> dict[str, tuple[float, Mapping[st
 
 
 class States:
-    """How many units of the study are in which state; set by the process that submits them."""
+    """How many units of the run are in which state; told by the process that submits them."""
 
     def __init__(self, study: str) -> None:
         from ray.util.metrics import Gauge
 
-        self._study = study
-        self._gauge = Gauge(f"{PREFIX}_units", "units of the study by state", ("study", "state"))
+        self._study, self._due = study, 0.0
+        self._gauge = Gauge(f"{PREFIX}_units", "units of the run by state", ("study", "state"))
 
-    def tell(self, states: Counter[str]) -> None:
-        for state, count in states.items():
-            self._gauge.set(count, {"study": self._study, "state": state})
+    def tell(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Units by state, counted at most once in some seconds."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + STATES_SECONDS
+        for state, units in count().items():
+            self._gauge.set(units, {"study": self._study, "state": state})

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from actors import environment
 from actors.cluster import MEMORY, RESOURCE
 from study import code_fingerprint
 
@@ -48,6 +49,8 @@ class Facts:
     """Whether it sees the results folder of the machine that asks."""
     can_write: bool
     """Whether it can write there; where it does not share the folder, to its own."""
+    asks_for_token: bool
+    """Whether its Ray lets in nobody without the cluster's token."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
         free_disk_gb=shutil.disk_usage(_existing(place)).free / 1e9,
         shares=shares,
         can_write=_can_write(_written(place, mark, node), keep=shares),
+        asks_for_token=environment.asks_for_token(),
     )
 
 
@@ -155,6 +159,11 @@ def problems(nodes: Sequence[Node]) -> list[str]:
                 found.append(f"{node.name} has {name} {node.facts.versions[name]}, this machine {own[name]}: {fix}")
         if not node.facts.can_write:
             found.append(f"{node.name} cannot write its results: make the folder writable there, or free some space")
+        if not node.facts.asks_for_token:
+            found.append(
+                f"{node.name} lets in everybody on its network, who could run code there: its Ray was started without "
+                "a token; start it with `python -m study.cluster`"
+            )
         if node.facts.free_disk_gb < LEAST_DISK_GB:
             free = f"{node.facts.free_disk_gb:.1f} GB of disk free"
             found.append(f"{node.name} has {free}, and {LEAST_DISK_GB:.0f} are needed: free some space")

@@ -29,6 +29,11 @@ class Tally:
     def count(self, state: str) -> int:
         return sum(ended.outcome.state == state for ended in self.ended)
 
+    def states(self, running: int) -> dict[str, int]:
+        """How many units of the run are in which state."""
+        over = {state: self.count(state) for state in ("done", "failed", "skipped")}
+        return {**over, "running": running, "waiting": len(self.units) - len(self.ended) - running}
+
     @property
     def per_minute(self) -> float:
         return 60 * len(self.ended) / max(1e-9, time.monotonic() - self.started)

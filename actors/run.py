@@ -1,6 +1,5 @@
 """A study's units on a cluster, from joining it to the last unit: what `study.grid` does between plan and report."""
 
-import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,13 @@ from types import FrameType
 from rich.console import Console
 
 from actors.cluster import Cluster, ClusterError, connect
+from actors.metrics import States
 from actors.nodes import described, marked, problems, survey
 from actors.progress import Display, display
 from actors.queue import LARGEST_STACK
+from actors.reservations import Reservations
 from actors.tasks import Driver, Stop
-from study.cells import Unit
+from study.cells import Unit, stage_one_of
 from study.memory import study_gb
 from study.reading import Plan
 from study.store import Store
@@ -28,39 +29,40 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
-        memory_gb = _memory(plan, cluster)
-        travels = address is not None and _look_around(store.root, console)
+        memory = _reservations(plan, cluster, store.root)
+        travels = _look_around(store.root, console)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
             store.forget_failure(unit)
         with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:
-            driver = Driver(todo, store, settings, cluster.slots, travels=travels, memory_gb=memory_gb, stop=stop)
-            told = False
+            driver = Driver(todo, store, settings, cluster.slots, travels=travels, memory=memory, stop=stop)
+            states, told = States(plan.study.name), False
             for ended in driver.carry_out():
                 shown.tell(ended)
+                if ended and (said := memory.measured(stage_one_of(ended.unit).model_name, ended.peak_gb)):
+                    shown.say(said)
+                states.tell(lambda: shown.tally.states(driver.running()))
                 if stop.asked and not told:
                     told = _say_what_runs(driver, shown)
     if stop.asked:
         raise KeyboardInterrupt
 
 
-def _memory(plan: Plan, cluster: Cluster) -> dict[str, int]:
-    """By model, the GB that a task of it takes. Raises ClusterError, naming the models that no node can hold."""
-    study, taken, too_large = plan.study, dict[str, int](), []
+def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
+    """What tasks ask for, by model. Raises ClusterError, naming the models that no node can hold."""
+    study, too_large = plan.study, []
+    stacked = dict[str, float | None]()
     for name, model in plan.models.items():
         least = study_gb(model, study.stage1, study.stage2, 1)
-        stacked = study_gb(model, study.stage1, study.stage2, LARGEST_STACK)
-        if least is None or stacked is None:
-            continue
-        if least > cluster.memory_gb:
+        stacked[name] = study_gb(model, study.stage1, study.stage2, LARGEST_STACK)
+        if least is not None and least > cluster.memory_gb:
             too_large.append(f"{name} needs about {least:.0f} GB")
-        taken[name] = math.ceil(min(stacked, cluster.memory_gb))
     if too_large:
         raise ClusterError(
             f"{', '.join(too_large)}, and the node with most memory offers {cluster.memory_gb:.0f} GB to units: "
             "leave the model out, or join a larger machine"
         )
-    return taken
+    return Reservations(stacked, cluster.memory_gb, root)
 
 
 def _look_around(root: Path, console: Console) -> bool:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from actors.cluster import MEMORY, RESOURCE
 from actors.nodes import marked
 from actors.queue import Queue
+from actors.reservations import Reservations
 from actors.switchboard import Heard, Switchboard
 from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study import code_fingerprint
 from study.cells import StageOne, Unit, stage_one_of
 from study.config import RaySettings
+from study.finished import DamagedError
 from study.parcels import Parcel, pack, unpack
 from study.stacks import stack_label
 from study.store import PROGRESS, Outcome, Store, UnwritableError, write_json
@@ -63,11 +65,11 @@ class Driver:
         slots: int,
         run: Run | None = None,
         travels: bool = False,
-        memory_gb: Mapping[str, int] | None = None,
+        memory: Reservations | None = None,
         stop: Stop | None = None,
     ) -> None:
         """`run` is what a worker does with units that it is given, `run_units` where none is named. `travels`: some
-        node does not share the results folder. `memory_gb`: by model, what a unit of it may need.
+        node does not share the results folder. `memory`: what tasks ask for; nothing, where it is not given.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -77,7 +79,7 @@ class Driver:
         self.store, self.stop = store, stop or Stop()
         self._settings, self._slots = settings, slots
         self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
-        self._travels, self._memory_gb = travels, memory_gb or {}
+        self._travels, self._memory = travels, memory
         self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
         self._adapters: dict[str, ray.ObjectRef[Parcel]] = {}
         self._begun_again: set[str] = set()
@@ -123,8 +125,9 @@ class Driver:
     def _submit(self, units: Sequence[Unit], mark: str) -> None:
         flight = Flight(uuid.uuid4().hex[:12], units)
         assignment = Assignment(flight.task, units, self.store.root, mark, code_fingerprint())
-        first = stage_one_of(units[0])
-        resources = {RESOURCE: 1, MEMORY: self._memory_gb.get(first.model_name, 0)}
+        resources = {RESOURCE: 1}
+        if self._memory:
+            resources[MEMORY] = self._memory.of(stage_one_of(units[0]).model_name)
         # No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task.
         named = self._task.options(name=stack_label(units), resources=resources, num_cpus=0, max_retries=0)
         self._flights[named.remote(self._run, assignment, self._switchboard, self._adapter(units[0]))] = flight
@@ -152,8 +155,12 @@ class Driver:
             yield from self._crashed(flight, error)
             return
         for ended in results or []:  # None where nothing may begin any more
-            if ended.parcel:
-                unpack(ended.parcel, self.store, ended.unit)
+            try:
+                if ended.parcel:
+                    unpack(ended.parcel, self.store, ended.unit)
+            except DamagedError as error:
+                yield self._failed(ended.unit, f"its results arrived damaged from node {ended.host}: {error}")
+                continue
             if ended.outcome.state == "done" and not self.store.is_done(ended.unit):
                 reason = f"node {ended.host} finished the unit, but its results are not in {self.store.root}"
                 yield self._failed(ended.unit, reason)
@@ -167,6 +174,7 @@ class Driver:
         from ray.exceptions import NodeDiedError, RayTaskError
 
         self._listen()  # to its last words
+        self._switchboard.forget.remote(flight.task)
         if isinstance(error, NodeDiedError):
             self._lost.update(unit.id for unit in flight.units)
             if all(self._lost[unit.id] <= NODE_LOSSES for unit in flight.units):

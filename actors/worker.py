@@ -4,6 +4,7 @@ import faulthandler
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,8 @@ class Ended:
     host: str
     parcel: Parcel | None = None
     """What it left, where its machine does not share the results folder."""
+    peak_gb: float = 0.0
+    """Memory of the process that ran it, at most."""
 
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Outcome]:
@@ -79,15 +82,15 @@ def carry(run: Run, assignment: Assignment, switchboard: Any, stage_one: Parcel 
     store = Store(assignment.root if shares else scratch(assignment.root))
     if not shares and stage_one is not None:
         unpack(stage_one, store, stage_one_of(assignment.units[0]))
-    with _reporting(store, assignment.task, switchboard, shares), _faults(store, assignment.task):
+    with _reporting(store, assignment.task, switchboard, shares) as peak, _faults(store, assignment.task):
         outcomes = run(assignment.units, store.root)
-    host = socket.gethostname()
-    pairs = list(zip(assignment.units, outcomes, strict=True))
-    if shares:
-        return [Ended(unit, outcome, host) for unit, outcome in pairs]
-    ended = [Ended(unit, outcome, host, pack(store, unit)) for unit, outcome in pairs]
-    for unit in assignment.units:
-        remove(store, unit)
+    ended = [
+        Ended(unit, outcome, socket.gethostname(), None if shares else pack(store, unit), peak.gb)
+        for unit, outcome in zip(assignment.units, outcomes, strict=True)
+    ]
+    if not shares:
+        for unit in assignment.units:
+            remove(store, unit)
     return ended
 
 
@@ -113,30 +116,44 @@ def _faults(store: Store, task: str) -> Iterator[None]:
 
 
 @contextmanager
-def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator[None]:
-    """A thread that reports at once, and then every few seconds, until the units have ended."""
+def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator["Peak"]:
+    """A thread that reports, and looks at the memory, at once and then every few seconds until the units have ended."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
     done = threading.Event()
-    metrics = Metrics()
+    metrics, peak = Metrics(), Peak()
 
     def report() -> None:
         while True:
             current = _report(store, node, shares)
             switchboard.report.remote(task, current)
             metrics.tell(current.notes)
+            peak.look()
             if done.wait(REPORT_SECONDS):
+                peak.look()
                 return
 
     thread = threading.Thread(target=report, name="reports", daemon=True)
     thread.start()
     try:
-        yield
+        yield peak
     finally:
         done.set()
         thread.join()
         switchboard.forget.remote(task)
+
+
+@dataclass
+class Peak:
+    """The most memory that this process was seen to have."""
+
+    gb: float = 0.0
+
+    def look(self) -> None:
+        """The resident set, or what MLX has allocated since the unit began: a Mac's GPU buffers may not be resident."""
+        allocated = sys.modules["mlx.core"].get_peak_memory() if "mlx.core" in sys.modules else 0
+        self.gb = max(self.gb, psutil.Process().memory_info().rss / 1e9, allocated / 1e9)
 
 
 def _report(store: Store, node: str, shares: bool) -> Report:

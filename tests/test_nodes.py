@@ -7,7 +7,9 @@ import pytest
 
 from actors.nodes import Facts, Node, described, look, marked, problems, versions
 
-FACTS = Facts("mac-1", versions(), "Device(gpu, 0)", 64.0, 50.0, 300.0, shares=True, can_write=True)
+FACTS = Facts(
+    "mac-1", versions(), "Device(gpu, 0)", 64.0, 50.0, 300.0, shares=True, can_write=True, asks_for_token=True
+)
 NODE = Node("a1", "10.0.0.1", {"mlx": 1.0, "unified_gb": 51.0}, FACTS)
 
 
@@ -31,6 +33,7 @@ def test_a_node_that_has_everything_has_no_problems_and_a_line():
         (with_facts(versions={**versions(), "study": "00000000"}), "bring every machine to the same commit"),
         (with_facts(versions={**versions(), "python": "3.9.1"}), "has python 3.9.1"),
         (with_facts(can_write=False), "mac-1 (10.0.0.1) cannot write its results: make the folder writable there"),
+        (with_facts(asks_for_token=False), "mac-1 (10.0.0.1) lets in everybody on its network"),
         (with_facts(free_disk_gb=0.4), "mac-1 (10.0.0.1) has 0.4 GB of disk free, and 2 are needed"),
         (replace(NODE, facts=None, reason="it is asleep"), "10.0.0.1 does not answer: it is asleep"),
         (replace(NODE, offers={"CPU": 8.0}), "no node offers the resource 'mlx', so nothing would ever run"),

@@ -3,7 +3,7 @@
 import pytest
 
 from study.cells import folder_name
-from study.finished import DONE
+from study.finished import DONE, DamagedError
 from study.parcels import Parcel, pack, remove, unpack
 from study.store import Store, write_json
 from tests.test_ray import CELLS, ONE_MODEL
@@ -54,10 +54,26 @@ def test_of_a_unit_that_left_nothing_nothing_arrives(tmp_path):
     assert not here.root.exists()
 
 
+def test_what_changed_on_the_way_is_refused_and_leaves_nothing(tmp_path):
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    with there.attempt(UNIT) as folder:
+        (folder / "rows.parquet").write_bytes(b"1234")
+        write_json(folder / DONE, {})
+    parcel = pack(there, UNIT)
+    for content in (b"1235", b"123"):
+        changed = Parcel({**parcel.files, "rows.parquet": content})
+        with pytest.raises(DamagedError, match=r"rows\.parquet"):
+            unpack(changed, here, UNIT)
+    assert not here.is_done(UNIT)
+    assert list((here.root / "tmp").iterdir()) == []
+    unpack(parcel, here, UNIT)
+    assert here.is_done(UNIT)
+
+
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "a\\b", "..", ""])
 def test_a_file_cannot_be_written_outside_the_folder_of_its_unit(tmp_path, name):
     here = Store(tmp_path / "here")
-    with pytest.raises(ValueError, match="is not the name of a file"):
+    with pytest.raises(DamagedError, match="is not the name of a file"):
         unpack(Parcel({DONE: b"{}", name: b"evil"}), here, UNIT)
     assert not here.is_done(UNIT)
     assert [path for path in tmp_path.rglob("*evil*")] == []

