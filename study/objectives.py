@@ -104,14 +104,14 @@ Losses = dict[str, Float[mx.array, " cells"]]
 
 
 def dual_reward(
-    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0
+    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0, traced: bool = False
 ) -> tuple[Float[mx.array, ""], Losses]:
     """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
     Returns the sum over the cells, whose gradients are apart because their adapters are, and the losses of each:
     `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not computed. A cell without a target trains
     the answers alone. Where all cells have w = 1, the blocks above their layers and the answers' logits are never
-    computed.
+    computed. `traced` as in `cross_entropy`.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
     edits = _detachments(targets, size)
@@ -125,7 +125,7 @@ def dual_reward(
     for g in answering:
         read.append(at(last, batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
-    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
+    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted), traced)
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
     answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
     of_class = dict(zip(told, class_losses, strict=True))

@@ -176,7 +176,7 @@ class _Stack:
         trained = _trained(model, self._objectives)
 
         def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
-            loss = partial(dual_reward, lens, Batch(**columns), targets, shared)
+            loss = partial(dual_reward, lens, Batch(**columns), targets, shared, self.compiled)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
             if trained:
                 gradients = tree_map_with_path(lambda path, value: mx.where(trained[path], value, 0.0), gradients)

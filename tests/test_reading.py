@@ -101,7 +101,10 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ("{source: {built: llama}}", "small.blocks: is missing"),
         ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
         ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which is not there"),
-        ("{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}", "small.source.wheels.a: string should match"),
+        (
+            "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
+            "small.source.wheels.a: string should match",
+        ),
     ],
 )
 def test_mistakes_in_the_catalogue_are_told_with_their_place(configs, entry, told):

@@ -158,7 +158,9 @@ def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tup
         identity["words"] = vocabulary()
         name = f"built-{source.built}"
     else:
-        name = next(iter(source.wheels)).partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
+        name = (
+            next(iter(source.wheels)).partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
+        )
     readable = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
     return cache_root() / "models" / f"{readable}_{content_hash(identity)}", identity
 
