@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from actors import environment
-from soak import configs, faults, partition, scale
+from soak import configs, faults, partition, scale, trainings
 from soak.ground import told
 
 HERE = Path(__file__).parent
@@ -43,6 +43,16 @@ FAULTS: dict[str, tuple[Callable[[], Figures], Callable[[Figures], bool], str]] 
         faults.killed_drivers,
         lambda found: found["faults"] >= 20 and not found["repeated_or_lost"] and not found["missing"],
         "at least 20; no finished cell repeated, none lost",
+    ),
+    "workers killed in tiny real trainings": (
+        trainings.killed_trainings,
+        lambda found: found["faults"] >= 10 and found["published"] == found["units"] and not found["different"],
+        "at least 10; every unit once, rows and weights as in a calm run to 1e-5",
+    ),
+    "store: torn, corrupt, missing, full disk, read-only": (
+        faults.damaged_stores,
+        lambda found: found["faults"] >= 5 and not found["failed"],
+        "each named, set aside or repaired; nothing else touched (tests/test_damage.py)",
     ),
     "network partition": (
         partition.partitions,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from actors.tasks import Driver
 from soak.ground import cluster, drive, exactly_once, quick, starts, told, units_of
@@ -40,17 +41,17 @@ class Strike:
 
     at: float = 0.0
     units: Sequence[Unit] = ()
-    not_before: float = field(default_factory=lambda: time.monotonic() + random.uniform(2, 5))
+    not_before: float = field(default_factory=lambda: time.monotonic() + random.uniform(1, 3))
     """Of the next one."""
 
 
 def killed_nodes(kills: int = 10) -> dict[str, Any]:
     """A node dies while it works, again and again, and another takes its place."""
-    units = units_of(20 * kills)
+    units = units_of(40 * kills)
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as folder, cluster(nodes=2) as made:
         store, ended, struck = Store(Path(folder)), 0, Strike()
-        driver = Driver(units, store, RaySettings(in_flight=2, stack=4), 2, quick(0.6))
+        driver = Driver(units, store, RaySettings(in_flight=2, stack=4), 2, quick(1.0))
         for one in driver.carry_out(poll_seconds=0.2):
             ended += one is not None
             if struck.at and all(store.is_done(unit) for unit in struck.units):
@@ -101,6 +102,19 @@ def killed_drivers(kills: int = 20) -> dict[str, Any]:
         "missing": missing,
         "exit": last.returncode,
     }
+
+
+def damaged_stores() -> dict[str, Any]:
+    """What the tests do to results folders: files torn, changed or taken away, full disks, read-only folders."""
+    tests = str(SMOKE.parent.parent / "tests" / "test_damage.py")
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told.xml"
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", tests, f"--junitxml={told}"], capture_output=True, check=False
+        )
+        counts = ElementTree.parse(told).getroot()[0].attrib
+    skipped, bad = int(counts["skipped"]), int(counts["failures"]) + int(counts["errors"])
+    return {"faults": int(counts["tests"]) - skipped, "failed": bad, "skipped": skipped}
 
 
 def _written(store: Store, unit: Any) -> int:

@@ -99,8 +99,10 @@ def _link(state: str) -> None:
     subprocess.run(["ip", "netns", "exec", "study-node", "ip", "link", "set", "study-b", state], check=True)
 
 
-def _in(host: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(["ip", "netns", "exec", host, *command], env={**os.environ, **QUICKLY})
+def _in(host: str, command: Sequence[str], told: int | None = None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        ["ip", "netns", "exec", host, *command], env={**os.environ, **QUICKLY}, stdout=told, stderr=told
+    )
 
 
 _node: "subprocess.Popen[bytes] | None" = None
@@ -110,7 +112,8 @@ _node: "subprocess.Popen[bytes] | None" = None
 def _ray() -> Iterator[None]:
     """The cluster, by the commands that a user has."""
     cluster = [sys.executable, "-m", "study.cluster"]
-    head = _in("study-head", [*cluster, "head", "--host", HOSTS["study-head"], "--port", str(PORT), "--workers", "1"])
+    asked = ["head", "--host", HOSTS["study-head"], "--port", str(PORT), "--workers", "1"]
+    head = _in("study-head", [*cluster, *asked], subprocess.DEVNULL)
     try:
         time.sleep(20)
         _rejoin()
@@ -129,7 +132,7 @@ def _rejoin() -> None:
         return
     address = f"{HOSTS['study-head']}:{PORT}"
     command = [sys.executable, "-m", "study.cluster", "join", address, "--host", HOSTS["study-node"], "--workers", "1"]
-    _node = _in("study-node", command)
+    _node = _in("study-node", command, subprocess.DEVNULL)
     time.sleep(15)
 
 
