@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.cluster import MEMORY, RESOURCE
+from actors.cluster import MEMORY, RESOURCE, ClusterError
 from actors.nodes import marked
 from actors.queue import Queue
 from actors.reservations import Reservations
@@ -181,7 +181,7 @@ class Driver:
                 self.queue.put_back(flight.units)
                 return
         cause = error.cause if isinstance(error, RayTaskError) else None
-        if isinstance(cause, UnwritableError):  # no fault of the unit, and the next would fare no better
+        if isinstance(cause, UnwritableError | ClusterError):  # no fault of the unit, and the next would fare no better
             raise cause
         again: list[Unit] = []
         if cause is None or isinstance(cause, OSError) or len(flight.units) > 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from actors.cluster import ClusterError
 from actors.metrics import Metrics
 from actors.switchboard import Report
 from study import code_fingerprint
@@ -30,8 +31,8 @@ CRASH = "crash.txt"
 Run = Callable[[Sequence[Unit], Path], list[Outcome]]
 
 
-class VersionError(Exception):
-    """A machine that runs another version of the program."""
+class VersionError(ClusterError):
+    """A machine that runs another version of the program: left alone, it would fail every unit, and quickly."""
 
 
 @dataclass(frozen=True)

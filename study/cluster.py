@@ -1,7 +1,8 @@
 """`python -m study.cluster head` starts a Ray cluster on this machine, `python -m study.cluster join` adds a machine.
 
 Both run until they are interrupted, with everything that Ray needs for the study: its token, one MLX process a Mac,
-the memory that models may take, BLAS threads. A study runs on the cluster with `python -m study.grid … --address`.
+the memory that models may take, BLAS threads. A study runs on the cluster with `python -m study.grid … --address`, or,
+handed over with `python -m study.cluster submit`, without the machine that it was asked from.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from actors import environment
 from actors.cluster import (
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start the node and stay with it; returns the exit code."""
     asked = _parse(arguments)
     try:
+        if asked.command == "submit":
+            return _submit(asked)
         command, told = _head(asked) if asked.command == "head" else _join(asked)
         return _stay(command, told)
     except ClusterError as error:
@@ -64,12 +68,13 @@ def _stay(command: Sequence[str], told: str) -> int:
 def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
     environment.ensure_token()
     host = asked.host or own_address()
-    address = f"{host}:{asked.port}"
+    address, results = f"{host}:{asked.port}", Path.cwd() / "results" / "grid"
     told = (
         f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
         f"  add a machine:  python -m study.cluster join {address}\n"
         f"                  (asks for the token, which `cat {environment.token_file()}` shows here)\n"
         f"  run a study:    python -m study.grid configs/grid.yaml --address {address}\n"
+        f"  or hand it in:  python -m study.cluster submit configs/grid.yaml --results {results}\n"
         f"  check it:       python -m study.doctor --address {address}"
     )
     dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(asked.dashboard_port)]
@@ -89,9 +94,28 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
     environment.prepare(serving=True)
     divided = share(RaySettings(workers=asked.workers or "auto"))
     os.environ.update(environment.blas_threads(divided.threads))
+    # So that `python`, in a job that is submitted, is this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
     return [*command, *offered, "--node-ip-address", host, "--object-store-memory", str(OBJECT_STORE_BYTES)]
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    """Hand a study to the cluster as a Ray job, with the code of this folder; the exit code of `ray job submit`."""
+    if not asked.results.is_absolute():
+        raise ClusterError(
+            f"--results {asked.results}: must be a whole path, of a folder on the cluster's head machine"
+        )
+    if not asked.config.is_file() or asked.config.is_absolute():
+        raise ClusterError(f"{asked.config}: must be a file within this folder, which is what the job gets")
+    if not environment.has_token():
+        _ask_for_token()
+    environment.prepare(serving=True)
+    study = ["python", "-m", "study.grid", str(asked.config), "--address", "auto"]
+    study += ["--results", str(asked.results), "--report", str(asked.report or asked.results / "report.md")]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", asked.dashboard]
+    return subprocess.run([*command, "--working-dir", ".", "--no-wait", "--", *study], check=False).returncode
 
 
 def _ask_for_token() -> None:
@@ -122,6 +146,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     head.add_argument("--dashboard-port", type=int, default=RaySettings().dashboard_port)
     join = commands.add_parser("join", parents=[node], help="add this machine to a cluster")
     join.add_argument("address", metavar="HOST:PORT", help="as `head` printed it")
+    submit = commands.add_parser("submit", help="hand a study to a cluster, which needs this machine no more then")
+    submit.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
+    submit.add_argument("--results", type=Path, required=True, metavar="DIR", help="whole path, on the head machine")
+    submit.add_argument("--report", type=Path, metavar="FILE", help="instead of DIR/report.md")
+    submit.add_argument(
+        "--dashboard",
+        default=f"http://127.0.0.1:{RaySettings().dashboard_port}",
+        metavar="URL",
+        help="of the head machine, where the job is handed in",
+    )
     return parser.parse_args(arguments)
 
 

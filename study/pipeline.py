@@ -161,6 +161,8 @@ def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
         bench = workbench.fused(first, store.folder(first), probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
     readouts = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=True)
+    if not readouts:
+        raise ClassTokenError("no class name of the study is a single token of this vocabulary")
     fitting = fitting_prompts(first.data, operations, FITTING_PROMPTS, first.seed)
     with note.timed("measure"):
         rows = predictors.measure(

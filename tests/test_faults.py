@@ -21,7 +21,7 @@ environment.prepare(serving=False)
 import ray
 
 from actors import tasks, worker
-from actors.cluster import connect
+from actors.cluster import ClusterError, connect
 from actors.nodes import problems, survey
 from actors.tasks import Driver
 from soak.ground import cluster as several_nodes
@@ -100,12 +100,14 @@ def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, st
     assert list((store.root / "tmp").glob("*")) == []
 
 
-def test_a_machine_with_another_version_of_the_program_runs_nothing(cluster, store, monkeypatch):
+def test_a_machine_with_another_version_of_the_program_ends_the_run_and_is_no_fault_of_the_unit(
+    cluster, store, monkeypatch
+):
     monkeypatch.setattr(tasks, "code_fingerprint", lambda: "00000000")
     (unit,) = units_of(10)[:1]
-    assert states(Driver([unit], store, QUICK, 2, quick(0.0))) == ["failed"]
-    assert "runs another version of the program" in store.status(unit).reason
-    assert "bring both to the same commit" in store.status(unit).reason
+    with pytest.raises(ClusterError, match=r"runs another version of the program .* bring both to the same commit"):
+        states(Driver([unit], store, QUICK, 2, quick(0.0)))
+    assert store.status(unit).state == "run"
     assert starts(store, unit) == 0
 
 

@@ -29,7 +29,9 @@ def test_every_port_of_a_private_cluster_is_on_loopback():
     with connect(RaySettings(workers=1, dashboard_port=18465)):
         import ray
 
-        ray.get(ray.remote(lambda: os.getpid()).options(num_cpus=0).remote())  # so that a worker and its ports are there
+        ray.get(
+            ray.remote(lambda: os.getpid()).options(num_cpus=0).remote()
+        )  # so that a worker and its ports are there
         ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
         started = [process for process in ours if process.pid not in before or process.pid == os.getpid()]
         found = listening(started)
