@@ -86,7 +86,9 @@ class Driver:
         self._lost: Counter[str] = Counter()
         self._heard: dict[str, Heard] = {}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._switchboard: Any = ray.remote(Switchboard).options(num_cpus=0, scheduling_strategy=here).remote()
+        # Without events: its calls, many a unit, would hide the units in the dashboard.
+        quiet = ray.remote(Switchboard).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
+        self._switchboard: Any = quiet.remote()
         self._task: Any = ray.remote(carry)
 
     def carry_out(self, poll_seconds: float = 1.0) -> Iterator[Ended | None]:

@@ -8,9 +8,12 @@ handed over with `python -m study.cluster submit`, without the machine that it w
 import argparse
 import getpass
 import json
+import logging
 import os
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -68,6 +71,9 @@ def _stay(command: Sequence[str], told: str) -> int:
 def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
     environment.ensure_token()
     host = asked.host or own_address()
+    with socket.socket() as probe:
+        if probe.connect_ex((host, asked.port)) == 0:
+            raise ClusterError(f"port {asked.port} of {host} is taken, perhaps by a cluster that runs: give --port")
     address, results = f"{host}:{asked.port}", Path.cwd() / "results" / "grid"
     told = (
         f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
@@ -102,7 +108,7 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
 
 
 def _submit(asked: argparse.Namespace) -> int:
-    """Hand a study to the cluster as a Ray job, with the code of this folder; the exit code of `ray job submit`."""
+    """Hand a study to the cluster as a Ray job, with the code of this folder. Raises ClusterError."""
     if not asked.results.is_absolute():
         raise ClusterError(
             f"--results {asked.results}: must be a whole path, of a folder on the cluster's head machine"
@@ -112,10 +118,24 @@ def _submit(asked: argparse.Namespace) -> int:
     if not environment.has_token():
         _ask_for_token()
     environment.prepare(serving=True)
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
     study = ["python", "-m", "study.grid", str(asked.config), "--address", "auto"]
     study += ["--results", str(asked.results), "--report", str(asked.report or asked.results / "report.md")]
-    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", asked.dashboard]
-    return subprocess.run([*command, "--working-dir", ".", "--no-wait", "--", *study], check=False).returncode
+    try:
+        client = JobSubmissionClient(asked.dashboard)
+        job = client.submit_job(entrypoint=shlex.join(study), runtime_env={"working_dir": "."})
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ClusterError(f"{asked.dashboard} does not take the job: {reason}; is it the head's dashboard?") from error
+    print(
+        f"{job} runs on the cluster, and needs this machine no more. On the head machine:\n"
+        f"  how far it is:  python -m study.status {asked.results}\n"
+        f"  what it says:   {environment.AUTH_MODE}=token ray job logs {job} --address {asked.dashboard}\n"
+        f"  end it:         {environment.AUTH_MODE}=token ray job stop {job} --address {asked.dashboard}"
+    )
+    return 0
 
 
 def _ask_for_token() -> None:
