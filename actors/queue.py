@@ -51,9 +51,9 @@ class Queue:
         return stack
 
     def put_back(self, stack: Sequence[Unit]) -> None:
-        """Units to be run once more, in one task."""
+        """Units to be run once more, in one task, before others of their stage 1."""
         key = stack[0].id if isinstance(stack[0], StageOne) else f"{stack[0].id} again"
-        self._groups[key] = list(stack)
+        self._groups = {key: list(stack), **self._groups}
         self._sizes[key] = len(stack)
 
     def clear(self) -> None:
