@@ -26,12 +26,15 @@ from study.store import Store
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 SETTINGS = RaySettings(checkpoint_every=5)
 CLOSE = 1e-5
+STEPS = 300
+"""Of each stage: a few seconds, so that there is a middle to be killed in."""
 
 
 def killed_trainings(kills: int = 10) -> dict[str, Any]:
     """Studies of a few units, one after the other, until so many workers were killed in the middle of one."""
     plan = read_study(SMOKE)
-    units = expand(plan.study, plan.models)
+    longer = {name: getattr(plan.study, name).model_copy(update={"steps": STEPS}) for name in ("stage1", "stage2")}
+    units = expand(plan.study.model_copy(update=longer), plan.models)
     found = {"faults": 0, "studies": 0, "units": 0, "published": 0, "different": 0}
     with tempfile.TemporaryDirectory() as folder, cluster(nodes=2):
         calm = Store(Path(folder) / "calm")
@@ -49,7 +52,7 @@ def killed_trainings(kills: int = 10) -> dict[str, Any]:
 
 def _run(units: Sequence[Unit], store: Store, most: int) -> int:
     """Run what is missing until nothing is; how many workers were killed, `most` at most."""
-    killed, due = 0, time.monotonic() + 3
+    killed, due = 0, time.monotonic() + random.uniform(0, 3)
     while todo := [unit for unit in units if not store.is_done(unit)]:
         for unit in todo:
             store.forget_failure(unit)
@@ -59,7 +62,7 @@ def _run(units: Sequence[Unit], store: Store, most: int) -> int:
                 with suppress(ProcessLookupError):
                     os.kill(psutil.Process(random.choice(training)["pid"]).pid, signal.SIGKILL)
                     killed += 1
-                due = time.monotonic() + random.uniform(2, 6)
+                due = time.monotonic() + random.uniform(1, 4)
     return killed
 
 
