@@ -5,9 +5,10 @@ A private cluster listens on 127.0.0.1 only and ends with the program.
 
 import logging
 import os
+import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -174,3 +175,17 @@ def own_address(towards: str | None = None) -> str:
         except OSError as error:
             raise ClusterError(f"no network by which others reach this machine ({error}): give --host") from None
         return str(probe.getsockname()[0])
+
+
+def submit(command: Sequence[str], dashboard: str) -> str:
+    """Hand a command to a cluster as a job, with the code of this folder; the job's name. Raises ClusterError."""
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        client = JobSubmissionClient(dashboard)
+        job: str = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": "."})
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ClusterError(f"{dashboard} does not take the job: {reason}; is it the head's dashboard?") from error
+    return job

@@ -8,10 +8,8 @@ handed over with `python -m study.cluster submit`, without the machine that it w
 import argparse
 import getpass
 import json
-import logging
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -28,6 +26,7 @@ from actors.cluster import (
     own_address,
     resources,
     share,
+    submit,
 )
 from study.config import RaySettings
 
@@ -118,17 +117,9 @@ def _submit(asked: argparse.Namespace) -> int:
     if not environment.has_token():
         _ask_for_token()
     environment.prepare(serving=True)
-    from ray.job_submission import JobSubmissionClient
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
     study = ["python", "-m", "study.grid", str(asked.config), "--address", "auto"]
     study += ["--results", str(asked.results), "--report", str(asked.report or asked.results / "report.md")]
-    try:
-        client = JobSubmissionClient(asked.dashboard)
-        job = client.submit_job(entrypoint=shlex.join(study), runtime_env={"working_dir": "."})
-    except (ConnectionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterError(f"{asked.dashboard} does not take the job: {reason}; is it the head's dashboard?") from error
+    job = submit(study, asked.dashboard)
     print(
         f"{job} runs on the cluster, and needs this machine no more. On the head machine:\n"
         f"  how far it is:  python -m study.status {asked.results}\n"

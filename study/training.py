@@ -173,10 +173,10 @@ class _Stack:
     def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
         model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
-        trained = _trained(model, self._objectives)
+        trained, traced = _trained(model, self._objectives), self.compiled
 
         def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
-            loss = partial(dual_reward, lens, Batch(**columns), targets, shared, self.compiled)
+            loss = partial(dual_reward, lens, Batch(**columns), targets, shared, traced)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
             if trained:
                 gradients = tree_map_with_path(lambda path, value: mx.where(trained[path], value, 0.0), gradients)
