@@ -76,11 +76,15 @@ It works where
 - the fused model gives the adapted one's logits, to 0.1 % of their spread.
 
 *Blocks*: attention keeps keys and values of every token; recurrent blocks (state space, linear attention, short
-convolution) keep a state of one size; a hybrid has both. *Query* to *mlp* are the roles that `lora.projections` may
-name, with the linear layers that have them; (2) is a layer that only two of the {blocks} blocks have. A role can be
-named where every block has it; elsewhere the study refuses it, and says what the blocks without it have. *No role* is
-what `all` adapts beside. Never adapted are what chooses (routers, indexers), the experts, and what is not a linear
-layer, such as convolutions and the maps that latent attention has for each head.
+convolution) keep a state of one size; a hybrid has both. Where something is *shared*, later blocks take keys and
+values of earlier ones beside the hidden state; what is done to the state of a block, in the arm `detached_answer` and
+in the swap of classes, leaves these as they are.
+
+*Query* to *mlp* are the roles that `lora.projections` may name, with the linear layers that have them; (2) is a layer
+that only two of the {blocks} blocks have. A role can be named where every block has it; elsewhere the study refuses it,
+and says what the blocks without it have. *No role* is what `all` adapts beside. Never adapted are what chooses
+(routers, indexers), the experts, and what is not a linear layer, such as convolutions and the maps that latent
+attention has for each head.
 
 | {heads} |
 {line}|
@@ -120,11 +124,7 @@ def examine(architecture: str) -> Finding:
         _try(loaded)
     except Exception as error:  # whatever mlx-lm raises is what the table is to tell
         return Finding(architecture, refused=WHY.get(architecture) or " ".join(str(error).split()))
-    return Finding(
-        architecture,
-        blocks=_kind(loaded.model),
-        layers=_layers(loaded.model),
-    )
+    return Finding(architecture, blocks=_kind(loaded.model), layers=_layers(loaded.model))
 
 
 def _try(loaded: Loaded) -> None:
@@ -194,13 +194,18 @@ def _check_same(what: str, ours: mx.array, theirs: mx.array) -> None:
 
 
 def _kind(model: nn.Module) -> str:
-    """Told by what a block keeps of the tokens before: keys and values, or a state of one size."""
+    """Told by what blocks keep of the tokens before, what they return, and what is in them."""
     kept = make_prompt_cache(model)[-BLOCKS:]
     caches = [one for cache in kept for one in (cache.caches if isinstance(cache, CacheList) else [cache])]
     recurrent = [isinstance(cache, ArraysCache) for cache in caches]
-    kind = "recurrent" if all(recurrent) else "hybrid" if any(recurrent) else "attention"
-    experts = any(isinstance(m, SwitchLinear) or "experts" in name for name, m in model.named_modules())
-    return f"{kind}, experts" if experts else kind
+    kinds = ["recurrent" if all(recurrent) else "hybrid" if any(recurrent) else "attention"]
+    if any(isinstance(m, SwitchLinear) or "experts" in name for name, m in model.named_modules()):
+        kinds.append("experts")
+    with attached(model) as lens:
+        lens.hidden(mx.zeros((1, 1), dtype=mx.int32))
+        if any(lens.beside):
+            kinds.append("shared")
+    return ", ".join(kinds)
 
 
 def _layers(model: nn.Module) -> dict[Role | None, dict[str, int]]:

@@ -30,7 +30,8 @@ class Lens:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._states: list[mx.array] = []
-        self._beside = [0] * len(model.layers)
+        self.beside = [0] * len(model.layers)
+        """Of each block, how much it returned beside its state when it last ran."""
         self._injected: mx.array | None = None
         self._rows, self._copies, self._shared = 1, 1, 0
         self._edits: Mapping[int, Edit] = {}
@@ -72,7 +73,7 @@ class Lens:
 
     def _visit(self, block: int, run: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
         if self._injected is not None:
-            return (self._injected, *[None] * self._beside[block]) if self._beside[block] else self._injected
+            return (self._injected, *[None] * self.beside[block]) if self.beside[block] else self._injected
         if self._copies > 1 and block >= self._shared:
             arguments = tree_map(self._copied, arguments)
         positional, named = arguments
@@ -82,12 +83,13 @@ class Lens:
             what = list(state.shape) if isinstance(state, mx.array) else type(state).__name__
             raise LensError(f"a block of {type(self._model).__module__} returns {what}, not [rows, seq, hidden]")
         self._states.append(state)
-        self._beside[block] = len(beside)
+        self.beside[block] = len(beside)
         goes_on = self._edits[block](state) if block in self._edits else state
         return (goes_on, *beside) if beside else goes_on
 
     def _copied(self, argument: Any) -> Any:
         """An argument of a block for every copy of the batch: the state, and whatever else each row has its own of."""
+        # Masks and scales, which the rows have in common, have two dimensions in all of mlx-lm.
         of_rows = isinstance(argument, mx.array) and argument.ndim > 2 and len(argument) == self._rows
         return mx.tile(argument, (self._copies, *[1] * (argument.ndim - 1))) if of_rows else argument
 
