@@ -64,11 +64,7 @@ def configuration(architecture: str, sizes: Sizes) -> dict[str, Any]:
     else:
         classes = (getattr(module, of_text, None) for of_text in ("TextArgs", "TextConfig", "TextModelArgs"))
         inner = {"model_type": architecture, **_values(next(filter(None, classes)), sizes)}
-    return {
-        "model_type": architecture,
-        "vocab_size": sizes.vocabulary,
-        "text_config": {**inner, **_own(name, sizes)},
-    }
+    return {"model_type": architecture, "vocab_size": sizes.vocabulary, "text_config": inner | _own(name, sizes)}
 
 
 def _values(arguments: type, sizes: Sizes) -> dict[str, Any]:
@@ -174,26 +170,35 @@ def _required(sizes: Sizes) -> dict[str, Any]:
     named: list[tuple[Any, str]] = [
         (
             True,
-            "add_full_attention_sink_bias add_swa_attention_sink_bias linear_allow_neg_eigval mla_scale_kv_lora "
-            "mla_scale_q_lora norm_topk_prob qk_norm use_conv_bias use_expert_bias use_qk_norm use_qkv_bias",
+            "add_full_attention_sink_bias add_swa_attention_sink_bias altup_correct_scale linear_allow_neg_eigval "
+            "mla_scale_kv_lora mla_scale_q_lora norm_topk_prob qk_norm use_cla use_conv_bias use_expert_bias "
+            "use_mixed_mlp_moe use_qk_norm use_qkv_bias",
         ),
         (False, "attention_bias block_auto_adjust_ff_dim conv_bias mamba_proj_bias mlp_bias post_norm use_bias"),
         (16, "mamba_d_state ssm_state_size state_size"),
-        (8, "a_low_rank_dim block_multiple_of decay_low_rank_dim ffn_dim_divisor gate_low_rank_dim v_low_rank_dim"),
+        (
+            8,
+            "a_low_rank_dim block_multiple_of decay_low_rank_dim ffn_dim_divisor gate_low_rank_dim "
+            "hidden_size_per_layer_input laurel_rank v_low_rank_dim",
+        ),
         (4, "conv1d_width conv_kernel conv_L_cache linear_conv_kernel_dim mamba_d_conv time_step_rank"),
         (
             2,
-            "cla_share_factor conv_window dense_attention_every_n_layers group_norm_size layer_group_size mamba_expand",
+            "altup_num_inputs attn_layer_period cla_share_factor conv_window dense_attention_every_n_layers "
+            "expert_layer_period group_norm_size layer_group_size mamba_expand",
         ),
-        (1, "decoder_sparse_step moe_layer_freq n_groups zero_expert_num"),
+        (1, "attn_layer_offset decoder_sparse_step moe_layer_freq n_groups num_kv_reuse_layers zero_expert_num"),
+        (0, "altup_active_idx expert_layer_offset num_kv_shared_layers"),
         (1.0, "block_ffn_dim_multiplier routed_scaling_factor"),
         # Other than 1, so that a lens or an adapter that leaves them out shows.
         (2.0, "embedding_multiplier logits_scaling scale_emb"),
         (1.5, "scale_depth"),
-        (0.5, "attention_multiplier partial_rotary_factor residual_multiplier"),
+        (0.5, "attention_multiplier output_multiplier partial_rotary_factor residual_multiplier"),
+        (120.0, "altup_coef_clip"),
         (30.0, "final_logit_softcapping gegelu_limit logits_soft_cap"),
         (1e-5, "layernorm_epsilon norm_eps post_norm_eps"),
         (10000.0, "rope_local_base_freq swa_rope_theta"),
+        (POSITIONS, "index_topk"),
         (WINDOW, "attention_chunk_size attention_window_size sliding_window sliding_window_size"),
     ]
     values = {name: value for value, names in named for name in names.split()}
@@ -215,8 +220,7 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
     """What one architecture needs beside; recurrent and attention blocks take turns where it has both."""
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     by_type = {"sliding_attention": rope, "full_attention": rope}
-    linear = sizes.cycle(["linear_attention", "full_attention"])
-    convolution = sizes.cycle(["conv", "full_attention"])
+    sliding = sizes.cycle(["sliding_attention", "full_attention"])
     delta = {
         "kda_layers": [block + 1 for block in range(0, sizes.blocks, 2)],
         "full_attn_layers": [block + 1 for block in range(1, sizes.blocks, 2)],
@@ -228,7 +232,6 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
     yarn = {**rope, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": POSITIONS}
     long = {name: [1.0] * (sizes.head // 2) for name in ("short_factor", "long_factor")}
     own: dict[str, dict[str, Any]] = {
-        "afm7": {"num_kv_reuse_layers": sizes.blocks // 2},
         "baichuan_m1": {"sliding_window_layers": list(range(0, sizes.blocks, 2)), "tie_word_embeddings": False},
         "bailing_moe_v3": {"layer_group_size": 2},
         "dbrx": {
@@ -239,19 +242,10 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
         "exaone4": {"rope_scaling": rope, "sliding_window_pattern": "LG"},
         "exaone_moe": {"is_moe_layer": sizes.cycle([False, True])},
         "gear": {"layer_types": sizes.cycle(["conv_mixer", "full_attention"])},
-        "gemma3n": {
-            "activation_sparsity_pattern": [0.0] * sizes.blocks,
-            "altup_active_idx": 0,
-            "altup_coef_clip": 120.0,
-            "altup_correct_scale": True,
-            "altup_num_inputs": 2,
-            "hidden_size_per_layer_input": 8,
-            "laurel_rank": 8,
-            "num_kv_shared_layers": 0,
-        },
+        "gemma3n": {"activation_sparsity_pattern": [0.0] * sizes.blocks},
         "gemma4_text": {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": sizes.blocks // 2},
-        "glm_moe_dsa": {"index_topk": POSITIONS, "rope_parameters": rope},
-        "gpt_oss": {"layer_types": sizes.cycle(["sliding_attention", "full_attention"])},
+        "glm_moe_dsa": {"rope_parameters": rope},
+        "gpt_oss": {"layer_types": sliding},
         "granitemoehybrid": {
             "layer_types": sizes.cycle(["mamba", "attention"]),
             "mamba_d_conv": 4,
@@ -260,37 +254,23 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
             "mamba_conv_bias": True,
             "mamba_proj_bias": False,
         },
-        "hunyuan": {
-            "rope_scaling": {"type": "dynamic", "factor": 1.0, "alpha": 1000.0},
-            "use_cla": True,
-            "use_mixed_mlp_moe": True,
-        },
-        "jamba": {
-            "attn_layer_offset": 1,
-            "attn_layer_period": 2,
-            "expert_layer_offset": 0,
-            "expert_layer_period": 2,
-        },
+        "hunyuan": {"rope_scaling": {"type": "dynamic", "factor": 1.0, "alpha": 1000.0}},
         "kimi_k3": {"linear_attn_config": delta, "attn_res_block_size": 2},
         "kimi_linear": {"linear_attn_config": delta},
-        "lfm2": {"layer_types": convolution},
-        "lfm2_moe": {"layer_types": convolution},
+        "lfm2": {"layer_types": sizes.cycle(["conv", "full_attention"])},
+        "lfm2_moe": {"layer_types": sizes.cycle(["conv", "full_attention"])},
         "llama4": {"interleave_moe_layer_step": 2, "num_experts_per_tok": 1},
         "llama4_text": {"no_rope_layers": sizes.cycle([1, 0])},
         "mamba2": {"num_heads": 2 * sizes.heads},
         "mellum": {"rope_parameters": by_type},
-        "mimo_v2_flash": {
-            "hybrid_layer_pattern": sizes.cycle([1, 0]),
-            "moe_layer_freq": sizes.cycle([0, 1]),
-        },
+        "mimo_v2_flash": {"hybrid_layer_pattern": sizes.cycle([1, 0]), "moe_layer_freq": sizes.cycle([0, 1])},
         "minicpm": {"tie_word_embeddings": False},
         "minicpm3": {"rope_scaling": {**rope, **long}},
         "ministral3": {"rope_parameters": scaled},
         "mistral4": {"rope_parameters": scaled},
         "muse_spark": {
-            "num_shared_experts": 0,
             "layer_rope_theta": [10000.0] * sizes.blocks,
-            "output_multiplier": 0.5,
+            "num_shared_experts": 0,
             "rope_parameters": rope,
         },
         "nemotron-nas": {
@@ -301,7 +281,7 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
             "norm_topk_prob": True,
             "routed_scaling_factor": 1.0,
         },
-        "olmo_hybrid": {"layer_types": linear},
+        "olmo_hybrid": {"layer_types": sizes.cycle(["linear_attention", "full_attention"])},
         "openelm": {
             "num_query_heads": [sizes.heads] * sizes.blocks,
             "num_kv_heads": [sizes.heads] * sizes.blocks,
@@ -315,6 +295,6 @@ def _own(module: str, sizes: Sizes) -> dict[str, Any]:
         "qwen3_vl_moe": {"tie_word_embeddings": False},
         "recurrent_gemma": {"block_types": sizes.cycle(["recurrent", "attention"]), "num_key_value_heads": 1},
         "spark2_5": {"rope_parameters": by_type},
-        "step3p5": {"layer_types": sizes.cycle(["sliding_attention", "full_attention"])},
+        "step3p5": {"layer_types": sliding},
     }
     return own.get(module, {})
