@@ -1,4 +1,4 @@
-"""LoRA on the named projections of all blocks (Hu et al., 2021): many side by side for training, one for use.
+"""LoRA on chosen linear layers of all blocks (Hu et al., 2021): many side by side for training, one for use.
 
 For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, rank, outputs] over one frozen model,
 whose batch holds the G cells' rows one after the other.
@@ -6,7 +6,7 @@ whose batch holds the G cells' rows one after the other.
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from study.config import Lora
+from study.config import ROLES, Lora, Role
+from study.models.roles import left_alone, roles
 from study.store import write_bytes, write_json
 
 WEIGHTS = "adapters.safetensors"
@@ -145,6 +146,21 @@ def load(folder: Path) -> Weights:
     return weights
 
 
+def linear(block: nn.Module) -> list[str]:
+    """Paths within a block of the linear layers that may be adapted, and those that are.
+
+    Raises AdapterError on one that does more than nn.Linear.
+    """
+    modules = dict(block.named_modules())
+    adapted = {path for path, m in modules.items() if isinstance(m, LoRALinear | StackedLoRA)}
+    plain = {path for path, m in modules.items() if isinstance(m, nn.Linear)} - {f"{path}.linear" for path in adapted}
+    plain = {path for path in plain if not left_alone(path)}
+    for path in sorted(plain):
+        if type(modules[path]).__call__ is not nn.Linear.__call__:
+            raise AdapterError(f"no adapter fits {path}, a {type(modules[path]).__name__}: it does more than nn.Linear")
+    return sorted(plain | adapted)
+
+
 def _stacked(module: nn.Module) -> list[tuple[str, StackedLoRA]]:
     return [(name, m) for name, m in module.named_modules() if isinstance(m, StackedLoRA)]
 
@@ -162,15 +178,37 @@ def _paths(model: nn.Module, lora: Lora) -> dict[str, nn.Linear]:
 
 def _keys(model: nn.Module, lora: Lora) -> list[str]:
     """Paths within a block of the linear layers to adapt; on an adapted model those that are adapted."""
-    linear = {name for layer in model.layers for name, m in layer.named_modules() if isinstance(m, nn.Linear)}
-    linear = {name.removesuffix(".linear") for name in linear}
+    blocks = [roles(linear(block)) for block in model.layers]
+    paths = sorted(set().union(*blocks))
     if lora.projections == "all":
-        return sorted(linear)
-    known = sorted({name.rsplit(".", 1)[-1] for name in linear})
-    missing = [name for name in lora.projections if name not in known]
+        return paths
+    known = _names(paths)
+    missing = [name for name in lora.projections if name not in (*known, *ROLES)]
     if missing:
         raise AdapterError(
             f"lora.projections: {', '.join(missing)} is no projection of {type(model).__module__}; "
             f"its blocks have {', '.join(known)}"
         )
-    return sorted(name for name in linear if name.rsplit(".", 1)[-1] in lora.projections)
+    names = [name for name in lora.projections if name not in ROLES]
+    chosen = {path for path in paths if path.rpartition(".")[2] in names}
+    for role in ROLES:
+        if role in lora.projections:
+            chosen |= _of_role(model, role, blocks)
+    return sorted(chosen)
+
+
+def _of_role(model: nn.Module, role: Role, blocks: Sequence[Mapping[str, tuple[Role, ...]]]) -> set[str]:
+    """Raises AdapterError where a block has no layer of the role."""
+    found = [{path for path, those in block.items() if role in those} for block in blocks]
+    without = [i for i, of_block in enumerate(found) if not of_block]
+    if without:
+        have = _names(path for i in without for path in blocks[i])
+        raise AdapterError(
+            f"lora.projections: {role} has no meaning in {len(without)} of the {len(blocks)} blocks of "
+            f"{type(model).__module__}, which have {', '.join(have)}: name layers, or write `all`"
+        )
+    return set().union(*found)
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    return sorted({path.rpartition(".")[2] for path in paths})

@@ -45,7 +45,7 @@ class BuiltSource(Settings):
     """A small model made in place, with random weights and a word-level tokenizer."""
 
     built: str
-    """An mlx-lm architecture (its `model_type`)."""
+    """An architecture of mlx-lm (its `model_type`); docs/architectures.md lists them."""
     hidden_size: PositiveInt = 64
     intermediate_size: PositiveInt = 128
     attention_heads: PositiveInt = 4

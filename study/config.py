@@ -19,6 +19,8 @@ Operation = Literal["multiply", "add", "subtract"]
 Tier = Literal["symbolic", "semantic", "construction", "story"]
 TIERS: tuple[Tier, ...] = ("symbolic", "semantic", "construction", "story")
 Arm = Literal["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
+Role = Literal["query", "key", "value", "output", "mlp"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def _names_differ(pair: dict[Operation, str]) -> dict[Operation, str]:
@@ -117,13 +119,17 @@ class Data(Settings):
 
 
 class Lora(Settings):
-    """Low-rank adapters, on the named projections of all blocks."""
+    """Low-rank adapters, on the chosen linear layers of all blocks."""
 
     rank: PositiveInt
     alpha: PositiveFloat
     """The update is scaled by alpha / rank."""
     projections: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-    """Names of linear layers within a block, such as `v_proj`, or `all`."""
+    """`all` is every linear layer of the blocks; it compares architectures. Otherwise a list of roles and names. Roles
+    are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that it makes. A
+    role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
+    `docs/architectures.md` lists them. Names are those of linear layers within a block, such as `v_proj`. Routers and
+    experts of a mixture are never adapted."""
 
     @property
     def scale(self) -> float:

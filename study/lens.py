@@ -1,8 +1,9 @@
-"""The logit lens through a model's own code, for any mlx-lm architecture whose blocks map one array to one array.
+"""The logit lens through a model's own code, for any mlx-lm architecture whose blocks hand on one hidden state.
 
 Blocks are given a subclass that can record, edit, skip or inject hidden states; it is taken off again on leaving the
-context. To read a hidden state out, all blocks are skipped and the state is injected behind the last one, so
-that the model's own final norm, head, scale and soft-cap apply (logit lens: nostalgebraist, 2020).
+context. To read a hidden state out, all blocks are skipped and the state is injected in their place, so
+that the model's own final norm, head, scale and soft-cap apply (logit lens: nostalgebraist, 2020). What a block
+returns beside the state, such as keys and values that later blocks share, is handed on as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from jaxtyping import Float, Int
+from mlx.utils import tree_map
 
 Edit = Callable[[mx.array], mx.array]
 """What goes on from a block instead of its output [rows, seq, hidden]."""
@@ -28,8 +30,10 @@ class Lens:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._states: list[mx.array] = []
+        self.beside = [0] * len(model.layers)
+        """Of each block, how much it returned beside its state when it last ran."""
         self._injected: mx.array | None = None
-        self._copies, self._shared = 1, 0
+        self._rows, self._copies, self._shared = 1, 1, 0
         self._edits: Mapping[int, Edit] = {}
         self.blocks = len(model.layers)
 
@@ -46,7 +50,8 @@ class Lens:
         a stack of cells differs only there, and what lies below is computed once. `edits` change by block what goes
         on from it, not what is returned of it.
         """
-        self._states, self._copies, self._shared, self._edits = [], copies, shared, edits or {}
+        self._states, self._edits = [], edits or {}
+        self._rows, self._copies, self._shared = len(ids), copies, shared
         self._model(ids)
         states, self._states, self._edits = self._states, [], {}
         if len(states) != self.blocks:
@@ -54,7 +59,7 @@ class Lens:
         return states
 
     def read_out(self, states: Float[mx.array, "n hidden"]) -> Float[mx.array, "n vocab"]:
-        """Logits of hidden states, as if each stood behind the last block."""
+        """Logits of hidden states from `hidden`, as if each stood behind the last block."""
         self._injected = states[None]
         try:
             logits: mx.array = self._model(mx.zeros((1, states.shape[0]), dtype=mx.int32))
@@ -66,16 +71,27 @@ class Lens:
         """Width of the logits of such states; nothing is computed for it."""
         return int(self.read_out(states[:1]).shape[-1])
 
-    def _visit(self, block: int, run: Callable[..., Any], x: Any, args: Any, kwargs: Any) -> mx.array:
+    def _visit(self, block: int, run: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
         if self._injected is not None:
-            return self._injected if block == self.blocks - 1 else x
-        if self._copies > 1 and block == self._shared:
-            x = mx.tile(x, (self._copies, 1, 1))
-        out = run(x, *args, **kwargs)
-        if not isinstance(out, mx.array):
-            raise LensError(f"a block of {type(self._model).__module__} returns a {type(out).__name__}, not an array")
-        self._states.append(out)
-        return self._edits[block](out) if block in self._edits else out
+            return (self._injected, *[None] * self.beside[block]) if self.beside[block] else self._injected
+        if self._copies > 1 and block >= self._shared:
+            arguments = tree_map(self._copied, arguments)
+        positional, named = arguments
+        returned = run(*positional, **named)
+        state, *beside = returned if isinstance(returned, tuple) else (returned,)
+        if not isinstance(state, mx.array) or state.ndim != 3:
+            what = list(state.shape) if isinstance(state, mx.array) else type(state).__name__
+            raise LensError(f"a block of {type(self._model).__module__} returns {what}, not [rows, seq, hidden]")
+        self._states.append(state)
+        self.beside[block] = len(beside)
+        goes_on = self._edits[block](state) if block in self._edits else state
+        return (goes_on, *beside) if beside else goes_on
+
+    def _copied(self, argument: Any) -> Any:
+        """An argument of a block for every copy of the batch: the state, and whatever else each row has its own of."""
+        # Masks and scales, which the rows have in common, have two dimensions in all of mlx-lm.
+        of_rows = isinstance(argument, mx.array) and argument.ndim > 2 and len(argument) == self._rows
+        return mx.tile(argument, (self._copies, *[1] * (argument.ndim - 1))) if of_rows else argument
 
 
 @contextmanager
@@ -113,7 +129,7 @@ def gap_at_last_layer(model: nn.Module, ids: Int[mx.array, "batch seq"]) -> floa
 
 
 def _tapped(original: type, block: int, lens: Lens) -> type:
-    def call(self: Any, x: Any, *args: Any, **kwargs: Any) -> mx.array:
-        return lens._visit(block, partial(original.__call__, self), x, args, kwargs)
+    def call(self: Any, *positional: Any, **named: Any) -> Any:
+        return lens._visit(block, partial(original.__call__, self), (positional, named))
 
     return type(original.__name__, (original,), {"__call__": call})

@@ -50,7 +50,7 @@ def measure(
     probed = _probes(np.array(fitted), training, np.array(states), held_out, seed)
     gradients = _gradients(model, [tokens for _, tokens in readouts], training[:GRADIENT_PROMPTS], lora, seed)
     norms = np.linalg.norm(np.array(states, np.float64), axis=2)
-    vocabulary = _vocabulary_rows(model, width)
+    vocabulary = _vocabulary_rows(model, width, states.shape[-1])
     rows = []
     for (readout, tokens), figures, cosines, of_pair in zip(readouts, read, pointed, gradients, strict=True):
         unembedding = _unembedding(*vocabulary, [token.id for token in tokens.values()])
@@ -167,13 +167,12 @@ def _probes(
     }
 
 
-def _vocabulary_rows(model: nn.Module, width: int) -> tuple[mx.array, bool]:
-    """The weights of the head, whose logits are `width` wide, and whether they are the embedding's."""
-    within = {id(m) for block in model.layers for m in block.modules()}
-    outside = [m for m in model.modules() if id(m) not in within and len(getattr(m, "weight", ())) == width]
-    heads = [m for m in outside if isinstance(m, nn.Linear)]
-    head, *_ = heads or [m for m in outside if isinstance(m, nn.Embedding)]
-    return head.weight, not heads
+def _vocabulary_rows(model: nn.Module, width: int, hidden: int) -> tuple[mx.array, bool]:
+    """The weights [width, hidden] of the head, and whether they are the embedding's."""
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    rows = [value for _, value in tree_flatten(model.parameters()) if value.shape == (width, hidden)]
+    heads = [value for value in rows if id(value) not in embedded]
+    return (heads or rows)[0], not heads
 
 
 def _unembedding(weights: mx.array, tied: bool, ids: list[int]) -> dict[str, float]:

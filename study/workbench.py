@@ -67,9 +67,7 @@ def base(unit: StageOne, probe: list[Prompt]) -> Bench:
     loaded = load(unit.model)
     bench = Bench(loaded.model, loaded.tokenizer, [])
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
-    bench.gates.append(
-        checked(Gate("last-layer lens equals the logits", gap_at_last_layer(bench.model, ids), LENS_LIMIT))
-    )
+    bench.gates.append(checked(lens_gate(bench.model, ids)))
     return bench
 
 
@@ -77,11 +75,7 @@ def fuse(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Pr
     """Fuse stage 1 into the model and hold it. Raises GateError where fusing changes the logits."""
     adapters.put(bench.model, unit.stage1.lora, weights)
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
-    adapted = bench.model(ids)
-    mx.eval(adapted)
-    adapters.fuse(bench.model)
-    gap = mx.abs(bench.model(ids) - adapted).max() / (adapted.max() - adapted.min())
-    bench.gates.append(checked(Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT)))
+    bench.gates.append(checked(fused_gate(bench.model, ids)))
     bench.fused = unit.id
     _held[unit.id] = bench
 
@@ -94,6 +88,20 @@ def fused(unit: StageOne, adapter: Path, probe: list[Prompt]) -> Bench:
     return _held[unit.id]
 
 
+def lens_gate(model: nn.Module, ids: mx.array) -> Gate:
+    """How far the lens of the last layer is from the logits."""
+    return Gate("last-layer lens equals the logits", gap_at_last_layer(model, ids), LENS_LIMIT)
+
+
+def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
+    """Fuse the adapter that is on the model, and how far that moves the logits."""
+    adapted = model(ids)
+    mx.eval(adapted)
+    adapters.fuse(model)
+    gap = mx.abs(model(ids) - adapted).max() / (adapted.max() - adapted.min())
+    return Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT)
+
+
 def fitting(bench: Bench, cell: Cell, longest: int) -> int:
     """How many cells can train side by side in the memory that is free; one at least.
 
@@ -103,7 +111,7 @@ def fitting(bench: Bench, cell: Cell, longest: int) -> int:
     linear = [m for block in bench.model.layers for _, m in block.named_modules() if isinstance(m, nn.Linear)]
     hidden = min(min(m.weight.shape) for m in linear)
     kept = sum(2 * m.weight.shape[0] for m in linear) + 8 * hidden * len(bench.model.layers)
-    vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()))
+    vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()) if value.ndim > 1)
     rows = cell.stage2.batch_size
     needed = 4 * rows * ((longest + ANSWER_TOKENS) * kept + 3 * (1 + ANSWER_TOKENS) * vocabulary)
     return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / needed))

@@ -1,47 +1,26 @@
 """Tiny models of several mlx-lm architectures, with random weights from a seed."""
 
-import importlib
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
+from mlx_lm.utils import _get_classes
+
+from study.models.tiny import Sizes, configuration
 
 VOCABULARY = 97
 BLOCKS = 3
+SIZES = Sizes(hidden=32, intermediate=64, heads=4, blocks=BLOCKS, vocabulary=VOCABULARY)
 
-_COMMON: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": BLOCKS,
-    "intermediate_size": 64,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "query_pre_attn_scalar": 8,
-    "vocab_size": VOCABULARY,
-    "rms_norm_eps": 1e-5,
-    "layer_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 128,
-    "sliding_window": 8,
-    "sliding_window_pattern": 2,
-}
 _OWN: dict[str, dict[str, Any]] = {
-    "llama": {},
+    "llama": {"num_key_value_heads": 2},
     "llama untied": {"tie_word_embeddings": False},
     "qwen2": {},
     "qwen3": {},
     "gemma2": {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 3.0},
-    "gemma3_text": {},
-    "gpt2": {
-        "n_embd": 32,
-        "n_layer": BLOCKS,
-        "n_head": 4,
-        "n_positions": 128,
-        "n_ctx": 128,
-        "layer_norm_epsilon": 1e-5,
-    },
+    "gemma3_text": {"sliding_window": 8},
+    "gpt2": {},
     "phi": {"partial_rotary_factor": 0.5},
     "olmo2": {},
 }
@@ -51,10 +30,10 @@ NAMES = tuple(_OWN)
 def make(name: str, seed: int = 0) -> Any:
     """The model, its weights drawn from a normal distribution wide enough that blocks differ from their input."""
     architecture = name.split()[0]
-    module = importlib.import_module(f"mlx_lm.models.{architecture}")
-    arguments = module.ModelArgs.from_dict({**_COMMON, "model_type": architecture, **_OWN[name]})
-    model: nn.Module = module.Model(arguments)
-    if hasattr(model, "sanitize") and architecture == "gemma3_text":
+    config = configuration(architecture, SIZES) | _OWN.get(name, {})
+    model_class, arguments_class = _get_classes(config)
+    model: nn.Module = model_class(arguments_class.from_dict(config))
+    if architecture == "gemma3_text":
         model.sanitize({})  # ties the head, as loading real weights does
     keys = iter(mx.random.split(mx.random.key(seed), 1000))
 

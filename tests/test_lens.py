@@ -1,13 +1,13 @@
-from typing import Any
-
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx_lm.models.base import create_attention_mask
 
 from study.lens import LensError, attached, gap_at_last_layer
 from tests.architectures import BLOCKS, NAMES, VOCABULARY, make, some_ids
+
+SHARING = ("gemma4_text", "hunyuan", "rwkv7")
+"""Later blocks take keys and values, or values alone, of earlier ones."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_hidden_states_are_the_blocks_outputs_computed_by_hand() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *SHARING])
 @pytest.mark.parametrize("shared", [0, 1, 2])
 def test_copies_of_a_batch_go_apart_at_the_first_block_that_is_not_shared(name: str, shared: int) -> None:
     model, ids = make(name), some_ids(batch=2)
@@ -106,18 +106,23 @@ def test_vocabulary_is_the_width_of_the_logits() -> None:
         assert lens.vocabulary(lens.hidden(some_ids())[0][0]) == VOCABULARY
 
 
-def test_blocks_that_return_a_tuple_are_refused() -> None:
-    class Block(nn.Module):
-        def __call__(self, x: mx.array) -> Any:
-            return x, None
+@pytest.mark.parametrize("name", SHARING)
+def test_the_state_of_a_block_that_returns_more_is_the_first_of_it(name: str) -> None:
+    model, ids = make(name), some_ids()
+    assert gap_at_last_layer(model, ids) < 1e-5
+    with attached(model) as lens:
+        states = lens.hidden(ids)
+        assert [state.shape for state in states] == [(*ids.shape, 32)] * BLOCKS
+        edited = lens.hidden(ids, edits={1: lambda state: mx.zeros_like(state)})
+        assert mx.array_equal(edited[1], states[1])
+        assert mx.abs(edited[2] - states[2]).max().item() > 1e-2
 
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = [Block()]
 
-        def __call__(self, ids: mx.array) -> mx.array:
-            return self.layers[0](mx.zeros((*ids.shape, 4)))[0]
+def test_several_streams_of_states_are_refused_with_their_shape() -> None:
+    with attached(make("gemma3n")) as lens, pytest.raises(LensError, match=r"gemma3n returns \[2, 2, 7, 32\]"):
+        lens.hidden(some_ids())
 
-    with attached(Model()) as lens, pytest.raises(LensError, match="returns a tuple"):
+
+def test_a_model_that_runs_the_parts_of_its_blocks_itself_is_refused() -> None:
+    with attached(make("iquestloopcoder")) as lens, pytest.raises(LensError, match="3 blocks gave 0 hidden states"):
         lens.hidden(some_ids())

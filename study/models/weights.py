@@ -18,15 +18,16 @@ import mlx.core as mx
 import mlx.nn as nn
 from filelock import FileLock
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, StrictDataclassError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, dequantize_model, load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
+from transformers import PreTrainedConfig
 
 from study.arithmetic import vocabulary
 from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError
-from study.models.built import build
+from study.models.built import WORDS, build
 from study.models.gguf import convert
 from study.settings import content_hash
 
@@ -34,6 +35,9 @@ CONVERSION = 1
 """Raised when a converted folder would come out differently, so that older ones are made again."""
 
 MARKER = "complete.json"
+
+_LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
+"""What mlx-lm and transformers raise on a folder that they cannot load."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +109,26 @@ def load(model: Model) -> Loaded:
     try:
         module, config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
+        if "quantization" in config:
+            module = dequantize_model(module)
+        module.freeze()
+        module.train()  # or some blocks take kernels that have no gradient; no architecture of mlx-lm drops out
+        blocks = len(module.layers)
+    except _LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
-    blocks = len(module.layers)
     if blocks != model.blocks:
         raise ModelError(f"{path} has {blocks} blocks, its entry says {model.blocks}: correct `blocks` in models.yaml")
-    module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
-    if "quantization" in config:
-        module = dequantize_model(module)
-    module.freeze()
     mx.eval(module.parameters())
     return Loaded(module, tokenizer, blocks, path)
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:
     """mlx-lm's tokenizer for a folder from `fetch`, without the weights."""
-    tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, eos_token_ids=load_config(path).get("eos_token_id"))
+    config = load_config(path)
+    # By the type of the model, transformers would split words in its own way.
+    extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORDS else {}
+    tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     return tokenizer
 
 
@@ -155,7 +163,7 @@ def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tup
     """Where a converted or built model lies, and what its marker must say of where it came from."""
     identity = {"conversion": CONVERSION, "model": model.identity()}
     if isinstance(source, BuiltSource):
-        identity["words"] = vocabulary()
+        identity |= {"words": vocabulary(), "tokenizer": WORDS}
         name = f"built-{source.built}"
     else:
         name = (
