@@ -19,7 +19,7 @@ from study.arithmetic import random_operation
 from study.config import TIERS, Lora, Operation
 from study.encoding import ClassToken, Encoded, Readouts
 from study.lens import Lens, attached
-from study.objectives import Batch, ClassLoss, dual_reward, make_batch
+from study.objectives import ClassLoss, dual_reward, make_batch
 from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
 from study.vocabulary import log_sums
 
@@ -197,11 +197,11 @@ def _gradients(
     found = []
     for tokens in pairs:
         ids = {operation: token.id for operation, token in tokens.items()}
-        batch = make_batch([item for item in encoded if item.prompt.operation in ids])
-        answer = _adapter_gradient(model, None, batch, lora, seed)
+        items = [item for item in encoded if item.prompt.operation in ids]
+        answer = _adapter_gradient(model, None, items, lora, seed)
         of_pair = []
         for layer in range(len(model.layers)):
-            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), batch, lora, seed)
+            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
             of_pair.append(_compared(named[: layer + 1], answer[: layer + 1]))
         found.append(of_pair)
     return found
@@ -221,9 +221,10 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _adapter_gradient(
-    model: nn.Module, target: ClassLoss | None, batch: Batch, lora: Lora, seed: int
+    model: nn.Module, target: ClassLoss | None, encoded: Sequence[Encoded], lora: Lora, seed: int
 ) -> list[np.ndarray]:
     """Of the target's loss, or of the answer loss, a vector a block."""
+    batch = make_batch(encoded, cells=[target])
     adapters.stack(model, lora, [seed])
     with attached(model) as lens:
         _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, [target]))()

@@ -89,7 +89,8 @@ def train(
             prompts = training_prompts(data, operations, wordings, seed, step, settings.batch_size)
             encoded = [encode(tokenizer, prompt) for prompt in prompts]
             shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
-            figures = stack.step(make_batch(encoded, compilation.BUCKET if stack.compiled else 1, shuffled))
+            bucket = compilation.BUCKET if stack.compiled else 1
+            figures = stack.step(make_batch(encoded, bucket, [objectives[g].target for g in alive], shuffled))
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
@@ -170,12 +171,12 @@ class _Stack:
         self._model.update(tree_map_with_path(lambda path, _: stacked[path], self._model.trainable_parameters()))
         self._optimizer.state = tree_map_with_path(lambda path, old: stacked.get(path, old), self._optimizer.state)
 
-    def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
+    def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
         model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
         trained = _trained(model, self._objectives)
 
-        def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
+        def update(columns: dict[str, Any]) -> dict[str, mx.array]:
             loss = partial(dual_reward, lens, Batch(**columns), targets, shared, self.compiled)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
             if trained:
@@ -187,7 +188,7 @@ class _Stack:
         if not self.compiled:
             return update
         state = [model.state, optimizer.state]
-        compiled: Callable[[dict[str, mx.array]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
+        compiled: Callable[[dict[str, Any]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
         return compiled
 
 

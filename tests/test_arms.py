@@ -66,10 +66,10 @@ def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_templat
 
 def test_the_class_loss_of_shuffled_labels_is_that_of_the_labels_and_no_other_cells() -> None:
     model = make("llama")
-    batch = make_batch([SHORT, LONG], shuffled=["add", "add"])
-    plain, shuffled = ClassLoss(1, 1.0, TOKENS), ClassLoss(1, 1.0, TOKENS, shuffled=True)
+    targets = [ClassLoss(1, 1.0, TOKENS), ClassLoss(1, 1.0, TOKENS, shuffled=True)]
+    batch = make_batch([SHORT, LONG], cells=targets, shuffled=["add", "add"])
     with attached(model) as lens:
-        _, losses = dual_reward(lens, batch, [plain, shuffled])
+        _, losses = dual_reward(lens, batch, targets)
     expected = [np.mean(class_nll(model, 1, tokens)) for tokens in (TOKENS, {"multiply": 60, "add": 60})]
     np.testing.assert_allclose(losses["class_loss"].tolist(), expected, rtol=1e-5)
 
@@ -168,7 +168,7 @@ def gradients(model: nn.Module, *targets: ClassLoss) -> list[dict[str, np.ndarra
     for _, layer in model.named_modules():
         if isinstance(layer, adapters.StackedLoRA):
             layer.lora_b = mx.repeat(layer.lora_b[:1], len(targets), axis=0)
-    batch = make_batch([SHORT, LONG])
+    batch = make_batch([SHORT, LONG], cells=targets)
     with attached(model) as lens:
         _, found = nn.value_and_grad(model, lambda: dual_reward(lens, batch, targets)[0])()
     adapters.take_off(model)
