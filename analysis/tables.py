@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.rows import Status, read_stored
 from analysis.terms import ARITHMETIC, OWN, Terms
 from study.cells import Kind
-from study.config import TIERS, Decisions
+from study.config import TIERS, Decisions, Names
 from study.store import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
@@ -85,7 +85,7 @@ class Results:
 
     @property
     def decisions(self) -> Decisions:
-        return Decisions.model_validate(self.config.get("decisions", {}))
+        return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
 
     @property
     def tiers(self) -> tuple[str, ...]:

@@ -9,17 +9,18 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from study import adapters
-from study.arithmetic import random_operation
-from study.config import TIERS, Lora, Operation
+from study.config import Lora, Operation
 from study.encoding import ClassToken, Encoded, Readouts
 from study.lens import Lens, attached
 from study.objectives import ClassLoss, dual_reward, make_batch
+from study.prompts import random_operation
 from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
 from study.vocabulary import log_sums
 
@@ -83,7 +84,7 @@ def measure(
 
 def _by_tier(encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
     tiers = np.array([item.prompt.tier for item in encoded])
-    return {tier: tiers == tier for tier in TIERS if tier in tiers}
+    return {tier: tiers == tier for tier in dict.fromkeys(tiers.tolist())}
 
 
 def _lens_figures(
@@ -152,7 +153,9 @@ def _probes(
     found: dict[tuple[str, int], dict[str, float]] = {}
     for layer in range(fitted.shape[1]):
         for name, (known, asked) in labels.items():
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+            # Of few groups all may have drawn the same class, which leaves nothing to fit.
+            fits = LogisticRegression(C=0.01, max_iter=200) if len(set(known)) > 1 else DummyClassifier()
+            probe = make_pipeline(StandardScaler(), fits)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 probe.fit(fitted[:, layer], known)

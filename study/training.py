@@ -14,12 +14,14 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from study import adapters, compilation
-from study.arithmetic import random_operation, training_prompts
 from study.checkpoints import MOMENTS, State
 from study.config import Data, Operation, Stage1, Stage2, Tier
 from study.encoding import Tokenizer, encode
+from study.examples import Examples
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
+from study.prompts import random_operation
+from study.tasks import task_of
 
 Row = dict[str, Any]
 OnStep = Callable[[int, Row], None]
@@ -59,7 +61,7 @@ def train(
     model: nn.Module,
     tokenizer: Tokenizer,
     settings: Stage1 | Stage2,
-    data: Data,
+    data: Data | Examples,
     operations: Sequence[Operation],
     objectives: Sequence[Objective],
     seed: int,
@@ -78,6 +80,7 @@ def train(
     that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
     from there. States are saved every `save_every` steps and after the last one; never where it is 0.
     """
+    task = task_of(data)
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [seed] * len(objectives))
     cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
@@ -86,7 +89,7 @@ def train(
         stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled, start)
         for step in range(done + 1, settings.steps + 1):
             began = time.perf_counter()
-            prompts = training_prompts(data, operations, wordings, seed, step, settings.batch_size)
+            prompts = task.training_prompts(operations, wordings, seed, step, settings.batch_size)
             encoded = [encode(tokenizer, prompt) for prompt in prompts]
             shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
             bucket = compilation.BUCKET if stack.compiled else 1
