@@ -53,8 +53,8 @@ def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
     study, too_large = plan.study, []
     stacked = dict[str, float | None]()
     for name, model in plan.models.items():
-        least = study_gb(model, study.stage1, study.stage2, 1)
-        stacked[name] = study_gb(model, study.stage1, study.stage2, LARGEST_STACK)
+        least = study_gb(model, study, 1)
+        stacked[name] = study_gb(model, study, LARGEST_STACK)
         if least is not None and least > cluster.memory_gb:
             too_large.append(f"{name} needs about {least:.0f} GB")
     if too_large:

@@ -8,7 +8,6 @@ import pandas as pd
 from analysis.emergence import emergent_where_trained
 from analysis.statistics import Floats, bounds, clustered_mean, paired_mean
 from analysis.tables import PLACE, Results, Unit, place
-from study.config import TIERS
 
 COLUMNS = [
     *(*PLACE, "tier", "prompts", "right_none", "right_swap", "right_random"),
@@ -35,7 +34,7 @@ def effects(results: Results, judged: pd.DataFrame) -> pd.DataFrame:
     for cell in results.plain:
         if cell.id in emergent:
             causal = results.causal[cell.id]
-            for tier in TIERS:
+            for tier in results.tiers:
                 at_tier = causal[causal["tier"] == tier]
                 if not at_tier.empty:
                     rows.append(_effects(results, cell, tier, at_tier))

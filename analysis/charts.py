@@ -13,9 +13,9 @@ from analysis.drawing import (
     ODDS_LIMIT,
     SERIES,
     STAGE_STYLES,
-    TIER_STYLES,
     log_odds,
     odds_domain,
+    tier_styles,
 )
 
 Spec = dict[str, Any]
@@ -68,8 +68,9 @@ def _choice_by_depth(data: pd.DataFrame, more: Spec) -> list[Spec]:
         _number("depth", DEPTH_LABEL, domain=[0, 1.03]),
         _share("choice", "choice accuracy", data["choice_low"].min()),
     )
-    colour = _series("tier", {name: colour for name, (colour, _) in TIER_STYLES.items()})
-    shape = _series("tier", {name: SHAPES[marker] for name, (_, marker) in TIER_STYLES.items()})
+    styles = tier_styles(data["tier"].drop_duplicates())
+    colour = _series("tier", {name: colour for name, (colour, _) in styles.items()})
+    shape = _series("tier", {name: SHAPES[marker] for name, (_, marker) in styles.items()})
     chance = {"calculate": "1 / length(split(datum.pair, '/'))", "as": "chance"}
     picked = {"condition": {"param": "tier", "value": 1}, "value": 0.08}
     return [

@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.preservation import paired_difference
 from analysis.statistics import Interval, accuracy_of, bounds
 from analysis.tables import PLACE, Results, Unit, place
-from study.config import TIERS, Decisions
+from study.config import Decisions
 
 WORDS = {
     "shuffled_labels": "shuffled labels",
@@ -34,7 +34,7 @@ def controls(results: Results) -> pd.DataFrame:
     rows = []
     for cell in results.cells:
         if cell.arm != "plain" and cell.finished and (partner := results.plain_of(cell)):
-            rows += [row for tier in TIERS if (row := _compare(results, cell, partner, tier))]
+            rows += [row for tier in results.tiers if (row := _compare(results, cell, partner, tier))]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

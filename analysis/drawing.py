@@ -1,8 +1,9 @@
 """What all pictures share: one style, panels on one scale, the axes of choice accuracy, and how they are saved."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.tables import Results
-from study.config import TIERS
 from study.store import write_bytes
 
 STYLE: dict[Any, Any] = {
@@ -33,12 +33,12 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "classifier-emergence-study",
 }
-TIER_STYLES = {
-    "symbolic": ("#000000", "o"),
-    "semantic": ("#0072B2", "s"),
-    "construction": ("#D55E00", "^"),
-    "story": ("#E69F00", "D"),
-}
+Style = tuple[str, str]
+"""Colour and marker."""
+TIER_STYLES: list[Style] = [
+    *(("#000000", "o"), ("#0072B2", "s"), ("#D55E00", "^"), ("#E69F00", "D")),
+    *(("#009E73", "v"), ("#CC79A7", "P"), ("#56B4E9", "X"), ("#7F7F7F", "*")),
+]
 STAGE_STYLES = {
     "baseline": ("#999999", ":"),
     "stage 1": ("#000000", "--"),
@@ -124,13 +124,17 @@ def odds_axis(ax: Axes, lowest: float) -> None:
     ax.set_xticks([log_odds(p) for p in shown], [f"{p:g}" for p in shown])
 
 
-def tier_curves(ax: Axes, data: pd.DataFrame, index: int) -> None:
+def tier_styles(tiers: Iterable[str]) -> dict[str, Style]:
+    """Of each tier, by its place among all of them."""
+    return dict(zip(tiers, cycle(TIER_STYLES), strict=False))
+
+
+def tier_curves(ax: Axes, tiers: Sequence[str], data: pd.DataFrame, index: int) -> None:
     """One curve a tier: the mean over seeds as a line, every cell as a point."""
-    for place, tier in enumerate(TIERS):
-        colour, marker = TIER_STYLES[tier]
+    for place, (tier, (colour, marker)) in enumerate(tier_styles(tiers).items()):
         rows = data[data["tier"] == tier].sort_values("depth")
         # Points at the same depth would hide each other.
-        shift = (place - 1.5) * 0.009
+        shift = (place - (len(tiers) - 1) / 2) * 0.009
         means = rows.groupby("depth")["choice"].mean()
         line = LINES[index % len(LINES)]
         ax.plot(means.index + shift, 100 * means, color=colour, ls=line, lw=1.6 if index == 0 else 1.0)
@@ -164,13 +168,13 @@ def tier_handles(results: Results) -> list[Line2D]:
     """Legend entries of the tiers."""
     return [
         Line2D([], [], color=c, marker=m, label=f"{tier} (trained)" if tier in results.plain[0].wordings else tier)
-        for tier, (c, m) in TIER_STYLES.items()
+        for tier, (c, m) in tier_styles(results.tiers).items()
     ]
 
 
-def legend_beside(figure: Figure, tiers: list[str], filled: str, hollow: str) -> None:
+def legend_beside(figure: Figure, styles: dict[str, Style], filled: str, hollow: str) -> None:
     """A legend of the tiers' markers, and of what is filled and what stands beside it hollow."""
-    handles = [Line2D([], [], color=TIER_STYLES[t][0], marker=TIER_STYLES[t][1], ls="", label=t) for t in tiers]
+    handles = [Line2D([], [], color=c, marker=m, ls="", label=tier) for tier, (c, m) in styles.items()]
     handles.append(Line2D([], [], color="#555555", marker="o", ls="", label=filled))
     handles.append(Line2D([], [], color="#555555", marker="o", ls="", fillstyle="none", label=hollow))
     figure.legend(handles=handles, loc="outside lower center", ncols=6)

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.statistics import Interval, accuracy_of, bounds, clustered_mean
 from analysis.tables import Results, Unit, place
 from analysis.wording import probability, share, signed_probability
-from study.config import TIERS, Decisions
+from study.config import Decisions
 
 RUNNING_STEPS = 20
 """Window of the running mean over the class loss."""
@@ -142,7 +142,7 @@ def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
     before = results.lens_at(reference, "stage1", cell.readout, cell.layer) if reference else None
     control = results.lens_at(zero, "stage2", cell.readout, cell.layer) if zero else None
     found: dict[str, Evidence] = {}
-    for tier in TIERS:
+    for tier in results.tiers:
         rows = after[after["tier"] == tier]
         if rows.empty:
             continue

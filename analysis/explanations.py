@@ -11,7 +11,6 @@ from analysis.sections import Row, name_of
 from analysis.statistics import Interval, interval_of
 from analysis.tables import Results
 from analysis.wording import probability, share, signed_points, signed_probability
-from study.config import TIERS
 
 
 def onset_rows(study: Results, onset: pd.DataFrame) -> list[Row]:
@@ -21,7 +20,7 @@ def onset_rows(study: Results, onset: pd.DataFrame) -> list[Row]:
         for arm in dict.fromkeys(cell.arm for cell in study.cells):
             here = onset[(onset["model"] == model) & (onset["arm"] == arm)]
             if not here.empty:
-                tiers = [_onset(here[here["tier"] == tier]) for tier in TIERS]
+                tiers = [_onset(here[here["tier"] == tier]) for tier in study.tiers]
                 rows.append([model, WORDS.get(arm, arm), *tiers])
     return rows
 
@@ -34,7 +33,7 @@ def control_rows(study: Results, controls: pd.DataFrame, arms: Sequence[str]) ->
         for arm in arms:
             here = controls[(controls["model"] == model) & (controls["arm"] == arm)]
             if not here.empty:
-                tiers = [_compared(here[here["tier"] == tier]) for tier in TIERS]
+                tiers = [_compared(here[here["tier"] == tier]) for tier in study.tiers]
                 rows.append([model, WORDS[arm], *tiers, f"{100 * here['answers_difference'].mean() + 0.0:+.1f}"])
     return rows
 
@@ -45,7 +44,7 @@ def pair_rows(study: Results, plain: pd.DataFrame) -> list[Row]:
     for pair in study.pairs:
         here = plain[plain["pair"] == pair]
         row = [pair]
-        for tier in TIERS:
+        for tier in study.tiers:
             at_tier = here[here["tier"] == tier]
             emergent = (at_tier["outcome"] == Outcome.EMERGENT).sum()
             mean = share(float(at_tier["choice"].mean())) if len(at_tier) else "none"

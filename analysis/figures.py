@@ -35,7 +35,6 @@ from analysis.drawing import (
 )
 from analysis.tables import Results, Unit
 from analysis.wording import probability, share
-from study.config import TIERS
 
 PROFILE_COLUMNS = ["layer", "log_p", "model", "pair", "trained_layer", "weight", "seed", "stage", "depth"]
 
@@ -61,7 +60,7 @@ def _cover(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
         ax.set_visible(False)
     for ax, model in zip(axes.flat, models, strict=False):
         for index, pair in enumerate(results.pairs):
-            tier_curves(ax, data[(data["model"] == model) & (data["pair"] == pair)], index)
+            tier_curves(ax, results.tiers, data[(data["model"] == model) & (data["pair"] == pair)], index)
         ax.set_title(model, fontweight="bold")
         choice_axis(ax, results, data)
     outer_labels(axes, DEPTH_LABEL, "choice accuracy")
@@ -72,8 +71,8 @@ def _cover(results: Results, judged: pd.DataFrame, folder: Path) -> Picture:
         handles.append(Line2D([], [], color="#555555", marker="o", ls=line, fillstyle=fill(index), label=pair))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
-        f"Choice accuracy at the trained layer on held-out operands, w = {weight:g}, by wording and class tokens; the "
-        "dotted line is chance."
+        f"Choice accuracy at the trained layer on held-out {results.terms.held_out}, w = {weight:g}, by wording and "
+        "class tokens; the dotted line is chance."
     )
     alt = f"Choice accuracy against relative depth of the trained layer at w = {weight:g}. {_best_by_tier(data)}"
     return save(figure, folder, "cover", data, alt, caption)
@@ -87,7 +86,7 @@ def transfer(results: Results, judged: pd.DataFrame, folder: Path, name: str) ->
     for row, model in enumerate(models):
         for column, pair in enumerate(pairs):
             ax = axes[row, column]
-            tier_curves(ax, data[(data["model"] == model) & (data["pair"] == pair)], 0)
+            tier_curves(ax, results.tiers, data[(data["model"] == model) & (data["pair"] == pair)], 0)
             ax.set_title(f"{model} · {pair}")
             choice_axis(ax, results, data)
             mark_unfinished(ax, results, model, pair, weight)
@@ -106,8 +105,8 @@ def _heat_map(results: Results, judged: pd.DataFrame, model: str, folder: Path) 
     """Relative depth x weight: p on the trained wording, choice accuracy on the other tiers."""
     data = judged[judged["model"] == model]
     cells = [cell for cell in results.plain if cell.model == model]
-    shown = [(tier, "p") for tier in TIERS if tier in results.plain[0].wordings]
-    shown += [(tier, "choice") for tier in TIERS if tier not in results.plain[0].wordings]
+    shown = [(tier, "p") for tier in results.tiers if tier in results.plain[0].wordings]
+    shown += [(tier, "choice") for tier in results.tiers if tier not in results.plain[0].wordings]
     layers, weights = sorted({c.layer or 0 for c in cells}), sorted({c.weight or 0.0 for c in cells})
     height = 0.55 + 0.36 * len(weights)
     figure, axes = panels(len(shown), len(results.pairs), width=1.4 + 0.62 * len(layers), height=height)
@@ -224,7 +223,7 @@ def _pareto(results: Results, judged: pd.DataFrame, kept: pd.DataFrame, folder: 
     data = kept[(kept["against"] == "stage 1") & kept["unit"].isin(trained.index)].reset_index(drop=True)
     for column in ("p", "p_low", "p_high"):
         data[column] = data["unit"].map(trained[column])
-    models, tiers = results.model_names, list(dict.fromkeys(kept["tier"])) or ["symbolic"]
+    models, tiers = results.model_names, list(dict.fromkeys(kept["tier"])) or [results.judged_tiers[0]]
     weights = sorted({cell.weight or 0.0 for cell in results.plain})
     figure, axes = panels(len(models), len(tiers), width=4.0, height=2.6)
     margin = 100 * results.decisions.non_inferiority_margin

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from analysis.drawing import (
     DEPTH_LABEL,
-    TIER_STYLES,
     Picture,
+    Style,
     choice_axis,
     intervals,
     legend_beside,
@@ -18,6 +18,7 @@ from analysis.drawing import (
     panels,
     save,
     step_aside,
+    tier_styles,
 )
 from analysis.tables import Results
 from analysis.wording import share
@@ -33,18 +34,18 @@ def controls_by_depth(results: Results, controls: pd.DataFrame, judged: pd.DataF
     plain = _partners(controls, judged)
     arms = list(dict.fromkeys(controls["arm"]))
     models = [model for model in results.model_names if model in set(controls["model"])]
-    tiers = [tier for tier in TIER_STYLES if tier in set(controls["tier"])]
+    styles = {tier: style for tier, style in tier_styles(results.tiers).items() if tier in set(controls["tier"])}
     data = pd.concat([plain, controls])[DRAWN].reset_index(drop=True)
     figure, axes = panels(len(models), len(arms), width=2.9, height=2.1)
     for row, model in enumerate(models):
         for ax, arm in zip(axes[row], arms, strict=True):
             here = controls[(controls["model"] == model) & (controls["arm"] == arm)]
-            _panel(ax, here, plain.merge(here[KEYS].drop_duplicates(), on=KEYS), tiers)
+            _panel(ax, here, plain.merge(here[KEYS].drop_duplicates(), on=KEYS), styles)
             choice_axis(ax, results, data)
             ax.set_title(f"{model} · {arm_name(arm)}")
             ax.set_xlim(max(0.0, data["depth"].min() - 0.2), 1.12)
     outer_labels(axes, DEPTH_LABEL, "choice accuracy")
-    legend_beside(figure, tiers, "control", "plain cell beside it")
+    legend_beside(figure, styles, "control", "plain cell beside it")
     caption = (
         "Choice accuracy at the trained layer of each control (filled), to the right of the plain cell that differs "
         f"from it in that one thing (hollow), with {share(results.decisions.confidence)} intervals; the dotted line is "
@@ -66,15 +67,15 @@ def _partners(controls: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
     return found[np.isclose(found["choice"], found["plain_choice"])].drop_duplicates(KEYS)
 
 
-def _panel(ax: Axes, controls: pd.DataFrame, plain: pd.DataFrame, tiers: list[str]) -> None:
+def _panel(ax: Axes, controls: pd.DataFrame, plain: pd.DataFrame, styles: dict[str, Style]) -> None:
     """At each depth the tiers side by side, and of each the plain cells and the controls."""
     series: list[tuple[str, pd.DataFrame, Any]] = [
-        (tier, rows, filled) for tier in tiers for rows, filled in ((plain, "none"), (controls, "full"))
+        (tier, rows, filled) for tier in styles for rows, filled in ((plain, "none"), (controls, "full"))
     ]
     aside = step_aside(controls["depth"], len(series))
     for index, (tier, rows, filled) in enumerate(series):
         here = rows[rows["tier"] == tier]
-        colour, marker = TIER_STYLES[tier]
+        colour, marker = styles[tier]
         # Cells at one depth (seeds, pairs, weights) share the place of their series.
         at_depth = here.groupby("depth")["choice"]
         number, count = at_depth.cumcount(), at_depth.transform("size")

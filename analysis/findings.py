@@ -6,11 +6,10 @@ from analysis.controls import CONTROLS, WORDS
 from analysis.decided import Decided
 from analysis.emergence import Outcome, emergent_where_trained
 from analysis.prediction import EXPLAINS, NOT_EXPLAINED, TOO_FEW
-from analysis.preservation import TIERS_JUDGED, Verdict
+from analysis.preservation import AGAINST, Verdict
 from analysis.statistics import interval_of
 from analysis.tables import Results
 from analysis.wording import share, signed_probability
-from study.config import TIERS
 
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
@@ -24,7 +23,7 @@ def answer(results: Results, decided: Decided) -> list[str]:
         f"**Transfer.** {_transfer(results, decided.plain)}",
         f"**Cost.** {_cost(results, decided)}",
         f"**Controls.** {_controls(results, decided)}",
-        f"**Use.** {_use(decided)}",
+        f"**Use.** {_use(results, decided)}",
         f"**Why there.** {_why(results, decided)}",
     ]
 
@@ -45,20 +44,21 @@ def limits(results: Results, decided: Decided) -> list[str]:
     groups = {tier: rows for tier, rows in prompts.groupby("tier", observed=True)}
     counts = [
         f"{tier} {len(groups[tier])} prompts from {groups[tier]['template'].nunique()} templates"
-        for tier in TIERS
+        for tier in results.tiers
         if tier in groups
     ]
     seeds = ", ".join(map(str, results.seeds))
-    percent = share(results.decisions.confidence)
+    percent, terms = share(results.decisions.confidence), results.terms
     said = [
         f"Seeds: {seeds}. " + ("The spread between seeds is not measured." if len(results.seeds) == 1 else ""),
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent, so counts of cells say "
         "nothing of other models.",
-        f"All operations together: {'; '.join(counts)}. Another set of templates may give other figures.",
-        "Choice accuracy and answer accuracy: intervals are clustered by template and by operand pair. With one "
-        "template an operation that is impossible for templates; at exactly 0 or 100 % prompts count as independent.",
-        "Mean p and all differences: intervals are clustered by operand pair only, so on tiers with several templates "
-        "they may be too narrow.",
+        f"All {terms.kinds} together: {'; '.join(counts)}. Another set of templates may give other figures.",
+        f"Choice accuracy and answer accuracy: intervals are clustered by template and by {terms.group}. With "
+        f"one template {terms.a_kind} that is impossible for templates; at exactly 0 or 100 % prompts count as "
+        "independent.",
+        f"Mean p and all differences: intervals are clustered by {terms.group} only, so on tiers with several "
+        "templates they may be too narrow.",
         f"{len(decided.plain)} outcomes, {len(decided.controls)} comparisons with controls and {len(decided.causal)} "
         f"interventions are each decided at {percent}, with no correction for their number.",
         shuffled_criterion(decided.plain, results.decisions.choice_accuracy),
@@ -100,7 +100,7 @@ def _transfer(results: Results, plain: pd.DataFrame) -> str:
     if transfer.empty:
         return f"Every wording was trained on, so transfer is not measured. {seen}"
     parts = []
-    for tier in (tier for tier in TIERS if (transfer["tier"] == tier).any()):
+    for tier in (tier for tier in results.tiers if (transfer["tier"] == tier).any()):
         rows = transfer[transfer["tier"] == tier]
         models = [_model(rows[rows["model"] == model], model) for model in results.model_names]
         best = rows.sort_values("choice", kind="stable").iloc[-1]
@@ -127,8 +127,8 @@ def _cost(results: Results, decided: Decided) -> str:
         return "No cell is emergent on the trained wording, so there is nothing to weigh against it."
     rows = decided.preservation[decided.preservation["unit"].isin(emergent)]
     parts = []
-    for against in ("stage 1", "w = 0"):
-        for tier in TIERS_JUDGED:
+    for against in AGAINST:
+        for tier in results.judged_tiers:
             here = rows[(rows["against"] == against) & (rows["tier"] == tier)]
             verdicts = tally(here, "verdict", [verdict.value for verdict in Verdict])
             parts.append(f"{tier} against {against}: {verdicts or 'not compared'}")
@@ -146,16 +146,16 @@ def _controls(results: Results, decided: Decided) -> str:
     for arm in CONTROLS[1:]:
         rows = compared[compared["arm"] == arm]
         if not rows.empty:
-            parts.append(f"Names against {WORDS[arm]}: {_compared(rows)}.")
+            parts.append(f"Names against {WORDS[arm]}: {_compared(results, rows)}.")
         else:
             parts.append(f"{WORDS[arm].capitalize()}: {'not finished' if arm in planned else 'not run'}.")
-    return " ".join([*parts, *_any_token(decided), *_by_pair(results, decided.plain)])
+    return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, decided.plain)])
 
 
-def _compared(rows: pd.DataFrame) -> str:
+def _compared(results: Results, rows: pd.DataFrame) -> str:
     """On which tiers, and in how many cells, the interval of the difference excludes zero."""
     parts, equal = [], []
-    for tier in (tier for tier in TIERS if (rows["tier"] == tier).any()):
+    for tier in (tier for tier in results.tiers if (rows["tier"] == tier).any()):
         here = rows[rows["tier"] == tier]
         counts = {"better": (here["difference_low"] > 0).sum(), "worse": (here["difference_high"] < 0).sum()}
         told = [f"{word} in {count} of {len(here)}" for word, count in counts.items() if count]
@@ -164,7 +164,7 @@ def _compared(rows: pd.DataFrame) -> str:
     return "; ".join([*parts, *([f"no difference shown on {', '.join(equal)}"] if equal else [])])
 
 
-def _any_token(decided: Decided) -> list[str]:
+def _any_token(results: Results, decided: Decided) -> list[str]:
     """Says so where random words are emergent as often as their plain partners, which are at least once."""
     compared = decided.controls[decided.controls["arm"] == "random_words"]
     emergent = decided.outcomes[decided.outcomes["outcome"] == Outcome.EMERGENT]
@@ -172,7 +172,7 @@ def _any_token(decided: Decided) -> list[str]:
     arms = decided.outcomes[decided.outcomes["unit"].isin(compared["unit"])][where]
     partners = arms.merge(emergent[emergent["arm"] == "plain"][where])["tier"].value_counts()
     words = arms.merge(emergent[emergent["unit"].isin(compared["unit"])][where])["tier"].value_counts()
-    tiers = [tier for tier in TIERS if tier in partners and words.get(tier, 0) >= partners[tier]]
+    tiers = [tier for tier in results.tiers if tier in partners and words.get(tier, 0) >= partners[tier]]
     if not tiers:
         return []
     return [f"On {', '.join(tiers)} random words are emergent as often as names: any token can be written there."]
@@ -197,8 +197,8 @@ def _by_pair(results: Results, plain: pd.DataFrame) -> list[str]:
     return text
 
 
-def _use(decided: Decided) -> str:
-    rows = decided.causal
+def _use(results: Results, decided: Decided) -> str:
+    rows, kind = decided.causal, results.terms.kind
     if rows.empty:
         emergent = not emergent_where_trained(decided.outcomes).empty
         return "Not run." if emergent else "No cell is emergent on the trained wording, so there is nothing to swap."
@@ -206,16 +206,16 @@ def _use(decided: Decided) -> str:
     if not moved.any() and not towards.any():
         return (
             f"In none of {rows['unit'].nunique()} emergent cells does swapping the class direction change more "
-            "verdicts than a random direction of the same size, or move the answer towards the other operation's: that "
+            f"verdicts than a random direction of the same size, or move the answer towards the other {kind}'s: that "
             "the network uses the classifier is not shown."
         )
     parts = []
-    for tier in (tier for tier in TIERS if (rows["tier"] == tier).any()):
+    for tier in (tier for tier in results.tiers if (rows["tier"] == tier).any()):
         here = rows["tier"] == tier
         parts.append(f"{tier} {(here & moved).sum()} and {(here & towards).sum()} of {here.sum()}")
     return (
         "Emergent cells where swapping the class direction changes more verdicts than a random direction of the same "
-        f"size, and where it moves the answer towards the other operation's: {'; '.join(parts)}."
+        f"size, and where it moves the answer towards the other {kind}'s: {'; '.join(parts)}."
     )
 
 

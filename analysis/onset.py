@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables import PLACE, Results, Unit, place
-from study.config import TIERS, Decisions
+from study.config import Decisions
 
 COLUMNS = [*PLACE, "arm", "tier", "onset_step", "last_step", "peak_layer", "peak_depth", "half_width"]
 
@@ -32,7 +32,7 @@ def onsets(results: Results) -> pd.DataFrame:
             continue
         watched = results.onset[cell.id]
         watched = watched[watched["layer"] == cell.layer]
-        for tier in TIERS:
+        for tier in results.tiers:
             spread = spread_of(results, cell, tier)
             if spread is None:
                 continue

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,6 @@ from markdown_it.utils import OptionsDict
 from analysis.charts import chart
 from analysis.statistics import Interval
 from analysis.wording import probability, share
-from study.config import TIERS
 from study.store import write_bytes
 
 VEGA_LITE = "6.4"
@@ -42,7 +42,7 @@ class Value:
     key: float | None = None
 
 
-def write_page(markdown: Path) -> None:
+def write_page(markdown: Path, tiers: Sequence[str]) -> None:
     """Write the report at `markdown`, with what lies in the folder beside it, as an HTML file of the same name."""
     folder = markdown.with_suffix("")
     tables = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.csv"))}
@@ -66,7 +66,7 @@ def write_page(markdown: Path) -> None:
         return templates.get_template("figure.html.j2").render(values, live=found["name"] in charts)
 
     text = PICTURE.sub(figure, markdown.read_text(encoding="utf-8"))
-    text = text.replace(CELLS, templates.get_template("cells.html.j2").render(_cells(folder)))
+    text = text.replace(CELLS, templates.get_template("cells.html.j2").render(_cells(folder, tiers)))
     tokens = parser.parse(text)
     title, sections = _sections(tokens)
     page = templates.get_template("report.html.j2").render(
@@ -120,7 +120,7 @@ def _data_uri(drawing: str) -> str:
     return "data:image/svg+xml," + quote(re.sub(r"\s+", " ", drawing), safe=" !$'()*+,-./:;=?@_~")
 
 
-def _cells(folder: Path) -> dict[str, Any]:
+def _cells(folder: Path, tiers: Sequence[str]) -> dict[str, Any]:
     """One row a cell with a class loss: where it is, and how it came out on each tier."""
     units = pd.read_csv(folder / "table_units.csv", keep_default_na=False, na_values={"layer": "", "depth": ""})
     outcomes = pd.read_csv(folder / "table_outcomes.csv", keep_default_na=False)
@@ -130,10 +130,10 @@ def _cells(folder: Path) -> dict[str, Any]:
     rows = []
     for cell in cells.to_dict("records"):
         values = [_place(column, cell[column]) for column in place]
-        found = [by_cell.get((cell["id"], tier)) for tier in TIERS]
+        found = [by_cell.get((cell["id"], tier)) for tier in tiers]
         values += [_outcome(row) if row else Value(cell["status"]) for row in found]
         rows.append((cell["id"], values))
-    return {"head": [*(HEADS.get(column, column) for column in place), *TIERS], "rows": rows, "tiers": len(TIERS)}
+    return {"head": [*(HEADS.get(column, column) for column in place), *tiers], "rows": rows, "tiers": len(tiers)}
 
 
 def _place(column: str, value: Any) -> Value:

@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.statistics import Interval, accuracy_of, bounds, paired_mean
 from analysis.tables import PLACE, Results, Unit, place
-from study.config import TIERS, Decisions
+from study.config import Decisions
 
-TIERS_JUDGED = ("symbolic", "semantic")
-
+AGAINST = ("stage 1", "w = 0")
+"""What stage 2 is compared with."""
 ACCURACY = [*PLACE, "stage", "tier", "prompts", "right", "right_low", "right_high", "number_right", "nll"]
 PRESERVED = [
     *(*PLACE, "tier", "against", "stage1_accuracy"),
@@ -36,7 +36,7 @@ def accuracies(results: Results) -> pd.DataFrame:
             continue
         for stage in ("baseline", "stage1") if unit.kind == "reference" else ("stage2",):
             answers = results.answers_at(unit, stage)
-            for tier in TIERS:
+            for tier in results.tiers:
                 at_tier = answers[answers["tier"] == tier]
                 if not at_tier.empty:
                     rows.append(_accuracy(unit, stage, tier, at_tier, results.decisions))
@@ -56,7 +56,7 @@ def preservation(results: Results) -> pd.DataFrame:
         )
         zero = results.zero_of(cell)
         comparisons = {"stage 1": stage1} | ({"w = 0": results.answers_at(zero, "stage2")} if zero else {})
-        for tier in TIERS_JUDGED:
+        for tier in results.judged_tiers:
             level = float(stage1.loc[stage1["tier"] == tier, "right"].mean())
             for against, before in comparisons.items():
                 difference = paired_difference(after, before, "right", tier, results.decisions)

@@ -16,10 +16,9 @@ from analysis.decided import Decided, decide_study
 from analysis.findings import answer, limits, progress, shuffled_criterion
 from analysis.page import write_page
 from analysis.pictures import draw_pictures
-from analysis.preservation import TIERS_JUDGED
+from analysis.preservation import AGAINST
 from analysis.tables import Results, Unit, read_results
 from analysis.wording import share
-from study.config import TIERS
 from study.store import ResultsError, write_bytes
 
 
@@ -54,6 +53,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
     pictures = draw_pictures(study, decided, folder)
     text = _render(
         study=study,
+        tiers=list(study.tiers),
         folder=folder.name,
         progress=progress(study),
         answer=answer(study, decided) if pictures else [],
@@ -68,7 +68,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
     write_bytes(out, text.encode())
-    write_page(out)
+    write_page(out, study.tiers)
     return [unit for unit in study.units.values() if unit.status == "unreadable"]
 
 
@@ -84,6 +84,7 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
         "accuracy": {model: sections.accuracy_rows(study, decided, model) for model in models},
         "missed": sections.missed_rows(study, plain, transfer=False),
         "missed_transfer": sections.missed_rows(study, plain, transfer=True),
+        "kept_heads": [f"{tier} against {against}" for tier in study.judged_tiers for against in AGAINST],
         "kept": {model: sections.kept_rows(study, decided.preservation, model) for model in models},
         "finished": not plain.empty,
         "trained": list(dict.fromkeys(" and ".join(cell.wordings) for cell in study.cells)),
@@ -117,7 +118,7 @@ def _render(**values: Any) -> str:
         autoescape=False,  # Markdown, not HTML
     )
     environment.filters["cell"] = _table_text
-    return environment.get_template("report.md.j2").render(values, tiers=list(TIERS), judged_tiers=TIERS_JUDGED)
+    return environment.get_template("report.md.j2").render(values)
 
 
 def _table_text(text: str) -> str:

@@ -7,12 +7,12 @@ import pandas as pd
 
 from analysis.decided import Decided
 from analysis.emergence import Outcome
-from analysis.preservation import TIERS_JUDGED
+from analysis.preservation import AGAINST
 from analysis.statistics import interval_of
 from analysis.tables import Results, Unit
 from analysis.wording import probability, share, signed_points
 from study.catalogue import KEYS
-from study.config import TIERS, Decisions
+from study.config import Decisions
 
 Row = list[str]
 
@@ -91,16 +91,16 @@ def accuracy_rows(study: Results, decided: Decided, model: str) -> list[Row]:
         for stage, name in (("baseline", "baseline"), ("stage1", "after stage 1"), ("stage2", "stage 2, w = 0")):
             at_stage = levels[(levels["unit"] == unit.id) & (levels["stage"] == stage)]
             if not at_stage.empty:
-                rows.append([name + _which(study, unit), *_levels(at_stage), "", _text_kl(study, unit, stage)])
+                rows.append([name + _which(study, unit), *_levels(study, at_stage), "", _text_kl(study, unit, stage)])
     trained = decided.plain[~decided.plain["transfer"].astype(bool)]
     leaks = trained.drop_duplicates("unit").set_index("unit")["leakage"]
     for cell in _plain(study, model):
         if cell.finished:
             leak = probability(leaks[cell.id]) if cell.id in leaks.index else ""
-            at_cell = _levels(levels[levels["unit"] == cell.id])
+            at_cell = _levels(study, levels[levels["unit"] == cell.id])
             rows.append([name_of(study, cell), *at_cell, leak, _text_kl(study, cell, "stage2")])
         else:
-            rows.append([name_of(study, cell), cell.status, *[""] * (len(TIERS) + 1)])
+            rows.append([name_of(study, cell), cell.status, *[""] * (len(study.tiers) + 1)])
     return rows
 
 
@@ -109,8 +109,9 @@ def outcome_rows(study: Results, judged: pd.DataFrame, model: str) -> list[Row]:
     rows = []
     for cell in _plain(study, model):
         by_tier = {row["tier"]: row for row in judged[judged["unit"] == cell.id].to_dict("records")}
-        texts = [_outcome(by_tier[tier]) if tier in by_tier else "" for tier in TIERS]
-        rows.append([name_of(study, cell), *(texts if cell.finished else [cell.status, "", "", ""])])
+        texts = [_outcome(by_tier[tier]) if tier in by_tier else "" for tier in study.tiers]
+        unfinished = [cell.status, *[""] * (len(study.tiers) - 1)]
+        rows.append([name_of(study, cell), *(texts if cell.finished else unfinished)])
     return rows
 
 
@@ -123,7 +124,7 @@ def missed_rows(study: Results, plain: pd.DataFrame, transfer: bool) -> dict[str
     names = {cell.id: f"{cell.model} · {name_of(study, cell)}" for cell in study.plain}
     rows = {
         tier: [[names[row["unit"]], row["outcome"], row["missed"]] for row in found if row["tier"] == tier]
-        for tier in TIERS
+        for tier in study.tiers
     }
     return {tier: here for tier, here in rows.items() if here}
 
@@ -134,7 +135,7 @@ def kept_rows(study: Results, kept: pd.DataFrame, model: str) -> list[Row]:
     for cell in _plain(study, model):
         here = {(row["tier"], row["against"]): row for row in kept[kept["unit"] == cell.id].to_dict("records")}
         if here:
-            keys = [(tier, against) for tier in TIERS_JUDGED for against in ("stage 1", "w = 0")]
+            keys = [(tier, against) for tier in study.judged_tiers for against in AGAINST]
             texts = [
                 f"{here[key]['verdict']} ({signed_points(interval_of(here[key], 'difference'))})" if key in here else ""
                 for key in keys
@@ -164,9 +165,9 @@ def _which(study: Results, unit: Unit) -> str:
     return wordings + (f", seed {unit.seed}" if len(study.seeds) > 1 else "")
 
 
-def _levels(levels: pd.DataFrame) -> Row:
+def _levels(study: Results, levels: pd.DataFrame) -> Row:
     by_tier = {row["tier"]: row for row in levels.to_dict("records")}
-    return [share(interval_of(by_tier[tier], "right")) if tier in by_tier else "" for tier in TIERS]
+    return [share(interval_of(by_tier[tier], "right")) if tier in by_tier else "" for tier in study.tiers]
 
 
 def _text_kl(study: Results, unit: Unit, stage: str) -> str:

@@ -9,13 +9,16 @@ from typing import Any
 import pandas as pd
 
 from analysis.rows import Status, read_stored
+from analysis.terms import ARITHMETIC, OWN, Terms
 from study.cells import Kind
-from study.config import Decisions
+from study.config import TIERS, Decisions, Names
 from study.store import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
 
 PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
+JUDGED = ("symbolic", "semantic")
+"""Tiers of arithmetic whose answers are to be preserved."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Unit:
     blocks: int
     seed: int
     operations: tuple[str, ...]
+    tiers: tuple[str, ...]
+    """Of wording, those of the task."""
     layer: int | None
     pair: str
     """Class names of the grid's pair joined by `/`, the same in every arm; empty where there is none (w = 0)."""
@@ -80,7 +85,21 @@ class Results:
 
     @property
     def decisions(self) -> Decisions:
-        return Decisions.model_validate(self.config.get("decisions", {}))
+        return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Of wording, in the order in which they are told."""
+        return next(iter(self.units.values())).tiers
+
+    @property
+    def judged_tiers(self) -> tuple[str, ...]:
+        """Those whose answers are to be preserved: of a task of one's own all."""
+        return JUDGED if self.terms is ARITHMETIC else self.tiers
+
+    @property
+    def terms(self) -> Terms:
+        return OWN if "file" in self.config.get("data", {}) else ARITHMETIC
 
     @property
     def cells(self) -> list[Unit]:
@@ -207,6 +226,7 @@ def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
         blocks=entry["blocks"],
         seed=entry["seed"],
         operations=operations,
+        tiers=tuple(entry.get("tiers", TIERS)),  # which were the only ones before tasks of one's own
         layer=entry["layer"],
         pair="/".join(pair[operation] for operation in operations) if pair else "",
         readout=entry["readout"] or "",

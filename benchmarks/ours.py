@@ -19,7 +19,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from study import adapters
-from study.arithmetic import evaluation_prompts, training_prompts
+from study.arithmetic import Arithmetic
 from study.catalogue import Model
 from study.cells import Cell, Predictors, Readout, expand
 from study.config import Data, Evaluation, Grid, Operation, Stage1, Stage2, Study
@@ -72,7 +72,7 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
     adapters.stack(loaded.model, settings.lora, [0])
     gflop = []
     for row in curve:
-        prompts = training_prompts(DATA, OPERATIONS, ["symbolic"], 0, row["step"], settings.batch_size)
+        prompts = Arithmetic(DATA).training_prompts(OPERATIONS, ["symbolic"], 0, row["step"], settings.batch_size)
         batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
         gflop.append(cells * _operations(loaded.model, batch, row["tokens"], target is not None) / 1e9)
     return {
@@ -85,7 +85,9 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
 def evaluation(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
     """Seconds of the answers alone, and with the lens at every layer for one pair of class tokens."""
     loaded = load(entry)
-    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=spec["prompts"] // 8), seed=0)
+    prompts = Arithmetic(DATA).evaluation_prompts(
+        OPERATIONS, Evaluation(prompts_per_class=spec["prompts"] // 8), seed=0
+    )
     encoded = dict(enumerate(encode(loaded.tokenizer, prompt) for prompt in prompts))
     seconds = []
     for readouts in ([], [], [(PAIR, class_tokens(loaded.tokenizer, PAIR))]):  # the first one warms up

@@ -23,7 +23,7 @@ from study import blas
 # isort: split
 from actors.environment import blas_threads
 from benchmarks import results
-from study.arithmetic import evaluation_prompts, training_prompts
+from study.arithmetic import Arithmetic
 from study.cells import Readout
 from study.config import Data, Evaluation, Operation, Stage1, Stage2
 from study.encoding import class_tokens, encode
@@ -85,7 +85,7 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
                 for item in (encode(tokenizer, prompt) for prompt in prompts)
             ]
             for prompts in (
-                training_prompts(Data(), OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
+                Arithmetic(Data()).training_prompts(OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
                 for step in range(1, STEPS + WARMUP + 1)
             )
         ]
@@ -103,7 +103,7 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
     )
     asked = [
         encode(tokenizer, item)
-        for item in evaluation_prompts(Data(), OPERATIONS, Evaluation(prompts_per_class=PROMPTS // 8), 0)
+        for item in Arithmetic(Data()).evaluation_prompts(OPERATIONS, Evaluation(prompts_per_class=PROMPTS // 8), 0)
     ][:: PROMPTS // DECODED]
     decoded = {**second, "prompts": [{"prompt": list(i.prompt_ids), "answer": list(i.answer_ids)} for i in asked]}
     stepped = {**counted, "steps": STEPS + WARMUP}

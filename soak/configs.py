@@ -22,7 +22,8 @@ def refused_configs(tries: int = 2000, seed: int = 0) -> dict[str, Any]:
     texts = [file.read_text() for file in sorted(CONFIGS.glob("*.yaml")) if file.name != "models.yaml"]
     counts = {"faults": 0, "refused": 0, "right": 0, "tracebacks": 0, "silent": 0}
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "models.yaml").write_text((CONFIGS / "models.yaml").read_text())
+        for beside in (CONFIGS / "models.yaml", *CONFIGS.glob("*.jsonl")):
+            (Path(folder) / beside.name).write_text(beside.read_text())
         file = Path(folder) / "study.yaml"
         while counts["faults"] < tries:
             file.write_text(mutated(rng.choice(texts), rng), encoding="utf-8")

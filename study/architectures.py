@@ -23,7 +23,6 @@ from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import MODEL_REMAPPING
 
 from study import adapters
-from study.arithmetic import training_prompts
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
 from study.config import ROLES, Data, Lora, Operation, Role, Stage2, Tier
@@ -33,6 +32,7 @@ from study.models.roles import roles
 from study.models.tiny import architectures
 from study.models.weights import Loaded, load
 from study.objectives import ClassLoss, make_batch, padded
+from study.tasks import task_of
 from study.training import Objective, Trained, train
 from study.workbench import Gate, checked, fused_gate, lens_gate
 
@@ -130,7 +130,7 @@ def examine(architecture: str) -> Finding:
 def _try(loaded: Loaded) -> None:
     """Raises an error where something fails."""
     model = loaded.model
-    prompts = training_prompts(DATA, OPERATIONS, WORDINGS, seed=0, step=1, batch_size=4)
+    prompts = task_of(DATA).training_prompts(OPERATIONS, WORDINGS, seed=0, step=1, batch_size=4)
     encoded = [encode(loaded.tokenizer, prompt) for prompt in prompts]
     ids = make_batch(encoded).ids
     if model(ids).dtype != mx.float32:

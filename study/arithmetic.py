@@ -1,4 +1,4 @@
-"""Operands, the held-out split, and prompts with their answers."""
+"""The task of arithmetic: operands, the held-out split, and prompts with their answers."""
 
 import hashlib
 import random
@@ -6,35 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import get_args
 
-from study.config import TIERS, Data, Evaluation, Operation, Tier
+from study.config import OPERATIONS, TIERS, Data, Evaluation, Operation, Tier
+from study.prompts import Prompt
 from study.wordings import templates
-
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
 ).split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One question with its answer; `operands` is the unordered pair that the split is made by."""
-
-    tier: Tier
-    template: str
-    operation: Operation
-    a: int
-    b: int
-    text: str
-    answer: str
-
-    @property
-    def operands(self) -> str:
-        return f"{min(self.a, self.b)},{max(self.a, self.b)}"
 
 
 def number_word(number: int) -> str:
@@ -69,70 +50,16 @@ def _operand_pairs(
     )
 
 
-def largest_held_out(data: Data, tier: Tier) -> int:
-    """The most held-out prompts that every operation has in a tier."""
-    return min(
-        len(operand_pairs(data, operation, True)) * len(templates(tier, operation)) for operation in data.operations
-    )
-
-
 def prompt(tier: Tier, operation: Operation, template: int, a: int, b: int) -> Prompt:
     """The prompt of one template, by its place in the tier, with its answer as digits."""
     text = templates(tier, operation)[template].format(a=a, b=b, A=number_word(a), B=number_word(b))
-    return Prompt(tier, f"{tier}-{operation}-{template}", operation, a, b, text, str(result(operation, a, b)))
+    operands, answer = f"{min(a, b)},{max(a, b)}", str(result(operation, a, b))
+    return Prompt(tier, f"{tier}-{operation}-{template}", operation, operands, text, answer, (a, b))
 
 
 def result(operation: Operation, a: int, b: int) -> int:
     """Of the operation on its operands."""
     return a * b if operation == "multiply" else a + b if operation == "add" else a - b
-
-
-def training_prompts(
-    data: Data, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
-) -> list[Prompt]:
-    """The batch of one step: operations in turn, trained operands only; a function of seed and step alone."""
-    rng = random.Random(f"train {seed} {step}")
-    start = rng.randrange(len(operations))
-    prompts = []
-    for i in range(batch_size):
-        operation = operations[(start + i) % len(operations)]
-        tier = rng.choice(list(tiers))
-        template = rng.randrange(len(templates(tier, operation)))
-        a, b = rng.choice(operand_pairs(data, operation, False))
-        prompts.append(prompt(tier, operation, template, a, b))
-    return prompts
-
-
-def fitting_prompts(data: Data, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-    """Distinct symbolic prompts on trained operands, `per_class` of each operation or all there are, in turn."""
-    columns = []
-    for operation in operations:
-        pairs = _shuffled(operand_pairs(data, operation, False), f"fit {seed}")
-        columns.append([prompt("symbolic", operation, 0, a, b) for a, b in pairs[:per_class]])
-    return [item for row in zip(*columns, strict=False) for item in row]
-
-
-def evaluation_prompts(data: Data, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
-    """Distinct held-out prompts, `prompts_per_class` of each operation in each tier, spread evenly over the templates.
-
-    Multiplication and addition get the same operands in the same templates. Asking for more adds prompts and
-    keeps those that were there.
-    """
-    prompts = []
-    for tier in TIERS:
-        for operation in operations:
-            pairs = operand_pairs(data, operation, True)
-            count = len(templates(tier, operation))
-            draws = [_shuffled(pairs, f"evaluate {seed} {tier} {template}") for template in range(count)]
-            for i in range(evaluation.prompts_in(tier)):
-                a, b = draws[i % count][i // count]
-                prompts.append(prompt(tier, operation, i % count, a, b))
-    return prompts
-
-
-def random_operation(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
-    """The class of a prompt where labels are shuffled: one for each pair of operands, whatever is done with them."""
-    return random.Random(f"label {seed} {prompt.operands}").choice(list(operations))
 
 
 def words_of_templates() -> frozenset[str]:
@@ -147,6 +74,78 @@ def vocabulary() -> list[str]:
     texts = [text for tier in TIERS for operation in OPERATIONS for text in templates(tier, operation)]
     words = set(re.findall(r"[A-Za-z]{2,}", re.sub(r"\{[abAB]\}", "", " ".join(texts))))
     return sorted(words | {word for number in range(100) for word in number_word(number).split("-")})
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Prompts of two operands; a `study.tasks.Task`."""
+
+    data: Data
+
+    def training_prompts(
+        self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
+    ) -> list[Prompt]:
+        """Operations in turn, trained operands only."""
+        rng = random.Random(f"train {seed} {step}")
+        start = rng.randrange(len(operations))
+        prompts = []
+        for i in range(batch_size):
+            operation = operations[(start + i) % len(operations)]
+            tier = rng.choice(list(tiers))
+            template = rng.randrange(len(templates(tier, operation)))
+            a, b = rng.choice(operand_pairs(self.data, operation, False))
+            prompts.append(prompt(tier, operation, template, a, b))
+        return prompts
+
+    def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
+        """Symbolic prompts on trained operands."""
+        columns = []
+        for operation in operations:
+            pairs = _shuffled(operand_pairs(self.data, operation, False), f"fit {seed}")
+            columns.append([prompt("symbolic", operation, 0, a, b) for a, b in pairs[:per_class]])
+        return [item for row in zip(*columns, strict=False) for item in row]
+
+    def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
+        """Held-out operands, spread evenly over the templates.
+
+        Multiplication and addition get the same operands in the same templates. Asking for more adds prompts and
+        keeps those that were there.
+        """
+        prompts = []
+        for tier in TIERS:
+            for operation in operations:
+                pairs = operand_pairs(self.data, operation, True)
+                count = len(templates(tier, operation))
+                draws = [_shuffled(pairs, f"evaluate {seed} {tier} {template}") for template in range(count)]
+                for i in range(evaluation.prompts_in(tier)):
+                    a, b = draws[i % count][i // count]
+                    prompts.append(prompt(tier, operation, i % count, a, b))
+        return prompts
+
+    def largest_held_out(self, tier: Tier) -> int:
+        """Held-out operand pairs in every template."""
+        return min(
+            len(operand_pairs(self.data, operation, True)) * len(templates(tier, operation))
+            for operation in self.data.operations
+        )
+
+    def probe(self) -> list[Prompt]:
+        """Of the smallest and the largest operand, in words."""
+        operands = (self.data.largest, self.data.smallest)
+        return [prompt("semantic", operation, 0, *operands) for operation in self.data.operations]
+
+    def other_answer(self, prompt: Prompt, operation: Operation) -> str:
+        """What the operation gives on the same operands."""
+        return str(result(operation, *prompt.numbers))
+
+    @property
+    def words(self) -> frozenset[str]:
+        return words_of_templates()
+
+    @property
+    def longest(self) -> int:
+        """Of a story in number words."""
+        return 32
 
 
 def _shuffled(pairs: tuple[tuple[int, int], ...], seed: str) -> list[tuple[int, int]]:

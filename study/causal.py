@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from study.arithmetic import result
 from study.config import Operation
 from study.encoding import Encoded, Tokenizer, encode
 from study.lens import Lens, at, attached
 from study.objectives import make_batch
 from study.readout import class_direction, class_places, last_states, read_answers, read_classes
+from study.tasks import Task
 
 Row = dict[str, Any]
 
@@ -26,15 +27,18 @@ def swap_classes(
     layer: int,
     batch_size: int,
     seed: int,
+    task: Task,
 ) -> tuple[list[Row], list[Row]]:
-    """Answers, and class figures at the layers from `layer` on, under each intervention; a row a prompt (and layer).
+    """Answers, and class figures at the layers from `layer` on, under each intervention; a row a prompt (and layer),
+    prompt by prompt, whatever the size of a batch.
 
     *swap*: the component of the state along the class direction is replaced by its mean over the next class. *random*:
     the state is moved as far, in a direction of its own for every prompt, at right angles to the class direction.
-    *none*: as it is. `right` and `nll` are of the right answer, `other_nll` of the one that the other operation gives.
+    *none*: as it is. `right` and `nll` are of the right answer, `other_nll` of the one that the next operation gives.
     """
     items = [(number, item) for number, item in encoded.items() if item.prompt.operation in tokens]
     prompts = [item for _, item in items]
+    others = [_with_other_answer(tokenizer, item, list(tokens), task) for item in prompts]
     with attached(model) as lens:
         at_layer = last_states(lens, prompts, batch_size)[:, layer]
         swap, moved = _swap(lens, at_layer, [item.prompt.operation for item in prompts], tokens)
@@ -44,10 +48,11 @@ def swap_classes(
         for start in range(0, len(items), at_once):
             stop = start + at_once
             part = {name: move[start:stop].astype(np.float32) for name, move in moves.items()}
-            told, read = _measure(lens, tokenizer, items[start:stop], tokens, layer, part)
+            told, read = _measure(lens, tokenizer, items[start:stop], others[start:stop], tokens, layer, part)
             answers += told
             lenses += read
-    return answers, lenses
+    by_prompt = itemgetter("prompt_id")
+    return sorted(answers, key=by_prompt), sorted(lenses, key=by_prompt)
 
 
 def _swap(
@@ -80,6 +85,7 @@ def _measure(
     lens: Lens,
     tokenizer: Tokenizer,
     part: Sequence[tuple[int, Encoded]],
+    others: Sequence[Encoded],
     tokens: Mapping[Operation, int],
     layer: int,
     moves: Mapping[str, np.ndarray],
@@ -89,7 +95,7 @@ def _measure(
     One pass serves all: each prompt with its own and with the other answer, and from `layer` on a copy an intervention.
     """
     own = [item for _, item in part]
-    both = [*own, *(_with_other_answer(tokenizer, item, list(tokens)) for item in own)]
+    both = [*own, *others]
     batch = make_batch(both * len(moves))
     added = mx.array(np.concatenate([np.tile(move, (2, 1)) for move in moves.values()]))
 
@@ -123,7 +129,7 @@ def _measure(
     return answers, lenses
 
 
-def _with_other_answer(tokenizer: Tokenizer, item: Encoded, operations: Sequence[Operation]) -> Encoded:
+def _with_other_answer(tokenizer: Tokenizer, item: Encoded, operations: Sequence[Operation], task: Task) -> Encoded:
     """The prompt with the answer that the operation of the next class gives."""
     other = operations[(operations.index(item.prompt.operation) + 1) % len(operations)]
-    return encode(tokenizer, replace(item.prompt, answer=str(result(other, item.prompt.a, item.prompt.b))))
+    return encode(tokenizer, replace(item.prompt, answer=task.other_answer(item.prompt, other)))

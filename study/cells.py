@@ -4,16 +4,19 @@ from functools import cached_property
 from typing import Any, Literal
 
 from study.catalogue import Model
-from study.config import Arm, Data, Evaluation, Grid, Lora, Operation, Stage1, Stage2, Study, TokenPair, Wordings
+from study.config import AnyData, Arm, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.examples import Examples
 from study.settings import Settings, content_hash
 
 RESULTS_VERSION = 2
 """Raised when a change of the code changes results, so that older results are not taken for new ones."""
 
 Kind = Literal["stage1", "reference", "predictors", "cell"]
+Pair = dict[str, str]
+"""Class tokens by operation. Its names were checked when the study was read, with those of its task."""
 
 
-def pair_name(pair: TokenPair) -> str:
+def pair_name(pair: Pair) -> str:
     """`multiply/add`: the class tokens in the order of the pair."""
     return "/".join(pair.values())
 
@@ -21,7 +24,7 @@ def pair_name(pair: TokenPair) -> str:
 class Readout(Settings):
     """Class tokens that are read: a pair's own, or random words that are as frequent as they are."""
 
-    pair: TokenPair
+    pair: Pair
     random: bool = False
 
     @property
@@ -37,13 +40,14 @@ class StageOne(Settings):
     model: Model
     identity: dict[str, Any]
     seed: int
-    data: Data
+    data: AnyData
     stage1: Stage1
 
     @cached_property
     def id(self) -> str:
+        prompts = self.data.sha256 if isinstance(self.data, Examples) else self.data
         return content_hash(
-            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, self.data, self.stage1]
+            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, self.stage1]
         )
 
     @property
@@ -94,11 +98,11 @@ class Cell(Settings):
     reference_id: str
     layer: int | None
     """Classifier layer, 0-based; None where w = 0."""
-    pair: TokenPair | None
+    pair: Pair | None
     """As the grid has it, in every arm; None where w = 0."""
     weight: float
     arm: Arm
-    wordings: Wordings
+    wordings: list[str]
     """That stage 2 trains on."""
     readouts: list[Readout]
     """The class tokens that are trained; where w = 0, all that are read."""
@@ -112,7 +116,7 @@ class Cell(Settings):
         return content_hash(["cell", self.stage_one.id, point, self.stage2, evaluation])
 
     @property
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[str]:
         """In the order of the data, so that the order within a pair changes nothing."""
         return [operation for operation in self.stage_one.data.operations if operation in self.readouts[0].pair]
 
@@ -122,7 +126,7 @@ class Cell(Settings):
         how = [f"w={self.weight:g}"]
         if self.arm != "plain":
             how.append(self.arm)
-        if self.wordings != ["symbolic"]:
+        if self.wordings != [self.stage_one.data.tiers[0]]:
             how.append("+".join(self.wordings))
         return "|".join([self.stage_one.model_name, *where, *how, f"s{self.stage_one.seed}"])
 
@@ -168,6 +172,7 @@ def describe(unit: Unit) -> dict[str, Any]:
         "blocks": first.model.blocks,
         "seed": first.seed,
         "operations": cell.operations if cell else list(first.data.operations),
+        "tiers": list(first.data.tiers),
         "layer": cell.layer if cell else None,
         "pair": dict(cell.pair) if cell and cell.pair else None,
         "readout": cell.readouts[0].name if cell and cell.pair else None,
@@ -235,7 +240,7 @@ def _group(study: Study, first: StageOne, grids: list[Grid]) -> list[Unit]:
     return [first, reference, predictors, *zeros, *cells]
 
 
-def readout(pair: TokenPair, arm: Arm) -> Readout:
+def readout(pair: Pair, arm: Arm) -> Readout:
     """The class tokens that an arm of a pair trains."""
     if arm == "swapped_tokens":
         tokens = list(pair.values())

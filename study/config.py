@@ -1,49 +1,90 @@
 """Everything that a user may write in a study's YAML: names, units, bounds and the one default of each setting."""
 
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
+    ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from study.examples import Examples
 from study.settings import Settings
 
-Operation = Literal["multiply", "add", "subtract"]
-Tier = Literal["symbolic", "semantic", "construction", "story"]
-TIERS: tuple[Tier, ...] = ("symbolic", "semantic", "construction", "story")
+
+class Names(NamedTuple):
+    """What a study may name, in the order in which it is told. It is arithmetic's unless a task of one's own is given
+    as the context of validation; empty, it allows everything."""
+
+    operations: Sequence[str]
+    """Or classes."""
+    tiers: Sequence[str]
+    """Of wording."""
+
+
+ARITHMETIC = Names(("multiply", "add", "subtract"), ("symbolic", "semantic", "construction", "story"))
+OPERATIONS, TIERS = ARITHMETIC
+
+
+def _names(info: ValidationInfo) -> Names:
+    return info.context or ARITHMETIC
+
+
+def _known(name: str, known: Sequence[str]) -> str:
+    """The name. Where it is unknown, it is told as pydantic tells it of a literal."""
+    if known and name not in known:
+        *others, last = (f"'{one}'" for one in known)
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(filter(None, [", ".join(others), last]))})
+    return name
+
+
+def _operation(name: str, info: ValidationInfo) -> str:
+    return _known(name, _names(info).operations)
+
+
+def _tier(name: str, info: ValidationInfo) -> str:
+    return _known(name, _names(info).tiers)
+
+
+Operation = Annotated[str, AfterValidator(_operation), Field(examples=list(OPERATIONS))]
+"""What a prompt asks for: an operation, or a class of a task of one's own."""
+Tier = Annotated[str, AfterValidator(_tier), Field(examples=list(TIERS))]
 Arm = Literal["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 Role = Literal["query", "key", "value", "output", "mlp"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
-def _names_differ(pair: dict[Operation, str]) -> dict[Operation, str]:
+def _names_differ(pair: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     """The pair in the order of the operations, so that the order in which it is written changes nothing."""
     if len(set(pair.values())) < len(pair):
         raise PydanticCustomError("pair", "every operation of a pair needs a class token of its own")
-    return {operation: pair[operation] for operation in get_args(Operation) if operation in pair}
+    return {operation: pair[operation] for operation in _names(info).operations if operation in pair}
 
 
-def _tiers_differ(wordings: list[Tier]) -> list[Tier]:
+def _tiers_differ(wordings: list[str], info: ValidationInfo) -> list[str]:
     """The tiers in their own order: prompts are drawn from them by their place."""
     if len(set(wordings)) < len(wordings):
         raise PydanticCustomError("wordings", "names one tier twice")
-    return [tier for tier in TIERS if tier in wordings]
+    return [tier for tier in _names(info).tiers if tier in wordings]
 
 
-def _every_tier(prompts: dict[Tier, int]) -> dict[Tier, int] | int:
+def _every_tier(prompts: dict[str, int], info: ValidationInfo) -> dict[str, int] | int:
     """In the order of the tiers, and one number where all are the same, so that how it is written changes nothing."""
-    if missing := [tier for tier in TIERS if tier not in prompts]:
+    tiers = _names(info).tiers
+    if missing := [tier for tier in tiers if tier not in prompts]:
         raise PydanticCustomError("prompts", "needs a number for {tiers} too", {"tiers": ", ".join(missing)})
     if len(set(prompts.values())) == 1:
-        return prompts[TIERS[0]]
-    return {tier: prompts[tier] for tier in TIERS}
+        return next(iter(prompts.values()))
+    return {tier: prompts[tier] for tier in tiers}
 
 
 TokenPair = Annotated[
@@ -102,7 +143,7 @@ class Part(Settings):
 class Data(Settings):
     """The arithmetic prompts."""
 
-    operations: Annotated[list[Operation], Field(min_length=2)] = ["multiply", "add"]
+    operations: Annotated[list[Literal["multiply", "add", "subtract"]], Field(min_length=2)] = ["multiply", "add"]
     """What stage 1 trains on."""
     smallest: Annotated[int, Field(ge=0, le=99)] = 2
     """Smallest operand."""
@@ -116,6 +157,30 @@ class Data(Settings):
         if self.largest - self.smallest < 3:
             raise PydanticCustomError("operands", "largest must be at least smallest + 3")
         return self
+
+    @property
+    def tiers(self) -> Sequence[Tier]:
+        return TIERS
+
+    @property
+    def trained(self) -> Sequence[Tier]:
+        """Those that can be trained on."""
+        return TIERS
+
+
+DATA_KEYS = ("operations", "file")
+"""Keys that one source of prompts alone has."""
+
+
+def _kind_of_data(value: Any) -> str:
+    return "file" if isinstance(value, Examples) or (isinstance(value, dict) and "file" in value) else "operations"
+
+
+AnyData = Annotated[
+    Annotated[Data, Tag("operations")] | Annotated[Examples, Tag("file")],
+    Discriminator(_kind_of_data),
+]
+"""Where prompts come from."""
 
 
 class Lora(Settings):
@@ -148,7 +213,7 @@ class Training(Settings):
 
 
 class Stage1(Training):
-    """LoRA fine-tuning on arithmetic, fused into the weights afterwards."""
+    """LoRA fine-tuning on answers, fused into the weights afterwards."""
 
     wordings: Wordings = ["symbolic"]
     """Tiers whose templates are trained on."""
@@ -258,7 +323,8 @@ class Study(Settings):
     grid: Grid
     also: list[Part] = []
     """Further parts of the grid: control arms at one depth, more seeds for some of the cells."""
-    data: Data = Data()
+    data: AnyData = Data()
+    """The settings of arithmetic, or `file` with the prompts of a task of one's own."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()

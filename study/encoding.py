@@ -1,14 +1,14 @@
 """From prompts and class names to token ids: one encoder for training and for evaluation."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from study.arithmetic import Prompt, words_of_templates
 from study.cells import Readout
 from study.config import Operation
+from study.prompts import Prompt
 
 
 @runtime_checkable
@@ -74,8 +74,10 @@ def stop_id(tokenizer: Tokenizer) -> int:
     return int(min(tokenizer.eos_token_ids))
 
 
-def class_tokens(tokenizer: Tokenizer, readout: Readout, seed: int = 0) -> dict[Operation, ClassToken]:
-    """The token of each operation's class name, or the random word in its place.
+def class_tokens(
+    tokenizer: Tokenizer, readout: Readout, seed: int = 0, taken: Set[str] = frozenset()
+) -> dict[Operation, ClassToken]:
+    """The token of each operation's class name, or the random word in its place, which is none of those `taken`.
 
     Raises ClassTokenError where a name is not a single token.
     """
@@ -83,16 +85,18 @@ def class_tokens(tokenizer: Tokenizer, readout: Readout, seed: int = 0) -> dict[
     tokens = {operation: _single(tokenizer, name) for operation, name in pair.items()}
     if len({token.id for token in tokens.values()}) < len(tokens):
         raise ClassTokenError(f"the class names {', '.join(pair.values())} share a token")
-    return _matched_words(tokenizer, tokens, seed) if readout.random else tokens
+    return _matched_words(tokenizer, tokens, seed, taken) if readout.random else tokens
 
 
-def _matched_words(tokenizer: Tokenizer, tokens: dict[Operation, ClassToken], seed: int) -> dict[Operation, ClassToken]:
+def _matched_words(
+    tokenizer: Tokenizer, tokens: dict[Operation, ClassToken], seed: int, taken: Set[str]
+) -> dict[Operation, ClassToken]:
     """For each class token a random word that is as frequent.
 
     Byte-pair vocabularies are in the order in which their pieces were merged, the most frequent first, so that
     neighbours in it are about equally frequent in the text that the tokenizer was made from.
     """
-    taken = words_of_templates() | {token.text.strip().lower() for token in tokens.values()}
+    taken = taken | {token.text.strip().lower() for token in tokens.values()}
     known = {}
     for word in WORDS.read_text().split():
         ids = tokenizer.encode(f" {word}", add_special_tokens=False)
@@ -121,9 +125,11 @@ def ends_answer(tokenizer: Tokenizer, token: int) -> bool:
     return token in set(tokenizer.eos_token_ids) or tokenizer.decode([token]).startswith("\n")
 
 
-def continues_number(tokenizer: Tokenizer, token: int) -> bool:
-    """Whether the token begins with a digit."""
-    return tokenizer.decode([token])[:1].isdigit()
+def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) -> bool:
+    """Whether the token goes on with the number or the word that the answer ends with."""
+    text = tokenizer.decode(list(answer))
+    follows = tokenizer.decode([*answer, token])[len(text) :][:1]
+    return follows.isdigit() if text[-1:].isdigit() else follows.isalpha()
 
 
 def _single(tokenizer: Tokenizer, name: str) -> ClassToken:

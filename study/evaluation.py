@@ -33,7 +33,7 @@ def evaluate(
     `encoded` is by prompt id, which pairs the rows of one prompt across stages and cells; `layers` are those that the
     lens is read at, by prompt id too, or all of them.
 
-    An answer is right when the greedy continuation is the number and then a stop.
+    An answer is right when the greedy continuation is it and then a stop.
     """
     answers: list[Row] = []
     lenses: list[Row] = []
@@ -88,7 +88,7 @@ def _about(number: int, item: Encoded, stage: str) -> Row:
 
 def _answer_row(number: int, item: Encoded, answer: Answer, stage: str) -> Row:
     prompt = item.prompt
-    asked = {"a": prompt.a, "b": prompt.b, "prompt": prompt.text, "answer": prompt.answer}
+    asked = {**dict(zip("ab", prompt.numbers, strict=False)), "prompt": prompt.text, "answer": prompt.answer}
     verdict = {"right": answer.right, "number_right": answer.number_right, "nll": answer.nll}
     return {**_about(number, item, stage), **asked, **verdict, "tokens": len(item.answer_ids)}
 

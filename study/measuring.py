@@ -3,26 +3,26 @@
 from collections.abc import Collection
 from dataclasses import asdict
 
-from study.arithmetic import Prompt, evaluation_prompts, prompt
 from study.cells import Readout, StageOne
 from study.config import Evaluation, Operation
 from study.encoding import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
 from study.evaluation import Row, evaluate
 from study.notebook import Notebook
+from study.prompts import Prompt
+from study.tasks import task_of
 from study.workbench import Bench
 
 
 def probe(unit: StageOne) -> list[Prompt]:
     """The prompts that gates are checked on."""
-    numbers = (unit.data.smallest, unit.data.largest)
-    return [prompt("semantic", operation, 0, *numbers[::-1]) for operation in unit.data.operations]
+    return task_of(unit.data).probe()
 
 
 def evaluation_set(
     bench: Bench, unit: StageOne, operations: list[Operation], evaluation: Evaluation
 ) -> dict[int, Encoded]:
     """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
-    prompts = evaluation_prompts(unit.data, unit.data.operations, evaluation, unit.seed)
+    prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
     return {i: encode(bench.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
 
 
@@ -39,13 +39,14 @@ def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]
 
 
 def class_readouts(
-    bench: Bench, asked: list[Readout], encoded: dict[int, Encoded], note: Notebook, seed: int, skip: bool
+    bench: Bench, unit: StageOne, asked: list[Readout], encoded: dict[int, Encoded], note: Notebook, skip: bool
 ) -> Readouts:
     """Class tokens of each read-out; where several are asked for, one that has none is left out and noted."""
+    taken = task_of(unit.data).words
     readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
     for readout in asked:
         try:
-            tokens = class_tokens(bench.tokenizer, readout, seed)
+            tokens = class_tokens(bench.tokenizer, readout, unit.seed, taken)
             check_templates(list(encoded.values()), tokens)
         except ClassTokenError as error:
             if not skip:

@@ -3,14 +3,13 @@
 import math
 
 from study.catalogue import Model
-from study.config import Lora, Stage1, Stage2
+from study.config import Lora, Study
+from study.tasks import task_of
 
 FIXED_GB = 0.8
 """Python, Ray's worker, the tokenizer, and the logits that are held at a time."""
 COPIES = 1.5
 """Weights, with what is held twice while a model is converted, loaded or fused."""
-TOKENS = 32
-"""Of a prompt with its answer, at most."""
 KEPT = 26
 """Hidden states' worth of values that a block keeps of every token for the backward pass."""
 ADAPTED = 21
@@ -19,21 +18,22 @@ STATES = 4
 """An adapter, its gradient and the two moments of its optimiser."""
 
 
-def estimated_gb(model: Model, lora: Lora, rows: int, adapters: int = 1) -> float | None:
-    """Of training `adapters` side by side on batches of `rows` in all, in float32; at most.
+def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1) -> float | None:
+    """Of training `adapters` side by side on batches of so many tokens in all, in float32; at most.
 
     None where the catalogue does not tell the model's parameters. A block of width d has about 12 d² of them.
     """
     if model.parameters is None:
         return None
     width = math.sqrt(model.parameters / (12 * model.blocks))
-    activations = rows * TOKENS * KEPT * width * model.blocks
+    activations = tokens * KEPT * width * model.blocks
     adapted = adapters * STATES * lora.rank * ADAPTED * width * model.blocks
     return FIXED_GB + 4 * (COPIES * model.parameters + activations + adapted) / 1e9
 
 
-def study_gb(model: Model, stage1: Stage1, stage2: Stage2, stack: int) -> float | None:
+def study_gb(model: Model, study: Study, stack: int) -> float | None:
     """Of either stage of a study, with so many cells side by side."""
-    first = estimated_gb(model, stage1.lora, stage1.batch_size)
-    second = estimated_gb(model, stage2.lora, stack * stage2.batch_size, stack)
+    stage1, stage2, longest = study.stage1, study.stage2, task_of(study.data).longest
+    first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
+    second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack)
     return None if first is None or second is None else max(first, second)

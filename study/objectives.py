@@ -6,11 +6,24 @@ from dataclasses import dataclass
 import mlx.core as mx
 from jaxtyping import Float, Int
 
-from study.arithmetic import OPERATIONS
 from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Edit, Lens, at
 from study.vocabulary import cross_entropy
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """Where and how much a class token is trained."""
+
+    layer: int
+    weight: float
+    tokens: dict[Operation, int]
+    """Class token id by operation."""
+    shuffled: bool = False
+    """Whether shuffled labels are trained."""
+    detached: bool = False
+    """Whether the answer loss stops on its way down above the layer."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +37,8 @@ class Batch:
     ids: Int[mx.array, "batch seq"]
     last: Int[mx.array, " batch"]
     """The last prompt token of each row, where the class is read."""
-    operations: Int[mx.array, " batch"]
-    """Of each row, its place in `study.arithmetic.OPERATIONS`."""
-    shuffled: Int[mx.array, " batch"]
-    """The same where labels are shuffled."""
+    classes: Sequence[Int[mx.array, " batch"]]
+    """Of each cell that the batch is for, the class token that each row asks for; zeros where it trains none."""
     rows: Int[mx.array, " m"]
     positions: Int[mx.array, " m"]
     targets: Int[mx.array, " m"]
@@ -39,9 +50,15 @@ class Batch:
         return mx.arange(self.ids.shape[0])
 
 
-def make_batch(encoded: Sequence[Encoded], bucket: int = 1, shuffled: Sequence[Operation] = ()) -> Batch:
-    """A batch of encoded prompts, with shuffled labels where given; the stop token is a target but never an input.
+def make_batch(
+    encoded: Sequence[Encoded],
+    bucket: int = 1,
+    cells: Sequence[ClassLoss | None] = (),
+    shuffled: Sequence[Operation] = (),
+) -> Batch:
+    """A batch of encoded prompts; the stop token is a target but never an input.
 
+    `cells` are those that train on it, `shuffled` the labels of the ones whose labels are shuffled.
     The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
     is compiled again for every new shape.
     """
@@ -58,8 +75,7 @@ def make_batch(encoded: Sequence[Encoded], bucket: int = 1, shuffled: Sequence[O
     return Batch(
         ids=padded(sequences, bucket),
         last=mx.array([len(item.prompt_ids) - 1 for item in encoded]),
-        operations=_places([item.prompt.operation for item in encoded]),
-        shuffled=_places(shuffled or [item.prompt.operation for item in encoded]),
+        classes=[_class_tokens(target, encoded, shuffled) for target in cells],
         rows=rows,
         positions=positions,
         targets=targets,
@@ -78,26 +94,18 @@ def tokens_in(encoded: Sequence[Encoded]) -> int:
     return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
 
 
-def _places(operations: Sequence[Operation]) -> Int[mx.array, " batch"]:
-    return mx.array([OPERATIONS.index(operation) for operation in operations])
+def _class_tokens(
+    target: ClassLoss | None, encoded: Sequence[Encoded], shuffled: Sequence[Operation]
+) -> Int[mx.array, " batch"]:
+    """The token that each row asks for; zeros without a target."""
+    if target is None:
+        return mx.zeros(len(encoded), mx.int32)
+    labels = shuffled if target.shuffled else [item.prompt.operation for item in encoded]
+    return mx.array([target.tokens[label] for label in labels])
 
 
 def _rounded(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-@dataclass(frozen=True)
-class ClassLoss:
-    """Where and how much a class token is trained."""
-
-    layer: int
-    weight: float
-    tokens: dict[Operation, int]
-    """Class token id by operation."""
-    shuffled: bool = False
-    """Whether the batch's shuffled labels are trained."""
-    detached: bool = False
-    """Whether the answer loss stops on its way down above the layer."""
 
 
 Losses = dict[str, Float[mx.array, " cells"]]
@@ -108,10 +116,10 @@ def dual_reward(
 ) -> tuple[Float[mx.array, ""], Losses]:
     """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
-    Returns the sum over the cells, whose gradients are apart because their adapters are, and the losses of each:
-    `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not computed. A cell without a target trains
-    the answers alone. Where all cells have w = 1, the blocks above their layers and the answers' logits are never
-    computed. `traced` as in `cross_entropy`.
+    `targets` are those that the batch was made for, `traced` is as in `cross_entropy`. Returns the sum over the cells,
+    whose gradients are apart because their adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`,
+    the latter two NaN where they are not computed. A cell without a target trains the answers alone. Where all cells
+    have w = 1, the blocks above their layers and the answers' logits are never computed.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
     edits = _detachments(targets, size)
@@ -121,7 +129,7 @@ def dual_reward(
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
     read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
-    wanted = [_token_ids(t)[batch.shuffled if t.shuffled else batch.operations] for t in told.values()]
+    wanted = [batch.classes[g] for g in told]
     for g in answering:
         read.append(at(last, batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
@@ -157,11 +165,6 @@ def _detachment(detached: Sequence[bool], size: int) -> Edit:
         return mx.where(mask, mx.stop_gradient(states), states) if len(states) == len(mask) else states
 
     return edit
-
-
-def _token_ids(target: ClassLoss) -> Int[mx.array, " operations"]:
-    """Of every operation its class token; 0 for those that the pair leaves out, which no row of the batch has."""
-    return mx.array([target.tokens.get(operation, 0) for operation in OPERATIONS])
 
 
 def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:

@@ -8,7 +8,7 @@ import mlx.nn as nn
 import numpy as np
 
 from study.adapters import lowest_adapted
-from study.config import TIERS, Operation
+from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Lens, at
 from study.objectives import padded
@@ -64,7 +64,7 @@ class Onset:
             for values in (figures["choice"], np.exp(figures["log_p"]), figures["margin"])
         )
         rows = []
-        for tier in (tier for tier in TIERS if tier in self._tiers):
+        for tier in dict.fromkeys(self._tiers.tolist()):
             here = self._tiers == tier
             for layer in range(blocks):
                 by_class = [choice[layer, here & (right == k)].mean() for k in range(len(tokens))]

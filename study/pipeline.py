@@ -9,7 +9,6 @@ import study.models  # noqa: F401 - loads the BLAS before MLX
 
 # isort: split
 from study import adapters, predictors, workbench
-from study.arithmetic import fitting_prompts
 from study.cells import Cell, Predictors, Reference, StageOne, Unit
 from study.checkpoints import Checkpoint
 from study.config import RaySettings
@@ -21,6 +20,7 @@ from study.notebook import Notebook
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
 from study.store import Outcome, Store, write_rows
+from study.tasks import task_of
 from study.training import Objective, train
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
@@ -141,7 +141,7 @@ def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
     with note.timed("load"):
         bench = workbench.base(first, probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
-    readouts = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=True)
+    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
     before = evaluate_stage(bench, encoded, readouts, unit.evaluation, "baseline", note)
     text = text_log_probs(bench.model, bench.tokenizer)
     with note.timed("load"):
@@ -160,10 +160,10 @@ def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
     with note.timed("load"):
         bench = workbench.fused(first, store.folder(first), probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
-    readouts = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=True)
+    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
     if not readouts:
         raise ClassTokenError("no class name of the study is a single token of this vocabulary")
-    fitting = fitting_prompts(first.data, operations, FITTING_PROMPTS, first.seed)
+    fitting = task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed)
     with note.timed("measure"):
         rows = predictors.measure(
             bench.model,

@@ -9,17 +9,18 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from study import adapters
-from study.arithmetic import random_operation
-from study.config import TIERS, Lora, Operation
+from study.config import Lora, Operation
 from study.encoding import ClassToken, Encoded, Readouts
 from study.lens import Lens, attached
-from study.objectives import Batch, ClassLoss, dual_reward, make_batch
+from study.objectives import ClassLoss, dual_reward, make_batch
+from study.prompts import random_operation
 from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
 from study.vocabulary import log_sums
 
@@ -83,7 +84,7 @@ def measure(
 
 def _by_tier(encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
     tiers = np.array([item.prompt.tier for item in encoded])
-    return {tier: tiers == tier for tier in TIERS if tier in tiers}
+    return {tier: tiers == tier for tier in dict.fromkeys(tiers.tolist())}
 
 
 def _lens_figures(
@@ -152,7 +153,9 @@ def _probes(
     found: dict[tuple[str, int], dict[str, float]] = {}
     for layer in range(fitted.shape[1]):
         for name, (known, asked) in labels.items():
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+            # Of few groups all may have drawn the same class, which leaves nothing to fit.
+            fits = LogisticRegression(C=0.01, max_iter=200) if len(set(known)) > 1 else DummyClassifier()
+            probe = make_pipeline(StandardScaler(), fits)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 probe.fit(fitted[:, layer], known)
@@ -196,11 +199,11 @@ def _gradients(
     found = []
     for tokens in pairs:
         ids = {operation: token.id for operation, token in tokens.items()}
-        batch = make_batch([item for item in encoded if item.prompt.operation in ids])
-        answer = _adapter_gradient(model, None, batch, lora, seed)
+        items = [item for item in encoded if item.prompt.operation in ids]
+        answer = _adapter_gradient(model, None, items, lora, seed)
         of_pair = []
         for layer in range(len(model.layers)):
-            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), batch, lora, seed)
+            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
             of_pair.append(_compared(named[: layer + 1], answer[: layer + 1]))
         found.append(of_pair)
     return found
@@ -220,9 +223,10 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _adapter_gradient(
-    model: nn.Module, target: ClassLoss | None, batch: Batch, lora: Lora, seed: int
+    model: nn.Module, target: ClassLoss | None, encoded: Sequence[Encoded], lora: Lora, seed: int
 ) -> list[np.ndarray]:
     """Of the target's loss, or of the answer loss, a vector a block."""
+    batch = make_batch(encoded, cells=[target])
     adapters.stack(model, lora, [seed])
     with attached(model) as lens:
         _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, [target]))()

@@ -3,22 +3,26 @@
 `python -m study.reading` writes the JSON Schemas of the configuration files beside them.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from study.arithmetic import largest_held_out, words_of_templates
-from study.catalogue import KEYS as SOURCE_KEYS
-from study.catalogue import FolderSource, GgufSource, Model
-from study.config import TIERS, Grid, Part, Study
-from study.settings import Settings
+from study.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config import Data, Evaluation, Grid, Names, Part, Study
+from study.examples import Examples
+from study.lines import read_examples
+from study.mistakes import checked, nearest
+from study.own_task import OwnTask
+from study.tasks import task_of
+
+TOLD = 20
+"""Mistakes of a file that are told; of the others their number."""
 
 
 class ConfigError(Exception):
@@ -29,7 +33,8 @@ class ConfigError(Exception):
         for file, found in mistakes.items():
             if found:
                 lines.append(f"{file}: {len(found)} mistake{'s' * (len(found) > 1)}")
-                lines += [f"  {mistake}" for mistake in found]
+                lines += [f"  {mistake}" for mistake in found[:TOLD]]
+                lines += [f"  … and {len(found) - TOLD} more"] * (len(found) > TOLD)
         super().__init__("\n".join(lines))
 
 
@@ -42,26 +47,27 @@ class Plan:
 
 
 def read_study(file: Path) -> Plan:
-    """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError."""
+    """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
+
+    The prompts of a task of one's own come with it, and their words with tokenizers that are built in place.
+    """
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: [], catalogue_file: []}
     data = _parsed(file, mistakes[file])
-    study: Study | None = None if mistakes[file] else _checked(Study, data, mistakes[file])
+    study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
     catalogue = read_catalogue(catalogue_file, mistakes[catalogue_file])
     if catalogue is not None:
         mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
-    if study is not None:
-        mistakes[file] += _cross_checks(study)
     if study is None or catalogue is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    return Plan(study, {name: catalogue[name] for name in study.models})
+    return Plan(study, {name: _knowing_words(catalogue[name], study.data) for name in study.models})
 
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
     """The models of a `models.yaml` by name; None where its mistakes, which are added to `mistakes`, forbid it."""
     before = len(mistakes)
     data = _parsed(file, mistakes)
-    catalogue = _checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
+    catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
     return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
 
 
@@ -72,6 +78,53 @@ def write_schemas(folder: Path) -> None:
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
 
+def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | None:
+    """The study that is written in `file` as `data`, or None; its mistakes are added to those of the files."""
+    written = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(written, dict) or "file" not in written:
+        study: Study | None = checked(Study, data, mistakes[file])
+        mistakes[file] += _cross_checks(study) if study else []
+        return study
+    name = str(written["file"])
+    found = mistakes.setdefault(file.parent / name, [])
+    examples = read_examples(name, file.parent / name, found)
+    names = Names(examples.operations, examples.tiers)
+    study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
+    if study is None or found:
+        return None
+    if written.get("sha256") not in (None, examples.sha256):
+        mistakes[file].append(f"data.sha256: {name} has {examples.sha256}: it is not the file that is meant")
+    study = study.model_copy(update={"data": examples})
+    mistakes[file] += _cross_checks(study)
+    return study
+
+
+def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
+    """A study as it is written, with the settings whose defaults are of arithmetic taken from the file's wordings."""
+    trained, farthest = examples.trained[0], examples.tiers[-1]
+    usual, task = Evaluation.model_fields["prompts_per_class"].default, task_of(examples)
+    prompts = {tier: min(usual, task.largest_held_out(tier)) for tier in examples.tiers}
+    follows: dict[str, dict[str, Any]] = {
+        "grid": {"wordings": [[trained]]},
+        "stage1": {"wordings": [trained]},
+        "evaluation": {"prompts_per_class": prompts},
+        "decisions": {"primary_tier": farthest},
+    }
+    for section, settings in follows.items():
+        written = data.get(section, {})
+        data = {**data, section: {**settings, **written} if isinstance(written, dict) else written}
+    return data
+
+
+def _knowing_words(model: Model, data: Data | Examples) -> Model:
+    """A model that is built in place gets the words of a task of one's own into its vocabulary."""
+    source = model.source
+    if isinstance(source, BuiltSource) and isinstance(data, Examples):
+        words = sorted({*source.words, *OwnTask(data).vocabulary})
+        return model.model_copy(update={"source": source.model_copy(update={"words": words})})
+    return model
+
+
 def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Iterable[str]:
     """Made on what is written, so that they are told together with mistakes of shape."""
     models = {}
@@ -79,7 +132,7 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Ite
         if isinstance(name, str) and name in catalogue:
             models[name] = catalogue[name]
         elif isinstance(name, str):
-            yield f"models.{i}: {name!r} is not in {file}{_nearest(name, catalogue)}; known: {', '.join(catalogue)}"
+            yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {', '.join(catalogue)}"
     for where, part in _parts(data):
         for i, layer in enumerate(_list_at(part, "layers")):
             for name, model in models.items():
@@ -92,24 +145,33 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Ite
 def _cross_checks(study: Study) -> Iterable[str]:
     parts: list[tuple[str, Grid | Part]] = [("grid", study.grid)]
     parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
+    task, ours = task_of(study.data), isinstance(study.data, Data)
+    named = [("stage1.wordings", study.stage1.wordings)]
     for where, part in parts:
         for i, pair in enumerate(part.pairs or []):
             for operation, token in pair.items():
                 place = f"{where}.pairs.{i}.{operation}"
                 if operation not in study.data.operations:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
-                if token.lower() in words_of_templates():
-                    yield f"{place}: {token!r} stands in a prompt template; choose a word that does not"
+                if token.lower() in task.words:
+                    yield f"{place}: {token!r} stands in a prompt; choose a word that does not"
+        named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         for axis in ("arms", "wordings", "seeds"):
             values = getattr(part, axis) or []
             if any(values.count(value) > 1 for value in values):
                 yield f"{where}.{axis}: {values} names one twice"
-    for tier in TIERS:
-        asked, most = study.evaluation.prompts_in(tier), largest_held_out(study.data, tier)
+    for place, wordings in named:
+        for tier in wordings:
+            if tier not in study.data.trained:
+                allowed = ", ".join(study.data.trained)
+                yield f"{place}: {tier!r} has no training prompts of every class; allowed: {allowed}"
+    for tier in study.data.tiers:
+        asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
         if asked > most:
+            remedy = "raise data.largest or data.held_out" if ours else "add some to the file"
             yield (
                 f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
-                "every operation; raise data.largest or data.held_out, or ask for fewer"
+                f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
             )
     if len(set(study.models)) < len(study.models):
         yield f"models: {study.models} names one twice"
@@ -145,15 +207,6 @@ def _parsed(file: Path, mistakes: list[str]) -> Any:
     return None
 
 
-def _checked(kind: Any, data: Any, mistakes: list[str]) -> Any:
-    """`data` as settings of `kind`, or None and its mistakes."""
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        mistakes += [_mistake(item, kind) for item in _worth_telling(error)]
-    return None
-
-
 def _parts(data: Any) -> Iterable[tuple[str, Any]]:
     """The grid and its further parts as written, each with its place."""
     if isinstance(data, dict):
@@ -165,73 +218,6 @@ def _list_at(data: Any, *keys: str) -> list[Any]:
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
     return data if isinstance(data, list) else []
-
-
-def _worth_telling(error: ValidationError) -> list[Any]:
-    """One mistake a place: a value that fits no branch of a union gives an error for each branch."""
-    kept: dict[str, Any] = {}
-    for item in error.errors(include_url=False):
-        path = _path(item["loc"])
-        if path not in kept:
-            kept[path] = {**item, "path": path}
-        elif item["msg"] not in kept[path]["msg"]:
-            kept[path]["msg"] += f", or {_lower(item['msg'])}"
-    return list(kept.values())
-
-
-def _path(place: tuple[int | str, ...]) -> str:
-    """The place as a person writes it: without the branches of unions, which pydantic names in between."""
-    branches = {"int", "float", "str", "constrained-int", "constrained-float", "[key]"}
-    parts = [
-        str(part)
-        for before, part in zip((None, *place), place, strict=False)
-        if not (
-            part in branches
-            or (isinstance(part, str) and re.search(r"[\[(]", part))
-            or (before == "source" and part in SOURCE_KEYS)
-        )
-    ]
-    return ".".join(parts) or "the file"
-
-
-def _mistake(item: Any, kind: Any) -> str:
-    path, given = item["path"], item["input"]
-    if item["type"] == "extra_forbidden":
-        allowed = _fields_at(kind, item["loc"][:-1])
-        return f"{path}: unknown key{_nearest(item['loc'][-1], allowed)}; allowed: {', '.join(allowed)}"
-    if item["type"] == "missing":
-        return f"{path}: is missing"
-    if item["type"] in ("model_type", "dict_type"):
-        return f"{path}: must be keys with values{f' (given: {given!r})' if given is not None else ', but is empty'}"
-    shown = f" (given: {given!r})" if not isinstance(given, dict | Settings) else ""
-    allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else []
-    return f"{path}: {_lower(item['msg'])}{_nearest(given, allowed)}{shown}"
-
-
-def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
-    """The keys that the settings at `place` have."""
-    for part in place:
-        settings = _settings_within(kind)
-        if len(settings) > 1:  # a source, and `part` says which
-            kind = next(one for one in settings if part in one.model_fields)
-        elif settings and part in settings[0].model_fields:
-            kind = settings[0].model_fields[str(part)].annotation
-    return [name for one in _settings_within(kind) for name in one.model_fields]
-
-
-def _settings_within(kind: Any) -> list[type[Settings]]:
-    if isinstance(kind, type) and issubclass(kind, Settings):
-        return [kind]
-    return [one for part in get_args(kind) for one in _settings_within(part)]
-
-
-def _nearest(word: Any, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 class _Loader(yaml.SafeLoader):

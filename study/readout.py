@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from study.config import Operation
-from study.encoding import Encoded, Tokenizer, continues_number, ends_answer
+from study.encoding import Encoded, Tokenizer, continues_answer, ends_answer
 from study.lens import Lens, at
 from study.objectives import Batch, padded
 from study.vocabulary import log_sums, summarise
@@ -74,9 +74,9 @@ class Answer:
     nll: float
     """Negative log-likelihood of the answer and its stop, nats."""
     right: bool
-    """Whether greedy decoding gives the number and then a stop."""
+    """Whether greedy decoding gives it and then a stop."""
     number_right: bool
-    """Whether it gives the number, and no digit after it."""
+    """Whether it gives it, and neither the number nor the word that it ends with goes on."""
 
 
 def read_answers(
@@ -106,9 +106,10 @@ def read_answers(
         length = len(item.answer_ids)
         best, nll = greedy[spot : spot + length], sum(losses[spot : spot + length])
         spot += length
-        digits_right = tuple(best[:-1]) == item.answer_ids[:-1]
-        right = digits_right and ends_answer(tokenizer, best[-1])
-        answers.append(Answer(nll, right, digits_right and not continues_number(tokenizer, best[-1])))
+        told = tuple(best[:-1]) == item.answer_ids[:-1]
+        right = told and ends_answer(tokenizer, best[-1])
+        goes_on = told and continues_answer(tokenizer, item.answer_ids[:-1], best[-1])
+        answers.append(Answer(nll, right, told and not goes_on))
     return answers
 
 

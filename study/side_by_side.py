@@ -19,6 +19,7 @@ from study.objectives import ClassLoss
 from study.onset import Onset
 from study.stacks import divide
 from study.store import Store, write_rows
+from study.tasks import task_of
 from study.training import Objective, Row, Trained, TrainingError, train
 from study.workbench import Bench, Gate, GateError
 
@@ -57,14 +58,14 @@ def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one
     for unit, note in zip(units, notes, strict=True):
         try:
-            own = class_readouts(bench, unit.readouts, encoded, note, first.seed, skip=unit.pair is None)
+            own = class_readouts(bench, first, unit.readouts, encoded, note, skip=unit.pair is None)
             state = note.resume(shapes)
             ready.setdefault(state.step if state else 0, []).append(_Ready(unit, note, own, state))
         except ClassTokenError as error:
             note.error = error
             yield note
     trained_on = [item for item in encoded.values() if item.prompt.tier in shared.wordings]
-    at_once = workbench.fitting(bench, shared, max(len(item.prompt_ids) for item in trained_on))
+    at_once = workbench.fitting(bench, shared, trained_on)
     stacks = [stack for cells in ready.values() for stack in divide(cells, math.ceil(len(cells) / at_once))]
     for stack in stacks:
         onset = _onset(bench, stack, encoded)
@@ -160,6 +161,7 @@ def _write_cell(
                 unit.layer,
                 unit.evaluation.batch_size,
                 unit.stage_one.seed,
+                task_of(unit.stage_one.data),
             )
         moved = list(zip(("causal", "causal_lens"), found, strict=True))
     adapters.take_off(bench.model)

@@ -31,8 +31,8 @@ def stack_label(units: Sequence[Unit]) -> str:
     pairs = ",".join(dict.fromkeys("-".join(cell.pair.values()) for cell in cells if cell.pair))
     weights = "w=" + ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
     arms = [",".join(found)] if (found := list(dict.fromkeys(cell.arm for cell in cells))) != ["plain"] else []
-    words = ["+".join(cells[0].wordings)] if cells[0].wordings != ["symbolic"] else []
     first = cells[0].stage_one
+    words = ["+".join(cells[0].wordings)] if cells[0].wordings != [first.data.tiers[0]] else []
     return "|".join([first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, f"s{first.seed}"])
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from study import adapters, compilation
-from study.arithmetic import random_operation, training_prompts
 from study.checkpoints import MOMENTS, State
 from study.config import Data, Operation, Stage1, Stage2, Tier
 from study.encoding import Tokenizer, encode
+from study.examples import Examples
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
+from study.prompts import random_operation
+from study.tasks import task_of
 
 Row = dict[str, Any]
 OnStep = Callable[[int, Row], None]
@@ -59,7 +61,7 @@ def train(
     model: nn.Module,
     tokenizer: Tokenizer,
     settings: Stage1 | Stage2,
-    data: Data,
+    data: Data | Examples,
     operations: Sequence[Operation],
     objectives: Sequence[Objective],
     seed: int,
@@ -78,6 +80,7 @@ def train(
     that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
     from there. States are saved every `save_every` steps and after the last one; never where it is 0.
     """
+    task = task_of(data)
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [seed] * len(objectives))
     cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
@@ -86,10 +89,11 @@ def train(
         stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled, start)
         for step in range(done + 1, settings.steps + 1):
             began = time.perf_counter()
-            prompts = training_prompts(data, operations, wordings, seed, step, settings.batch_size)
+            prompts = task.training_prompts(operations, wordings, seed, step, settings.batch_size)
             encoded = [encode(tokenizer, prompt) for prompt in prompts]
             shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
-            figures = stack.step(make_batch(encoded, compilation.BUCKET if stack.compiled else 1, shuffled))
+            bucket = compilation.BUCKET if stack.compiled else 1
+            figures = stack.step(make_batch(encoded, bucket, [objectives[g].target for g in alive], shuffled))
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
@@ -170,12 +174,12 @@ class _Stack:
         self._model.update(tree_map_with_path(lambda path, _: stacked[path], self._model.trainable_parameters()))
         self._optimizer.state = tree_map_with_path(lambda path, old: stacked.get(path, old), self._optimizer.state)
 
-    def _prepared(self) -> Callable[[dict[str, mx.array]], dict[str, mx.array]]:
+    def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
         model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
         trained, traced = _trained(model, self._objectives), self.compiled
 
-        def update(columns: dict[str, mx.array]) -> dict[str, mx.array]:
+        def update(columns: dict[str, Any]) -> dict[str, mx.array]:
             loss = partial(dual_reward, lens, Batch(**columns), targets, shared, traced)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
             if trained:
@@ -187,7 +191,7 @@ class _Stack:
         if not self.compiled:
             return update
         state = [model.state, optimizer.state]
-        compiled: Callable[[dict[str, mx.array]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
+        compiled: Callable[[dict[str, Any]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
         return compiled
 
 

@@ -1,6 +1,7 @@
 """The one model that a process holds, so that units of the same stage 1 do not load and fuse it again."""
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import psutil
 from mlx.utils import tree_flatten
 
 from study import adapters
-from study.arithmetic import Prompt
 from study.cells import Cell, StageOne
-from study.encoding import Tokenizer, encode
+from study.encoding import Encoded, Tokenizer, encode
 from study.lens import gap_at_last_layer
 from study.models.weights import load
 from study.objectives import make_batch
+from study.prompts import Prompt
 
 LENS_LIMIT = 1e-4
 """Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
@@ -24,8 +25,6 @@ FUSE_LIMIT = 1e-3
 """Largest gap between the fused and the adapted model's logits, likewise."""
 MEMORY_SHARE = 0.25
 """Of the memory that is free, what a stack of cells may take: other workers ask at the same time."""
-ANSWER_TOKENS = 5
-"""Tokens of an answer and its stop, at most: a token a digit."""
 
 
 class GateError(Exception):
@@ -102,8 +101,8 @@ def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
     return Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT)
 
 
-def fitting(bench: Bench, cell: Cell, longest: int) -> int:
-    """How many cells can train side by side in the memory that is free; one at least.
+def fitting(bench: Bench, cell: Cell, encoded: Sequence[Encoded]) -> int:
+    """How many cells can train side by side on prompts like these in the memory that is free; one at least.
 
     A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
     layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
@@ -113,7 +112,9 @@ def fitting(bench: Bench, cell: Cell, longest: int) -> int:
     kept = sum(2 * m.weight.shape[0] for m in linear) + 8 * hidden * len(bench.model.layers)
     vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()) if value.ndim > 1)
     rows = cell.stage2.batch_size
-    needed = 4 * rows * ((longest + ANSWER_TOKENS) * kept + 3 * (1 + ANSWER_TOKENS) * vocabulary)
+    longest = max(len(item.prompt_ids) + len(item.answer_ids) for item in encoded)
+    read = 1 + max(len(item.answer_ids) for item in encoded)
+    needed = 4 * rows * (longest * kept + 3 * read * vocabulary)
     return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / needed))
 
 

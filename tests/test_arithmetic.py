@@ -4,22 +4,19 @@ from collections import Counter
 import pytest
 
 from study.arithmetic import (
-    OPERATIONS,
-    evaluation_prompts,
-    fitting_prompts,
+    Arithmetic,
     is_held_out,
-    largest_held_out,
     number_word,
     operand_pairs,
     prompt,
-    training_prompts,
     vocabulary,
     words_of_templates,
 )
-from study.config import TIERS, Data, Evaluation
+from study.config import OPERATIONS, TIERS, Data, Evaluation
 from study.wordings import templates
 
 DATA = Data()
+TASK = Arithmetic(DATA)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -68,7 +65,7 @@ def test_number_words():
 
 def test_a_batch_is_a_function_of_seed_and_step():
     def batch(seed, step):
-        return training_prompts(DATA, ["multiply", "add"], ["symbolic", "story"], seed, step, 16)
+        return TASK.training_prompts(["multiply", "add"], ["symbolic", "story"], seed, step, 16)
 
     assert batch(3, 7) == batch(3, 7)
     assert batch(3, 7) != batch(3, 8)
@@ -78,34 +75,33 @@ def test_a_batch_is_a_function_of_seed_and_step():
 def test_batches_hold_every_operation_equally_and_trained_operands_only():
     counts = Counter()
     for step in range(30):
-        prompts = training_prompts(DATA, ["multiply", "add"], ["symbolic"], 0, step, 5)
+        prompts = TASK.training_prompts(["multiply", "add"], ["symbolic"], 0, step, 5)
         counts.update(item.operation for item in prompts)
-        assert all(item.tier == "symbolic" and not is_held_out(item.a, item.b, DATA.held_out) for item in prompts)
+        assert all(item.tier == "symbolic" and not is_held_out(*item.numbers, DATA.held_out) for item in prompts)
     assert abs(counts["multiply"] - counts["add"]) <= 30
     assert min(counts.values()) > 50
 
 
 def test_evaluation_prompts_are_distinct_held_out_and_as_many_as_asked_for_in_each_class():
-    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=24), seed=0)
+    prompts = TASK.evaluation_prompts(OPERATIONS, Evaluation(prompts_per_class=24), seed=0)
     assert len({item.text for item in prompts}) == len(prompts)
     assert set(Counter((item.tier, item.operation) for item in prompts).values()) == {24}
-    assert all(is_held_out(item.a, item.b, DATA.held_out) for item in prompts)
+    assert all(is_held_out(*item.numbers, DATA.held_out) for item in prompts)
 
 
 def test_evaluation_prompts_are_spread_evenly_over_templates():
     counts = Counter(
-        item.template
-        for item in evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
+        item.template for item in TASK.evaluation_prompts(["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
     )
     for tier in TIERS:
         assert len({count for template, count in counts.items() if template.startswith(tier)}) == 1
 
 
 def test_multiplication_and_addition_are_asked_with_the_same_operands():
-    prompts = evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
+    prompts = TASK.evaluation_prompts(["multiply", "add"], Evaluation(prompts_per_class=24), seed=0)
     asked = {
         operation: [
-            (item.template.replace(operation, ""), item.a, item.b) for item in prompts if item.operation == operation
+            (item.template.replace(operation, ""), item.numbers) for item in prompts if item.operation == operation
         ]
         for operation in ("multiply", "add")
     }
@@ -114,31 +110,31 @@ def test_multiplication_and_addition_are_asked_with_the_same_operands():
 
 def test_asking_for_more_evaluation_prompts_keeps_those_that_were_there():
     few, many = (
-        set(evaluation_prompts(DATA, ["multiply", "add"], Evaluation(prompts_per_class=n), seed=0)) for n in (16, 48)
+        set(TASK.evaluation_prompts(["multiply", "add"], Evaluation(prompts_per_class=n), seed=0)) for n in (16, 48)
     )
     assert few < many
 
 
 def test_the_most_held_out_prompts_of_each_tier_can_be_asked_for_and_no_more():
-    most = {tier: largest_held_out(DATA, tier) for tier in TIERS}
-    prompts = evaluation_prompts(DATA, DATA.operations, Evaluation(prompts_per_class=most), seed=0)
+    most = {tier: TASK.largest_held_out(tier) for tier in TIERS}
+    prompts = TASK.evaluation_prompts(DATA.operations, Evaluation(prompts_per_class=most), seed=0)
     counts = Counter((item.tier, item.operation) for item in prompts)
     assert counts == {(tier, operation): most[tier] for tier in TIERS for operation in DATA.operations}
     for tier in TIERS:
         too_many = Evaluation(prompts_per_class={**most, tier: most[tier] + 1})
         with pytest.raises(IndexError):
-            evaluation_prompts(DATA, DATA.operations, too_many, seed=0)
+            TASK.evaluation_prompts(DATA.operations, too_many, seed=0)
 
 
 def test_prompts_that_probes_are_fitted_on_are_trained_ones_each_once_and_equally_many_of_each_operation():
-    prompts = fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=0)
+    prompts = TASK.fitting_prompts(["multiply", "add", "subtract"], 60, seed=0)
     assert len(prompts) == len(set(prompts)) == 180
     assert {item.tier for item in prompts} == {"symbolic"}
     assert [item.operation for item in prompts[:6]] == ["multiply", "add", "subtract"] * 2
-    assert not any(is_held_out(item.a, item.b, DATA.held_out) for item in prompts)
-    assert len(fitting_prompts(DATA, ["multiply", "add"], 10**6, seed=0)) == 2 * len(operand_pairs(DATA, "add", False))
-    assert prompts == fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=0)
-    assert prompts != fitting_prompts(DATA, ["multiply", "add", "subtract"], 60, seed=1)
+    assert not any(is_held_out(*item.numbers, DATA.held_out) for item in prompts)
+    assert len(TASK.fitting_prompts(["multiply", "add"], 10**6, seed=0)) == 2 * len(operand_pairs(DATA, "add", False))
+    assert prompts == TASK.fitting_prompts(["multiply", "add", "subtract"], 60, seed=0)
+    assert prompts != TASK.fitting_prompts(["multiply", "add", "subtract"], 60, seed=1)
 
 
 def test_the_vocabulary_holds_every_word_of_every_prompt():

@@ -10,15 +10,16 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study import adapters
-from study.arithmetic import evaluation_prompts, random_operation, training_prompts, words_of_templates
+from study.arithmetic import Arithmetic, words_of_templates
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout, readout
-from study.config import TIERS, Data, Evaluation, Lora, Operation, Stage2
+from study.config import TIERS, Data, Evaluation, Grid, Lora, Operation, Stage2
 from study.encoding import MATCHED, WORDS, ClassTokenError, class_tokens
 from study.lens import attached
 from study.models.built import word_tokenizer
 from study.models.weights import Loaded, load
 from study.objectives import ClassLoss, dual_reward, make_batch
+from study.prompts import random_operation
 from study.training import Objective, Trained, train
 from tests.architectures import NAMES, make
 from tests.test_adapters import stack_shaken
@@ -48,9 +49,9 @@ def run(loaded: Loaded, *objectives: Objective, **changes: Any) -> list[Trained]
 
 def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_template_or_order() -> None:
     data = Data(operations=["multiply", "add", "subtract"])
-    prompts = evaluation_prompts(data, data.operations, Evaluation(prompts_per_class=40), 0)
+    prompts = Arithmetic(data).evaluation_prompts(data.operations, Evaluation(prompts_per_class=40), 0)
     for step in range(40):
-        prompts += training_prompts(data, data.operations, TIERS, 0, step, 16)
+        prompts += Arithmetic(data).training_prompts(data.operations, TIERS, 0, step, 16)
     labels: dict[str, set[str]] = {}
     for item in prompts:
         labels.setdefault(item.operands, set()).add(random_operation(item, data.operations, 0))
@@ -66,10 +67,10 @@ def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_templat
 
 def test_the_class_loss_of_shuffled_labels_is_that_of_the_labels_and_no_other_cells() -> None:
     model = make("llama")
-    batch = make_batch([SHORT, LONG], shuffled=["add", "add"])
-    plain, shuffled = ClassLoss(1, 1.0, TOKENS), ClassLoss(1, 1.0, TOKENS, shuffled=True)
+    targets = [ClassLoss(1, 1.0, TOKENS), ClassLoss(1, 1.0, TOKENS, shuffled=True)]
+    batch = make_batch([SHORT, LONG], cells=targets, shuffled=["add", "add"])
     with attached(model) as lens:
-        _, losses = dual_reward(lens, batch, [plain, shuffled])
+        _, losses = dual_reward(lens, batch, targets)
     expected = [np.mean(class_nll(model, 1, tokens)) for tokens in (TOKENS, {"multiply": 60, "add": 60})]
     np.testing.assert_allclose(losses["class_loss"].tolist(), expected, rtol=1e-5)
 
@@ -107,7 +108,7 @@ def large() -> Any:
 @pytest.mark.parametrize("seed", range(5))
 def test_random_words_stand_near_the_class_token_and_are_no_word_of_a_prompt(large: Any, seed: int) -> None:
     own = class_tokens(large, PAIR)
-    drawn = class_tokens(large, Readout(pair=PAIR.pair, random=True), seed)
+    drawn = class_tokens(large, Readout(pair=PAIR.pair, random=True), seed, words_of_templates())
     usable = [word for word in common_words() if word not in words_of_templates() | {"multiply", "add"}]
     place = {word: large.encode(f" {word}", add_special_tokens=False)[0] for word in usable}
     for operation, token in drawn.items():
@@ -122,7 +123,8 @@ def test_random_words_stand_near_the_class_token_and_are_no_word_of_a_prompt(lar
 
 def test_random_words_follow_from_the_seed_and_not_from_the_order_of_the_pair(large: Any) -> None:
     def drawn(seed: int, *operations: Operation) -> Any:
-        return class_tokens(large, Readout(pair={name: PAIR.pair[name] for name in operations}, random=True), seed)
+        (pair,) = Grid(layers=[0], pairs=[{name: PAIR.pair[name] for name in operations}], weights=[0.5]).pairs
+        return class_tokens(large, Readout(pair=pair, random=True), seed)
 
     assert drawn(0, "multiply", "add") == drawn(0, "multiply", "add") == drawn(0, "add", "multiply")
     assert len({str(drawn(seed, "multiply", "add")) for seed in range(6)}) > 3
@@ -168,7 +170,7 @@ def gradients(model: nn.Module, *targets: ClassLoss) -> list[dict[str, np.ndarra
     for _, layer in model.named_modules():
         if isinstance(layer, adapters.StackedLoRA):
             layer.lora_b = mx.repeat(layer.lora_b[:1], len(targets), axis=0)
-    batch = make_batch([SHORT, LONG])
+    batch = make_batch([SHORT, LONG], cells=targets)
     with attached(model) as lens:
         _, found = nn.value_and_grad(model, lambda: dual_reward(lens, batch, targets)[0])()
     adapters.take_off(model)

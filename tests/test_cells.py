@@ -170,6 +170,7 @@ def test_a_description_says_what_the_unit_is_and_all_settings_that_made_it():
     assert (without["layer"], without["pair"], without["weight"]) == (None, None, 0.0)
     assert (without["readout"], without["arm"], without["wordings"]) == (None, "plain", ["symbolic"])
     assert (first["readout"], first["arm"], first["wordings"]) == (None, None, None)
+    assert (first["operations"], first["tiers"]) == (["multiply", "add"], list(TIERS))
     assert set(cell["settings"]) == {"data", "stage1", "stage2", "evaluation"}
     assert cell["settings"]["stage2"]["lora"] == Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"]).model_dump()
 

@@ -83,7 +83,7 @@ def with_axis(axis):
         (STUDY + "also: [{arms: [plan]}]", "also.0.arms.0: input should be 'plain'"),
         (
             STUDY + "also: [{pairs: [{multiply: a, add: b}, {multiply: a, add: sum}]}]",
-            "also.0.pairs.1.add: 'sum' stands in a prompt template",
+            "also.0.pairs.1.add: 'sum' stands in a prompt; choose",
         ),
         (STUDY + "also: [{pairs: [{subtract: a, add: b}]}]", "also.0.pairs.0.subtract: stage 1 does not train it"),
         (STUDY + "also: [{pairs: [{multiply: a, add: a}]}]", "also.0.pairs.0: every operation of a pair needs a class"),
@@ -119,7 +119,7 @@ def with_axis(axis):
         (with_grid(pairs="[{multiply: two words, add: b}]"), "grid.pairs.0.multiply: string should match pattern"),
         (
             with_grid(pairs="[{multiply: product, add: b}]"),
-            "grid.pairs.0.multiply: 'product' stands in a prompt template",
+            "grid.pairs.0.multiply: 'product' stands in a prompt; choose",
         ),
         (with_grid(pairs="[{multipy: a, add: b}]"), "grid.pairs.0.multipy: input should be 'multiply', 'add' or"),
         (with_grid(pairs="[{subtract: a, add: b}]"), "grid.pairs.0.subtract: stage 1 does not train it"),

@@ -10,6 +10,7 @@ from study.encoding import (
     Tokenizer,
     check_templates,
     class_tokens,
+    continues_answer,
     encode,
     ends_answer,
 )
@@ -49,6 +50,21 @@ def test_a_tokenizer_that_merges_across_the_end_of_the_prompt_is_refused() -> No
 
     with pytest.raises(EncodingError, match="no prefix"):
         encode(Merging(), prompt("symbolic", "add", 0, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("answer", "next_text", "goes_on"),
+    [
+        *(("56", "7", True), ("56", ".", False), ("56", "x", False), ("56", " ", False), ("56", "\n", False)),
+        *(("Pari", "s", True), ("Paris", ".", False), ("Paris", "1", False), ("Paris", " add", False)),
+    ],
+)
+def test_an_answer_goes_on_where_its_last_number_or_word_does(
+    tokenizer: Tokenizer, answer: str, next_text: str, goes_on: bool
+) -> None:
+    ids = tokenizer.encode(f" {answer}", add_special_tokens=False)
+    (token,) = tokenizer.encode(next_text, add_special_tokens=False)
+    assert continues_answer(tokenizer, ids, token) == goes_on
 
 
 def test_class_tokens_prefer_the_variant_with_a_leading_space(tokenizer: Tokenizer) -> None:

@@ -6,7 +6,7 @@ import pytest
 from mlx_lm.generate import generate_step
 
 from study import adapters
-from study.arithmetic import evaluation_prompts, training_prompts
+from study.arithmetic import Arithmetic
 from study.catalogue import Model
 from study.cells import Readout
 from study.config import TIERS, Data, Evaluation, Stage1
@@ -28,9 +28,9 @@ def trained(tiny: Model) -> tuple[Loaded, list[Encoded]]:
     (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], seed=0)
     adapters.put(loaded.model, settings.lora, cell.weights)
     adapters.fuse(loaded.model)
-    prompts = evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=12), 0)
+    prompts = Arithmetic(DATA).evaluation_prompts(OPERATIONS, Evaluation(prompts_per_class=12), 0)
     for step, tiers in enumerate([TIERS[:1], TIERS[1:]]):
-        prompts += training_prompts(DATA, OPERATIONS, tiers, 0, step, 100)
+        prompts += Arithmetic(DATA).training_prompts(OPERATIONS, tiers, 0, step, 100)
     return loaded, [encode(loaded.tokenizer, item) for item in prompts]
 
 
@@ -143,7 +143,7 @@ def test_a_prompt_of_an_operation_without_a_class_has_no_lens_rows(trained: tupl
     loaded, _ = trained
     encoded = [
         encode(loaded.tokenizer, item)
-        for item in evaluation_prompts(DATA, ["add", "subtract"], Evaluation(prompts_per_class=2), 0)
+        for item in Arithmetic(DATA).evaluation_prompts(["add", "subtract"], Evaluation(prompts_per_class=2), 0)
     ]
     readouts = [(PAIRS[0], class_tokens(loaded.tokenizer, PAIRS[0]))]
     _, lens = evaluate(loaded.model, loaded.tokenizer, dict(enumerate(encoded)), readouts, 8, "baseline")

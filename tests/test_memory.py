@@ -3,33 +3,34 @@
 import pytest
 
 from study.catalogue import BuiltSource, Model
-from study.config import Stage1, Stage2
+from study.config import Grid, Study
 from study.memory import estimated_gb, study_gb
 
 LLAMA_1B = Model(source=BuiltSource(built="llama"), blocks=16, parameters=1.236e9)
-STAGE1, STAGE2 = Stage1(), Stage2()
+GRID = Grid(layers=[1], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.5])
+STUDY = Study(name="example", models=["llama"], grid=GRID)
 
 
 def test_weights_alone_are_a_lower_bound_and_three_times_them_enough_for_one_cell():
     weights = 4 * 1.236
-    assert weights < study_gb(LLAMA_1B, STAGE1, STAGE2, 1) < 3 * weights
+    assert weights < study_gb(LLAMA_1B, STUDY, 1) < 3 * weights
 
 
 def test_it_grows_with_cells_batches_ranks_and_parameters():
     larger = LLAMA_1B.model_copy(update={"parameters": 8e9, "blocks": 32})
-    wide = STAGE2.lora.model_copy(update={"rank": 64})
-    base = estimated_gb(LLAMA_1B, STAGE2.lora, 4)
-    assert base < estimated_gb(LLAMA_1B, STAGE2.lora, 8)
-    assert base < estimated_gb(LLAMA_1B, wide, 4)
-    assert base < estimated_gb(larger, STAGE2.lora, 4)
-    assert study_gb(LLAMA_1B, STAGE1, STAGE2, 1) < study_gb(LLAMA_1B, STAGE1, STAGE2, 8)
+    wide = STUDY.stage2.lora.model_copy(update={"rank": 64})
+    base = estimated_gb(LLAMA_1B, STUDY.stage2.lora, 128)
+    assert base < estimated_gb(LLAMA_1B, STUDY.stage2.lora, 256)
+    assert base < estimated_gb(LLAMA_1B, wide, 128)
+    assert base < estimated_gb(larger, STUDY.stage2.lora, 128)
+    assert study_gb(LLAMA_1B, STUDY, 1) < study_gb(LLAMA_1B, STUDY, 8)
 
 
 def test_stage_1_counts_where_its_batches_are_larger():
-    assert study_gb(LLAMA_1B, STAGE1, STAGE2, 1) == pytest.approx(
-        estimated_gb(LLAMA_1B, STAGE1.lora, STAGE1.batch_size)
+    assert study_gb(LLAMA_1B, STUDY, 1) == pytest.approx(
+        estimated_gb(LLAMA_1B, STUDY.stage1.lora, 32 * STUDY.stage1.batch_size)
     )
 
 
 def test_nothing_is_guessed_of_a_model_whose_parameters_are_not_told():
-    assert study_gb(LLAMA_1B.model_copy(update={"parameters": None}), STAGE1, STAGE2, 1) is None
+    assert study_gb(LLAMA_1B.model_copy(update={"parameters": None}), STUDY, 1) is None

@@ -47,7 +47,7 @@ def class_nll(model: nn.Module, layer: int, tokens: dict[Any, int] = TOKENS) -> 
 
 def rewards(model: nn.Module, *targets: ClassLoss | None, shared: int = 0, bucket: int = 1) -> tuple[float, Losses]:
     with attached(model) as lens:
-        loss, losses = dual_reward(lens, make_batch([SHORT, LONG], bucket), targets, shared)
+        loss, losses = dual_reward(lens, make_batch([SHORT, LONG], bucket, targets), targets, shared)
     return loss.item(), losses
 
 
@@ -123,7 +123,7 @@ def test_the_class_loss_reaches_no_adapter_above_its_layer(weight: float) -> Non
     adapters.stack(model, LORA, [0, 1])
     targets = [ClassLoss(0, weight, TOKENS), ClassLoss(1, weight, TOKENS)]
     with attached(model) as lens:
-        batch = make_batch([SHORT, LONG])
+        batch = make_batch([SHORT, LONG], cells=targets)
         _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, targets)[0])()
     for cell, target in enumerate(targets):
         moved = {name.split(".")[2] for name, g in tree_flatten(gradients) if mx.abs(g[cell]).max().item() > 0}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from study import adapters
-from study.arithmetic import evaluation_prompts
+from study.arithmetic import Arithmetic
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
 from study.config import Evaluation, Lora, Operation, Stage2
@@ -42,7 +42,7 @@ def objective(loaded: Loaded, layer: int | None, rate: float = 3e-3, pair: int =
 def held_out(loaded: Loaded) -> list[Encoded]:
     return [
         encode(loaded.tokenizer, item)
-        for item in evaluation_prompts(DATA, OPERATIONS, Evaluation(prompts_per_class=3), 0)
+        for item in Arithmetic(DATA).evaluation_prompts(OPERATIONS, Evaluation(prompts_per_class=3), 0)
     ]
 
 

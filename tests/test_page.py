@@ -10,6 +10,7 @@ import pytest
 
 from analysis.page import write_page
 from analysis.report import write_report
+from study.config import TIERS
 from tests.simulated import Plan, Point, Truth, write_study
 
 
@@ -145,7 +146,7 @@ def test_it_is_small(report: Path) -> None:
 
 def test_writing_it_again_gives_the_same_bytes(report: Path) -> None:
     before = report.with_suffix(".html").read_bytes()
-    write_page(report)
+    write_page(report, TIERS)
     assert report.with_suffix(".html").read_bytes() == before
 
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from study import adapters, predictors, readout
-from study.arithmetic import evaluation_prompts, fitting_prompts, random_operation
+from study.arithmetic import Arithmetic
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
 from study.config import TIERS, Data, Evaluation, Lora, Operation
@@ -25,6 +25,7 @@ from study.lens import attached
 from study.models.weights import Loaded, load
 from study.objectives import make_batch
 from study.predictors import GRADIENT_PROMPTS, measure
+from study.prompts import random_operation
 from tests.architectures import VOCABULARY, make
 
 DATA = Data(operations=["multiply", "add", "subtract"], smallest=2, largest=12)
@@ -47,9 +48,9 @@ class Measured:
         self.model, tokenizer = self.loaded.model, self.loaded.tokenizer
         self.held_out = [
             encode(tokenizer, item)
-            for item in evaluation_prompts(DATA, DATA.operations, Evaluation(prompts_per_class=6), 0)
+            for item in Arithmetic(DATA).evaluation_prompts(DATA.operations, Evaluation(prompts_per_class=6), 0)
         ]
-        self.training = [encode(tokenizer, item) for item in fitting_prompts(DATA, DATA.operations, 48, 0)]
+        self.training = [encode(tokenizer, item) for item in Arithmetic(DATA).fitting_prompts(DATA.operations, 48, 0)]
         self.readouts = [(one, class_tokens(tokenizer, one)) for one in (PAIR, OTHER, THREE)]
         self.rows = self.measure()
 
@@ -168,8 +169,8 @@ def test_the_control_of_a_probe_is_near_chance_where_the_probe_is_not() -> None:
     training, held_out = (
         [encode(loaded.tokenizer, item) for item in items]
         for items in (
-            fitting_prompts(data, data.operations, 128, 0),
-            evaluation_prompts(data, data.operations, Evaluation(prompts_per_class=48), 0),
+            Arithmetic(data).fitting_prompts(data.operations, 128, 0),
+            Arithmetic(data).evaluation_prompts(data.operations, Evaluation(prompts_per_class=48), 0),
         )
     )
 

@@ -187,22 +187,23 @@ def test_cells_whose_worker_died_in_their_training_go_on_from_its_checkpoints(cl
     first, *_, without, cell = expand(tiny_study(stage1=Stage1(steps=2, batch_size=8)), {"tiny-llama": tiny})
 
     def run(units, results):
-        from study import pipeline, training
+        from study import pipeline
+        from study.arithmetic import Arithmetic
 
-        real = training.training_prompts
+        real = Arithmetic.training_prompts
 
-        def prompts(data, operations, wordings, seed, step, size):
+        def prompts(task, operations, wordings, seed, step, size):
             if (size, step) == (4, 9) and len(units) > 1:
                 os.abort()
             with (results / "steps.txt").open("a") as file:
                 file.write(f"{size} {step}\n")
-            return real(data, operations, wordings, seed, step, size)
+            return real(task, operations, wordings, seed, step, size)
 
-        training.training_prompts = prompts
+        Arithmetic.training_prompts = prompts
         try:
             return pipeline.run_units(units, results, checkpoint_every=5)
         finally:
-            training.training_prompts = real
+            Arithmetic.training_prompts = real
 
     outcomes = ends([first, without, cell], store, run, stack=2)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}

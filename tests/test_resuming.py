@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study import adapters, side_by_side, training, workbench
-from study.arithmetic import training_prompts
+from study import adapters, side_by_side, workbench
+from study.arithmetic import Arithmetic
 from study.catalogue import Model
 from study.cells import Cell, Unit, expand
 from study.checkpoints import State
@@ -53,13 +53,15 @@ def watch_steps(patch: pytest.MonkeyPatch, at: int | None = None, stop: Callable
     """The steps that are begun, in all stacks; at one of them training is stopped."""
     begun: list[int] = []
 
-    def prompts(data: Any, operations: Any, wordings: Any, seed: int, step: int, size: int) -> Any:
+    drawn = Arithmetic.training_prompts
+
+    def prompts(task: Any, operations: Any, wordings: Any, seed: int, step: int, size: int) -> Any:
         if step == at:
             stop()
         begun.append(step)
-        return training_prompts(data, operations, wordings, seed, step, size)
+        return drawn(task, operations, wordings, seed, step, size)
 
-    patch.setattr(training, "training_prompts", prompts)
+    patch.setattr(Arithmetic, "training_prompts", prompts)
     return begun
 
 

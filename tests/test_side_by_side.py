@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from study import side_by_side, workbench
+from study.arithmetic import prompt
 from study.catalogue import Model
 from study.cells import Cell, StageOne, Unit, expand
 from study.config import Arm, Evaluation, Grid, Stage1, Stage2, Study
+from study.encoding import Encoded
 from study.pipeline import run_unit, run_units
 from study.store import Outcome, Store
 from tests.test_pipeline import assert_same_rows, link_stage_one
@@ -70,7 +72,7 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
     cells = three(cells_of)
     for cell in cells:
         assert run_unit(cell, trained.root).state == "done"
-    monkeypatch.setattr(workbench, "fitting", lambda bench, cell, longest: at_once)
+    monkeypatch.setattr(workbench, "fitting", lambda bench, cell, encoded: at_once)
     assert states(run_units(cells, store.root)) == ["done"] * 3
     assert [stacked(store, cell) for cell in cells] == ([{3}] * 3 if at_once == 8 else [{2}, {2}, {1}])
     for cell in cells:
@@ -96,10 +98,11 @@ def test_the_memory_that_is_free_bounds_the_cells_at_once_and_one_always_fits(
     cell = cells_of()[0]
     bench = workbench.fused(cell.stage_one, trained.folder(cell.stage_one), [])
     free = psutil.virtual_memory()
+    item = Encoded(prompt("symbolic", "add", 0, 2, 3), (1,) * 40, (2,) * 5)
 
     def fitting(available: float) -> int:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=int(available)))
-        return workbench.fitting(bench, cell, longest=40)
+        return workbench.fitting(bench, cell, [item])
 
     assert fitting(0) == fitting(1e6) == 1
     assert fitting(2e9) == pytest.approx(2 * fitting(1e9), abs=1)

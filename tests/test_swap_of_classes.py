@@ -9,7 +9,7 @@ import pytest
 from mlx_lm.models.base import create_attention_mask
 
 from study import adapters, causal
-from study.arithmetic import evaluation_prompts, result
+from study.arithmetic import Arithmetic, result
 from study.catalogue import Model
 from study.causal import swap_classes
 from study.cells import Readout
@@ -48,13 +48,13 @@ def trained(tiny: Model) -> dict[int, Loaded]:
 
 def prompts(loaded: Loaded, *operations: Operation) -> dict[int, Encoded]:
     """By numbers that are neither 0, 1, 2, … nor in the order of their lengths."""
-    asked = evaluation_prompts(DATA, operations or ("multiply", "add"), Evaluation(prompts_per_class=4), 0)
+    asked = Arithmetic(DATA).evaluation_prompts(operations or ("multiply", "add"), Evaluation(prompts_per_class=4), 0)
     return {3 * i + 5: encode(loaded.tokenizer, item) for i, item in enumerate(asked) if item.tier in TIERS}
 
 
 def swapped(loaded: Loaded, layer: int, readout: Readout = PAIR, **changes: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     encoded = prompts(loaded, *readout.pair)
-    settings = {"batch_size": 5, "seed": 0, **changes}
+    settings = {"batch_size": 5, "seed": 0, "task": Arithmetic(DATA), **changes}
     answers, lens = swap_classes(loaded.model, loaded.tokenizer, encoded, ids(loaded, readout), layer, **settings)
     return pd.DataFrame(answers), pd.DataFrame(lens)
 
@@ -173,7 +173,7 @@ def test_a_swap_gives_the_state_the_other_classes_mean_component_as_numpy_does(
             own = log_p[tokens[item.prompt.operation]]
             assert read.log_p[number, layer + k] == pytest.approx(own, abs=1e-3)
             assert read.margin[number, layer + k] == pytest.approx(own - log_p[tokens[other]], abs=1e-3)
-        text = f"{item.prompt.text} {result(other, item.prompt.a, item.prompt.b)}"
+        text = f"{item.prompt.text} {result(other, *item.prompt.numbers)}"
         theirs = (*loaded.tokenizer.encode(text)[len(item.prompt_ids) :], item.answer_ids[-1])
         assert swap.nll[number] == pytest.approx(by_hand.nll(item, item.answer_ids, move), abs=1e-3)
         assert swap.other_nll[number] == pytest.approx(by_hand.nll(item, theirs, move), abs=1e-3)
@@ -232,7 +232,7 @@ def test_each_of_three_classes_is_moved_to_the_next(trained: dict[int, Loaded]) 
         own, *others = [log_p[tokens[name]] for name in sorted(tokens, key=lambda o: o != item.prompt.operation)]
         assert read.margin[number, 2] == pytest.approx(own - max(others), abs=1e-3)
         operation: Any = after[item.prompt.operation]
-        answer = result(operation, item.prompt.a, item.prompt.b)
+        answer = result(operation, *item.prompt.numbers)
         theirs = (*loaded.tokenizer.encode(f"{item.prompt.text} {answer}")[len(item.prompt_ids) :], item.answer_ids[-1])
         assert swap.other_nll[number] == pytest.approx(by_hand.nll(item, theirs, move), abs=1e-3)
 
@@ -240,5 +240,5 @@ def test_each_of_three_classes_is_moved_to_the_next(trained: dict[int, Loaded]) 
 def test_prompts_of_an_operation_without_a_class_are_left_out(trained: dict[int, Loaded]) -> None:
     loaded = trained[2]
     encoded = prompts(loaded, "multiply", "add", "subtract")
-    answers, _ = swap_classes(loaded.model, loaded.tokenizer, encoded, ids(loaded), 2, 8, 0)
+    answers, _ = swap_classes(loaded.model, loaded.tokenizer, encoded, ids(loaded), 2, 8, 0, Arithmetic(DATA))
     assert {row["operation"] for row in answers} == {"multiply", "add"}

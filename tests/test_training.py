@@ -9,7 +9,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from study import adapters
-from study.arithmetic import training_prompts
+from study.arithmetic import Arithmetic
 from study.catalogue import BuiltSource, Model
 from study.cells import Readout
 from study.config import Data, Lora, Stage1, Stage2, Tier
@@ -179,7 +179,7 @@ def test_one_cell_is_trained_as_mlxs_adamw_trains_it() -> None:
     model.load_weights(list(initial.items()), strict=False)
     optimizer = optim.AdamW(lambda step: 2e-3 * mx.minimum((step + 1) / 5, 1.0), weight_decay=0.1)
     for step in range(1, 21):
-        prompts = training_prompts(DATA, OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
+        prompts = Arithmetic(DATA).training_prompts(OPERATIONS, ["symbolic"], 0, step, settings.batch_size)
         batch = make_batch([encode(loaded.tokenizer, prompt) for prompt in prompts])
 
         def loss(batch: Any = batch) -> mx.array:
@@ -211,7 +211,7 @@ def test_the_batches_are_of_the_wordings_that_are_asked_for(loaded: Loaded) -> N
     for wordings in asked:
         (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], 0, wordings)
         counts.append([row["tokens"] for row in cell.curve])
-        batches = [training_prompts(DATA, OPERATIONS, wordings, 0, step, 4) for step in range(1, 7)]
+        batches = [Arithmetic(DATA).training_prompts(OPERATIONS, wordings, 0, step, 4) for step in range(1, 7)]
         assert counts[-1] == [tokens_in([encode(loaded.tokenizer, item) for item in batch]) for batch in batches]
     assert max(counts[0]) < max(counts[1])
 

@@ -2,8 +2,8 @@ import string
 
 import pytest
 
-from study.arithmetic import OPERATIONS, number_word
-from study.config import TIERS
+from study.arithmetic import number_word
+from study.config import OPERATIONS, TIERS
 from study.wordings import templates
 
 

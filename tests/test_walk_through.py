@@ -1,0 +1,135 @@
+"""docs/own-task.md, followed to the letter."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from analysis.report import write_report
+from study.cells import Cell, expand
+from study.pipeline import run_unit
+from study.reading import ConfigError, Plan, read_study
+from study.store import Store
+
+ROOT = Path(__file__).parent.parent
+DOC = (ROOT / "docs" / "own-task.md").read_text()
+OF_ARITHMETIC = ("operand", "operation", "symbolic", "semantic", "construction", "arithmetic", "7 * 8", "if the number")
+
+
+def blocks(language: str) -> list[str]:
+    """What stands in the page as code of a language; "" for what a terminal shows."""
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
+    return [text for of, text in every if of == language]
+
+
+LINES, OPPOSITES, DIVISION = blocks("jsonl")[0], *blocks("yaml")
+REFUSED, COMMAND = blocks("")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the models of the repository, and the files that the page tells to save."""
+    (tmp_path / "configs").mkdir()
+    shutil.copy(ROOT / "configs" / "models.yaml", tmp_path / "configs")
+    for study in (OPPOSITES, DIVISION):
+        (tmp_path / "configs" / f"{yaml.safe_load(study)['name']}.yaml").write_text(study)
+    (tmp_path / "configs" / yaml.safe_load(OPPOSITES)["data"]["file"]).write_text(LINES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def carry_out(plan: Plan, results: Path) -> list[Cell]:
+    """Every unit, one after another in this process, and the study's description; its cells."""
+    units = expand(plan.study, plan.models)
+    assert {unit.label: run_unit(unit, results).state for unit in units} == {unit.label: "done" for unit in units}
+    models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
+    Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    return [unit for unit in units if isinstance(unit, Cell)]
+
+
+def test_the_command_of_the_page_runs_its_study_and_the_report_speaks_of_nothing_else(place: Path) -> None:
+    python, *arguments = shlex.split(COMMAND)
+    assert python == "python"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 to run, 10 done, 0 skipped, 0 failed" in done.stdout
+    report = (place / "reports" / "opposites.md").read_text()
+    assert "| Cell | statement | story |" in report
+    assert "| Cell | statement against stage 1 | statement against w = 0 | story against stage 1 |" in report
+    assert "Wordings: statement, story; trained on: statement." in report
+    assert report.count("pleasant/unpleasant · L") >= 2
+    page = re.sub(r"<script>.*?</script>", "", (place / "reports" / "opposites.html").read_text(), flags=re.DOTALL)
+    for text in (report, page):
+        assert [word for word in OF_ARITHMETIC if word in text] == []
+    # The report's own configuration, saved beside the models, is the study again.
+    (again,) = re.findall(r"```yaml\n(.*?)```", report, re.DOTALL)
+    (place / "configs" / "again.yaml").write_text(again)
+    one, other = (read_study(place / "configs" / f"{name}.yaml") for name in ("opposites", "again"))
+    assert [unit.id for unit in expand(one.study, one.models)] == [
+        unit.id for unit in expand(other.study, other.models)
+    ]
+
+
+def test_rows_are_of_test_lines_alone_and_name_their_group(place: Path) -> None:
+    lines = pd.read_json(place / "configs" / "opposites.jsonl", lines=True)
+    plan = read_study(place / "configs" / "opposites.yaml")
+    (cell,) = (unit for unit in expand(plan.study, plan.models) if unit.label.endswith("L1|river-copper|w=0.5|s0"))
+    assert isinstance(cell, Cell)
+    assert run_unit(cell.stage_one, place / "results").state == "done"
+    assert run_unit(cell, place / "results").state == "done"
+    folder = Store(place / "results").folder(cell)
+    answers = pd.read_parquet(folder / "answers.parquet")
+    tested = lines[lines["split"] == "test"]
+    assert set(answers["prompt"]) == set(tested["prompt"])
+    rows = answers.merge(tested, on="prompt", suffixes=("", "_line"))
+    for column, key in (("tier", "wording"), ("operation", "class"), ("operands", "group"), ("answer", "answer_line")):
+        assert list(rows[column]) == list(rows[key]), column
+    causal = pd.read_parquet(folder / "causal.parquet")
+    assert set(causal["tier"]) == {"statement"}
+    assert causal["other_nll"].gt(0).all()
+
+
+def test_mistakes_are_told_as_the_page_shows_them(place: Path) -> None:
+    spoilt = LINES.splitlines()
+    spoilt[3] = spoilt[3].replace('"class"', '"clas"')
+    spoilt[8] = spoilt[8].replace("healthy is", "good is")
+    spoilt[11] = spoilt[11].replace("good, bad", "happy, sad")
+    (place / "configs" / "opposites.jsonl").write_text("\n".join(spoilt))
+    with pytest.raises(ConfigError) as refused:
+        read_study(Path("configs/opposites.yaml"))
+    assert str(refused.value) == REFUSED.strip()
+
+
+def test_the_snippet_of_the_page_makes_an_operation_of_ones_own(place: Path) -> None:
+    (snippet,) = blocks("python")
+    subprocess.run([sys.executable, "-c", snippet], check=True)
+    plan = read_study(place / "configs" / "division.yaml")
+    assert plan.study.data.operations == ["divide", "multiply"]
+    assert plan.study.data.tiers == ("signs", "words")
+    # Steps and bounds with which a tiny model is emergent, so that all sections of the report have something to say.
+    easy = plan.study.decisions.model_copy(update={"choice_accuracy": 0.5, "probability": 0.01, "resamples": 200})
+    large = plan.study.stage2.model_copy(update={"learning_rate": 1e-2, "steps": 60})
+    plan = Plan(plan.study.model_copy(update={"decisions": easy, "stage2": large}), plan.models)
+    *_, cell = carry_out(plan, place / "results")
+    answers = pd.read_parquet(Store(place / "results").folder(cell) / "answers.parquet")
+    signs = answers[answers["tier"] == "signs"]
+    for row in signs.to_dict("records"):
+        a, sign, b, _ = row["prompt"].split()
+        assert row["answer"] == str(int(a) // int(b) if sign == "//" else int(a) * int(b))
+        assert row["operands"] == f"{a},{b}"
+    assert set(signs["operation"]) == {"divide", "multiply"}
+    write_report(place / "results", place / "division.md")
+    report = (place / "division.md").read_text()
+    assert "the class directions are exchanged" in report
+    assert "of the same group where there is one" in report
+    assert [word for word in OF_ARITHMETIC if word in report] == []
