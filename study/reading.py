@@ -191,7 +191,8 @@ def _rooted(model: Model, folder: Path) -> Model:
     source = model.source
     for field in ("folder", "gguf"):
         if hasattr(source, field):
-            rooted = source.model_copy(update={field: str((folder / getattr(source, field)).expanduser().resolve())})
+            path = folder / Path(getattr(source, field)).expanduser()
+            rooted = source.model_copy(update={field: str(path.resolve())})
             return model.model_copy(update={"source": rooted})
     return model
 

@@ -84,6 +84,15 @@ def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(confi
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "mine")
 
 
+def test_a_path_of_a_model_may_begin_at_home(configs, monkeypatch):
+    monkeypatch.setenv("HOME", str(configs / "home"))
+    (configs / "home" / "mine").mkdir(parents=True)
+    (configs / "home" / "mine" / "config.json").write_text("{}")
+    (configs / "models.yaml").write_text("small: {source: {folder: ~/mine}, blocks: 4}")
+    (configs / "study.yaml").write_text(STUDY)
+    assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "home" / "mine")
+
+
 def test_mistakes_in_both_files_are_told_together(configs):
     (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 0}")
     text = mistakes(configs, STUDY + "modles: [1]")
