@@ -8,6 +8,7 @@ import study.blas  # noqa: F401 - before anything imports MLX
 install_import_hook(["study.lens", "study.objectives", "study.readout", "study.evaluation"], "beartype.beartype")
 
 # isort: split
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from study.cells import expand
 from study.config import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
 from study.reading import read_study
 from study.store import Store
+
+
+# Programs that tests interrupt would ignore it too, where the shell began this one in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
