@@ -21,7 +21,6 @@ from study.config import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
 from study.reading import read_study
 from study.store import Store
 
-
 # Programs that tests interrupt would ignore it too, where the shell began this one in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
