@@ -30,7 +30,7 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
         memory = _reservations(plan, cluster, store.root)
-        travels = _look_around(store.root, console)
+        travels = _look_around(store.root, console, alone=address is None)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
             store.forget_failure(unit)
@@ -65,12 +65,15 @@ def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
     return Reservations(stacked, cluster.memory_gb, root)
 
 
-def _look_around(root: Path, console: Console) -> bool:
-    """Say what every node has; whether results must travel. Raises ClusterError with all that must be mended."""
+def _look_around(root: Path, console: Console, alone: bool) -> bool:
+    """Say what every node has; whether results must travel. Raises ClusterError with all that must be mended.
+
+    Alone, on a cluster of this machine only, nothing can differ, and a full disk is told where it is written to.
+    """
     with marked(root) as mark:
         nodes = survey(root, mark)
     console.print("\n".join(described(nodes)), markup=False)
-    if found := problems(nodes):
+    if not alone and (found := problems(nodes)):
         raise ClusterError("\n".join(found))
     return not all(node.facts.shares for node in nodes if node.facts)
 
