@@ -130,8 +130,8 @@ def _markdown(table: dict[str, Figures], curve: list[Figures], seconds: float) -
         "",
         "## Cells whose work is nothing",
         "",
-        f"The driver's memory after a tenth of the units and at the end; all nodes share {psutil.cpu_count()} cores. With "
-        f"the most cells it has to grow by less than {FLAT_MB} MB, and "
+        f"The driver's memory after a tenth of the units and at the end; all nodes share {psutil.cpu_count()} cores. "
+        f"With the most cells it has to grow by less than {FLAT_MB} MB, and "
         f"{'does' if _is_flat(curve) else '**does not**: it grows by more'}.",
         "",
         "| nodes | cells | units a second | driver, early | driver, end | missing |",
