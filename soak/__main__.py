@@ -78,7 +78,7 @@ def main() -> int:
     environment.prepare(serving=False)
     began = time.monotonic()
     table = {name: _try(name, *fault) for name, fault in FAULTS.items() if only in (None, name)}
-    curve = [] if only not in (None, "scale") else [_told(scale.many_cells(*point)) for point in CURVE]
+    curve = [] if only not in (None, "scale") else [_told(scale.alone(*point)) for point in CURVE]
     if only is None:
         (HERE / "results.json").write_text(json.dumps({"faults": table, "scale": curve}, indent=2) + "\n")
         (HERE / "RESULTS.md").write_text(_markdown(table, curve, time.monotonic() - began))

@@ -1,5 +1,8 @@
 """Ten thousand cells whose work is nothing: the driver's memory, and units a second over nodes and cells."""
 
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,6 +29,14 @@ def nothing(units: Sequence[Unit], results: Path) -> list[Outcome]:
     return [Outcome("done", "finished", 0.0) for _ in units]
 
 
+def alone(nodes: int, cells: int) -> dict[str, Any]:
+    """`many_cells` in a process of its own: one that had other clusters before keeps some of their memory."""
+    command = [sys.executable, "-m", "soak.scale", str(nodes), str(cells)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return found
+
+
 def many_cells(nodes: int, cells: int) -> dict[str, Any]:
     """One run; memory of the driver after a tenth of the units and at the end."""
     from actors.tasks import Driver
@@ -50,3 +61,7 @@ def many_cells(nodes: int, cells: int) -> dict[str, Any]:
         "memory_early_mb": round(early),
         "memory_end_mb": round(process.memory_info().rss / 1e6),
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(many_cells(*map(int, sys.argv[1:]))))
