@@ -177,7 +177,7 @@ def own_address(towards: str | None = None) -> str:
         return str(probe.getsockname()[0])
 
 
-def submit(command: Sequence[str], dashboard: str) -> str:
+def submit_job(command: Sequence[str], dashboard: str) -> str:
     """Hand a command to a cluster as a job, with the code of this folder; the job's name. Raises ClusterError."""
     from ray.job_submission import JobSubmissionClient
 

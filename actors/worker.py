@@ -116,8 +116,20 @@ def _faults(store: Store, task: str) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass
+class Peak:
+    """The most memory that this process was seen to have."""
+
+    gb: float = 0.0
+
+    def look(self) -> None:
+        """The resident set, or what MLX has allocated since the unit began: a Mac's GPU buffers may not be resident."""
+        allocated = sys.modules["mlx.core"].get_peak_memory() if "mlx.core" in sys.modules else 0
+        self.gb = max(self.gb, psutil.Process().memory_info().rss / 1e9, allocated / 1e9)
+
+
 @contextmanager
-def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator["Peak"]:
+def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator[Peak]:
     """A thread that reports, and looks at the memory, at once and then every few seconds until the units have ended."""
     import ray
 
@@ -143,18 +155,6 @@ def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Itera
         done.set()
         thread.join()
         switchboard.forget.remote(task)
-
-
-@dataclass
-class Peak:
-    """The most memory that this process was seen to have."""
-
-    gb: float = 0.0
-
-    def look(self) -> None:
-        """The resident set, or what MLX has allocated since the unit began: a Mac's GPU buffers may not be resident."""
-        allocated = sys.modules["mlx.core"].get_peak_memory() if "mlx.core" in sys.modules else 0
-        self.gb = max(self.gb, psutil.Process().memory_info().rss / 1e9, allocated / 1e9)
 
 
 def _report(store: Store, node: str, shares: bool) -> Report:

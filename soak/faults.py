@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from actors.tasks import Driver
-from soak.ground import cluster, drive, exactly_once, quick, starts, told, units_of
+from soak.ground import SMOKE, cluster, drive, exactly_once, quick, starts, told, units_of
 from study.cells import Unit, expand
 from study.config import RaySettings
 from study.finished import DONE
@@ -22,7 +22,6 @@ from study.reading import read_study
 from study.store import Store
 
 ALONE = RaySettings(in_flight=2, stack=1)
-SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 
 
 def aborted_workers(aborts: int = 60) -> dict[str, Any]:

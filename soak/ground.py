@@ -23,6 +23,7 @@ from study.store import Outcome, Store, write_json
 
 Run = Callable[[Sequence[Unit], Path], list[Outcome]]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}]
+SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 STARTS = "starts"
 """A file for every time that a unit was begun, in a folder of its own."""
 

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from actors.tasks import Driver
-from soak.ground import cluster
+from soak.ground import SMOKE, cluster
 from study.cells import Unit, expand
 from study.config import RaySettings
 from study.finished import TIMINGS
 from study.reading import read_study
 from study.store import Store
 
-SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 SETTINGS = RaySettings(checkpoint_every=5)
 CLOSE = 1e-5
+ROUNDS = 5
+"""Of a study: a unit whose worker is killed twice has failed until the study is run again."""
 STEPS = 300
 """Of each stage: a few seconds, so that there is a middle to be killed in."""
 
@@ -51,16 +51,17 @@ def killed_trainings(kills: int = 10) -> dict[str, Any]:
 
 
 def _run(units: Sequence[Unit], store: Store, most: int) -> int:
-    """Run what is missing until nothing is; how many workers were killed, `most` at most."""
+    """Run what is missing, a few times over; how many workers were killed, `most` at most."""
     killed, due = 0, time.monotonic() + random.uniform(0, 3)
-    while todo := [unit for unit in units if not store.is_done(unit)]:
+    for _ in range(ROUNDS):
+        todo = [unit for unit in units if not store.is_done(unit)]
         for unit in todo:
             store.forget_failure(unit)
         for _ in Driver(todo, store, SETTINGS, 2).carry_out(poll_seconds=0.2):
             training = [note for note in store.running() if note["stage"].startswith("stage")]
             if killed < most and training and time.monotonic() > due:
                 with suppress(ProcessLookupError):
-                    os.kill(psutil.Process(random.choice(training)["pid"]).pid, signal.SIGKILL)
+                    os.kill(random.choice(training)["pid"], signal.SIGKILL)
                     killed += 1
                 due = time.monotonic() + random.uniform(1, 4)
     return killed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from study.config import OPERATIONS, TIERS, Data, Evaluation, Operation, Tier
-from study.prompts import Prompt
+from study.prompts import Prompt, in_turn
 from study.wordings import templates
 
 _ONES = (
@@ -85,17 +85,13 @@ class Arithmetic:
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """Operations in turn, trained operands only."""
-        rng = random.Random(f"train {seed} {step}")
-        start = rng.randrange(len(operations))
-        prompts = []
-        for i in range(batch_size):
-            operation = operations[(start + i) % len(operations)]
-            tier = rng.choice(list(tiers))
+        """Trained operands only."""
+
+        def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
             template = rng.randrange(len(templates(tier, operation)))
-            a, b = rng.choice(operand_pairs(self.data, operation, False))
-            prompts.append(prompt(tier, operation, template, a, b))
-        return prompts
+            return prompt(tier, operation, template, *rng.choice(operand_pairs(self.data, operation, False)))
+
+        return in_turn(operations, tiers, seed, step, batch_size, draw)
 
     def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
         """Symbolic prompts on trained operands."""

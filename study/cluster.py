@@ -26,7 +26,7 @@ from actors.cluster import (
     own_address,
     resources,
     share,
-    submit,
+    submit_job,
 )
 from study.config import RaySettings
 
@@ -108,18 +108,19 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
 
 def _submit(asked: argparse.Namespace) -> int:
     """Hand a study to the cluster as a Ray job, with the code of this folder. Raises ClusterError."""
-    if not asked.results.is_absolute():
-        raise ClusterError(
-            f"--results {asked.results}: must be a whole path, of a folder on the cluster's head machine"
-        )
-    if not asked.config.is_file() or asked.config.is_absolute():
+    report = asked.report or asked.results / "report.md"
+    for option, path in (("--results", asked.results), ("--report", report)):
+        if not path.is_absolute():
+            raise ClusterError(f"{option} {path}: must be a whole path, since it lies on the cluster's head machine")
+    config = asked.config.resolve()
+    if not config.is_file() or not config.is_relative_to(Path.cwd()):
         raise ClusterError(f"{asked.config}: must be a file within this folder, which is what the job gets")
     if not environment.has_token():
         _ask_for_token()
     environment.prepare(serving=True)
-    study = ["python", "-m", "study.grid", str(asked.config), "--address", "auto"]
-    study += ["--results", str(asked.results), "--report", str(asked.report or asked.results / "report.md")]
-    job = submit(study, asked.dashboard)
+    study = ["python", "-m", "study.grid", str(config.relative_to(Path.cwd())), "--address", "auto"]
+    study += ["--results", str(asked.results), "--report", str(report)]
+    job = submit_job(study, asked.dashboard)
     print(
         f"{job} runs on the cluster, and needs this machine no more. On the head machine:\n"
         f"  how far it is:  python -m study.status {asked.results}\n"

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from study.config import Evaluation, Operation, Tier
 from study.examples import Example, Examples
-from study.prompts import Prompt
+from study.prompts import Prompt, in_turn
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,12 @@ class OwnTask:
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """Classes in turn, of each any training prompt."""
-        rng = random.Random(f"train {seed} {step}")
-        start = rng.randrange(len(operations))
-        prompts = []
-        for i in range(batch_size):
-            operation, tier = operations[(start + i) % len(operations)], rng.choice(list(tiers))
-            prompts.append(rng.choice(self._places["train", tier, operation]))
-        return prompts
+        """Of each class any training prompt."""
+
+        def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
+            return rng.choice(self._places["train", tier, operation])
+
+        return in_turn(operations, tiers, seed, step, batch_size, draw)
 
     def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
         """Of the first wording that can be trained on."""

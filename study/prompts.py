@@ -1,7 +1,7 @@
 """A prompt of any task, and its class where labels are shuffled."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from study.config import Operation, Tier
@@ -21,6 +21,20 @@ class Prompt:
     answer: str
     numbers: tuple[int, ...] = ()
     """Both operands of arithmetic, in their order."""
+
+
+def in_turn(
+    operations: Sequence[Operation],
+    tiers: Sequence[Tier],
+    seed: int,
+    step: int,
+    batch_size: int,
+    draw: Callable[[random.Random, Operation, Tier], Prompt],
+) -> list[Prompt]:
+    """The batch of one step: operations in turn, each prompt in any of the tiers; a function of seed and step alone."""
+    rng = random.Random(f"train {seed} {step}")
+    start = rng.randrange(len(operations))
+    return [draw(rng, operations[(start + i) % len(operations)], rng.choice(list(tiers))) for i in range(batch_size)]
 
 
 def random_operation(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
