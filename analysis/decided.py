@@ -10,6 +10,7 @@ from analysis.emergence import judge
 from analysis.onset import onsets
 from analysis.prediction import associations, associations_by_model, predicted_cells, predictors
 from analysis.preservation import accuracies, preservation
+from analysis.recipes import measured, told
 from analysis.tables import Results
 
 
@@ -26,6 +27,8 @@ class Decided:
     associations: pd.DataFrame
     associations_by_model: pd.DataFrame
     predictors: pd.DataFrame
+    recipes_told: pd.DataFrame
+    recipes_measured: pd.DataFrame
 
     @property
     def plain(self) -> pd.DataFrame:
@@ -34,7 +37,8 @@ class Decided:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        return dict(vars(self))
+        """Those of recipes only where the study has some."""
+        return {name: frame for name, frame in vars(self).items() if len(frame) or not name.startswith("recipes")}
 
 
 def decide_study(results: Results) -> Decided:
@@ -52,4 +56,6 @@ def decide_study(results: Results) -> Decided:
         associations=associations(cells, by_model, results.decisions),
         associations_by_model=by_model,
         predictors=predictors(results),
+        recipes_told=told(results),
+        recipes_measured=measured(results),
     )

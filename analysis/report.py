@@ -17,6 +17,7 @@ from analysis.findings import answer, limits, progress, shuffled_criterion
 from analysis.page import write_page
 from analysis.pictures import draw_pictures
 from analysis.preservation import AGAINST
+from analysis.published import recipe_tables
 from analysis.tables import Results, Unit, read_results
 from analysis.wording import share
 from study.store import ResultsError, write_bytes
@@ -61,7 +62,8 @@ def write_report(results: Path, out: Path) -> list[Unit]:
         pictures={picture.name: picture for picture in pictures},
         **_outcomes(study, decided),
         **_reasons(study, decided),
-        unfinished=[[u.label, u.id, u.status, u.reason] for u in study.units.values() if not u.finished],
+        recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
+        unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
         config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
         environments=sections.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),
@@ -69,7 +71,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
     )
     write_bytes(out, text.encode())
     write_page(out, study.tiers)
-    return [unit for unit in study.units.values() if unit.status == "unreadable"]
+    return [unit for unit in study.everything.values() if unit.status == "unreadable"]
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def _units(study: Results) -> pd.DataFrame:
         *("kind", "id", "folder", "label", "model", "seed", "layer", "depth", "pair", "readout", "arm", "wordings"),
         *("weight", "status", "reason"),
     ]
-    rows = [[getattr(unit, column) for column in columns] for unit in study.units.values()]
+    rows = [[getattr(unit, column) for column in columns] for unit in study.everything.values()]
     return pd.DataFrame(rows, columns=columns).assign(wordings=lambda frame: frame["wordings"].str.join("+"))
 
 

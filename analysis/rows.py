@@ -22,8 +22,8 @@ ROWS = {
     "predictors": ("predictors",),
     "cell": ("curves", "answers", "lens"),
 }
-OPTIONAL = {"cell": ("onset", "causal", "causal_lens")}
-"""Rows that a study may switch off."""
+OPTIONAL = {"reference": ("score", "eight"), "cell": ("onset", "causal", "causal_lens", "score", "eight")}
+"""Rows that a study may have or not."""
 PROMPT = ("prompt_id", "tier", "template", "operation", "operands")
 PREDICTORS = (
     *("depth", "remaining", "log_p", "rank", "kl", "a_lin", "probe", "probe_control", "selectivity"),
@@ -40,8 +40,16 @@ COLUMNS = {
     "onset": ["step", "layer", "tier", "prompts", "choice", "p", "margin"],
     "causal": [*PROMPT, "intervention", "right", "nll", "other_nll", "moved"],
     "causal_lens": ["prompt_id", "tier", "operation", "operands", "intervention", "layer", "log_p", "margin"],
+    "score": [
+        *("stage", "asked", "prompt_id", "tier", "operation", "operands", "pair", "masked", "head", "score", "layer"),
+        *("p", "token"),
+    ],
+    "eight": ["stage", "prompt_id", "tier", "operation", "prompt", "answer", "given", "right"],
 }
-CATEGORIES = ["stage", "tier", "template", "operation", "operands", "pair", "intervention"]
+CATEGORIES = [
+    *("stage", "tier", "template", "operation", "operands", "pair", "intervention", "asked", "head", "score"),
+    *("token", "prompt", "answer", "given"),
+]
 
 
 @dataclass(frozen=True)
@@ -69,14 +77,14 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
     try:
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
         unfinished = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
-        rows = {name: _by_unit(pd.read_parquet(folder / f"{name}.parquet")) for name in COLUMNS}
+        rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
     except (*UNREADABLE, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
     for kind, names in OPTIONAL.items():
         units = [entry["id"] for entry in entries if entry["kind"] == kind and entry["id"] in done]
         for name in names:
             none = _none(name)
-            rows[name] = {unit: rows[name].get(unit, none) for unit in units}
+            rows[name] |= {unit: none for unit in units if unit not in rows[name]}
     return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
 
 
@@ -130,6 +138,13 @@ def float_columns(frame: pd.DataFrame) -> list[str]:
 def _by_unit(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     units = typed(frame).groupby("unit", sort=False)
     return {str(unit): typed(rows.drop(columns="unit")) for unit, rows in units}
+
+
+def _packed(file: Path, name: str) -> pd.DataFrame:
+    """The rows of all units. A study that was packed before there was such a kind of rows has none."""
+    if any(name in names for names in OPTIONAL.values()) and not file.exists():
+        return pd.DataFrame(columns=["unit", *COLUMNS[name]])
+    return pd.read_parquet(file)
 
 
 def _read_rows(file: Path) -> pd.DataFrame:

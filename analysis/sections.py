@@ -46,7 +46,7 @@ def token_rows(study: Results) -> list[Row]:
     for model in study.model_names:
         found: dict[str, dict[str, Any]] = {}
         for unit_id, done in study.done.items():
-            if study.units[unit_id].model == model:
+            if study.everything[unit_id].model == model:
                 found |= done.get("tokens", {})
         for pair, tokens in sorted(found.items()):
             if "skipped" in tokens:
@@ -63,7 +63,7 @@ def gate_rows(study: Results) -> list[Row]:
     for model in study.model_names:
         found: dict[str, list[dict[str, Any]]] = {}
         for unit_id, done in study.done.items():
-            if study.units[unit_id].model == model:
+            if study.everything[unit_id].model == model:
                 for gate in done.get("gates", []):
                     found.setdefault(gate["gate"], []).append(gate)
         for name, gates in found.items():

@@ -12,6 +12,7 @@ from analysis.rows import Status, read_stored
 from analysis.terms import ARITHMETIC, OWN, Terms
 from study.cells import Kind
 from study.config import TIERS, Decisions, Names
+from study.recipes import TRAINING, recipe_of
 from study.store import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
@@ -45,6 +46,12 @@ class Unit:
     wordings: tuple[str, ...]
     """Tiers that stage 2 trained on; empty for all but cells."""
     weight: float | None
+    choices: tuple[str, ...]
+    """Of its recipe, those that change the training; empty for all but cells, and where it is the corrected one."""
+    stage2: str
+    """`500 steps at 0.0002`; empty for all but cells."""
+    apart: bool
+    """Whether it is trained by another recipe, or another stage 2, than most of the study."""
     reference: str | None
     status: Status
     reason: str
@@ -52,6 +59,11 @@ class Unit:
     @property
     def finished(self) -> bool:
         return self.status == "finished"
+
+    @property
+    def recipe(self) -> str:
+        """By which a cell is trained."""
+        return recipe_of(self.choices, TRAINING)
 
     @property
     def chance(self) -> float:
@@ -71,6 +83,8 @@ class Results:
     config: dict[str, Any]
     models: dict[str, dict[str, Any]]
     units: dict[str, Unit] = field(default_factory=dict)
+    apart: dict[str, Unit] = field(default_factory=dict)
+    """Cells of another recipe, or with another stage 2: beside the study, not among its outcomes."""
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: Frames = field(default_factory=dict)
     lens: Frames = field(default_factory=dict)
@@ -82,6 +96,12 @@ class Results:
     onset: Frames = field(default_factory=dict)
     causal: Frames = field(default_factory=dict)
     causal_lens: Frames = field(default_factory=dict)
+    score: Frames = field(default_factory=dict)
+    eight: Frames = field(default_factory=dict)
+
+    @property
+    def everything(self) -> dict[str, Unit]:
+        return self.units | self.apart
 
     @property
     def decisions(self) -> Decisions:
@@ -203,10 +223,9 @@ def read_results(folder: Path) -> Results:
     study = read_description(folder)
     try:
         stored = read_stored(folder, study["units"])
-        units = {
-            entry["id"]: _unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]
-        }
-        results = Results(study["name"], study["config"], study["models"], units, stored.done, **stored.rows)
+        units = [_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
+        main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
+        results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, **stored.rows)
         _ = results.decisions  # validated here, where a mistake still has the file's name
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(
@@ -233,10 +252,18 @@ def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
         arm=entry["arm"] or "",
         wordings=tuple(entry["wordings"] or ()),
         weight=entry["weight"],
+        choices=tuple(entry.get("choices") or ()),  # which there were none of before recipes
+        stage2=_stage2(entry) if entry["kind"] == "cell" else "",
+        apart=bool(entry.get("choices") or entry.get("changed")),
         reference=entry["reference"],
         status=status,
         reason=reason,
     )
+
+
+def _stage2(entry: dict[str, Any]) -> str:
+    settings = entry.get("settings", {}).get("stage2")
+    return f"{settings['steps']} steps at {settings['learning_rate']:g}" if settings else ""
 
 
 def _training(cell: Unit) -> tuple[str, str, frozenset[str]]:

@@ -4,8 +4,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from study.catalogue import Model
-from study.config import AnyData, Arm, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.config import AnyData, Arm, Evaluation, Grid, Lora, Stage1, Stage2, Stage2Change, Study
 from study.examples import Examples
+from study.recipes import CORRECTED, TRAINING, Choice, choices_of, recipe_of, training_of
 from study.settings import Settings, content_hash
 
 RESULTS_VERSION = 2
@@ -61,11 +62,14 @@ class Reference(Settings):
     stage_one: StageOne
     readouts: list[Readout]
     evaluation: Evaluation
+    scored_layers: list[int] = []
+    """Where the score of a recipe is read too; empty where the study has no recipe but the corrected one."""
 
     @cached_property
     def id(self) -> str:
         prompts = self.evaluation.prompts_per_class
-        return content_hash(["reference", self.stage_one.id, _ordered(self.readouts), prompts])
+        scored = [self.scored_layers] if self.scored_layers else []
+        return content_hash(["reference", self.stage_one.id, _ordered(self.readouts), prompts, *scored])
 
     @property
     def label(self) -> str:
@@ -108,12 +112,19 @@ class Cell(Settings):
     """The class tokens that are trained; where w = 0, all that are read."""
     stage2: Stage2
     evaluation: Evaluation
+    choices: list[Choice] = []
+    """Of the recipe, those that change the training."""
+    scored: bool = False
+    """Whether the score of a recipe is read too."""
+    changed: dict[str, Any] = {}
+    """What stage 2 has otherwise than the study's; it is in `stage2`, and here to be told."""
 
     @cached_property
     def id(self) -> str:
         point = [self.layer, self.weight, self.arm, sorted(self.wordings), _ordered(self.readouts)]
         evaluation = self.evaluation.model_dump(mode="json", exclude={"batch_size"})
-        return content_hash(["cell", self.stage_one.id, point, self.stage2, evaluation])
+        recipe = [self.choices, self.scored] if self.choices or self.scored else []
+        return content_hash(["cell", self.stage_one.id, point, self.stage2, evaluation, *recipe])
 
     @property
     def operations(self) -> list[str]:
@@ -128,7 +139,15 @@ class Cell(Settings):
             how.append(self.arm)
         if self.wordings != [self.stage_one.data.tiers[0]]:
             how.append("+".join(self.wordings))
+        how += [f"{name}={_short(value)}" for name, value in self.changed.items()]
+        if self.choices:
+            how.append(self.recipe)
         return "|".join([self.stage_one.model_name, *where, *how, f"s{self.stage_one.seed}"])
+
+    @property
+    def recipe(self) -> str:
+        """The recipe by which it is trained, however it is read."""
+        return recipe_of(self.choices, TRAINING)
 
 
 Unit = StageOne | Reference | Predictors | Cell
@@ -179,6 +198,8 @@ def describe(unit: Unit) -> dict[str, Any]:
         "weight": cell.weight if cell else None,
         "arm": cell.arm if cell else None,
         "wordings": list(cell.wordings) if cell else None,
+        "choices": list(cell.choices) if cell else None,
+        "changed": sorted(cell.changed) if cell else None,
         "stage1": first.id,
         "reference": cell.reference_id if cell else None,
         "results_version": RESULTS_VERSION,
@@ -190,33 +211,55 @@ def describe(unit: Unit) -> dict[str, Any]:
 def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
     """Every unit of the study once, model by model: stage 1, reference, predictors, w = 0, then the other cells."""
     units: dict[str, Unit] = {}
-    seeds = dict.fromkeys(seed for grid in study.grids for seed in grid.seeds)
+    seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
     for name in study.models:
         model, identity = models[name], models[name].identity()
         for seed in seeds:
             first = StageOne(
                 model_name=name, model=model, identity=identity, seed=seed, data=study.data, stage1=study.stage1
             )
-            for unit in _group(study, first, [grid for grid in study.grids if seed in grid.seeds]):
+            for unit in _group(study, first, [part for part in study.grids if seed in part[0].seeds]):
                 units.setdefault(unit.id, unit)
     return list(units.values())
 
 
-def _group(study: Study, first: StageOne, grids: list[Grid]) -> list[Unit]:
+def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
     """All units of one stage 1."""
+    grids = [grid for grid, _ in parts]
     read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
     readouts = [one for i, one in enumerate(read) if one not in read[:i]]
-    reference = Reference(stage_one=first, readouts=readouts, evaluation=study.evaluation)
+    scored = study.recipes != [CORRECTED]
+    layers = sorted({absolute_layer(layer, first.model.blocks) for grid in grids for layer in grid.layers})
+    reference = Reference(
+        stage_one=first, readouts=readouts, evaluation=study.evaluation, scored_layers=layers if scored else []
+    )
     # The predictors of swapped class tokens are those of the tokens themselves.
     own = [one for one in readouts if one.random or any(one.pair == pair for grid in grids for pair in grid.pairs)]
     predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=study.evaluation)
-    common: dict[str, Any] = {"stage_one": first, "reference_id": reference.id, "stage2": study.stage2}
-    common["evaluation"] = study.evaluation
+    cells: list[Cell] = []
+    for grid, change in parts:
+        common: dict[str, Any] = {
+            "stage_one": first,
+            "reference_id": reference.id,
+            "stage2": study.stage2.model_copy(update=change.changes),
+            "changed": {name: value for name, value in change.changes.items() if value != getattr(study.stage2, name)},
+            "evaluation": study.evaluation,
+            "scored": scored,
+        }
+        cells += _cells(grid, readouts, common)
+    zeros = [cell for cell in cells if cell.layer is None]
+    return [first, reference, predictors, *zeros, *(cell for cell in cells if cell.layer is not None)]
+
+
+def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:
+    """The cells of a part of the grid; recipes that differ in reading alone are one."""
+    blocks = common["stage_one"].model.blocks
+    trainings = list({recipe_of(made): made for made in map(training_of, map(choices_of, grid.recipes))}.values())
     zeros = [
-        Cell(layer=None, pair=None, weight=0.0, arm="plain", wordings=wordings, readouts=same, **common)
+        Cell(layer=None, pair=None, weight=0.0, arm="plain", wordings=words, readouts=same, choices=choices, **common)
+        for choices in trainings
         for same in _by_operations(readouts)
-        for grid in grids
-        for wordings in grid.wordings
+        for words in grid.wordings
         if 0 in grid.weights
     ]
     cells = [
@@ -227,17 +270,18 @@ def _group(study: Study, first: StageOne, grids: list[Grid]) -> list[Unit]:
             arm=arm,
             wordings=wordings,
             readouts=[readout(pair, arm)],
+            choices=choices,
             **common,
         )
-        for grid in grids
+        for choices in trainings
         for wordings in grid.wordings
         for arm in grid.arms
         for pair in grid.pairs
-        for layer in sorted({absolute_layer(layer, first.model.blocks) for layer in grid.layers})
+        for layer in sorted({absolute_layer(layer, blocks) for layer in grid.layers})
         for weight in grid.weights
         if weight > 0
     ]
-    return [first, reference, predictors, *zeros, *cells]
+    return [*zeros, *cells]
 
 
 def readout(pair: Pair, arm: Arm) -> Readout:
@@ -265,3 +309,8 @@ def absolute_layer(layer: int | float, blocks: int) -> int:
 def _ordered(readouts: list[Readout]) -> list[list[Any]]:
     """Read-outs in an order that does not depend on how they were written."""
     return sorted([one.random, sorted([operation, token] for operation, token in one.pair.items())] for one in readouts)
+
+
+def _short(value: Any) -> str:
+    """A setting in a label."""
+    return f"r{value.rank}" if isinstance(value, Lora) else f"{value:g}"

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 MOMENTS = (".m", ".v")
-"""What AdamW keeps of a parameter is named as the parameter, with one of these behind it."""
+"""What AdamW keeps of a parameter is named as the parameter, with one of these behind it; SGD has the second alone."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class State:
     """
 
     arrays: dict[str, mx.array]
-    """The adapter, and for each of its arrays both moments of AdamW."""
+    """The adapter, and for each of its arrays what the optimiser keeps of it."""
     curve: list[Row]
     """One row a step."""
     onset: list[Row] = field(default_factory=list)
@@ -42,10 +42,10 @@ class State:
 class Checkpoint:
     """The file that holds the last state of one unit. It is an aid: nothing that is wrong with it is an error."""
 
-    def __init__(self, file: Path, unit_id: str, every: int) -> None:
+    def __init__(self, file: Path, unit_id: str, every: int, moments: Sequence[str] = MOMENTS) -> None:
         self.every = every
         """Steps from one state that is saved to the next; 0 where none is."""
-        self._file, self._unit_id = file, unit_id
+        self._file, self._unit_id, self._moments = file, unit_id, moments
 
     def save(self, state: State) -> None:
         """Put this state in the place of the one before."""
@@ -62,7 +62,7 @@ class Checkpoint:
         if not self._file.is_file():
             return None
         try:
-            return self._read({name + part: tuple(shapes[name]) for name in shapes for part in ("", *MOMENTS)})
+            return self._read({name + part: tuple(shapes[name]) for name in shapes for part in ("", *self._moments)})
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             log.warning("%s is of no use, training begins at its first step: %s", self._file, error)
             return None

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from study.examples import Examples
+from study.recipes import RecipeError, choices_of, recipe_of
 from study.settings import Settings
 
 
@@ -77,6 +78,14 @@ def _tiers_differ(wordings: list[str], info: ValidationInfo) -> list[str]:
     return [tier for tier in _names(info).tiers if tier in wordings]
 
 
+def _recipe(recipe: str) -> str:
+    """The one name of a recipe, however it was written."""
+    try:
+        return recipe_of(choices_of(recipe))
+    except RecipeError as error:
+        raise PydanticCustomError("recipe", "{reason}", {"reason": str(error)}) from None
+
+
 def _every_tier(prompts: dict[str, int], info: ValidationInfo) -> dict[str, int] | int:
     """In the order of the tiers, and one number where all are the same, so that how it is written changes nothing."""
     tiers = _names(info).tiers
@@ -102,6 +111,8 @@ Weights = Annotated[list[Weight], Field(min_length=1)]
 Arms = Annotated[list[Arm], Field(min_length=1)]
 ManyWordings = Annotated[list[Wordings], Field(min_length=1)]
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+Recipe = Annotated[str, AfterValidator(_recipe), Field(examples=["corrected", "as-published"])]
+Recipes = Annotated[list[Recipe], Field(min_length=1)]
 
 
 class Grid(Settings):
@@ -123,6 +134,41 @@ class Grid(Settings):
     """Tiers whose templates stage 2 trains on; the others measure transfer."""
     seeds: Seeds = [0]
     """Of both stages: the batches, the adapters' start, the prompts that are evaluated."""
+    recipes: Recipes = ["corrected"]
+    """`corrected` is the experiment as described; `as-published` makes the choices of the experiment that it grew from,
+    which docs/as-published.md lists. `corrected with CHOICE, …` and `as-published without CHOICE, …` switch some
+    of them alone."""
+
+
+class Lora(Settings):
+    """Low-rank adapters, on the chosen linear layers of all blocks."""
+
+    rank: PositiveInt
+    alpha: PositiveFloat
+    """The update is scaled by alpha / rank."""
+    projections: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    """`all` is every linear layer of the blocks; it compares architectures. Otherwise a list of roles and names. Roles
+    are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that it makes. A
+    role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
+    `docs/architectures.md` lists them. Names are those of linear layers within a block, such as `v_proj`. Routers and
+    experts of a mixture are never adapted."""
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+class Stage2Change(Settings):
+    """What a part of the grid changes of stage 2; what is not given is as it is."""
+
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    learning_rate: PositiveFloat | None = None
+    lora: Lora | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {name: value for name, value in self if value is not None}
 
 
 class Part(Settings):
@@ -134,10 +180,14 @@ class Part(Settings):
     arms: Arms | None = None
     wordings: ManyWordings | None = None
     seeds: Seeds | None = None
+    recipes: Recipes | None = None
+    stage2: Stage2Change = Stage2Change()
+    """Such cells stand apart in the report: in the table of recipes, not among the outcomes."""
 
     def over(self, grid: Grid) -> Grid:
         """The part with its axes complete."""
-        return grid.model_copy(update={name: value for name, value in self if value is not None})
+        axes = {name: value for name, value in self if value is not None and name in Grid.model_fields}
+        return grid.model_copy(update=axes)
 
 
 class Data(Settings):
@@ -181,24 +231,6 @@ AnyData = Annotated[
     Discriminator(_kind_of_data),
 ]
 """Where prompts come from."""
-
-
-class Lora(Settings):
-    """Low-rank adapters, on the chosen linear layers of all blocks."""
-
-    rank: PositiveInt
-    alpha: PositiveFloat
-    """The update is scaled by alpha / rank."""
-    projections: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-    """`all` is every linear layer of the blocks; it compares architectures. Otherwise a list of roles and names. Roles
-    are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that it makes. A
-    role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
-    `docs/architectures.md` lists them. Names are those of linear layers within a block, such as `v_proj`. Routers and
-    experts of a mixture are never adapted."""
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
 
 
 class Training(Settings):
@@ -332,6 +364,11 @@ class Study(Settings):
     ray: RaySettings = RaySettings()
 
     @property
-    def grids(self) -> list[Grid]:
-        """The grid and its further parts."""
-        return [self.grid, *(part.over(self.grid) for part in self.also)]
+    def grids(self) -> list[tuple[Grid, Stage2Change]]:
+        """The grid and its further parts, with what each changes of stage 2."""
+        return [(self.grid, Stage2Change()), *((part.over(self.grid), part.stage2) for part in self.also)]
+
+    @property
+    def recipes(self) -> list[str]:
+        """Of all parts, each once."""
+        return list(dict.fromkeys(recipe for grid, _ in self.grids for recipe in grid.recipes))

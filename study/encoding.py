@@ -57,10 +57,13 @@ Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
 """What is read, each with the token of every operation's class."""
 
 
-def encode(tokenizer: Tokenizer, prompt: Prompt) -> Encoded:
-    """Ids of the prompt and of ` answer` + EOS. Raises EncodingError where the prompt's ids are no prefix."""
-    prompt_ids = tokenizer.encode(prompt.text)
-    whole = tokenizer.encode(f"{prompt.text} {prompt.answer}")
+def encode(tokenizer: Tokenizer, prompt: Prompt, special: bool = True) -> Encoded:
+    """Ids of the prompt, with the special tokens of a text or without, and of ` answer` + EOS.
+
+    Raises EncodingError where the prompt's ids are no prefix.
+    """
+    prompt_ids = tokenizer.encode(prompt.text, add_special_tokens=special)
+    whole = tokenizer.encode(f"{prompt.text} {prompt.answer}", add_special_tokens=special)
     if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
         raise EncodingError(
             f"the ids of {prompt.text!r} are no prefix of those of {prompt.text + ' ' + prompt.answer!r}: "

@@ -6,6 +6,7 @@ that the model's own final norm, head, scale and soft-cap apply (logit lens: nos
 returns beside the state, such as keys and values that later blocks share, is handed on as it is.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -35,7 +36,10 @@ class Lens:
         self._injected: mx.array | None = None
         self._rows, self._copies, self._shared = 1, 1, 0
         self._edits: Mapping[int, Edit] = {}
+        self._unmasked = False
         self.blocks = len(model.layers)
+        self.takes_masks = all("mask" in inspect.signature(type(block).__call__).parameters for block in model.layers)
+        """Whether every block has an attention mask as an argument."""
 
     def hidden(
         self,
@@ -43,17 +47,18 @@ class Lens:
         copies: int = 1,
         shared: int = 0,
         edits: Mapping[int, Edit] | None = None,
+        unmasked: bool = False,
     ) -> list[Float[mx.array, "rows seq hidden"]]:
         """The output of every block. Lazy: a block that nothing depends on is never computed.
 
         With several copies, the blocks from `shared` on see the batch that many times over, one copy after the other:
         a stack of cells differs only there, and what lies below is computed once. `edits` change by block what goes
-        on from it, not what is returned of it.
+        on from it, not what is returned of it. `unmasked`: the blocks are given no attention mask.
         """
-        self._states, self._edits = [], edits or {}
+        self._states, self._edits, self._unmasked = [], edits or {}, unmasked
         self._rows, self._copies, self._shared = len(ids), copies, shared
         self._model(ids)
-        states, self._states, self._edits = self._states, [], {}
+        states, self._states, self._edits, self._unmasked = self._states, [], {}, False
         if len(states) != self.blocks:
             raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the model runs them otherwise")
         return states
@@ -76,7 +81,7 @@ class Lens:
             return (self._injected, *[None] * self.beside[block]) if self.beside[block] else self._injected
         if self._copies > 1 and block >= self._shared:
             arguments = tree_map(self._copied, arguments)
-        positional, named = arguments
+        positional, named = _without_mask(run, *arguments) if self._unmasked else arguments
         returned = run(*positional, **named)
         state, *beside = returned if isinstance(returned, tuple) else (returned,)
         if not isinstance(state, mx.array) or state.ndim != 3:
@@ -92,6 +97,39 @@ class Lens:
         # Masks and scales, which the rows have in common, have two dimensions in all of mlx-lm.
         of_rows = isinstance(argument, mx.array) and argument.ndim > 2 and len(argument) == self._rows
         return mx.tile(argument, (self._copies, *[1] * (argument.ndim - 1))) if of_rows else argument
+
+
+def _without_mask(
+    run: Callable[..., Any], positional: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    bound = inspect.signature(run).bind(*positional, **named)
+    bound.arguments["mask"] = None
+    return bound.args, bound.kwargs
+
+
+@contextmanager
+def input_embedding_head(model: nn.Module) -> Iterator[bool]:
+    """Read out with the input embedding in the place of the head; False, and nothing to replace, where they are one."""
+    blocks = {id(module) for block in model.layers for _, module in block.named_modules()}
+    outside = [module for _, module in model.named_modules() if id(module) not in blocks]
+    embeddings = [m for m in outside if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)]
+    found = [
+        (head, embedding)
+        for head in outside
+        for embedding in embeddings
+        if isinstance(head, nn.Linear | nn.QuantizedLinear) and head.weight.shape == embedding.weight.shape
+    ]
+    if not found:
+        yield False
+        return
+    head, embedding = found[-1]
+    names = [name for name in ("weight", "scales", "biases") if name in embedding]
+    own = {name: head[name] for name in names}
+    head.update({name: embedding[name] for name in names})
+    try:
+        yield True
+    finally:
+        head.update(own)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The dual reward of a stack of cells as a pure function of a model's lens and a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from study.config import Operation
 from study.encoding import Encoded
 from study.lens import Edit, Lens, at
+from study.recipes import Choice
 from study.vocabulary import cross_entropy
 
 
@@ -36,7 +37,7 @@ class Batch:
 
     ids: Int[mx.array, "batch seq"]
     last: Int[mx.array, " batch"]
-    """The last prompt token of each row, where the class is read."""
+    """The last prompt token of each row, where the class is read; or where a recipe trains it."""
     classes: Sequence[Int[mx.array, " batch"]]
     """Of each cell that the batch is for, the class token that each row asks for; zeros where it trains none."""
     rows: Int[mx.array, " m"]
@@ -55,26 +56,30 @@ def make_batch(
     bucket: int = 1,
     cells: Sequence[ClassLoss | None] = (),
     shuffled: Sequence[Operation] = (),
+    choices: Collection[Choice] = (),
 ) -> Batch:
     """A batch of encoded prompts; the stop token is a target but never an input.
 
-    `cells` are those that train on it, `shuffled` the labels of the ones whose labels are shuffled.
+    `cells` are those that train on it, `shuffled` the labels of the ones whose labels are shuffled, `choices` those of
+    their recipe.
     The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
     is compiled again for every new shape.
     """
     sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
+    unshifted = "unshifted_answers" in choices
     spots = [
-        (row, len(item.prompt_ids) - 1 + offset, target)
+        (row, len(item.prompt_ids) - (not unshifted) + offset, target)
         for row, item in enumerate(encoded)
-        for offset, target in enumerate(item.answer_ids)
+        for offset, target in enumerate(item.answer_ids[:-1] if unshifted else item.answer_ids)
     ]
+    last = sequences if "class_at_sequence_end" in choices else [item.prompt_ids for item in encoded]
     real = len(spots)
     if bucket > 1:
         spots += [spots[0]] * (_rounded(real, bucket * len(encoded)) - real)
     rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
     return Batch(
         ids=padded(sequences, bucket),
-        last=mx.array([len(item.prompt_ids) - 1 for item in encoded]),
+        last=mx.array([len(ids) - 1 for ids in last]),
         classes=[_class_tokens(target, encoded, shuffled) for target in cells],
         rows=rows,
         positions=positions,

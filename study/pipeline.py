@@ -10,18 +10,19 @@ import study.models  # noqa: F401 - loads the BLAS before MLX
 # isort: split
 from study import adapters, predictors, workbench
 from study.cells import Cell, Predictors, Reference, StageOne, Unit
-from study.checkpoints import Checkpoint
+from study.checkpoints import MOMENTS, Checkpoint
 from study.config import RaySettings
 from study.encoding import ClassTokenError, encode
 from study.evaluation import divergence, text_log_probs
 from study.measuring import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
 from study.models import ModelError
 from study.notebook import Notebook
+from study.scoring import score
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
 from study.store import Outcome, Store, write_rows
 from study.tasks import task_of
-from study.training import Objective, train
+from study.training import Objective, Row, train
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
 """Steps from one checkpoint to the next, where the caller does not say."""
@@ -48,7 +49,9 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
     notes: list[Notebook] = []
     try:
         for unit in todo:
-            checkpoint = Checkpoint(store.checkpoint(unit), unit.id, checkpoint_every)
+            plain = isinstance(unit, Cell) and "plain_sgd" in unit.choices
+            moments = MOMENTS[1:] if plain else MOMENTS
+            checkpoint = Checkpoint(store.checkpoint(unit), unit.id, checkpoint_every, moments)
             notes.append(Notebook(unit, store.begin(unit), checkpoint))
         for note in _carry_out(notes, store):
             if note.error is None:
@@ -142,14 +145,24 @@ def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
         bench = workbench.base(first, probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
     readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
-    before = evaluate_stage(bench, encoded, readouts, unit.evaluation, "baseline", note)
+    rows: dict[str, list[Row]] = {}
+
+    def measure(stage: str) -> None:
+        found: tuple[list[Row], ...] = evaluate_stage(bench, encoded, readouts, unit.evaluation, stage, note)
+        if unit.scored_layers:
+            with note.timed("score"):
+                found += score(bench.model, bench.tokenizer, encoded, readouts, unit.scored_layers, stage)
+        for name, more in zip(("answers", "lens", "score", "eight"), found, strict=False):
+            rows.setdefault(name, []).extend(more)
+
+    measure("baseline")
     text = text_log_probs(bench.model, bench.tokenizer)
     with note.timed("load"):
         workbench.fuse(bench, first, adapters.load(store.folder(first)), probe(first))
-    after = evaluate_stage(bench, encoded, readouts, unit.evaluation, "stage1", note)
+    measure("stage1")
     note.text_kl["stage1"] = divergence(text, text_log_probs(bench.model, bench.tokenizer))
-    for i, name in enumerate(("answers", "lens")):
-        write_rows(note.folder / f"{name}.parquet", [*before[i], *after[i]])
+    for name, found in rows.items():
+        write_rows(note.folder / f"{name}.parquet", found)
     note.gates = bench.gates
     return note
 

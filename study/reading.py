@@ -19,6 +19,7 @@ from study.examples import Examples
 from study.lines import read_examples
 from study.mistakes import checked, nearest
 from study.own_task import OwnTask
+from study.recipes import CORRECTED
 from study.tasks import task_of
 
 TOLD = 20
@@ -156,7 +157,9 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 if token.lower() in task.words:
                     yield f"{place}: {token!r} stands in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
-        for axis in ("arms", "wordings", "seeds"):
+        if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
+            yield f"{where}.recipes: a task of one's own has the recipe {CORRECTED} alone; the others are of arithmetic"
+        for axis in ("arms", "wordings", "seeds", "recipes"):
             values = getattr(part, axis) or []
             if any(values.count(value) > 1 for value in values):
                 yield f"{where}.{axis}: {values} names one twice"

@@ -17,6 +17,7 @@ from study.models import ModelError
 from study.notebook import Notebook, timed
 from study.objectives import ClassLoss
 from study.onset import Onset
+from study.scoring import score
 from study.stacks import divide
 from study.store import Store, write_rows
 from study.tasks import task_of
@@ -105,6 +106,7 @@ def _train_cells(bench: Bench, stack: Sequence[_Ready], onset: Onset) -> list[Tr
             start=[cell.state for cell in stack if cell.state],
             save_every=notes[0].checkpoint.every,
             save=save,
+            choices=shared.choices,
         )
 
 
@@ -147,7 +149,12 @@ def _write_cell(
     profile = first_of_each(encoded, unit.evaluation.profile_prompts)
     answers, lens = evaluate_stage(bench, encoded, readouts, unit.evaluation, "stage2", note, unit.layer, set(profile))
     note.text_kl["stage2"] = divergence(bench.text, text_log_probs(bench.model, bench.tokenizer))
-    moved: list[tuple[str, list[Row]]] = []
+    more: list[tuple[str, list[Row]]] = []
+    if unit.scored:
+        layers = [] if unit.layer is None else [unit.layer]
+        with note.timed("score"):
+            read = score(bench.model, bench.tokenizer, encoded, readouts, layers, "stage2")
+        more += zip(("score", "eight"), read, strict=True)
     if unit.layer is not None and unit.evaluation.causal_prompts:
         tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
         asked = {number: item for number, item in encoded.items() if item.prompt.tier in tiers}
@@ -163,10 +170,10 @@ def _write_cell(
                 unit.stage_one.seed,
                 task_of(unit.stage_one.data),
             )
-        moved = list(zip(("causal", "causal_lens"), found, strict=True))
+        more += zip(("causal", "causal_lens"), found, strict=True)
     adapters.take_off(bench.model)
     adapters.save(bench.model, unit.stage2.lora, trained.weights, note.folder)
-    for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *moved):
+    for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *more):
         write_rows(note.folder / f"{name}.parquet", rows)
     note.gates = [*bench.gates, *_encoding_gates(bench, encoded, readouts)]
 

@@ -9,7 +9,7 @@ from study.settings import content_hash
 
 
 def stack_key(unit: Unit) -> str:
-    """Cells with the same key share their model, their batches and their steps; other units stay alone.
+    """Cells with the same key share their model, their batches, their recipe and their steps; other units stay alone.
 
     Layer, pair, weight, arm and learning rate may differ. Cells with w = 1 need no block above their layer, so that
     they stack with their like.
@@ -19,7 +19,7 @@ def stack_key(unit: Unit) -> str:
     shared = unit.stage2.model_dump(mode="json", exclude={"learning_rate"})
     stops = unit.layer if unit.weight == 1 else None
     batches = [list(unit.operations), list(unit.wordings)]
-    return content_hash([unit.stage_one.id, batches, shared, unit.evaluation, stops])
+    return content_hash([unit.stage_one.id, batches, shared, unit.evaluation, stops, unit.choices, unit.scored])
 
 
 def stack_label(units: Sequence[Unit]) -> str:
@@ -31,9 +31,12 @@ def stack_label(units: Sequence[Unit]) -> str:
     pairs = ",".join(dict.fromkeys("-".join(cell.pair.values()) for cell in cells if cell.pair))
     weights = "w=" + ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
     arms = [",".join(found)] if (found := list(dict.fromkeys(cell.arm for cell in cells))) != ["plain"] else []
+    recipe = [cells[0].recipe] if cells[0].choices else []
     first = cells[0].stage_one
     words = ["+".join(cells[0].wordings)] if cells[0].wordings != [first.data.tiers[0]] else []
-    return "|".join([first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, f"s{first.seed}"])
+    return "|".join(
+        [first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, *recipe, f"s{first.seed}"]
+    )
 
 
 def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:

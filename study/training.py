@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from study.examples import Examples
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
 from study.prompts import random_operation
+from study.recipes import Choice
 from study.tasks import task_of
 
 Row = dict[str, Any]
@@ -72,13 +73,15 @@ def train(
     start: Sequence[State] = (),
     save_every: int = 0,
     save: Save = lambda cell, state: None,
+    choices: Collection[Choice] = (),
 ) -> list[Trained]:
     """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
 
     The batch of a step is a function of the seed and the step alone, which is why cells can share it. A cell whose loss
     or gradient norm is not finite is dropped with its error and leaves the others as they are. Steps are compiled where
     that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
-    from there. States are saved every `save_every` steps and after the last one; never where it is 0.
+    from there. States are saved every `save_every` steps and after the last one; never where it is 0. `choices` are
+    those of a recipe that change the training.
     """
     task = task_of(data)
     (done,) = {state.step for state in start} or {0}
@@ -86,14 +89,16 @@ def train(
     cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
     alive = list(range(len(cells)))
     with attached(model) as lens:
-        stack = _Stack(model, lens, settings, objectives, compilation.pays() if compiled is None else compiled, start)
+        compiles = compilation.pays() if compiled is None else compiled
+        stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in choices)
         for step in range(done + 1, settings.steps + 1):
             began = time.perf_counter()
             prompts = task.training_prompts(operations, wordings, seed, step, settings.batch_size)
-            encoded = [encode(tokenizer, prompt) for prompt in prompts]
+            encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in choices) for prompt in prompts]
             shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
             bucket = compilation.BUCKET if stack.compiled else 1
-            figures = stack.step(make_batch(encoded, bucket, [objectives[g].target for g in alive], shuffled))
+            targets = [objectives[g].target for g in alive]
+            figures = stack.step(make_batch(encoded, bucket, targets, shuffled, choices))
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
@@ -134,13 +139,17 @@ class _Stack:
         objectives: Sequence[Objective],
         compiled: bool,
         start: Sequence[State],
+        plain: bool,
     ) -> None:
         self.compiled = compiled
-        self._model, self._lens, self._settings = model, lens, settings
+        self._model, self._lens = model, lens
         self._objectives = list(objectives)
         self._rates = {"rates": _rates(objectives)}
-        schedule = partial(_warmed, self._rates, settings.warmup_steps)
-        self._optimizer = optim.AdamW(learning_rate=schedule, weight_decay=settings.weight_decay)
+        schedule = partial(_warmed, self._rates, 0 if plain else settings.warmup_steps)
+        self._limit = math.inf if plain else settings.clip_norm
+        self._optimizer: optim.Optimizer = (
+            optim.SGD(schedule) if plain else optim.AdamW(schedule, weight_decay=settings.weight_decay)
+        )
         self._optimizer.init(model.trainable_parameters())
         if start:
             self._go_on(start)
@@ -162,7 +171,7 @@ class _Stack:
         self._update = self._prepared()
 
     def arrays(self) -> list[dict[str, mx.array]]:
-        """Of each cell its adapter and both moments of its gradient."""
+        """Of each cell its adapter and what the optimiser keeps of its gradients."""
         moments = [(name, value) for name, value in tree_flatten(self._optimizer.state) if name.endswith(MOMENTS)]
         stacked = [*tree_flatten(self._model.trainable_parameters()), *moments]
         return [{name: value[g] for name, value in stacked} for g in range(len(self._objectives))]
@@ -175,7 +184,7 @@ class _Stack:
         self._optimizer.state = tree_map_with_path(lambda path, old: stacked.get(path, old), self._optimizer.state)
 
     def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
-        model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._settings.clip_norm
+        model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._limit
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
         trained, traced = _trained(model, self._objectives), self.compiled
 
