@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from study.cells import Unit, expand, folder_name, kind, stage_one_of
+from study.cells import Cell, Unit, expand, folder_name, kind, stage_one_of
 from study.reading import ConfigError, Plan, read_study
 from study.selection import SelectionError, choose
-from study.store import NO_RESULT, Status, Store, UnwritableError
+from study.store import NO_RESULT, Status, Store, UnwritableError, writing
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write every few seconds; one that has been silent for this long was killed."""
@@ -34,6 +34,7 @@ class Command:
     force_failed: bool
     results: Path | None
     report: Path | None
+    export: Path | None
     address: str | None
 
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = read_study(command.config)
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
+        exported = _exported(chosen) if command.export else None
     except (ConfigError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -57,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         todo = [unit for unit in chosen if standing[unit.id].state == "run"]
         for unit in todo:
             _clear_the_way(unit, standing[unit.id], store, console)
-        return _run(plan, units, todo, store, command, console) or _conclude(plan, chosen, store, command, console)
+        return (
+            _run(plan, units, todo, store, command, console)
+            or _conclude(plan, chosen, store, command, console)
+            or (_export(exported, store, command.export, console) if exported and command.export else 0)
+        )
     except UnwritableError as error:
         print(f"{error}. What has finished is kept; the same command goes on from there.", file=sys.stderr)
         return 2
@@ -117,6 +123,31 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     return 1 if failed or damaged else 0
 
 
+def _exported(chosen: list[Unit]) -> Cell:
+    """The one cell whose checkpoints are to be written. Raises SelectionError where there are several."""
+    cells = [unit for unit in chosen if isinstance(unit, Cell)]
+    if len(cells) != 1:
+        raise SelectionError(
+            f"--export writes the checkpoints of one cell, and {len(cells)} are chosen: pick one with --only, such as "
+            f"--only id={cells[-1].id} for {cells[-1].label}"
+        )
+    return cells[0]
+
+
+def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
+    """Write the checkpoints of a cell; the exit code, which says whether it has any."""
+    from study.export import FUSED, STAGE2, export
+
+    status = store.status(cell)
+    if status.state != "done":
+        console.print(f"nothing is exported: {cell.label} is {status.state}: {status.reason}", markup=False)
+        return 1
+    with writing(folder):
+        export(cell, store, folder)
+    console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
+    return 0
+
+
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
     """Where a unit stands before a run, and so what the run would do."""
     status = store.status(unit)
@@ -158,11 +189,14 @@ def _parse(arguments: Sequence[str] | None) -> Command:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="run the cells with this model, layer, pair or weight, such as layer=16 or pair=multiply/add; repeatable",
+        help="run the cells with this model, layer, pair, weight, arm, seed, recipe or id; repeatable",
     )
     parser.add_argument("--force-failed", action="store_true", help="run again what failed")
     parser.add_argument("--results", type=Path, metavar="DIR", help="instead of results/<name of the study>")
     parser.add_argument("--report", type=Path, metavar="FILE", help="instead of reports/<name of the study>.md")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="also write the one chosen cell as checkpoints that mlx-lm loads"
+    )
     parser.add_argument("--address", help="join the Ray cluster at this address instead of starting a private one")
     return Command(**vars(parser.parse_args(arguments)))
 

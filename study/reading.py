@@ -20,8 +20,11 @@ from study.lines import read_examples
 from study.mistakes import checked, nearest
 from study.own_task import OwnTask
 from study.recipes import CORRECTED
+from study.seed_file import SeedFile, as_study, is_seed_file
 from study.tasks import task_of
 
+CATALOGUE = Path("configs/models.yaml")
+"""Of the project, in whose folder commands are run."""
 TOLD = 20
 """Mistakes of a file that are told; of the others their number."""
 
@@ -50,13 +53,18 @@ class Plan:
 def read_study(file: Path) -> Plan:
     """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
 
-    The prompts of a task of one's own come with it, and their words with tokenizers that are built in place.
+    The prompts of a task of one's own come with it, and their words with tokenizers that are built in place. The file
+    may be the published experiment's own too, which has no catalogue beside it: then that of the project serves.
     """
     catalogue_file = file.parent / "models.yaml"
-    mistakes: dict[Path, list[str]] = {file: [], catalogue_file: []}
+    mistakes: dict[Path, list[str]] = {file: []}
     data = _parsed(file, mistakes[file])
+    if is_seed_file(data) and not catalogue_file.exists():
+        catalogue_file = CATALOGUE
+    catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
+    if is_seed_file(data) and catalogue is not None:
+        data = _translated(data, catalogue, catalogue_file, mistakes[file])
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
-    catalogue = read_catalogue(catalogue_file, mistakes[catalogue_file])
     if catalogue is not None:
         mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
     if study is None or catalogue is None or any(mistakes.values()):
@@ -98,6 +106,17 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     study = study.model_copy(update={"data": examples})
     mistakes[file] += _cross_checks(study)
     return study
+
+
+def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
+    """The published experiment's own file as a study; its mistakes are told in its own words."""
+    seed_file: SeedFile | None = checked(SeedFile, data, mistakes)
+    try:
+        return as_study(seed_file, catalogue) if seed_file else None
+    except KeyError as error:
+        known = ", ".join(catalogue)
+        mistakes.append(f"model: {error.args[0]!r} is neither a name nor a hub repository in {file}; known: {known}")
+        return None
 
 
 def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:

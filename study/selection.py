@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from study.cells import Cell, Unit, absolute_layer, pair_name, stage_one_of
 
-KEYS = ("model", "layer", "pair", "weight", "arm", "seed")
+KEYS = ("model", "layer", "pair", "weight", "arm", "seed", "recipe", "id")
 
 
 class SelectionError(Exception):
@@ -15,7 +15,8 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
     """The units of the cells that meet `only`, in their order; all units where it is empty.
 
     Each entry is `key=value`. Values of one key are alternatives; different keys must all be met. A layer is a block's
-    index or a relative depth with a decimal point, as in the configuration. Raises SelectionError.
+    index or a relative depth with a decimal point, as in the configuration; an id is what a folder's name ends in.
+    Raises SelectionError.
     """
     wanted: dict[str, list[str]] = {}
     for entry in only:
@@ -40,6 +41,10 @@ def _meets(cell: Cell, key: str, values: list[str]) -> bool:
         return cell.stage_one.model_name in values
     if key == "arm":
         return cell.arm in values
+    if key == "recipe":
+        return cell.recipe in values
+    if key == "id":
+        return cell.id in values
     if key == "pair":
         return any(name in values for name in _pairs(cell))
     numbers = [_number(key, value) for value in values]
@@ -70,5 +75,6 @@ def _what_exists(cells: Sequence[Cell]) -> str:
         "weight": sorted({cell.weight for cell in cells}),
         "arm": sorted({cell.arm for cell in cells}),
         "seed": sorted({cell.stage_one.seed for cell in cells}),
+        "recipe": list(dict.fromkeys(cell.recipe for cell in cells)),
     }
     return "; ".join(f"{key} {', '.join(format(value) for value in values)}" for key, values in known.items())
