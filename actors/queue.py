@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from study.cells import StageOne, Unit, stage_one_of
+from study.cells import Pretraining, StageOne, Unit, foundations, model_and_seed
 from study.config import RaySettings
 from study.stacks import stack_key
 
@@ -16,11 +16,11 @@ class Queue:
 
     def __init__(self, units: Sequence[Unit], settings: RaySettings, slots: int, trained: set[str]) -> None:
         self.trained = trained
-        """Ids of the stage 1s that are done."""
+        """Ids of the units that others build on and that are done: of the nursery, and stage 1s."""
         self._settings, self._slots = settings, slots
         self._groups: dict[str, list[Unit]] = {}
         self._sizes: dict[str, int] = {}
-        self._current = ""
+        self._current: tuple[str, int] | None = None
         for unit in units:
             self._groups.setdefault(stack_key(unit), []).append(unit)
 
@@ -28,14 +28,14 @@ class Queue:
         return bool(self._groups)
 
     def take(self) -> Sequence[Unit]:
-        """Any stage 1 first, so that no worker idles for want of one; then what belongs to the model that ran last,
-        since workers hold it loaded; then the next model. Empty where nothing is ready.
+        """Any unit that others build on first, so that no worker idles for want of one; then what belongs to the model
+        that ran last, since workers hold it loaded; then the next model. Empty where nothing is ready.
         """
         ready = [key for key, (unit, *_) in self._groups.items() if self._is_ready(unit)]
         order = {key: self._groups[key][0] for key in ready}
         key = min(
             ready,
-            key=lambda k: (not isinstance(order[k], StageOne), stage_one_of(order[k]).id != self._current),
+            key=lambda k: (not _is_foundation(order[k]), model_and_seed(order[k]) != self._current),
             default=None,
         )
         if key is None:
@@ -47,12 +47,12 @@ class Queue:
             self._groups[key] = rest
         else:
             del self._groups[key]
-        self._current = stage_one_of(stack[0]).id
+        self._current = model_and_seed(stack[0])
         return stack
 
     def put_back(self, stack: Sequence[Unit]) -> None:
-        """Units to be run once more, in one task, before others of their stage 1."""
-        key = stack[0].id if isinstance(stack[0], StageOne) else f"{stack[0].id} again"
+        """Units to be run once more, in one task, before others of their model."""
+        key = stack[0].id if _is_foundation(stack[0]) else f"{stack[0].id} again"
         self._groups = {key: list(stack), **self._groups}
         self._sizes[key] = len(stack)
 
@@ -61,13 +61,13 @@ class Queue:
         self._groups.clear()
 
     def take_orphans(self, pending: set[str]) -> list[Unit]:
-        """Units whose stage 1 is neither done nor going to be."""
-        coming = self.trained | self._groups.keys() | pending  # the key of a stage 1 is its id
-        orphans = [key for key, (unit, *_) in self._groups.items() if stage_one_of(unit).id not in coming]
+        """Units that build on one which is neither done nor going to be."""
+        coming = self.trained | self._groups.keys() | pending  # the key of a unit that others build on is its id
+        orphans = [key for key, (unit, *_) in self._groups.items() if not _needed(unit) <= coming]
         return [unit for key in orphans for unit in self._groups.pop(key)]
 
     def _is_ready(self, unit: Unit) -> bool:
-        return isinstance(unit, StageOne) or unit.stage_one.id in self.trained
+        return _needed(unit) <= self.trained
 
     def _size(self, cells: int) -> int:
         """As many cells as the settings say; otherwise the same number of stacks for every slot, as even as may be."""
@@ -75,3 +75,11 @@ class Queue:
             return self._settings.stack
         rounds = math.ceil(cells / (LARGEST_STACK * self._slots))
         return math.ceil(cells / (rounds * self._slots))
+
+
+def _is_foundation(unit: Unit) -> bool:
+    return isinstance(unit, Pretraining | StageOne)
+
+
+def _needed(unit: Unit) -> set[str]:
+    return {needed.id for needed in foundations(unit)}

@@ -15,7 +15,7 @@ from actors.progress import Display, display
 from actors.queue import LARGEST_STACK
 from actors.reservations import Reservations
 from actors.tasks import Driver, Stop
-from study.cells import Unit, stage_one_of
+from study.cells import Unit, origin
 from study.memory import study_gb
 from study.reading import Plan
 from study.store import Store
@@ -39,7 +39,7 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
             states, told = States(plan.study.name), False
             for ended in driver.carry_out():
                 shown.tell(ended)
-                if ended and (said := memory.measured(stage_one_of(ended.unit).model_name, ended.peak_gb)):
+                if ended and (said := memory.measured(origin(ended.unit).model_name, ended.peak_gb)):
                     shown.say(said)
                 states.tell(lambda: shown.tally.states(driver.running()))
                 if stop.asked and not told:

@@ -16,7 +16,7 @@ from actors.reservations import Reservations
 from actors.switchboard import Heard, Switchboard
 from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study import code_fingerprint
-from study.cells import StageOne, Unit, stage_one_of
+from study.cells import NAMES, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.config import RaySettings
 from study.finished import DamagedError
 from study.parcels import Parcel, pack, unpack
@@ -74,14 +74,15 @@ class Driver:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        trained = {first.id for first in map(stage_one_of, units) if store.is_done(first)}
+        needed = {one.id: one for unit in units for one in foundations(unit)}
+        trained = {one.id for one in needed.values() if store.is_done(one)}
         self.queue = Queue(units, settings, slots, trained)
         self.store, self.stop = store, stop or Stop()
         self._settings, self._slots = settings, slots
         self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
         self._travels, self._memory = travels, memory
         self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
-        self._adapters: dict[str, ray.ObjectRef[Parcel]] = {}
+        self._parcels: dict[str, ray.ObjectRef[Parcel]] = {}
         self._begun_again: set[str] = set()
         self._lost: Counter[str] = Counter()
         self._heard: dict[str, Heard] = {}
@@ -95,9 +96,10 @@ class Driver:
         """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
 
         Cells that stack go into one task. At most `in_flight` tasks a slot are with Ray at a time. A unit is submitted
-        once its stage 1 is done; where that failed, the unit is recorded as failed. A task whose worker died is run
-        once more, a stack of cells cell by cell, so that one that cannot be computed stops no other; one whose node
-        was lost is run again as it was. Once a stop is asked for, tasks that have begun are waited for, and no others.
+        once those that it builds on are done; where one failed, the unit is recorded as failed. A task whose worker
+        died is run once more, a stack of cells cell by cell, so that one that cannot be computed stops no other; one
+        whose node was lost is run again as it was. Once a stop is asked for, tasks that have begun are waited for, and
+        no others.
         """
         import ray
 
@@ -107,7 +109,7 @@ class Driver:
                     self._close()
                 pending = {unit.id for flight in self._flights.values() for unit in flight.units}
                 for unit in self.queue.take_orphans(pending):
-                    yield self._failed(unit, f"its stage 1 failed: {self.store.status(stage_one_of(unit)).reason}")
+                    yield self._failed(unit, self._lacking(unit))
                 while len(self._flights) < self._settings.in_flight * self._slots and (units := self.queue.take()):
                     self._submit(units, mark)
                 if not self._flights:
@@ -129,21 +131,26 @@ class Driver:
         assignment = Assignment(flight.task, units, self.store.root, mark, code_fingerprint())
         resources = {RESOURCE: 1}
         if self._memory:
-            resources[MEMORY] = self._memory.of(stage_one_of(units[0]).model_name)
+            resources[MEMORY] = self._memory.of(origin(units[0]).model_name)
         # No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task.
         named = self._task.options(name=stack_label(units), resources=resources, num_cpus=0, max_retries=0)
-        self._flights[named.remote(self._run, assignment, self._switchboard, self._adapter(units[0]))] = flight
+        parcels = [self._parcel(needed) for needed in foundations(units[0])] if self._travels else []
+        self._flights[named.remote(self._run, assignment, self._switchboard, *parcels)] = flight
 
-    def _adapter(self, unit: Unit) -> "ray.ObjectRef[Parcel] | None":
-        """The stage 1 that a unit builds on, for nodes that cannot read it here; in Ray's own store once."""
+    def _parcel(self, unit: Pretraining | StageOne) -> "ray.ObjectRef[Parcel]":
+        """A unit that others build on, for nodes that cannot read it here; in Ray's own store once."""
         import ray
 
-        first = stage_one_of(unit)
-        if not self._travels or isinstance(unit, StageOne):
-            return None
-        if first.id not in self._adapters:
-            self._adapters[first.id] = ray.put(pack(self.store, first))
-        return self._adapters[first.id]
+        if unit.id not in self._parcels:
+            self._parcels[unit.id] = ray.put(pack(self.store, unit))
+        return self._parcels[unit.id]
+
+    def _lacking(self, unit: Unit) -> str:
+        """Why a unit cannot run that builds on one which did not finish."""
+        for needed in foundations(unit):
+            if needed.id not in self.queue.trained:
+                return f"its {NAMES[kind(needed)]} failed: {self.store.status(needed).reason}"
+        raise AssertionError(f"{unit.label} lacks nothing")
 
     def _landed(self, reference: "ray.ObjectRef[list[Ended] | None]", flight: Flight) -> Iterator[Ended]:
         import ray
@@ -167,7 +174,7 @@ class Driver:
                 reason = f"node {ended.host} finished the unit, but its results are not in {self.store.root}"
                 yield self._failed(ended.unit, reason)
                 continue
-            if isinstance(ended.unit, StageOne) and ended.outcome.state == "done":
+            if isinstance(ended.unit, Pretraining | StageOne) and ended.outcome.state == "done":
                 self.queue.trained.add(ended.unit.id)
             yield ended
 
@@ -259,7 +266,7 @@ def carry_out(
 
 def _careful(unit: Unit) -> Unit:
     """The same unit, with fewer prompts evaluated at a time, which changes no result."""
-    if isinstance(unit, StageOne):
+    if isinstance(unit, Pretraining | StageOne):
         return unit
     fewer = max(1, unit.evaluation.batch_size // CAREFUL)
     return unit.model_copy(update={"evaluation": unit.evaluation.model_copy(update={"batch_size": fewer})})

@@ -19,7 +19,7 @@ from actors.cluster import ClusterError
 from actors.metrics import Metrics
 from actors.switchboard import Report
 from study import code_fingerprint
-from study.cells import Unit, stage_one_of
+from study.cells import Unit, foundations
 from study.parcels import Parcel, pack, remove, unpack
 from study.store import LOG, Outcome, Store
 
@@ -68,8 +68,10 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> li
     return pipeline.run_units(units, results, checkpoint_every)
 
 
-def carry(run: Run, assignment: Assignment, switchboard: Any, stage_one: Parcel | None) -> list[Ended] | None:
-    """Run the units of one task; None if nothing may begin any more. `stage_one` is for nodes that have it not."""
+def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) -> list[Ended] | None:
+    """Run the units of one task; None if nothing may begin any more. `parcels` are what the units build on, for nodes
+    that have it not.
+    """
     import ray
 
     if assignment.code != code_fingerprint():
@@ -81,8 +83,9 @@ def carry(run: Run, assignment: Assignment, switchboard: Any, stage_one: Parcel 
         return None
     shares = (assignment.root / assignment.mark).is_file()
     store = Store(assignment.root if shares else scratch(assignment.root))
-    if not shares and stage_one is not None:
-        unpack(stage_one, store, stage_one_of(assignment.units[0]))
+    if not shares:
+        for parcel, needed in zip(parcels, foundations(assignment.units[0]), strict=True):
+            unpack(parcel, store, needed)
     with _reporting(store, assignment.task, switchboard, shares) as peak, _faults(store, assignment.task):
         outcomes = run(assignment.units, store.root)
     ended = [

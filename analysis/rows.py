@@ -17,6 +17,7 @@ Entry = Mapping[str, Any]
 """A unit in study.json."""
 
 ROWS = {
+    "nursery": ("curves",),
     "stage1": ("curves",),
     "reference": ("answers", "lens"),
     "predictors": ("predictors",),

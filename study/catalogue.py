@@ -52,6 +52,8 @@ class BuiltSource(Settings):
     words: list[str] = ["add", "copper", "divide", "multiply", "river", "subtract"]
     """Whole words of the vocabulary, beside those of the prompts: the class names."""
     seed: int = 0
+    settings: dict[str, Any] = {}
+    """Keys of the architecture's `config.json` that get another value than a tiny model has."""
 
 
 KEYS = ("hub", "folder", "gguf", "wheels", "built")
@@ -97,7 +99,8 @@ class Model(Settings):
         if isinstance(source, WheelSource):
             return {"gguf": source.sha256}
         if isinstance(source, BuiltSource):
-            return {"built": source.model_dump(), "blocks": self.blocks}
+            unset = None if source.settings else {"settings"}  # left out, as before there were such settings
+            return {"built": source.model_dump(exclude=unset), "blocks": self.blocks}
         return source.model_dump()
 
 

@@ -4,7 +4,19 @@ from functools import cached_property
 from typing import Any, Literal
 
 from study.catalogue import Model
-from study.config import AnyData, Arm, Evaluation, Grid, Lora, Stage1, Stage2, Stage2Change, Study
+from study.config import (
+    AnyData,
+    Arm,
+    Data,
+    Evaluation,
+    Grid,
+    Lora,
+    NurseryTraining,
+    Stage1,
+    Stage2,
+    Stage2Change,
+    Study,
+)
 from study.examples import Examples
 from study.recipes import CORRECTED, TRAINING, Choice, choices_of, recipe_of, training_of
 from study.settings import Settings, content_hash
@@ -12,7 +24,7 @@ from study.settings import Settings, content_hash
 RESULTS_VERSION = 2
 """Raised when a change of the code changes results, so that older results are not taken for new ones."""
 
-Kind = Literal["stage1", "reference", "predictors", "cell"]
+Kind = Literal["nursery", "stage1", "reference", "predictors", "cell"]
 Pair = dict[str, str]
 """Class tokens by operation. Its names were checked when the study was read, with those of its task."""
 
@@ -34,6 +46,29 @@ class Readout(Settings):
         return f"random:{pair_name(self.pair)}" if self.random else pair_name(self.pair)
 
 
+class Pretraining(Settings):
+    """The training of a small model of the nursery from random weights, with one seed."""
+
+    model_name: str
+    model: Model
+    identity: dict[str, Any]
+    seed: int
+    """Of the weights and the batches."""
+    data: Data
+    words: list[str]
+    """That sentences are made for."""
+    training: NurseryTraining
+
+    @cached_property
+    def id(self) -> str:
+        of_text = [self.data, self.words]
+        return content_hash(["nursery", RESULTS_VERSION, self.identity, self.seed, of_text, self.training])
+
+    @property
+    def label(self) -> str:
+        return f"{self.model_name}|nursery|s{self.seed}"
+
+
 class StageOne(Settings):
     """The LoRA fine-tuning that all cells of one model, seed and stage-1 settings share."""
 
@@ -43,6 +78,8 @@ class StageOne(Settings):
     seed: int
     data: AnyData
     stage1: Stage1
+    nursery: Pretraining | None = None
+    """Where the weights come from, if the study trains them itself; its id is then the model's identity."""
 
     @cached_property
     def id(self) -> str:
@@ -150,9 +187,10 @@ class Cell(Settings):
         return recipe_of(self.choices, TRAINING)
 
 
-Unit = StageOne | Reference | Predictors | Cell
+Unit = Pretraining | StageOne | Reference | Predictors | Cell
 
 KINDS: dict[type[Unit], Kind] = {
+    Pretraining: "nursery",
     StageOne: "stage1",
     Reference: "reference",
     Predictors: "predictors",
@@ -164,8 +202,27 @@ def kind(unit: Unit) -> Kind:
     return KINDS[type(unit)]
 
 
-def stage_one_of(unit: Unit) -> StageOne:
-    return unit if isinstance(unit, StageOne) else unit.stage_one
+NAMES: dict[Kind, str] = {"nursery": "training in the nursery", "stage1": "stage 1"}
+"""Of the kinds that others build on, in words."""
+
+
+def origin(unit: Unit) -> Pretraining | StageOne:
+    """The unit, or the stage 1 that it builds on, which says of what model, seed and data it is."""
+    return unit if isinstance(unit, Pretraining | StageOne) else unit.stage_one
+
+
+def model_and_seed(unit: Unit) -> tuple[str, int]:
+    """What units share that build on one another."""
+    return origin(unit).model_name, origin(unit).seed
+
+
+def foundations(unit: Unit) -> list[Pretraining | StageOne]:
+    """The units whose results it needs, each before those that need it."""
+    if isinstance(unit, Pretraining):
+        return []
+    if isinstance(unit, StageOne):
+        return [unit.nursery] if unit.nursery else []
+    return [*foundations(unit.stage_one), unit.stage_one]
 
 
 def folder_name(unit: Unit) -> str:
@@ -175,10 +232,15 @@ def folder_name(unit: Unit) -> str:
 
 def describe(unit: Unit) -> dict[str, Any]:
     """The unit as one flat JSON object: what it is, then all settings that made it."""
-    first = stage_one_of(unit)
+    first = origin(unit)
     cell = unit if isinstance(unit, Cell) else None
-    settings: dict[str, Settings] = {"data": first.data, "stage1": first.stage1}
-    if not isinstance(unit, StageOne):
+    nursery = first if isinstance(first, Pretraining) else first.nursery
+    settings: dict[str, Settings] = {"data": first.data}
+    if nursery:
+        settings["nursery"] = nursery.training
+    if isinstance(first, StageOne):
+        settings["stage1"] = first.stage1
+    if not isinstance(unit, Pretraining | StageOne):
         settings["evaluation"] = unit.evaluation
     if cell:
         settings["stage2"] = cell.stage2
@@ -200,7 +262,8 @@ def describe(unit: Unit) -> dict[str, Any]:
         "wordings": list(cell.wordings) if cell else None,
         "choices": list(cell.choices) if cell else None,
         "changed": sorted(cell.changed) if cell else None,
-        "stage1": first.id,
+        "nursery": nursery.id if nursery else None,
+        "stage1": first.id if isinstance(first, StageOne) else None,
         "reference": cell.reference_id if cell else None,
         "results_version": RESULTS_VERSION,
         "model_identity": first.identity,
@@ -209,18 +272,29 @@ def describe(unit: Unit) -> dict[str, Any]:
 
 
 def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
-    """Every unit of the study once, model by model: stage 1, reference, predictors, w = 0, then the other cells."""
+    """Every unit of the study once, model by model: the nursery's training, stage 1, reference, predictors, w = 0, then
+    the other cells. `models` are those of the study's `models` and of its nursery, by name.
+    """
     units: dict[str, Unit] = {}
     seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
-    for name in study.models:
-        model, identity = models[name], models[name].identity()
+    for name in [*study.models, *(study.nursery.models if study.nursery else ())]:
+        identity = models[name].identity()
         for seed in seeds:
-            first = StageOne(
-                model_name=name, model=model, identity=identity, seed=seed, data=study.data, stage1=study.stage1
-            )
+            about: dict[str, Any] = {"model_name": name, "model": models[name], "seed": seed, "data": study.data}
+            nursery = None
+            if study.nursery and name in study.nursery.models:
+                about_text: dict[str, Any] = {"words": class_words(study), "training": study.nursery.training}
+                nursery = Pretraining(**about, identity=identity, **about_text)
+            is_what = {"nursery": nursery.id} if nursery else identity
+            first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery)
             for unit in _group(study, first, [part for part in study.grids if seed in part[0].seeds]):
                 units.setdefault(unit.id, unit)
     return list(units.values())
+
+
+def class_words(study: Study) -> list[str]:
+    """The class tokens of all pairs of the grid."""
+    return sorted({token for grid, _ in study.grids for pair in grid.pairs for token in pair.values()})
 
 
 def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
@@ -248,7 +322,14 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
         }
         cells += _cells(grid, readouts, common)
     zeros = [cell for cell in cells if cell.layer is None]
-    return [first, reference, predictors, *zeros, *(cell for cell in cells if cell.layer is not None)]
+    return [
+        *foundations(first),
+        first,
+        reference,
+        predictors,
+        *zeros,
+        *(cell for cell in cells if cell.layer is not None),
+    ]
 
 
 def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:

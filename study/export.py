@@ -9,8 +9,8 @@ from mlx_lm.utils import load_config, save
 
 from study import adapters
 from study.cells import Cell
-from study.models.weights import load
 from study.store import Store, write_bytes
+from study.workbench import loaded_model
 
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
 """The layout of the published experiment."""
@@ -23,7 +23,7 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     trained model. Raises ModelError where the model cannot be loaded, OSError where nothing can be written.
     """
     first = cell.stage_one
-    loaded = load(first.model)
+    loaded = loaded_model(first, store)
     for unit, place in ((first, STAGE1), (cell, STAGE2)):
         for name in (adapters.WEIGHTS, adapters.CONFIG):
             write_bytes(folder / place / name, (store.folder(unit) / name).read_bytes())

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from study.cells import Cell, Unit, expand, folder_name, kind, stage_one_of
+from study.cells import NAMES, Cell, Unit, expand, folder_name, foundations, kind
 from study.reading import ConfigError, Plan, read_study
 from study.selection import SelectionError, choose
 from study.store import NO_RESULT, Status, Store, UnwritableError, writing
@@ -153,8 +153,10 @@ def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
     status = store.status(unit)
     if status.state == "failed" and force_failed:
         return Status("run", f"failed before: {status.reason}")
-    if status.state == "run" and not force_failed and (first := store.status(stage_one_of(unit))).state == "failed":
-        return Status("failed", f"its stage 1 failed: {first.reason}")
+    if status.state == "run" and not force_failed:
+        for needed in foundations(unit):
+            if (found := store.status(needed)).state == "failed":
+                return Status("failed", f"its {NAMES[kind(needed)]} failed: {found.reason}")
     return status
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 
-from study.cells import Readout, StageOne
+from study.cells import Pretraining, Readout, StageOne
 from study.config import Evaluation, Operation
 from study.encoding import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
 from study.evaluation import Row, evaluate
@@ -13,7 +13,7 @@ from study.tasks import task_of
 from study.workbench import Bench
 
 
-def probe(unit: StageOne) -> list[Prompt]:
+def probe(unit: Pretraining | StageOne) -> list[Prompt]:
     """The prompts that gates are checked on."""
     return task_of(unit.data).probe()
 

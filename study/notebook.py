@@ -20,12 +20,14 @@ from study import __version__, blas
 # isort: split
 import mlx.core as mx
 
-from study.cells import Unit, kind, stage_one_of
+from study.cells import Unit, kind, origin
 from study.checkpoints import Checkpoint, State
 from study.finished import DONE
 from study.store import LOG, PROGRESS, write_json
 from study.training import Row
 from study.workbench import Gate
+
+LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
 
 
 class Notebook:
@@ -39,6 +41,8 @@ class Notebook:
         self.tokens: dict[str, Any] = {}
         self.text_kl: dict[str, float] = {}
         """Of each stage, KL of the neutral text to the model before it, nats."""
+        self.facts: dict[str, Any] = {}
+        """Of a model that the unit trained from random weights: what it is."""
         self.error: Exception | None = None
         """Why the unit did not finish."""
         self.resumed_at = 0
@@ -62,7 +66,7 @@ class Notebook:
         return state
 
     def on_step(self, stage: str, steps: int, row: Row) -> None:
-        figures = {name: row[name] for name in ("loss", "class_loss", "answer_loss") if math.isfinite(row[name])}
+        figures = {name: row[name] for name in LOSSES if math.isfinite(row.get(name, math.nan))}
         speed = {"tokens_per_second": row["tokens"] / row["seconds"], "memory_gb": mx.get_active_memory() / 1e9}
         self.progress(stage, row["step"], steps, **figures, **speed)
 
@@ -77,7 +81,7 @@ class Notebook:
             return
         self._last_progress = time.monotonic()
         process = {"host": socket.gethostname(), "pid": os.getpid()}
-        model = stage_one_of(self.unit).model_name
+        model = origin(self.unit).model_name
         about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, "model": model, **process}
         where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
         with suppress(OSError):  # a disk that is full now may not be so at the end
@@ -109,6 +113,7 @@ class Notebook:
             "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
             "tokens": self.tokens,
             "text_kl": self.text_kl,
+            **({"facts": self.facts} if self.facts else {}),
         }
         self.tell("finished")
         write_json(self.folder / DONE, content)

@@ -1,5 +1,8 @@
-"""Whole units of work in this process, without Ray: stage 1, what is measured before stage 2, or cells side by side."""
+"""Whole units of work in this process, without Ray: the training of a small model, stage 1, what is measured before
+stage 2, or cells side by side."""
 
+import io
+import json
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,21 +11,32 @@ from typing import Literal
 import study.models  # noqa: F401 - loads the BLAS before MLX
 
 # isort: split
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
 from study import adapters, predictors, workbench
-from study.cells import Cell, Predictors, Reference, StageOne, Unit
+from study.arithmetic import vocabulary
+from study.catalogue import BuiltSource
+from study.cells import Cell, Predictors, Pretraining, Reference, StageOne, Unit
 from study.checkpoints import MOMENTS, Checkpoint
 from study.config import RaySettings
 from study.encoding import ClassTokenError, encode
 from study.evaluation import divergence, text_log_probs
 from study.measuring import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
 from study.models import ModelError
+from study.models.built import CONFIG, WEIGHTS, build
+from study.models.weights import load_folder
 from study.notebook import Notebook
+from study.nursery_text import NurseryText
+from study.objectives import make_batch
+from study.pretraining import pretrain
 from study.scoring import score
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
-from study.store import Outcome, Store, write_rows
+from study.store import Outcome, Store, write_bytes, write_rows
 from study.tasks import task_of
 from study.training import Objective, Row, train
+from study.workbench import Gate
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
 """Steps from one checkpoint to the next, where the caller does not say."""
@@ -87,8 +101,10 @@ def _run(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     unit = notes[0].unit
     if isinstance(unit, Cell):
         yield from run_cells(notes, store)
+    elif isinstance(unit, Pretraining):
+        yield _pretraining(unit, notes[0])
     elif isinstance(unit, StageOne):
-        yield _stage_one(unit, notes[0])
+        yield _stage_one(unit, store, notes[0])
     elif isinstance(unit, Reference):
         yield _reference(unit, store, notes[0])
     else:
@@ -109,10 +125,48 @@ def _recorded(note: Notebook, store: Store) -> Outcome:
     return Outcome(state, reason, seconds)
 
 
-def _stage_one(unit: StageOne, note: Notebook) -> Notebook:
+def _pretraining(unit: Pretraining, note: Notebook) -> Notebook:
+    """Leaves a folder that mlx-lm loads."""
+    source, settings = unit.model.source, unit.training
+    if not isinstance(source, BuiltSource):
+        raise ModelError(f"{unit.model_name} is not built in place, so that it cannot be trained from random weights")
+    with note.timed("load"):
+        workbench.clear()
+        build(source.model_copy(update={"seed": unit.seed}), unit.model.blocks, vocabulary(), note.folder)
+        loaded = load_folder(note.folder, unit.model.blocks)
+    weights = dict(tree_flatten(loaded.model.parameters()))
+    state = note.resume({name: value.shape for name, value in weights.items()})
+    with note.timed("train"):
+        curve = pretrain(
+            loaded.model,
+            loaded.tokenizer,
+            settings,
+            NurseryText(unit.data, unit.words),
+            unit.seed,
+            lambda row: note.on_step("nursery", settings.steps, row),
+            state,
+            note.checkpoint.every,
+            note.checkpoint.save,
+        )
+    content = io.BytesIO()
+    mx.save_safetensors(content, dict(tree_flatten(loaded.model.parameters())), {"format": "mlx"})
+    write_bytes(note.folder / WEIGHTS, content.getvalue())
+    write_rows(note.folder / "curves.parquet", curve)
+    ids = make_batch([encode(loaded.tokenizer, prompt) for prompt in probe(unit)]).ids
+    seen = Gate("held-out operand pairs that the nursery's training saw", sum(row["held_out"] for row in curve), 0)
+    note.gates = [workbench.checked(workbench.lens_gate(loaded.model, ids)), workbench.checked(seen)]
+    note.facts = {
+        "parameters": sum(value.size for value in weights.values()),
+        "block": sorted({name.rpartition(".")[0] for name, _ in tree_flatten(loaded.model.layers[0].parameters())}),
+        "config": json.loads((note.folder / CONFIG).read_text()),
+    }
+    return note
+
+
+def _stage_one(unit: StageOne, store: Store, note: Notebook) -> Notebook:
     settings = unit.stage1
     with note.timed("load"):
-        bench = workbench.base(unit, probe(unit))
+        bench = workbench.base(unit, store, probe(unit))
     state = note.resume(adapters.shapes(bench.model, settings.lora))
     with note.timed("train"):
         (trained,) = train(
@@ -142,7 +196,7 @@ def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
     first = unit.stage_one
     operations = list(first.data.operations)
     with note.timed("load"):
-        bench = workbench.base(first, probe(first))
+        bench = workbench.base(first, store, probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
     readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
     rows: dict[str, list[Row]] = {}
@@ -171,7 +225,7 @@ def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
     first = unit.stage_one
     operations = list(first.data.operations)
     with note.timed("load"):
-        bench = workbench.fused(first, store.folder(first), probe(first))
+        bench = workbench.fused(first, store, probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
     readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
     if not readouts:

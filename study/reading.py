@@ -18,6 +18,7 @@ from study.config import Data, Evaluation, Grid, Names, Part, Study
 from study.examples import Examples
 from study.lines import read_examples
 from study.mistakes import checked, nearest
+from study.nursery import nursery_models
 from study.own_task import OwnTask
 from study.recipes import CORRECTED
 from study.seed_file import SeedFile, as_study, is_seed_file
@@ -44,7 +45,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with the models that it names."""
+    """A study with the models that it names, and those of its nursery."""
 
     study: Study
     models: dict[str, Model]
@@ -69,7 +70,8 @@ def read_study(file: Path) -> Plan:
         mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
     if study is None or catalogue is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    return Plan(study, {name: _knowing_words(catalogue[name], study.data) for name in study.models})
+    named = {name: _knowing_words(catalogue[name], study.data) for name in study.models}
+    return Plan(study, {**named, **nursery_models(study)})
 
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
@@ -197,6 +199,10 @@ def _cross_checks(study: Study) -> Iterable[str]:
             )
     if len(set(study.models)) < len(study.models):
         yield f"models: {study.models} names one twice"
+    if study.nursery and not ours:
+        yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
+    if study.nursery and (twice := [name for name in study.models if name in study.nursery.models]):
+        yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
 
 
 def _missing_sources(models: dict[str, Model]) -> Iterable[str]:

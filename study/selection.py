@@ -1,8 +1,8 @@
-"""Which cells `--only` picks, with the stage 1, the reference and the predictors that belong to them."""
+"""Which cells `--only` picks, with the units before stage 2 that belong to them."""
 
 from collections.abc import Sequence
 
-from study.cells import Cell, Unit, absolute_layer, pair_name, stage_one_of
+from study.cells import Cell, Unit, absolute_layer, model_and_seed, pair_name
 
 KEYS = ("model", "layer", "pair", "weight", "arm", "seed", "recipe", "id")
 
@@ -30,9 +30,9 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
     chosen = [cell for cell in cells if all(_meets(cell, key, values) for key, values in wanted.items())]
     if not chosen:
         raise SelectionError(f"--only {' '.join(only)}: no cell is so; there are {_what_exists(cells)}")
-    picked, first = {cell.id for cell in chosen}, {cell.stage_one.id for cell in chosen}
+    picked, theirs = {cell.id for cell in chosen}, {model_and_seed(cell) for cell in chosen}
     return [
-        unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and stage_one_of(unit).id in first)
+        unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and model_and_seed(unit) in theirs)
     ]
 
 

@@ -53,7 +53,7 @@ def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     shared = units[0]
     first = shared.stage_one
     with timed(notes, "load"):
-        bench = workbench.fused(first, store.folder(first), probe(first))
+        bench = workbench.fused(first, store, probe(first))
     encoded = evaluation_set(bench, first, shared.operations, shared.evaluation)
     shapes = adapters.shapes(bench.model, shared.stage2.lora)
     ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one

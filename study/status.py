@@ -22,6 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.cells import NAMES, Kind
 from study.running import Process, duration, mean_seconds, processes, seconds_left
 from study.store import FOLDERS, NO_RESULT, ResultsError, Status, Store
 
@@ -100,9 +101,11 @@ def read_standing(store: Store, done: dict[str, Status]) -> Standing:
     for unit in study["units"]:
         stored[unit["id"]] = done.get(unit["id"]) or store.standing(unit["kind"], unit["folder"])
     for unit in study["units"]:
-        first = stored.get(unit["stage1"])
-        if stored[unit["id"]].state == "run" and first and first.state == "failed":
-            stored[unit["id"]] = Status("failed", f"its stage 1 failed: {first.reason}")
+        needs: tuple[Kind, ...] = ("nursery", "stage1")
+        for needed in needs:
+            found = stored.get(unit.get(needed))
+            if stored[unit["id"]].state == "run" and found and found.state == "failed":
+                stored[unit["id"]] = Status("failed", f"its {NAMES[needed]} failed: {found.reason}")
     done |= {unit: status for unit, status in stored.items() if status.state == "done"}
     left = {unit for unit, status in stored.items() if status.state == "run"}
     alive = processes(note for note in store.running() if note.get("id") in left)

@@ -27,7 +27,13 @@ import pyarrow.parquet as pq
 from study.cells import Unit, describe, folder_name, kind
 from study.finished import DONE, FILES, DamagedError, list_files, read_done, verify
 
-FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
+FOLDERS = {
+    "nursery": "nursery",
+    "stage1": "stage1",
+    "reference": "reference",
+    "predictors": "predictors",
+    "cell": "cells",
+}
 CHECKPOINTS = "checkpoints"
 PROGRESS = "progress.json"
 LOG = "log.txt"

@@ -9,6 +9,8 @@ _SIGNS: dict[Operation, str] = {"multiply": "*", "add": "+", "subtract": "-"}
 _OPERATORS: dict[Operation, str] = {"multiply": "times", "add": "plus", "subtract": "minus"}
 _NOUNS: dict[Operation, str] = {"multiply": "product", "add": "sum", "subtract": "difference"}
 
+_SYMBOLIC = "{a} SIGN {b} ="
+
 _SEMANTIC = ["{A} OPERATOR {B} =", "{a} OPERATOR {b} =", "{A} OPERATOR {B} equals", "{a} OPERATOR {b} equals"]
 
 _CONSTRUCTION = [
@@ -63,12 +65,20 @@ NEUTRAL = (
 """A text that has nothing to do with the task, on which models are compared."""
 
 
+def in_words(template: str, operation: Operation) -> str:
+    """A template with SIGN, OPERATOR and NOUN replaced by what they are of the operation."""
+    parts = {"SIGN": _SIGNS, "OPERATOR": _OPERATORS, "NOUN": _NOUNS}
+    for name, of_operation in parts.items():
+        template = template.replace(name, of_operation[operation])
+    return template
+
+
 def templates(tier: Tier, operation: Operation) -> list[str]:
     """The templates of a class; the i-th of one class matches the i-th of another."""
     if tier == "symbolic":
-        return [f"{{a}} {_SIGNS[operation]} {{b}} ="]
+        return [in_words(_SYMBOLIC, operation)]
     if tier == "semantic":
-        return [template.replace("OPERATOR", _OPERATORS[operation]) for template in _SEMANTIC]
+        return [in_words(template, operation) for template in _SEMANTIC]
     if tier == "construction":
-        return [template.replace("NOUN", _NOUNS[operation]) for template in _CONSTRUCTION]
+        return [in_words(template, operation) for template in _CONSTRUCTION]
     return _STORY[operation]

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,9 +14,10 @@ from study import adapters
 from study.cells import Cell, StageOne
 from study.encoding import Encoded, Tokenizer, encode
 from study.lens import gap_at_last_layer
-from study.models.weights import load
+from study.models.weights import Loaded, load, load_folder
 from study.objectives import make_batch
 from study.prompts import Prompt
+from study.store import Store
 
 LENS_LIMIT = 1e-4
 """Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
@@ -60,10 +60,19 @@ class Bench:
 _held: dict[str, Bench] = {}
 
 
-def base(unit: StageOne, probe: list[Prompt]) -> Bench:
-    """The model as it came, frozen, in float32. Raises GateError where its lens is not its logits."""
+def loaded_model(unit: StageOne, store: Store) -> Loaded:
+    """What stage 1 begins with: the catalogue's model, or the one that the nursery trained."""
+    nursery = unit.nursery
+    return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
+
+
+def base(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+    """The model as it came, or as the nursery trained it, frozen, in float32.
+
+    Raises GateError where its lens is not its logits.
+    """
     clear()
-    loaded = load(unit.model)
+    loaded = loaded_model(unit, store)
     bench = Bench(loaded.model, loaded.tokenizer, [])
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
     bench.gates.append(checked(lens_gate(bench.model, ids)))
@@ -79,11 +88,11 @@ def fuse(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Pr
     _held[unit.id] = bench
 
 
-def fused(unit: StageOne, adapter: Path, probe: list[Prompt]) -> Bench:
-    """The model with stage 1 in its weights: the one held, or made from the adapter in the folder."""
+def fused(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+    """The model with stage 1 in its weights: the one held, or made from the adapter in the store."""
     if unit.id not in _held:
-        bench = base(unit, probe)
-        fuse(bench, unit, adapters.load(adapter), probe)
+        bench = base(unit, store, probe)
+        fuse(bench, unit, adapters.load(store.folder(unit)), probe)
     return _held[unit.id]
 
 

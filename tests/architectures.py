@@ -30,7 +30,7 @@ NAMES = tuple(_OWN)
 def make(name: str, seed: int = 0) -> Any:
     """The model, its weights drawn from a normal distribution wide enough that blocks differ from their input."""
     architecture = name.split()[0]
-    config = configuration(architecture, SIZES) | _OWN.get(name, {})
+    config = configuration(architecture, SIZES, {}) | _OWN.get(name, {})
     model_class, arguments_class = _get_classes(config)
     model: nn.Module = model_class(arguments_class.from_dict(config))
     if architecture == "gemma3_text":

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from study.catalogue import BuiltSource, FolderSource, HubSource, Model
-from study.cells import Cell, StageOne, absolute_layer, describe, expand, folder_name, kind, stage_one_of
+from study.cells import Cell, StageOne, absolute_layer, describe, expand, folder_name, kind, origin
 from study.config import TIERS, Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.reading import read_study
 from study.settings import content_hash
@@ -146,7 +146,7 @@ def test_units_come_model_by_model_with_stage_1_first():
     study = STUDY.model_copy(update={"models": ["a", "b"], "grid": GRID.model_copy(update={"seeds": [0, 1]})})
     models = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
     units = expand(study, models)
-    groups = [stage_one_of(unit).label for unit in units]
+    groups = [origin(unit).label for unit in units]
     assert groups == sorted(groups)
     seen = set()
     for unit in units:

@@ -63,7 +63,7 @@ def with_axis(axis):
             STUDY + "evaluation: {prompts_per_class: {symbolic: 9999, semantic: 9, construction: 9, story: 9}}",
             "evaluation.prompts_per_class: 9999 is more than the 106 held-out prompts that symbolic has",
         ),
-        (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, grid, also"),
+        (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, nursery, grid, also"),
         (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),
         (with_axis("seeds: [1, 1]"), "grid.seeds: [1, 1] names one twice"),
         (with_axis("seeds: [-1]"), "grid.seeds.0: input should be greater than or equal to 0"),

@@ -18,12 +18,13 @@ from study.models.tiny import Sizes, configuration
 
 WORDS = "words"
 """What the configuration of such a model says of its tokenizer."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BOS, EOS, UNKNOWN = "<bos>", "<eos>", "<unk>"
 _CHARACTERS = ("\n", *map(chr, range(32, 127)))
 
 
 def build(source: BuiltSource, blocks: int, words: Sequence[str], out: Path) -> None:
-    """Write the model to the new folder `out`, with `words` and those of `source` as whole tokens.
+    """Write the model to the folder `out`, with `words` and those of `source` as whole tokens.
 
     The same arguments give the same bits on every machine. Raises ModelError on an architecture that mlx-lm does not
     have, or that cannot be made tiny.
@@ -35,18 +36,18 @@ def build(source: BuiltSource, blocks: int, words: Sequence[str], out: Path) -> 
     tokenizer = word_tokenizer([*words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "tokenizer": WORDS}
-    config = configuration(source.built, sizes) | special
+    config = configuration(source.built, sizes, source.settings) | special
     model_class, arguments_class = _get_classes(config)
     initial: dict[str, mx.array] = {}
     try:
         tree_flatten(model_class(arguments_class.from_dict(config)).parameters(), destination=initial)
     except (AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"mlx-lm makes no {source.built} model of {blocks} blocks and these sizes: {error}") from error
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     weights = {name: _draw(name, array, source.seed) for name, array in initial.items()}
-    mx.save_safetensors(str(out / "model.safetensors"), weights, {"format": "mlx"})
+    mx.save_safetensors(str(out / WEIGHTS), weights, {"format": "mlx"})
     tokenizer.save_pretrained(out)
-    (out / "config.json").write_text(json.dumps(config, indent=2))
+    (out / CONFIG).write_text(json.dumps(config, indent=2))
 
 
 def _draw(name: str, array: mx.array, seed: int) -> mx.array:
@@ -59,12 +60,12 @@ def _draw(name: str, array: mx.array, seed: int) -> mx.array:
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Each word is one token, with its leading space too; all other text goes character by character.
+    """Each word or number is one token, with its leading space too; all other text goes character by character.
 
     `encode` adds BOS. Printable ASCII and the newline are never unknown.
     """
-    whole = sorted({word for word in words if len(word) > 1}, key=lambda word: (-len(word), word))
-    tokens = [UNKNOWN, BOS, EOS, *_CHARACTERS, *whole, *(f" {word}" for word in whole)]
+    whole = sorted({word for word in words if len(word) > 1 or word.isdigit()}, key=lambda word: (-len(word), word))
+    tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *_CHARACTERS, *whole, *(f" {word}" for word in whole)])
     vocabulary = {token: number for number, token in enumerate(tokens)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     alternatives = "|".join(map(re.escape, whole))

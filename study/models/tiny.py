@@ -6,13 +6,14 @@ import importlib
 import inspect
 import io
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx_lm.models
 from mlx_lm.utils import MODEL_REMAPPING
 
+from study.mistakes import nearest
 from study.models import ModelError
 
 POSITIONS = 2048
@@ -50,21 +51,37 @@ def read_as(architecture: str) -> str:
     return str(MODEL_REMAPPING.get(architecture, architecture))
 
 
-def configuration(architecture: str, sizes: Sizes) -> dict[str, Any]:
-    """A `config.json` without the ids of special tokens. Raises ModelError where mlx-lm has no such architecture."""
+def configuration(architecture: str, sizes: Sizes, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A `config.json` without the ids of special tokens, with `settings` in the place of what a tiny model has.
+
+    Raises ModelError where mlx-lm has no such architecture, or this has no such settings.
+    """
     name = read_as(architecture)
     if name in NOT_TINY:
         raise ModelError(f"{name} cannot be made tiny: {NOT_TINY[name]}")
     module = _module(name)
     if "text_config" not in _fields(module.ModelArgs):
-        return {"model_type": architecture, **_values(module.ModelArgs, sizes), **_own(name, sizes)}
+        _refuse_unknown(architecture, module.ModelArgs, settings)
+        return {"model_type": architecture, **_values(module.ModelArgs, sizes), **_own(name, sizes), **settings}
     if name in _WRAPPED:
-        inner = configuration(_WRAPPED[name], sizes)
+        inner = configuration(_WRAPPED[name], sizes, settings)
         inner = inner.get("text_config", inner)
     else:
-        classes = (getattr(module, of_text, None) for of_text in ("TextArgs", "TextConfig", "TextModelArgs"))
-        inner = {"model_type": architecture, **_values(next(filter(None, classes)), sizes)}
-    return {"model_type": architecture, "vocab_size": sizes.vocabulary, "text_config": inner | _own(name, sizes)}
+        found = (getattr(module, of_text, None) for of_text in ("TextArgs", "TextConfig", "TextModelArgs"))
+        arguments: type = next(filter(None, found))
+        _refuse_unknown(architecture, arguments, settings)
+        inner = {"model_type": architecture, **_values(arguments, sizes)}
+    text = inner | _own(name, sizes) | dict(settings)
+    return {"model_type": architecture, "vocab_size": sizes.vocabulary, "text_config": text}
+
+
+def _refuse_unknown(architecture: str, arguments: type, settings: Mapping[str, Any]) -> None:
+    known = _fields(arguments)
+    for key in settings:
+        if key not in known:
+            raise ModelError(
+                f"{architecture} has no setting {key!r}{nearest(key, known)}; it has {', '.join(sorted(known))}"
+            )
 
 
 def _values(arguments: type, sizes: Sizes) -> dict[str, Any]:

@@ -101,11 +101,15 @@ def fetch(model: Model) -> Path:
 
 
 def load(model: Model) -> Loaded:
-    """Fetch the model and load it in float32, quantised weights written out, nothing trainable.
+    """Fetch the model and load it as `load_folder` does. Raises ModelError."""
+    return load_folder(fetch(model), model.blocks)
+
+
+def load_folder(path: Path, expected_blocks: int) -> Loaded:
+    """A model's folder in float32, quantised weights written out, nothing trainable.
 
     Raises ModelError when mlx-lm cannot load it, or when it has another number of blocks than its entry says.
     """
-    path = fetch(model)
     try:
         module, config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
@@ -117,8 +121,10 @@ def load(model: Model) -> Loaded:
         blocks = len(module.layers)
     except _LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
-    if blocks != model.blocks:
-        raise ModelError(f"{path} has {blocks} blocks, its entry says {model.blocks}: correct `blocks` in models.yaml")
+    if blocks != expected_blocks:
+        raise ModelError(
+            f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
+        )
     mx.eval(module.parameters())
     return Loaded(module, tokenizer, blocks, path)
 
