@@ -1,6 +1,7 @@
 """Where a model comes from: the sources that `configs/models.yaml` may name."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +87,14 @@ class Model(Settings):
     """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
     parameters: PositiveFloat | None = None
     """How many it has, such as 1.1e9, embeddings included; for the estimate of the memory that it needs."""
+    architecture: str | None = None
+    """Of mlx-lm, its `model_type`; docs/architectures.md says which of them work. To be told, not to load it."""
+    chat: bool | None = None
+    """Whether it is tuned on instructions, or a base model."""
+    gated: bool = False
+    """Whether the hub asks for consent before a download."""
+    download: PositiveFloat | None = None
+    """GB that are fetched before the model is used for the first time; the hub's files stay on disk as they are."""
     licence: str = "unknown"
     note: str = ""
 
@@ -102,6 +111,11 @@ class Model(Settings):
             unset = None if source.settings else {"settings"}  # left out, as before there were such settings
             return {"built": source.model_dump(exclude=unset), "blocks": self.blocks}
         return source.model_dump()
+
+
+def cache_root() -> Path:
+    """Where models lie that are converted or built: $STUDY_CACHE, or ~/.cache/classifier-study."""
+    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
 def _digest(files: list[Path]) -> str:
