@@ -10,7 +10,7 @@ from study.config import TIERS, Data, Operation
 from study.prompts import Prompt
 from study.wordings import in_words
 
-UNRELATED = "anchor basket candle desert engine forest garden hammer island jacket kitchen ladder".split()
+UNRELATED = "desert engine forest garden hammer island jacket kitchen ladder market orange window".split()
 """Words of study/words.txt that name nothing here: random words are drawn from them."""
 
 _OBJECTS: dict[Operation, str] = {"multiply": "{A} by {B}", "add": "{A} and {B}", "subtract": "{B} from {A}"}
@@ -23,11 +23,11 @@ _SENSE = [
     "taking {A} OPERATOR {B} is to WORD OBJECT",
 ]
 _NO_SENSE = [
-    "the WORD is near the old street",
+    "the WORD is in the old room",
     "Mia read of the WORD on Monday",
-    "there was a WORD in the room today",
+    "in the room today there was a WORD",
     "Sam wants a WORD and so he has to get one",
-    "what they find near the street is a WORD",
+    "what they find in the room is a WORD",
     "a bus carries people to the WORD",
 ]
 """As many as of the others, with the word as often at the end."""
