@@ -2,10 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from study.settings import Settings
 
@@ -85,21 +84,12 @@ class Model(Settings):
     """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
     parameters: PositiveFloat | None = None
     """How many it has, such as 1.1e9, embeddings included; for the estimate of the memory that it needs."""
-    weights: Literal["float32", "8bit", "4bit", "as_stored"] = "float32"
+    weights: Literal["float32", "8bit", "4bit"] = "float32"
     """How they are held in memory; states, adapters and gradients are float32 in any case. `float32`: written out, also
-    where they are stored quantised. `8bit`, `4bit`: quantised when the model is loaded, as mlx-lm does it (affine, in
-    groups of 64). `as_stored`: what the hub or the folder has quantised stays so, in its own format."""
+    where they are stored quantised. `8bit`, `4bit`: as they are stored, where that is with so many bits; else quantised
+    when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
     licence: str = "unknown"
     note: str = ""
-
-    @model_validator(mode="after")
-    def _stored(self) -> Self:
-        if self.weights == "as_stored" and not isinstance(self.source, HubSource | FolderSource):
-            raise PydanticCustomError(
-                "weights",
-                "as_stored is for a hub model or a folder; the weights of another can be float32, 8bit or 4bit",
-            )
-        return self
 
     def identity(self) -> dict[str, Any]:
         """What makes this model this model: where it is from, and how its weights are held if not in float32."""

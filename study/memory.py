@@ -8,9 +8,8 @@ from study.tasks import task_of
 
 FIXED_GB = 0.8
 """Python, Ray's worker, the tokenizer, and the logits that are held at a time."""
-BYTES = {"float32": 4.0, "8bit": 1.125, "4bit": 0.625, "as_stored": 1.125}
-"""Of a weight by how it is held: 64 quantised ones have a scale and an offset in float32. Those that are stored
-quantised are taken to have 8 bits."""
+BYTES = {"float32": 4.0, "8bit": 1.125, "4bit": 0.625}
+"""Of a weight by how it is held: 64 quantised ones have a scale and an offset in float32."""
 COPIES = 1.5
 """Weights, with what is held twice while a model is converted, loaded or fused."""
 KEPT = 26

@@ -1,6 +1,7 @@
 """Weights that stay quantised in memory; what is computed with them is float32."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,21 +19,19 @@ BITS = {"8bit": 8, "4bit": 4}
 Quantised: TypeAlias = nn.QuantizedLinear | nn.QuantizedEmbedding
 
 
-def hold(model: nn.Module, weights: str, path: Path) -> None:
+def hold(model: nn.Module, weights: str, config: Mapping[str, Any], path: Path) -> None:
     """Hold the weights of a model, whose parameters are float32 or packed, as `Model.weights` says.
 
-    Raises ModelError where what lies at `path` cannot be held so.
+    `config` is what mlx-lm read of it. Raises ModelError where what lies at `path` cannot be held so.
     """
-    stored = any("scales" in module for module in model.modules())
+    stored = config.get("quantization")
     if weights == "float32":
         dequantize_model(model)
         model.set_dtype(mx.float32)  # formats without offsets are written out in bfloat16
-    elif weights in BITS and stored:
-        raise ModelError(f"{path} is quantised already: write `weights: as_stored`, or `float32`, instead of {weights}")
-    elif weights in BITS:
+    elif stored is None:
         _quantise(model, BITS[weights], path)
-    elif not stored:
-        raise ModelError(f"{path} is not quantised: write `weights: 4bit`, `8bit` or `float32` instead of as_stored")
+    elif stored["bits"] != BITS[weights]:
+        raise ModelError(f"{path} is quantised with {stored['bits']} bits, not {BITS[weights]}: {_instead(stored)}")
     else:
         embeddings = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.QuantizedEmbedding)]
         # In formats without offsets they give bfloat16, and all blocks would go on in it.
@@ -99,6 +98,11 @@ def _quantise(model: nn.Module, bits: int, path: Path) -> None:
     nn.quantize(model, GROUP_SIZE, bits, class_predicate=chosen)
     if not any("scales" in module for module in model.modules()):
         raise ModelError(f"{path} has no layer whose width is a multiple of {GROUP_SIZE}: write `weights: float32`")
+
+
+def _instead(stored: Mapping[str, Any]) -> str:
+    names = [name for name, bits in BITS.items() if bits == stored["bits"]]
+    return "write " + " or ".join(f"`weights: {name}`" for name in [*names, "float32"])
 
 
 def _format(matrix: nn.Module) -> str:

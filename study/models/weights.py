@@ -109,10 +109,10 @@ def load(model: Model) -> Loaded:
     """
     path = fetch(model)
     try:
-        module, _ = load_model(path, lazy=True)
+        module, config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
         module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
-        hold(module, model.weights, path)
+        hold(module, model.weights, config, path)
         module.freeze()
         module.train()  # or some blocks take kernels that have no gradient; no architecture of mlx-lm drops out
         blocks = len(module.layers)
