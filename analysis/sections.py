@@ -27,9 +27,9 @@ def name_of(study: Results, cell: Unit) -> str:
 
 def model_row(study: Results, model: str) -> Row:
     entry, cells = study.models.get(model, {}), [cell for cell in study.cells if cell.model == model]
-    source: dict[str, Any] = entry.get("source", {})
-    kind = next((key for key in KEYS if key in source), "")
-    value = source.get(kind, "unknown")
+    origin: dict[str, Any] = entry.get("source", {})
+    kind = next((key for key in KEYS if key in origin), "")
+    value = origin.get(kind, "unknown")
     where = ", ".join(value) if isinstance(value, list) else str(value)
     units = [unit for unit in study.units.values() if unit.model == model and unit.kind != "cell"]
     states = {kind: Counter(u.status for u in units if u.kind == kind) for kind in ("stage1", "reference")}
@@ -37,7 +37,18 @@ def model_row(study: Results, model: str) -> Row:
     finished = sum(cell.finished for cell in cells)
     blocks = str(next(unit.blocks for unit in study.units.values() if unit.model == model))
     licence = str(entry.get("licence", "unknown"))
-    return [model, f"{kind}: {where}".strip(": "), blocks, licence, first, reference, f"{finished} of {len(cells)}"]
+    weights, stage1 = _held(study, model)
+    first = ", ".join(filter(None, [first, stage1]))
+    source = f"{kind}: {where}".strip(": ")
+    return [model, source, blocks, licence, weights, first, reference, f"{finished} of {len(cells)}"]
+
+
+def _held(study: Results, model: str) -> tuple[str, str]:
+    """What the weights of a model were held as after stage 1, and how that was added; empty where nothing has ended."""
+    before = {"weights": "float32", "stage1": "fused in float32"}  # the only way, of results that do not tell
+    found = [done.get("held", before) for unit, done in study.done.items() if study.units[unit].model == model]
+    weights = dict.fromkeys(held["weights"] + (f", {held['gb']:.2g} GB" if "gb" in held else "") for held in found)
+    return "; ".join(weights), "; ".join(dict.fromkeys(held["stage1"] for held in found))
 
 
 def token_rows(study: Results) -> list[Row]:

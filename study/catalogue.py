@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
@@ -87,6 +87,10 @@ class Model(Settings):
     """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
     parameters: PositiveFloat | None = None
     """How many it has, such as 1.1e9, embeddings included; for the estimate of the memory that it needs."""
+    weights: Literal["float32", "8bit", "4bit"] = "float32"
+    """How they are held in memory; states, adapters and gradients are float32 in any case. `float32`: written out, also
+    where they are stored quantised. `8bit`, `4bit`: as they are stored, where that is with so many bits; else quantised
+    when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
     architecture: str | None = None
     """Of mlx-lm, its `model_type`; docs/architectures.md says which of them work. To be told, not to load it."""
     chat: bool | None = None
@@ -99,7 +103,11 @@ class Model(Settings):
     note: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What makes this model this model: the source, with local paths replaced by their content."""
+        """What makes this model this model: where it is from, and how its weights are held if not in float32."""
+        return self.origin() | ({} if self.weights == "float32" else {"weights": self.weights})
+
+    def origin(self) -> dict[str, Any]:
+        """The source, with local paths replaced by their content."""
         source = self.source
         if isinstance(source, FolderSource):
             return {"folder": _digest(sorted(p for p in Path(source.folder).iterdir() if p.is_file()))}

@@ -84,9 +84,16 @@ class StageOne(Settings):
     @cached_property
     def id(self) -> str:
         prompts = self.data.sha256 if isinstance(self.data, Examples) else self.data
+        stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"})
+        kept = [] if self.fuses else ["kept"]
         return content_hash(
-            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, self.stage1]
+            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, stage1, *kept]
         )
+
+    @property
+    def fuses(self) -> bool:
+        """Whether its adapter is fused into the weights; else it is kept beside them."""
+        return self.stage1.fuses(self.model)
 
     @property
     def label(self) -> str:
@@ -133,7 +140,7 @@ class Predictors(Settings):
 
 
 class Cell(Settings):
-    """One dual-reward training on the fused model, and its read-outs."""
+    """One dual-reward training on the model after stage 1, and its read-outs."""
 
     stage_one: StageOne
     reference_id: str

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from study.catalogue import Model
 from study.examples import Examples
 from study.recipes import RecipeError, choices_of, recipe_of
 from study.settings import Settings
@@ -246,17 +247,25 @@ class Training(Settings):
 
 
 class Stage1(Training):
-    """LoRA fine-tuning on answers, fused into the weights afterwards."""
+    """LoRA fine-tuning on answers, which stage 2 goes on from."""
 
     wordings: Wordings = ["symbolic"]
     """Tiers whose templates are trained on."""
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 3e-4
     lora: Lora = Lora(rank=16, alpha=32.0, projections="all")
+    fuse: Literal["auto", "always", "never"] = "auto"
+    """What becomes of its adapter. `always`: fused in float32; quantised layers that it adapts are written out for it,
+    and are never quantised again, which would lose most of it. `never`: kept frozen beside the weights, under the
+    adapters of stage 2. `auto`: fused into float32 weights, kept beside quantised ones."""
+
+    def fuses(self, model: Model) -> bool:
+        """Whether the adapter is fused into this model."""
+        return self.fuse == "always" or (self.fuse == "auto" and model.weights == "float32")
 
 
 class Stage2(Training):
-    """A new LoRA on the fused model: w * class loss at layer L + (1 - w) * answer loss."""
+    """A new LoRA on the model after stage 1: w * class loss at layer L + (1 - w) * answer loss."""
 
     batch_size: PositiveInt = 4
     learning_rate: PositiveFloat = 2e-4

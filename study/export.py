@@ -5,7 +5,7 @@ from pathlib import Path
 import study.models  # noqa: F401 - loads the BLAS before MLX
 
 # isort: split
-from mlx_lm.utils import load_config, save
+from mlx_lm.utils import dequantize_model, load_config, save
 
 from study import adapters
 from study.cells import Cell
@@ -29,6 +29,7 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
             write_bytes(folder / place / name, (store.folder(unit) / name).read_bytes())
     adapters.put(loaded.model, first.stage1.lora, adapters.load(store.folder(first)))
     adapters.fuse(loaded.model)
+    dequantize_model(loaded.model)
     config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)
     save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer, config)

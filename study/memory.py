@@ -10,6 +10,8 @@ MEMORY_SHARE = 0.8
 """Of a machine's memory, what units may take."""
 FIXED_GB = 0.8
 """Python, Ray's worker, the tokenizer, and the logits that are held at a time."""
+BYTES = {"float32": 4.0, "8bit": 1.125, "4bit": 0.625}
+"""Of a weight by how it is held: 64 quantised ones have a scale and an offset in float32."""
 COPIES = 1.5
 """Weights, with what is held twice while a model is converted, loaded or fused."""
 KEPT = 26
@@ -20,8 +22,8 @@ STATES = 4
 """An adapter, its gradient and the two moments of its optimiser."""
 
 
-def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1) -> float | None:
-    """Of training `adapters` side by side on batches of so many tokens in all, in float32; at most.
+def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1, kept: Lora | None = None) -> float | None:
+    """Of training `adapters` side by side on batches of so many tokens in all, with one that is `kept`; at most.
 
     None where the catalogue does not tell the model's parameters. A block of width d has about 12 d² of them.
     """
@@ -29,13 +31,17 @@ def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1) -> fl
         return None
     width = math.sqrt(model.parameters / (12 * model.blocks))
     activations = tokens * KEPT * width * model.blocks
-    adapted = adapters * STATES * lora.rank * ADAPTED * width * model.blocks
-    return FIXED_GB + 4 * (COPIES * model.parameters + activations + adapted) / 1e9
+    ranks = adapters * STATES * lora.rank + (kept.rank if kept else 0)
+    weights = BYTES[model.weights] * COPIES * model.parameters
+    return FIXED_GB + (weights + 4 * (activations + ranks * ADAPTED * width * model.blocks)) / 1e9
 
 
 def study_gb(model: Model, study: Study, stack: int) -> float | None:
     """Of either stage of a study, with so many cells side by side."""
     stage1, stage2, longest = study.stage1, study.stage2, task_of(study.data).longest
+    kept = None if stage1.fuses(model) else stage1.lora
+    if kept is None:
+        model = model.model_copy(update={"weights": "float32"})  # which the layers are that stage 1 is fused into
     first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
-    second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack)
+    second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack, kept)
     return None if first is None or second is None else max(first, second)

@@ -25,7 +25,7 @@ from study.checkpoints import Checkpoint, State
 from study.finished import DONE
 from study.store import LOG, PROGRESS, write_json
 from study.training import Row
-from study.workbench import Gate
+from study.workbench import Bench, Gate
 
 LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
 
@@ -38,6 +38,8 @@ class Notebook:
         self.started = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
         self.gates: list[Gate] = []
+        self.held: dict[str, Any] = {}
+        """How the model was held."""
         self.tokens: dict[str, Any] = {}
         self.text_kl: dict[str, float] = {}
         """Of each stage, KL of the neutral text to the model before it, nats."""
@@ -69,6 +71,10 @@ class Notebook:
         figures = {name: row[name] for name in LOSSES if math.isfinite(row.get(name, math.nan))}
         speed = {"tokens_per_second": row["tokens"] / row["seconds"], "memory_gb": mx.get_active_memory() / 1e9}
         self.progress(stage, row["step"], steps, **figures, **speed)
+
+    def take_down(self, bench: Bench, gates: Sequence[Gate] = ()) -> None:
+        """How the model was held, and its gates with those of the unit itself."""
+        self.held, self.gates = bench.held, [*bench.gates, *gates]
 
     def tell(self, text: str) -> None:
         """A line of the unit's log."""
@@ -110,6 +116,7 @@ class Notebook:
             "blas": loaded.name if loaded else None,
             "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
             "process_peak_gb": round(peak, 3),
+            "held": self.held,
             "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
             "tokens": self.tokens,
             "text_kl": self.text_kl,

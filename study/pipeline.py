@@ -187,8 +187,8 @@ def _stage_one(unit: StageOne, store: Store, note: Notebook) -> Notebook:
         raise trained.error
     adapters.save(bench.model, settings.lora, trained.weights, note.folder)
     write_rows(note.folder / "curves.parquet", trained.curve)
-    workbench.fuse(bench, unit, trained.weights, probe(unit))
-    note.gates = bench.gates
+    workbench.add_stage_one(bench, unit, trained.weights, probe(unit))
+    note.take_down(bench)
     return note
 
 
@@ -212,12 +212,12 @@ def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
     measure("baseline")
     text = text_log_probs(bench.model, bench.tokenizer)
     with note.timed("load"):
-        workbench.fuse(bench, first, adapters.load(store.folder(first)), probe(first))
+        workbench.add_stage_one(bench, first, adapters.load(store.folder(first)), probe(first))
     measure("stage1")
     note.text_kl["stage1"] = divergence(text, text_log_probs(bench.model, bench.tokenizer))
     for name, found in rows.items():
         write_rows(note.folder / f"{name}.parquet", found)
-    note.gates = bench.gates
+    note.take_down(bench)
     return note
 
 
@@ -225,7 +225,7 @@ def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
     first = unit.stage_one
     operations = list(first.data.operations)
     with note.timed("load"):
-        bench = workbench.fused(first, store, probe(first))
+        bench = workbench.with_stage_one(first, store, probe(first))
     encoded = evaluation_set(bench, first, operations, unit.evaluation)
     readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
     if not readouts:
@@ -242,5 +242,5 @@ def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
             unit.evaluation.batch_size,
         )
     write_rows(note.folder / "predictors.parquet", rows)
-    note.gates = bench.gates
+    note.take_down(bench)
     return note

@@ -1,7 +1,8 @@
 """What can be measured of a model before stage 2 that may say where in it a class can be trained."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +20,7 @@ from study import adapters
 from study.config import Lora, Operation
 from study.encoding import ClassToken, Encoded, Readouts
 from study.lens import Lens, attached
+from study.models.quantised import Quantised, rows_of, widths
 from study.objectives import ClassLoss, dual_reward, make_batch
 from study.prompts import random_operation
 from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
@@ -51,10 +53,10 @@ def measure(
     probed = _probes(np.array(fitted), training, np.array(states), held_out, seed)
     gradients = _gradients(model, [tokens for _, tokens in readouts], training[:GRADIENT_PROMPTS], lora, seed)
     norms = np.linalg.norm(np.array(states, np.float64), axis=2)
-    vocabulary = _vocabulary_rows(model, width, states.shape[-1])
+    head, tied = _head(model, width, states.shape[-1])
     rows = []
     for (readout, tokens), figures, cosines, of_pair in zip(readouts, read, pointed, gradients, strict=True):
-        unembedding = _unembedding(*vocabulary, [token.id for token in tokens.values()])
+        unembedding = _unembedding(head(mx.array([token.id for token in tokens.values()])), tied)
         for tier, here in _by_tier(held_out).items():
             asked = here & np.array([item.prompt.operation in tokens for item in held_out])
             for layer in range(lens.blocks):
@@ -170,17 +172,20 @@ def _probes(
     }
 
 
-def _vocabulary_rows(model: nn.Module, width: int, hidden: int) -> tuple[mx.array, bool]:
-    """The weights [width, hidden] of the head, and whether they are the embedding's."""
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    rows = [value for _, value in tree_flatten(model.parameters()) if value.shape == (width, hidden)]
-    heads = [value for value in rows if id(value) not in embedded]
-    return (heads or rows)[0], not heads
+def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:
+    """What gives rows [ids, hidden] of the head by their ids, and whether the head is the embedding."""
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
+    packed = {id(m.weight): m for m in model.modules() if isinstance(m, Quantised) and widths(m) == (hidden, width)}
+    values = [value for _, value in tree_flatten(model.parameters())]
+    found = [value for value in values if value.shape == (width, hidden) or id(value) in packed]
+    heads = [value for value in found if id(value) not in embedded]
+    head = (heads or found)[0]
+    return partial(rows_of, packed[id(head)]) if id(head) in packed else head.__getitem__, not heads
 
 
-def _unembedding(weights: mx.array, tied: bool, ids: list[int]) -> dict[str, float]:
+def _unembedding(of_tokens: mx.array, tied: bool) -> dict[str, float]:
     """Mean norm of the class tokens' rows of the head, mean cosine of any two; `tied` if the embedding is the head."""
-    rows = np.array(weights[mx.array(ids)].astype(mx.float32), np.float64)
+    rows = np.array(of_tokens.astype(mx.float32), np.float64)
     norms = np.linalg.norm(rows, axis=1)
     cosines = [_cosine(one, other) for one, other in combinations(rows, 2)]
     return {"unembedding_norm": float(norms.mean()), "pair_cosine": float(np.mean(cosines)), "tied": float(tied)}

@@ -53,7 +53,7 @@ def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
     shared = units[0]
     first = shared.stage_one
     with timed(notes, "load"):
-        bench = workbench.fused(first, store, probe(first))
+        bench = workbench.with_stage_one(first, store, probe(first))
     encoded = evaluation_set(bench, first, shared.operations, shared.evaluation)
     shapes = adapters.shapes(bench.model, shared.stage2.lora)
     ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one
@@ -175,7 +175,7 @@ def _write_cell(
     adapters.save(bench.model, unit.stage2.lora, trained.weights, note.folder)
     for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *more):
         write_rows(note.folder / f"{name}.parquet", rows)
-    note.gates = [*bench.gates, *_encoding_gates(bench, encoded, readouts)]
+    note.take_down(bench, _encoding_gates(bench, encoded, readouts))
 
 
 def _encoding_gates(bench: Bench, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,8 +13,10 @@ from mlx.utils import tree_flatten
 
 from study import adapters
 from study.cells import Cell, StageOne
+from study.config import Lora
 from study.encoding import Encoded, Tokenizer, encode
 from study.lens import gap_at_last_layer
+from study.models.quantised import held_as, held_gb, widths
 from study.models.weights import Loaded, load, load_folder
 from study.objectives import make_batch
 from study.prompts import Prompt
@@ -51,10 +54,17 @@ class Bench:
     model: nn.Module
     tokenizer: Tokenizer
     gates: list[Gate]
-    fused: str | None = None
-    """The stage 1 that is in the weights."""
+    weights: str
+    """How they were held when the model was loaded."""
+    stage1: Literal["none", "fused in float32", "kept as a frozen adapter"] = "none"
+    """How it was added."""
     text: np.ndarray | None = None
     """Its log-probabilities along the neutral text, once they were asked for."""
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
 
 
 _held: dict[str, Bench] = {}
@@ -73,26 +83,33 @@ def base(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
     """
     clear()
     loaded = loaded_model(unit, store)
-    bench = Bench(loaded.model, loaded.tokenizer, [])
+    bench = Bench(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
     bench.gates.append(checked(lens_gate(bench.model, ids)))
     return bench
 
 
-def fuse(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
-    """Fuse stage 1 into the model and hold it. Raises GateError where fusing changes the logits."""
+def add_stage_one(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
+    """Fuse stage 1 into the model, or keep it as a frozen adapter, as its settings say, and hold the model.
+
+    Raises GateError where that changes the logits.
+    """
     adapters.put(bench.model, unit.stage1.lora, weights)
     ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
-    bench.gates.append(checked(fused_gate(bench.model, ids)))
-    bench.fused = unit.id
+    if unit.fuses:
+        bench.gates.append(checked(fused_gate(bench.model, ids)))
+        bench.stage1 = "fused in float32"
+    else:
+        bench.gates.append(checked(kept_gate(bench.model, unit.stage1.lora, ids)))
+        bench.stage1 = "kept as a frozen adapter"
     _held[unit.id] = bench
 
 
-def fused(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
-    """The model with stage 1 in its weights: the one held, or made from the adapter in the store."""
+def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+    """The model after stage 1: the one held, or made from the adapter in the store."""
     if unit.id not in _held:
         bench = base(unit, store, probe)
-        fuse(bench, unit, adapters.load(store.folder(unit)), probe)
+        add_stage_one(bench, unit, adapters.load(store.folder(unit)), probe)
     return _held[unit.id]
 
 
@@ -106,8 +123,20 @@ def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
     adapted = model(ids)
     mx.eval(adapted)
     adapters.fuse(model)
-    gap = mx.abs(model(ids) - adapted).max() / (adapted.max() - adapted.min())
-    return Gate("fused model equals the adapted one", float(gap.item()), FUSE_LIMIT)
+    return Gate("fused model equals the adapted one", _gap(model(ids), adapted), FUSE_LIMIT)
+
+
+def kept_gate(model: nn.Module, lora: Lora, ids: mx.array) -> Gate:
+    """Keep the adapter that is on the model, and how far that moves the logits: with a new one beside it, whose update
+    is zero, and when that is taken off again."""
+    adapted = model(ids)
+    mx.eval(adapted)
+    adapters.settle(model)
+    adapters.stack(model, lora, [0])
+    beside = _gap(model(ids), adapted)
+    adapters.take_off(model)
+    gap = max(beside, _gap(model(ids), adapted))
+    return Gate("model with stage 1 kept equals the adapted one", gap, FUSE_LIMIT)
 
 
 def fitting(bench: Bench, cell: Cell, encoded: Sequence[Encoded]) -> int:
@@ -116,9 +145,10 @@ def fitting(bench: Bench, cell: Cell, encoded: Sequence[Encoded]) -> int:
     A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
     layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
     """
-    linear = [m for block in bench.model.layers for _, m in block.named_modules() if isinstance(m, nn.Linear)]
-    hidden = min(min(m.weight.shape) for m in linear)
-    kept = sum(2 * m.weight.shape[0] for m in linear) + 8 * hidden * len(bench.model.layers)
+    modules = [m for block in bench.model.layers for m in block.modules()]
+    linear = [widths(m) for m in modules if isinstance(m, nn.Linear | nn.QuantizedLinear)]
+    hidden = min(map(min, linear))
+    kept = sum(2 * outputs for _, outputs in linear) + 8 * hidden * len(bench.model.layers)
     vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()) if value.ndim > 1)
     rows = cell.stage2.batch_size
     longest = max(len(item.prompt_ids) + len(item.answer_ids) for item in encoded)
@@ -132,6 +162,12 @@ def clear() -> None:
     _held.clear()
     gc.collect()  # a model's modules refer to one another
     mx.clear_cache()
+
+
+def _gap(logits: mx.array, others: mx.array) -> float:
+    """The largest difference, over the spread of the others."""
+    gap: Any = mx.abs(logits - others).max() / (others.max() - others.min())
+    return float(gap.item())
 
 
 def checked(gate: Gate) -> Gate:

@@ -94,6 +94,24 @@ def test_another_model_is_another_id_but_another_licence_is_not():
     assert changed(STUDY, Model(source=HubSource(hub="a/b"), blocks=4)) == ALL
 
 
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_weights_that_are_held_otherwise_make_another_model(weights):
+    held = SMALL.model_copy(update={"weights": weights})
+    assert changed(STUDY, held) == ALL
+    assert held.origin() == SMALL.identity()
+    assert ids(STUDY, Model(source=SMALL.source, blocks=4, weights="float32")) == GOLDEN
+
+
+@pytest.mark.parametrize(("weights", "usual", "other"), [("float32", "always", "never"), ("4bit", "never", "always")])
+def test_what_becomes_of_stage_1_is_in_the_id_however_it_is_written(weights, usual, other):
+    model = SMALL.model_copy(update={"weights": weights})
+    auto, same, different = (
+        ids(STUDY.model_copy(update={"stage1": Stage1(fuse=fuse)}), model) for fuse in ("auto", usual, other)
+    )
+    assert auto == same
+    assert set(auto.values()).isdisjoint(different.values())
+
+
 def test_a_folder_is_known_by_its_content_not_by_its_path(tmp_path):
     names = ["one", "two", "three"]
     for name in names:

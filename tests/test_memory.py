@@ -2,8 +2,8 @@
 
 import pytest
 
-from study.catalogue import BuiltSource, Model
-from study.config import Grid, Study
+from study.catalogue import BuiltSource, HubSource, Model
+from study.config import Grid, Stage1, Study
 from study.memory import estimated_gb, study_gb
 
 LLAMA_1B = Model(source=BuiltSource(built="llama"), blocks=16, parameters=1.236e9)
@@ -29,6 +29,21 @@ def test_it_grows_with_cells_batches_ranks_and_parameters():
 def test_stage_1_counts_where_its_batches_are_larger():
     assert study_gb(LLAMA_1B, STUDY, 1) == pytest.approx(
         estimated_gb(LLAMA_1B, STUDY.stage1.lora, 32 * STUDY.stage1.batch_size)
+    )
+
+
+@pytest.mark.parametrize(("weights", "share"), [("4bit", 0.4), ("8bit", 0.5)])
+def test_quantised_weights_need_a_fraction_unless_stage_1_is_fused_into_them(weights, share):
+    hub = Model(source=HubSource(hub="a/b"), blocks=28, parameters=3.2e9)
+    held = hub.model_copy(update={"weights": weights})
+    fused = STUDY.model_copy(update={"stage1": Stage1(fuse="always")})
+    assert study_gb(held, STUDY, 1) < share * study_gb(hub, STUDY, 1)
+    assert study_gb(held, fused, 1) == study_gb(hub, STUDY, 1)
+
+
+def test_an_adapter_that_is_kept_counts():
+    assert estimated_gb(LLAMA_1B, STUDY.stage2.lora, 128, kept=STUDY.stage1.lora) > estimated_gb(
+        LLAMA_1B, STUDY.stage2.lora, 128
     )
 
 

@@ -6,12 +6,13 @@ import study.blas  # noqa: F401  # before mlx.core
 
 import mlx.core as mx  # isort: skip
 
-from study.models import activations
+from study.models import activations, products
 
 # On the CPU, compiling calls g++ (seconds each time) and its cache has no lock between processes.
 if activations.on_cpu():
     mx.disable_compile()
 activations.use()
+products.use()
 
 # transformers serves for tokenizers alone, and else says at each import that PyTorch is missing.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

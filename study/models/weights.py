@@ -1,4 +1,4 @@
-"""From a catalogue entry to a loaded model: fetch, convert once into a cache, load in float32."""
+"""From a catalogue entry to a loaded model: fetch, convert once into a cache, load in float32 or quantised."""
 
 import hashlib
 import importlib.util
@@ -20,7 +20,7 @@ from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, StrictDataclassError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, dequantize_model, load_config, load_model
+from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
@@ -29,6 +29,7 @@ from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Mo
 from study.models import ModelError
 from study.models.built import WORDS, build
 from study.models.gguf import convert
+from study.models.quantised import hold
 from study.settings import content_hash
 
 CONVERSION = 1
@@ -42,7 +43,7 @@ _LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueErr
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in float32 with frozen weights, and its tokenizer."""
+    """A model with frozen weights, held as its entry says, which computes in float32, and its tokenizer."""
 
     model: nn.Module
     tokenizer: TokenizerWrapper
@@ -97,20 +98,20 @@ def fetch(model: Model) -> Path:
 
 def load(model: Model) -> Loaded:
     """Fetch the model and load it as `load_folder` does. Raises ModelError."""
-    return load_folder(fetch(model), model.blocks)
+    return load_folder(fetch(model), model.blocks, model.weights)
 
 
-def load_folder(path: Path, expected_blocks: int) -> Loaded:
-    """A model's folder in float32, quantised weights written out, nothing trainable.
+def load_folder(path: Path, expected_blocks: int, weights: str = "float32") -> Loaded:
+    """A model's folder, its weights held as asked for, everything else in float32, nothing trainable.
 
-    Raises ModelError when mlx-lm cannot load it, or when it has another number of blocks than its entry says.
+    Raises ModelError when mlx-lm cannot load it, when it has another number of blocks than its entry says, or when its
+    weights cannot be held so.
     """
     try:
         module, config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
         module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
-        if "quantization" in config:
-            module = dequantize_model(module)
+        hold(module, weights, config, path)
         module.freeze()
         module.train()  # or some blocks take kernels that have no gradient; no architecture of mlx-lm drops out
         blocks = len(module.layers)
@@ -162,7 +163,7 @@ def _download(source: HubSource) -> Path:
 
 def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
     """Where a converted or built model lies, and what its marker must say of where it came from."""
-    identity = {"conversion": CONVERSION, "model": model.identity()}
+    identity = {"conversion": CONVERSION, "model": model.origin()}
     if isinstance(source, BuiltSource):
         identity |= {"words": vocabulary(), "tokenizer": WORDS}
         name = f"built-{source.built}"
