@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Those whose reports are in reports/, with their rows in reports/data/.
+STUDIES := architecture_comparison
 
 .PHONY: study test smoke pack report bench soak schemas lock clean
 
@@ -13,13 +15,18 @@ study: $(READY)
 smoke: $(READY)
 	$(BIN)/python -m study.grid configs/smoke.yaml --report results/smoke/report.md
 
+# Of every study in reports/ that has its results here.
 pack: $(READY)
-	$(BIN)/python -m analysis.packing results/architecture_comparison reports/data/architecture_comparison
+	for study in $(STUDIES); do \
+	    test ! -e results/$$study/study.json || \
+	        $(BIN)/python -m analysis.packing results/$$study reports/data/$$study || exit; \
+	done
 
-# From the packed rows alone, in an environment of its own that has neither MLX nor Ray.
+# The reports again, from the packed rows alone, in an environment of its own that has neither MLX nor Ray.
 report: .venv-report/.ready
-	.venv-report/bin/python -m analysis.report --results reports/data/architecture_comparison \
-	    --out reports/architecture_comparison.md
+	for study in $(STUDIES); do \
+	    .venv-report/bin/python -m analysis.report --results reports/data/$$study --out reports/$$study.md || exit; \
+	done
 
 test: $(READY)
 	$(BIN)/ruff check

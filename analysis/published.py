@@ -127,7 +127,14 @@ def _answers(rows: dict[str, Any]) -> str:
             Verdict(row["verdict"]), "at floor, so that nothing can be shown"
         )
         parts.append(f"{name} {state} ({points} points)")
-    return f"Symbolic answers against stage 1: {'; '.join(parts)}."
+    added = {name: rows.get(recipe_of([name], TRAINING)) for name in TRAINING}
+    hurts = [
+        f"`{name}` ({signed_points(interval_of(row, 'answers'))})"
+        for name, row in added.items()
+        if row and row["verdict"] == Verdict.HURT and rows[CORRECTED]["verdict"] != Verdict.HURT
+    ]
+    alone = f" Added alone to the corrected one, {' and '.join(hurts)} hurts them." if hurts else ""
+    return f"Symbolic answers against stage 1: {'; '.join(parts)}.{alone}"
 
 
 def _emerges(rows: dict[str, Any], choices: Sequence[str]) -> bool | None:

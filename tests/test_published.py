@@ -149,6 +149,14 @@ def test_where_both_recipes_agree_no_choice_is_blamed(emerging: tuple[str, ...],
     assert "Added alone" not in line
 
 
+def test_a_choice_that_alone_hurts_the_answers_is_named() -> None:
+    said, rows = _frames({"corrected"})
+    hit = rows["recipe"] == "corrected with unshifted_answers"
+    rows.loc[hit, ["answers", "answers_low", "answers_high", "verdict"]] = [-0.4, -0.5, -0.3, "hurt"]
+    (line,) = conclusions(said, rows)
+    assert "Added alone to the corrected one, `unshifted_answers` (-40.0 [-50.0, -30.0]) hurts them." in line
+
+
 def test_the_published_figures_stand_beside_the_stage_that_they_are_of() -> None:
     frame, same = _frames(set())
     (rows,) = beside_rows(frame).values()
