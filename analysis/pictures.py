@@ -11,6 +11,7 @@ from analysis.figures import draw, transfer
 from analysis.figures_causal import causal_use
 from analysis.figures_controls import controls_by_depth
 from analysis.figures_onset import emergence, evaluations
+from analysis.figures_recipes import by_choice
 from analysis.figures_why import why
 from analysis.prediction import predicted_cells
 from analysis.tables import Results
@@ -47,6 +48,7 @@ def draw_pictures(study: Results, decided: Decided, folder: Path) -> list[Pictur
             folder,
         )
         pictures += causal_use(study, decided.causal, folder)
+        pictures += by_choice(study, decided.recipes_measured, folder)
     return pictures
 
 
