@@ -16,6 +16,8 @@ import mlx.nn as nn
 from jaxtyping import Float, Int
 from mlx.utils import tree_map
 
+from study.models.quantised import is_quantised
+
 Edit = Callable[[mx.array], mx.array]
 """What goes on from a block instead of its output [rows, seq, hidden]."""
 
@@ -36,6 +38,7 @@ class Lens:
         self._rows, self._copies, self._shared = 1, 1, 0
         self._edits: Mapping[int, Edit] = {}
         self.blocks = len(model.layers)
+        self.quantised = is_quantised(model)
 
     def hidden(
         self,
