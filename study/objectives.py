@@ -121,7 +121,7 @@ def dual_reward(
 ) -> tuple[Float[mx.array, ""], Losses]:
     """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
-    `targets` are those that the batch was made for, `traced` is as in `cross_entropy`. Returns the sum over the cells,
+    `targets` are those that the batch was made for, `traced` says that MLX compiles this. Returns the sum over cells,
     whose gradients are apart because their adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`,
     the latter two NaN where they are not computed. A cell without a target trains the answers alone. Where all cells
     have w = 1, the blocks above their layers and the answers' logits are never computed.
@@ -138,7 +138,9 @@ def dual_reward(
     for g in answering:
         read.append(at(last, batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
-    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted), traced)
+    # What is evaluated here is held until the gradients are: of quantised weights, every matrix that is written out.
+    lazily = traced or lens.quantised
+    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted), lazily)
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
     answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
     of_class = dict(zip(told, class_losses, strict=True))

@@ -14,13 +14,13 @@ PARTS = 64
 
 
 def cross_entropy(
-    logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"], traced: bool = False
+    logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"], lazily: bool = False
 ) -> Float[mx.array, " n"]:
     """-log softmax of each row at its target, in nats; differentiable in the logits.
 
-    `traced`: within a function that MLX compiles, where no value is known.
+    `lazily`: nothing is evaluated for it, as within a function that MLX compiles, where no value is known.
     """
-    way = _lazily if traced or not on_cpu() else _at_once
+    way = _lazily if lazily or not on_cpu() else _at_once
     losses: Any = way(logits.astype(mx.float32), targets)
     return losses[0]  # type: ignore[no-any-return]
 

@@ -1,7 +1,8 @@
 """Products with quantised matrices on a CPU, where MLX computes them value by value, without a BLAS.
 
 There a matrix is written out for each product, some rows at a time, and again for the gradient, and a BLAS multiplies:
-from some tens of rows on that is many times faster. Values and gradients are those of the written-out matrix.
+from some tens of rows on that is many times faster. Values and gradients are those of the written-out matrix. It is not
+to be evaluated while a gradient is traced: MLX would hold all that it came from, written-out matrices too.
 """
 
 from typing import Any
@@ -10,8 +11,8 @@ import mlx.core as mx
 
 from study.models.activations import on_cpu
 
-AT_ONCE = 2**24
-"""Values of a matrix that are written out at a time: 64 MiB."""
+AT_ONCE = 2**20
+"""Values of a matrix that are written out at a time: 4 MiB, which caches hold."""
 
 _quantized_matmul = mx.quantized_matmul
 

@@ -39,6 +39,11 @@ def hold(model: nn.Module, weights: str, config: Mapping[str, Any], path: Path) 
         model.update_modules(tree_unflatten(plain))
 
 
+def is_quantised(model: nn.Module) -> bool:
+    """Whether any of its weights are."""
+    return any("scales" in module for module in model.modules())
+
+
 def held_as(model: nn.Module) -> str:
     """`float32` or `4 bit`; where matrices differ, how many are held as what."""
     matrices = [m for m in model.modules() if isinstance(m.get("weight"), mx.array) and m.weight.ndim > 1]
@@ -96,7 +101,7 @@ def _quantise(model: nn.Module, bits: int, path: Path) -> None:
         return own(name, layer) if own else True
 
     nn.quantize(model, GROUP_SIZE, bits, class_predicate=chosen)
-    if not any("scales" in module for module in model.modules()):
+    if not is_quantised(model):
         raise ModelError(f"{path} has no layer whose width is a multiple of {GROUP_SIZE}: write `weights: float32`")
 
 
