@@ -17,12 +17,13 @@ import psutil
 
 from actors import environment
 from study.config import RaySettings
-from study.memory import MEMORY_SHARE
 
 RESOURCE = "mlx"
 """The Ray resource that a unit takes one of: a slot for one process with one model."""
 MEMORY = "unified_gb"
 """The Ray resource that a unit takes as much of as its model and training are estimated to need."""
+MEMORY_SHARE = 0.8
+"""Of a machine's memory, what units may take."""
 OBJECT_STORE_BYTES = 500_000_000
 """Ray's own store stays small: at most the files of some cells and adapters go through it."""
 PORT = 6379

@@ -29,7 +29,7 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
-        memory = _reservations(plan, todo, cluster, store.root)
+        memory = _reservations(plan, cluster, store.root)
         travels = _look_around(store.root, console, alone=address is None)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
@@ -48,23 +48,19 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
         raise KeyboardInterrupt
 
 
-def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path) -> Reservations:
+def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
     """What tasks ask for, by model. Raises ClusterError, naming the models that no node can hold."""
-    study, too_large, fitting = plan.study, [], []
+    study, too_large = plan.study, []
     stacked = dict[str, float | None]()
-    for name in dict.fromkeys(origin(unit).model_name for unit in todo):
-        model = plan.models[name]
+    for name, model in plan.models.items():
         least = study_gb(model, study, 1)
         stacked[name] = study_gb(model, study, LARGEST_STACK)
         if least is not None and least > cluster.memory_gb:
             too_large.append(f"{name} needs about {least:.0f} GB")
-        else:
-            fitting.append(f"--only model={name}")
     if too_large:
-        others = f"run the others alone ({' '.join(fitting)})" if fitting else "leave the model out"
         raise ClusterError(
             f"{', '.join(too_large)}, and the node with most memory offers {cluster.memory_gb:.0f} GB to units: "
-            f"{others}, hold its weights quantised (`weights: 4bit` in models.yaml), or join a larger machine"
+            "leave the model out, or join a larger machine"
         )
     return Reservations(stacked, cluster.memory_gb, root)
 

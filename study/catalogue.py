@@ -1,7 +1,6 @@
 """Where a model comes from: the sources that `configs/models.yaml` may name."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,14 +90,6 @@ class Model(Settings):
     """How they are held in memory; states, adapters and gradients are float32 in any case. `float32`: written out, also
     where they are stored quantised. `8bit`, `4bit`: as they are stored, where that is with so many bits; else quantised
     when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
-    architecture: str | None = None
-    """Of mlx-lm, its `model_type`; docs/architectures.md says which of them work. To be told, not to load it."""
-    chat: bool | None = None
-    """Whether it is tuned on instructions, or a base model."""
-    gated: bool = False
-    """Whether the hub asks for consent before a download."""
-    download: PositiveFloat | None = None
-    """GB that are fetched before the model is used for the first time; the hub's files stay on disk as they are."""
     licence: str = "unknown"
     note: str = ""
 
@@ -119,11 +110,6 @@ class Model(Settings):
             unset = None if source.settings else {"settings"}  # left out, as before there were such settings
             return {"built": source.model_dump(exclude=unset), "blocks": self.blocks}
         return source.model_dump()
-
-
-def cache_root() -> Path:
-    """Where models lie that are converted or built: $STUDY_CACHE, or ~/.cache/classifier-study."""
-    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
 def _digest(files: list[Path]) -> str:

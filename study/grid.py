@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from study.cells import NAMES, Cell, Unit, expand, folder_name, foundations, kind
-from study.estimate import Speed, demands, hours, machine_gb, measured
-from study.memory import MEMORY_SHARE
 from study.reading import ConfigError, Plan, read_study
 from study.selection import SelectionError, choose
 from study.store import NO_RESULT, Status, Store, UnwritableError, writing
@@ -56,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
     if command.dry_run:
         _show(chosen, standing, console)
-        _show_demands(plan, [unit for unit in chosen if standing[unit.id].state == "run"], console)
         return 0
     try:
         todo = [unit for unit in chosen if standing[unit.id].state == "run"]
@@ -175,39 +172,6 @@ def _show(units: list[Unit], standing: dict[str, Status], console: Console) -> N
             status = standing[unit.id]
             print(f"{status.state:8} {unit.label}  {status.reason}")
     console.print(_summary(standing))
-
-
-def _show_demands(plan: Plan, todo: list[Unit], console: Console) -> None:
-    """By model: what it is, whether it fits this machine, and what it still takes."""
-    found, memory, speed = demands(plan.study, plan.models, todo), machine_gb(), measured()
-    if not found:
-        return
-    table = Table(
-        *("model", "parameters", "kind", "licence", "needs", "fits", "download", "hours"), box=None, pad_edge=False
-    )
-    for one in found:
-        model = one.model
-        kind_of = {True: "chat", False: "base", None: ""}[model.chat] + (", gated" if model.gated else "")
-        size = f"{model.parameters / 1e9:.2f} B" if model.parameters else "?"
-        needs = f"{one.memory_gb:.0f} GB" if one.memory_gb else "?"
-        fits = "yes" if one.fits(memory) else "no"
-        download = "?" if one.download_gb is None else f"{one.download_gb:.1f} GB"
-        table.add_row(one.name, size, kind_of, model.licence, needs, fits, download, _hours(one.petaflops, speed))
-    console.print(table)
-    fitting = [one for one in found if one.fits(memory)]
-    download_gb = sum(one.download_gb or 0.0 for one in fitting)
-    total = _hours(sum(one.petaflops or 0.0 for one in fitting), speed)
-    what = "all" if len(fitting) == len(found) else f"{len(fitting)} of {len(found)}"
-    offered = f"{MEMORY_SHARE * memory:.0f} of {memory:.0f} GB are for units"
-    console.print(f"{what} models fit this machine ({offered}): {download_gb:.1f} GB to download, roughly {total} h")
-    if 0 < len(fitting) < len(found):
-        console.print("those that fit: " + " ".join(f"--only model={one.name}" for one in fitting))
-    if speed is None:
-        console.print("hours are told once `python -m study.doctor` has measured this machine")
-
-
-def _hours(petaflops: float | None, speed: Speed | None) -> str:
-    return "?" if petaflops is None or speed is None else f"{hours(petaflops, speed):.1f}"
 
 
 def _summary(standing: dict[str, Status]) -> str:

@@ -6,8 +6,6 @@ from study.catalogue import Model
 from study.config import Lora, Study
 from study.tasks import task_of
 
-MEMORY_SHARE = 0.8
-"""Of a machine's memory, what units may take."""
 FIXED_GB = 0.8
 """Python, Ray's worker, the tokenizer, and the logits that are held at a time."""
 BYTES = {"float32": 4.0, "8bit": 1.125, "4bit": 0.625}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_gguf import BLOCKS, write_gguf
 
-from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource, cache_root
+from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, weights
 
 import mlx.core as mx  # isort: skip
@@ -97,9 +97,9 @@ print(path, os.stat(path / "model.safetensors").st_ino)
 
 
 def test_the_cache_lies_where_the_environment_says(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_root() == own_cache
+    assert weights.cache_root() == own_cache
     monkeypatch.delenv("STUDY_CACHE")
-    assert cache_root() == Path.home() / ".cache" / "classifier-study"
+    assert weights.cache_root() == Path.home() / ".cache" / "classifier-study"
 
 
 def test_locating_makes_nothing_and_finds_what_was_fetched(own_cache: Path) -> None:

@@ -25,7 +25,7 @@ from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
 from study.arithmetic import vocabulary
-from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource, cache_root
+from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError
 from study.models.built import WORDS, build
 from study.models.gguf import convert
@@ -49,6 +49,11 @@ class Loaded:
     tokenizer: TokenizerWrapper
     blocks: int
     path: Path
+
+
+def cache_root() -> Path:
+    """$STUDY_CACHE, or ~/.cache/classifier-study."""
+    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
 def locate(model: Model) -> Path | None:
