@@ -30,7 +30,7 @@ from actors.nodes import problems as found_in
 from study import compilation
 from study.config import RaySettings
 from study.models.activations import on_cpu
-from study.models.weights import cache_root, locate
+from study.places import cache_root, locate
 from study.reading import read_catalogue
 
 NEEDED_GB = 10
