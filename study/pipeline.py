@@ -20,13 +20,11 @@ from study.notebook import Notebook
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
 from study.store import Outcome, Store, write_rows
-from study.tasks import task_of
+from study.tasks import FITTING_PROMPTS, task_of
 from study.training import Objective, train
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
 """Steps from one checkpoint to the next, where the caller does not say."""
-FITTING_PROMPTS = 128
-"""Of each operation, those that probes are fitted on."""
 
 
 def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Outcome:
