@@ -129,7 +129,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
     # isort: split
     import mlx.core as mx
 
-    from study.models.weights import cache_root
+    from study.places import cache_root
 
     shares = (root / mark).is_file()
     place = root if shares else cache_root()

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 
 from study.cells import Pretraining, StageOne, Unit, foundations, model_and_seed
 from study.config import RaySettings
-from study.stacks import stack_key
-
-LARGEST_STACK = 8
-"""Cells of a stack, where the settings do not say: beyond it a CPU gains little."""
+from study.stacks import LARGEST_STACK, stack_key
 
 
 class Queue:

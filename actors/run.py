@@ -1,7 +1,7 @@
 """A study's units on a cluster, from joining it to the last unit: what `study.grid` does between plan and report."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,23 +12,24 @@ from actors.cluster import Cluster, ClusterError, connect
 from actors.metrics import States
 from actors.nodes import described, marked, problems, survey
 from actors.progress import Display, display
-from actors.queue import LARGEST_STACK
 from actors.reservations import Reservations
 from actors.tasks import Driver, Stop
 from study.cells import Unit, origin
-from study.memory import study_gb
+from study.memory import study_gb, too_large
 from study.reading import Plan
+from study.stacks import LARGEST_STACK
 from study.store import Store
 
 
 def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | None, console: Console) -> None:
     """Run the units on a private cluster, or on the one at `address`, and show how far they are.
 
-    Raises ClusterError where there is none, or it is not fit for the study, and KeyboardInterrupt once a run that was
-    interrupted has ended.
+    Those whose model no node can hold are skipped. Raises ClusterError where there is no cluster, or it is not fit for
+    the study, and KeyboardInterrupt once a run that was interrupted has ended.
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
+        todo = leave_out(too_large(plan.study, plan.models, cluster.memory_gb), todo, store, console)
         memory = _reservations(plan, cluster, store.root)
         travels = _look_around(store.root, console, alone=address is None)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
@@ -48,20 +49,20 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
         raise KeyboardInterrupt
 
 
+def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, console: Console) -> list[Unit]:
+    """The units of other models than the refused ones, which are told and recorded with the reason."""
+    for name, reason in refused.items():
+        own = [unit for unit in units if origin(unit).model_name == name]
+        for unit in own:
+            store.record(unit, "skipped", reason)
+        if own:
+            console.print(f"{name}: {len(own)} units skipped: {reason}", markup=False)
+    return [unit for unit in units if origin(unit).model_name not in refused]
+
+
 def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
-    """What tasks ask for, by model. Raises ClusterError, naming the models that no node can hold."""
-    study, too_large = plan.study, []
-    stacked = dict[str, float | None]()
-    for name, model in plan.models.items():
-        least = study_gb(model, study, 1)
-        stacked[name] = study_gb(model, study, LARGEST_STACK)
-        if least is not None and least > cluster.memory_gb:
-            too_large.append(f"{name} needs about {least:.0f} GB")
-    if too_large:
-        raise ClusterError(
-            f"{', '.join(too_large)}, and the node with most memory offers {cluster.memory_gb:.0f} GB to units: "
-            "leave the model out, or join a larger machine"
-        )
+    """What tasks ask for, by model."""
+    stacked = {name: study_gb(model, plan.study, LARGEST_STACK) for name, model in plan.models.items()}
     return Reservations(stacked, cluster.memory_gb, root)
 
 

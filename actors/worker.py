@@ -100,7 +100,7 @@ def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) 
 
 def scratch(root: Path) -> Path:
     """Where a machine works that does not share the results folder `root`."""
-    from study.models.weights import cache_root
+    from study.places import cache_root
 
     return cache_root() / "scratch" / root.name
 

@@ -85,7 +85,20 @@ class Model(Settings):
     blocks: PositiveInt
     """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
     parameters: PositiveFloat | None = None
-    """How many it has, such as 1.1e9, embeddings included; for the estimate of the memory that it needs."""
+    """How many it has, such as 1.1e9, embeddings included; memory and hours are estimated from it."""
+    hidden_size: PositiveInt | None = None
+    """Width of its hidden states; with `vocabulary_size` for the estimate of hours."""
+    vocabulary_size: PositiveInt | None = None
+    """Rows of its embedding."""
+    architecture: str | None = None
+    """mlx-lm's name for it, the `model_type` of its config.json; checked when the model is loaded. Of a model made in
+    place, `built` says it."""
+    chat: bool | None = None
+    """Whether it was tuned on instructions, or is a base model."""
+    gated: bool = False
+    """Whether the hub asks for an account and for consent to the licence before it hands out the files."""
+    download: PositiveFloat | None = None
+    """Bytes to fetch, roughly."""
     weights: Literal["float32", "8bit", "4bit"] = "float32"
     """How they are held in memory; states, adapters and gradients are float32 in any case. `float32`: written out, also
     where they are stored quantised. `8bit`, `4bit`: as they are stored, where that is with so many bits; else quantised

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from study.models.activations import on_cpu
-from study.models.weights import cache_root
+from study.places import cache_root
 from study.store import write_json
 
 BUCKET = 8

@@ -29,8 +29,9 @@ from actors.nodes import described, marked, survey
 from actors.nodes import problems as found_in
 from study import compilation
 from study.config import RaySettings
+from study.estimate import Speed, remember
 from study.models.activations import on_cpu
-from study.models.weights import cache_root, locate
+from study.places import cache_root, locate
 from study.reading import read_catalogue
 
 NEEDED_GB = 10
@@ -94,7 +95,8 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 
 def _speed() -> Iterator[tuple[str, str]]:
-    """Each number of threads in a process of its own: the environment alone sets it."""
+    """Each number of threads in a process of its own: the environment alone sets it. A worker's is remembered, for the
+    time that a dry run tells."""
     divided = share(RaySettings())
     for threads in sorted({1, divided.workers * divided.threads}):
         command = [sys.executable, "-m", "study.speed"]
@@ -102,6 +104,8 @@ def _speed() -> Iterator[tuple[str, str]]:
             command, env={**os.environ, **blas_threads(threads)}, capture_output=True, text=True, check=True
         )
         of_mlx, of_numpy = (float(figure) for figure in measured.stdout.split())
+        if threads == divided.threads:
+            remember(Speed(of_mlx, divided.workers))
         name = f"float32, {threads} thread{'s' * (threads > 1)}"
         yield name, f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s"
 

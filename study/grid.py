@@ -7,15 +7,15 @@ configuration, no cluster, or a results folder that cannot be written, 130 inter
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from study.cells import NAMES, Cell, Unit, expand, folder_name, foundations, kind
+from study import dry_run
+from study.cells import NAMES, Cell, Unit, expand, folder_name, foundations, kind, origin
+from study.memory import TOO_LARGE, too_large
 from study.reading import ConfigError, Plan, read_study
 from study.selection import SelectionError, choose
 from study.store import NO_RESULT, Status, Store, UnwritableError, writing
@@ -52,11 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = Store((command.results or Path("results") / plan.study.name).resolve())
     console = Console(highlight=False, soft_wrap=True)
     standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
+    todo = [unit for unit in chosen if standing[unit.id].state == "run"]
+    memory = dry_run.this_machine(plan.study.ray).memory_gb
+    refused = {} if command.address else too_large(plan.study, plan.models, memory)
     if command.dry_run:
-        _show(chosen, standing, console)
+        left_out = {unit.id: refused.get(origin(unit).model_name) for unit in todo}
+        standing |= {name: Status("skipped", reason) for name, reason in left_out.items() if reason}
+        dry_run.show(plan, chosen, standing, console)
         return 0
+    from actors.run import leave_out
+
     try:
-        todo = [unit for unit in chosen if standing[unit.id].state == "run"]
+        todo = leave_out(refused, todo, store, console)
         for unit in todo:
             _clear_the_way(unit, standing[unit.id], store, console)
         return (
@@ -114,7 +121,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
         console.print("The same command then runs damaged units again.")
     standing = {unit.id: store.status(unit) for unit in chosen}
     failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
-    console.print(_summary(standing))
+    console.print(dry_run.summary(standing))
     for unit in failed:
         console.print(f"failed: {unit.label}: {standing[unit.id].reason}", markup=False)
     if failed:
@@ -151,6 +158,8 @@ def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
     """Where a unit stands before a run, and so what the run would do."""
     status = store.status(unit)
+    if status.state == "skipped" and status.reason.startswith(TOO_LARGE):
+        status = Status("run", NO_RESULT)  # it may fit this time
     if status.state == "failed" and force_failed:
         return Status("run", f"failed before: {status.reason}")
     if status.state == "run" and not force_failed:
@@ -158,28 +167,6 @@ def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
             if (found := store.status(needed)).state == "failed":
                 return Status("failed", f"its {NAMES[kind(needed)]} failed: {found.reason}")
     return status
-
-
-def _show(units: list[Unit], standing: dict[str, Status], console: Console) -> None:
-    """Every unit with its state and why; a table on a terminal, plain lines elsewhere."""
-    if console.is_terminal:
-        table = Table("unit", "state", "why", box=None, pad_edge=False)
-        for unit in units:
-            table.add_row(unit.label, standing[unit.id].state, standing[unit.id].reason)
-        console.print(table)
-    else:
-        for unit in units:
-            status = standing[unit.id]
-            print(f"{status.state:8} {unit.label}  {status.reason}")
-    console.print(_summary(standing))
-
-
-def _summary(standing: dict[str, Status]) -> str:
-    counts = Counter(status.state for status in standing.values())
-    return (
-        f"{len(standing)} units: {counts['run']} to run, {counts['done']} done, {counts['skipped']} skipped, "
-        f"{counts['failed']} failed"
-    )
 
 
 def _parse(arguments: Sequence[str] | None) -> Command:

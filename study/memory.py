@@ -1,6 +1,7 @@
 """How much memory a worker may need for a model, estimated before anything of it is loaded."""
 
 import math
+from collections.abc import Mapping
 
 from study.catalogue import Model
 from study.config import Lora, Study
@@ -16,6 +17,8 @@ KEPT = 26
 """Hidden states' worth of values that a block keeps of every token for the backward pass."""
 ADAPTED = 21
 """Widths of a block's inputs and outputs that an adapter on all of its linear layers has, for each rank."""
+TOO_LARGE = "memory: "
+"""How the reason begins for which units are skipped whose model fits no machine."""
 STATES = 4
 """An adapter, its gradient and the two moments of its optimiser."""
 
@@ -43,3 +46,13 @@ def study_gb(model: Model, study: Study, stack: int) -> float | None:
     first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
     second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack, kept)
     return None if first is None or second is None else max(first, second)
+
+
+def too_large(study: Study, models: Mapping[str, Model], offered_gb: float) -> dict[str, str]:
+    """Of each model that cannot be trained in what a machine offers to units, not even one cell alone: why."""
+    needed = {name: study_gb(model, study, 1) for name, model in models.items()}
+    return {
+        name: f"{TOO_LARGE}it needs about {gb:.0f} GB, and units may take {offered_gb:.0f} GB; join a larger machine"
+        for name, gb in needed.items()
+        if gb is not None and gb > offered_gb
+    }

@@ -34,14 +34,12 @@ from study.scoring import score
 from study.side_by_side import EXPECTED, run_cells
 from study.stacks import stack_key
 from study.store import Outcome, Store, write_bytes, write_rows
-from study.tasks import task_of
+from study.tasks import FITTING_PROMPTS, task_of
 from study.training import Objective, Row, train
 from study.workbench import Gate
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
 """Steps from one checkpoint to the next, where the caller does not say."""
-FITTING_PROMPTS = 128
-"""Of each operation, those that probes are fitted on."""
 
 
 def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Outcome:

@@ -24,11 +24,10 @@ from study.models.quantised import Quantised, rows_of, widths
 from study.objectives import ClassLoss, dual_reward, make_batch
 from study.prompts import random_operation
 from study.readout import LOGITS, class_direction, class_places, last_states, read_classes
+from study.tasks import GRADIENT_PROMPTS
 from study.vocabulary import log_sums
 
 Row = dict[str, Any]
-GRADIENT_PROMPTS = 32
-"""Trained prompts, of all operations, that gradients are taken on."""
 
 
 def measure(

@@ -7,6 +7,9 @@ from typing import Any
 from study.cells import Cell, Unit
 from study.settings import content_hash
 
+LARGEST_STACK = 8
+"""Cells of a stack, where the settings do not say: beyond it a CPU gains little."""
+
 
 def stack_key(unit: Unit) -> str:
     """Cells with the same key share their model, their batches, their recipe and their steps; other units stay alone.

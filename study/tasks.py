@@ -9,6 +9,11 @@ from study.examples import Examples
 from study.own_task import OwnTask
 from study.prompts import Prompt
 
+FITTING_PROMPTS = 128
+"""Of each operation, those that probes are fitted on."""
+GRADIENT_PROMPTS = 32
+"""Of these, of all operations, those that gradients are taken on."""
+
 
 class Task(Protocol):
     """What a study asks of its task. Each draw is a function of its arguments alone."""

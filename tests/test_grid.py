@@ -33,8 +33,8 @@ def pretend_finished(store, unit):
 def dry_run(capsys, results, *more):
     """The states of all units by label, as `--dry-run` prints them."""
     assert main([str(SMOKE), "--dry-run", "--results", str(results), *more]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    return {line.split()[1]: (line.split()[0], line.split("  ", 1)[-1].strip()) for line in lines[:-1]}
+    units = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    return {line.split()[1]: (line.split()[0], line.split("  ", 1)[-1].strip()) for line in units}
 
 
 def test_a_dry_run_starts_no_ray_loads_no_mlx_and_writes_nothing(tmp_path):
@@ -75,6 +75,40 @@ def test_units_whose_stage_1_failed_are_not_said_to_run(tmp_path, capsys):
     assert {states[unit.label][0] for unit in [first, *others]} == {"failed"}
     assert states[others[0].label][1].endswith("its stage 1 failed: the loss is NaN")
     assert {state for state, _ in dry_run(capsys, tmp_path, "--force-failed").values()} == {"run"}
+
+
+@pytest.fixture
+def with_a_giant(tmp_path):
+    """The smoke study with a second model, which no machine can hold."""
+    (tmp_path / "smoke.yaml").write_text(SMOKE.read_text().replace("[tiny-llama]", "[tiny-llama, giant]"))
+    small = "tiny-llama:\n  source: {built: llama}\n  blocks: 4\n"
+    giant = "giant:\n  source: {hub: a/giant}\n  blocks: 8\n  parameters: 1e15\n"
+    (tmp_path / "models.yaml").write_text(small + giant)
+    return tmp_path / "smoke.yaml"
+
+
+def test_units_of_a_model_that_fits_no_machine_are_skipped_with_the_reason_and_the_others_run(
+    with_a_giant, uninterrupted, tmp_path, capsys
+):
+    results, report = tmp_path / "results", tmp_path / "report.md"
+    shutil.copytree(uninterrupted, results)
+    arguments = [str(with_a_giant), "--results", str(results), "--report", str(report)]
+    assert main([*arguments, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "skipped  giant|stage1|s0  memory: it needs about " in printed
+    assert printed.endswith("10 units: 0 to run, 5 done, 5 skipped, 0 failed\n")
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "giant: 5 units skipped: memory: it needs about" in printed
+    assert "starting Ray" not in printed
+    assert "10 units: 0 to run, 5 done, 5 skipped, 0 failed" in printed
+    assert "memory: it needs about" in report.read_text()
+
+
+def test_what_was_skipped_for_want_of_memory_is_to_run_where_it_fits(tmp_path, capsys):
+    *_, cell = units_of()
+    Store(tmp_path).record(cell, "skipped", "memory: it needs about 9 GB, and units may take 6 GB")
+    assert dry_run(capsys, tmp_path)[cell.label] == ("run", f"{cell.label}  no result yet")
 
 
 def test_only_picks_cells_with_the_stage_1_and_what_is_read_of_it_that_they_need():

@@ -24,8 +24,9 @@ from study.encoding import ClassToken, Encoded, class_tokens, encode
 from study.lens import attached
 from study.models.weights import Loaded, load
 from study.objectives import make_batch
-from study.predictors import GRADIENT_PROMPTS, measure
+from study.predictors import measure
 from study.prompts import random_operation
+from study.tasks import GRADIENT_PROMPTS
 from tests.architectures import VOCABULARY, make
 
 DATA = Data(operations=["multiply", "add", "subtract"], smallest=2, largest=12)

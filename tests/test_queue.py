@@ -2,9 +2,10 @@
 
 import pytest
 
-from actors.queue import LARGEST_STACK, Queue
+from actors.queue import Queue
 from study.cells import StageOne, expand
 from study.config import Grid, RaySettings
+from study.stacks import LARGEST_STACK
 from tests.test_ray import CELLS, MODELS, ONE_MODEL, STUDY, UNITS
 
 

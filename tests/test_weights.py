@@ -13,6 +13,7 @@ import pytest
 import yaml
 from test_gguf import BLOCKS, write_gguf
 
+from study import places
 from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, weights
 
@@ -97,16 +98,16 @@ print(path, os.stat(path / "model.safetensors").st_ino)
 
 
 def test_the_cache_lies_where_the_environment_says(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert weights.cache_root() == own_cache
+    assert places.cache_root() == own_cache
     monkeypatch.delenv("STUDY_CACHE")
-    assert weights.cache_root() == Path.home() / ".cache" / "classifier-study"
+    assert places.cache_root() == Path.home() / ".cache" / "classifier-study"
 
 
 def test_locating_makes_nothing_and_finds_what_was_fetched(own_cache: Path) -> None:
-    assert weights.locate(TINY) is None
+    assert places.locate(TINY) is None
     assert not own_cache.exists()
     folder = weights.fetch(TINY)
-    assert weights.locate(TINY) == folder == weights.fetch(TINY)
+    assert places.locate(TINY) == folder == weights.fetch(TINY)
     assert folder.parent == own_cache / "models"
 
 
@@ -140,7 +141,7 @@ def test_another_number_of_blocks_is_an_error_with_both_numbers(own_cache: Path)
 def test_files_and_folders_that_are_not_there_are_named(own_cache: Path, tmp_path: Path) -> None:
     for source in (FolderSource(folder=str(tmp_path / "none")), GgufSource(gguf=str(tmp_path / "none"))):
         model = Model(source=source, blocks=2)
-        assert weights.locate(model) is None
+        assert places.locate(model) is None
         with pytest.raises(ModelError, match="/none is not a "):
             weights.fetch(model)
 
@@ -157,7 +158,7 @@ def test_several_processes_that_ask_at_once_get_one_conversion(own_cache: Path, 
     outputs = {process.communicate()[0] for process in processes}
     assert all(process.returncode == 0 for process in processes)
     assert len(outputs) == 1
-    assert outputs.pop().startswith(str(weights.locate(model)))
+    assert outputs.pop().startswith(str(places.locate(model)))
 
 
 def test_a_conversion_killed_half_way_is_done_again(own_cache: Path, tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_conversion_killed_half_way_is_done_again(own_cache: Path, tmp_path: P
     killed.communicate()
     assert killed.returncode == -9
     assert len(list((own_cache / "models").glob("*.partial"))) == 1
-    assert weights.locate(model) is None
+    assert places.locate(model) is None
     assert weights.load(model).blocks == BLOCKS
     assert not list((own_cache / "models").glob("*.partial"))
 
@@ -178,12 +179,12 @@ def test_a_broken_folder_is_made_again(own_cache: Path, break_it: str) -> None:
     if break_it == "truncate":
         (folder / "model.safetensors").write_bytes(whole[:-10])
     elif break_it == "no marker":
-        (folder / weights.MARKER).unlink()
+        (folder / places.MARKER).unlink()
     elif break_it == "garbled marker":
-        (folder / weights.MARKER).write_text("{")
+        (folder / places.MARKER).write_text("{")
     else:
         (folder / "tokenizer.json").unlink()
-    assert weights.locate(TINY) is None
+    assert places.locate(TINY) is None
     assert weights.fetch(TINY) == folder
     assert (folder / "model.safetensors").read_bytes() == whole
 
@@ -263,10 +264,11 @@ print(weights.load(Model.model_validate_json({model.model_dump_json()!r})).path)
 
 def test_a_hub_that_cannot_be_reached_is_named_with_what_to_do(own_cache: Path, tmp_path: Path) -> None:
     code = """
+from study import places
 from study.catalogue import HubSource, Model
 from study.models import weights
 model = Model(source=HubSource(hub="someone/tiny"), blocks=2)
-assert weights.locate(model) is None
+assert places.locate(model) is None
 weights.fetch(model)
 """
     process = python(code, HF_HUB_CACHE=str(tmp_path / "hub"), HF_ENDPOINT="http://127.0.0.1:9")

@@ -15,9 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from study.catalogue import BuiltSource
 from study.models import ModelError
 from study.models.tiny import Sizes, configuration
+from study.places import WORDS
 
-WORDS = "words"
-"""What the configuration of such a model says of its tokenizer."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BOS, EOS, UNKNOWN = "<bos>", "<eos>", "<unk>"
 _CHARACTERS = ("\n", *map(chr, range(32, 127)))

