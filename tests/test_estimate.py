@@ -108,7 +108,7 @@ def test_the_outlook_has_a_line_a_model_and_sums_up_those_that_fit() -> None:
         assert told in rows["qwen2.5-0.5b"]
     assert rows["qwen3-8b"].endswith("no    16.4 GB   -")
     here, time = lines[-2:]
-    assert here.startswith("this machine: 6 GB memory for units, 1 at a time; 7 of 34 models fit, and ")
+    assert here.startswith("this machine: 6 GB memory for units, 1 at a time; 7 of 34 models fit; to fetch")
     assert "roughly" in time
     assert f"factor of {MARGIN}" in time
 
