@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Those whose reports are in reports/, with their rows in reports/data/.
-STUDIES := architecture_comparison
+STUDIES := architecture_comparison controlled seed
 
 .PHONY: study test smoke pack report bench soak schemas lock clean
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.causal import effects
+from analysis.changes import changes
 from analysis.controls import controls
 from analysis.emergence import judge
 from analysis.onset import onsets
@@ -12,6 +13,8 @@ from analysis.prediction import associations, associations_by_model, predicted_c
 from analysis.preservation import accuracies, preservation
 from analysis.recipes import measured, told
 from analysis.tables import Results
+
+OPTIONAL = ("changes", "recipes_told", "recipes_measured")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Decided:
     associations: pd.DataFrame
     associations_by_model: pd.DataFrame
     predictors: pd.DataFrame
+    changes: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
 
@@ -37,8 +41,8 @@ class Decided:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Those of recipes only where the study has some."""
-        return {name: frame for name, frame in vars(self).items() if len(frame) or not name.startswith("recipes")}
+        """By name; those of changes and recipes where the study has some."""
+        return {name: frame for name, frame in vars(self).items() if len(frame) or name not in OPTIONAL}
 
 
 def decide_study(results: Results) -> Decided:
@@ -46,16 +50,18 @@ def decide_study(results: Results) -> Decided:
     outcomes = judge(results)
     cells = predicted_cells(results, outcomes)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
+    kept, onset = preservation(results), onsets(results)
     return Decided(
         outcomes=outcomes,
         accuracy=accuracies(results),
-        preservation=preservation(results),
+        preservation=kept,
         controls=controls(results),
-        onset=onsets(results),
+        onset=onset,
         causal=effects(results, outcomes),
         associations=associations(cells, by_model, results.decisions),
         associations_by_model=by_model,
         predictors=predictors(results),
+        changes=changes(results, outcomes, kept, onset),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

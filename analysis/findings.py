@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis import sections_changes
 from analysis.controls import CONTROLS, WORDS
 from analysis.decided import Decided
 from analysis.emergence import Outcome, emergent_where_trained
@@ -18,13 +19,15 @@ ABOVE_CHANCE = (Outcome.EMERGENT, Outcome.DISCRIMINATING, Outcome.PARTIAL)
 
 
 def answer(results: Results, decided: Decided) -> list[str]:
-    """The answer in five lines; needs at least one judged plain cell."""
+    """The answer in five lines, and one more where the study has a nursery; needs at least one judged plain cell."""
+    changes = [f"**One change.** {sections_changes.summary(results, decided)}"] if results.nursery else []
     return [
         f"**Transfer.** {_transfer(results, decided.plain)}",
         f"**Cost.** {_cost(results, decided)}",
         f"**Controls.** {_controls(results, decided)}",
         f"**Use.** {_use(results, decided)}",
         f"**Why there.** {_why(results, decided)}",
+        *changes,
     ]
 
 

@@ -9,6 +9,7 @@ from analysis.decided import Decided
 from analysis.drawing import STYLE, Picture
 from analysis.figures import draw, transfer
 from analysis.figures_causal import causal_use
+from analysis.figures_changes import one_change
 from analysis.figures_controls import controls_by_depth
 from analysis.figures_onset import emergence, evaluations
 from analysis.figures_recipes import by_choice
@@ -39,6 +40,7 @@ def draw_pictures(study: Results, decided: Decided, folder: Path) -> list[Pictur
         watched = evaluations(study.onset, [cell for cell in main.plain if cell.weight == study.shown_weight])
         pictures += emergence(watched, {first[0]: "p", tier: "choice"}, folder)
         pictures += controls_by_depth(study, decided.controls, decided.outcomes, folder)
+        pictures += one_change(study, decided.changes, folder)
         pictures += why(
             study.model_names,
             cells.assign(choice=cells["unit"].map(choice)),

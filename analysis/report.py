@@ -9,7 +9,8 @@ import jinja2
 import pandas as pd
 import yaml
 
-from analysis import explanations, sections
+from analysis import explanations, sections, sections_changes
+from analysis.changes import MEASURES
 from analysis.controls import CONTROLS, MANIPULATIONS
 from analysis.counts import counts
 from analysis.decided import Decided, decide_study
@@ -62,6 +63,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
         pictures={picture.name: picture for picture in pictures},
         **_outcomes(study, decided),
         **_reasons(study, decided),
+        changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
         config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
@@ -107,6 +109,20 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
         "associations": explanations.association_rows(decided.associations),
         "correlations": explanations.correlation_rows(study, decided.associations_by_model),
         "causal": {model: explanations.causal_rows(study, decided.causal, model) for model in models},
+    }
+
+
+def _changed(study: Results, decided: Decided) -> dict[str, Any]:
+    """What one change of a small model does."""
+    return {
+        "models": sections_changes.model_rows(study, decided),
+        "said": sections_changes.sentences(study, decided),
+        "differences": {
+            measure: rows
+            for name, measure in MEASURES.items()
+            if (rows := sections_changes.difference_rows(study, decided, name))
+        },
+        "steps": study.nursery.training.steps if study.nursery else 0,
     }
 
 

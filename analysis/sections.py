@@ -30,6 +30,8 @@ def model_row(study: Results, model: str) -> Row:
     origin: dict[str, Any] = entry.get("source", {})
     kind = next((key for key in KEYS if key in origin), "")
     value = origin.get(kind, "unknown")
+    if study.nursery and model in study.nursery.models:
+        kind = "nursery"
     where = ", ".join(value) if isinstance(value, list) else str(value)
     units = [unit for unit in study.units.values() if unit.model == model and unit.kind != "cell"]
     states = {kind: Counter(u.status for u in units if u.kind == kind) for kind in ("stage1", "reference")}

@@ -116,6 +116,20 @@ def paired_mean(differences: Floats, clusters: Labels, confidence: float, resamp
     return clustered_mean(differences, clusters, confidence, resamples)
 
 
+def over_seeds(differences: Floats, errors: Floats, confidence: float) -> Interval:
+    """Mean of paired differences [seeds] with Student's t interval; its ends are NaN for one seed, which has no spread.
+
+    The variance is that between seeds, or what `errors`, the differences' own standard errors, give where this is
+    more: a few seeds that happen to agree are no certainty.
+    """
+    seeds, mean = len(differences), float(np.mean(differences))
+    if seeds < 2:
+        return Interval(mean, math.nan, math.nan)
+    variance = max(float(np.var(differences, ddof=1)), float(np.mean(errors**2)))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, seeds - 1)) * math.sqrt(variance / seeds)
+    return Interval(mean, mean - half, mean + half)
+
+
 def bounds(name: str, interval: Interval | None) -> dict[str, float]:
     """An interval as columns `name`, `name_low` and `name_high`; NaN where there is none."""
     estimate, low, high = interval or (math.nan, math.nan, math.nan)

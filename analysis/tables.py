@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.rows import Status, read_stored
 from analysis.terms import ARITHMETIC, OWN, Terms
 from study.cells import Kind
-from study.config import TIERS, Decisions, Names
+from study.config import TIERS, Decisions, Names, Nursery
 from study.recipes import TRAINING, recipe_of
 from study.store import ResultsError, read_description
 
@@ -24,7 +24,8 @@ JUDGED = ("symbolic", "semantic")
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece of the study: a stage 1, what is read of it (baseline and stage 1, predictors), or a cell."""
+    """One piece of the study: the training of a small model, a stage 1, what is read of it (baseline and stage 1,
+    predictors), or a cell."""
 
     kind: Kind
     id: str
@@ -106,6 +107,12 @@ class Results:
     @property
     def decisions(self) -> Decisions:
         return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
+
+    @property
+    def nursery(self) -> Nursery | None:
+        """The small models that the study trained itself."""
+        written = self.config.get("nursery")
+        return Nursery.model_validate(written) if written else None
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -226,7 +233,7 @@ def read_results(folder: Path) -> Results:
         units = [_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
         main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
         results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, **stored.rows)
-        _ = results.decisions  # validated here, where a mistake still has the file's name
+        _ = results.decisions, results.nursery  # validated here, where a mistake still has the file's name
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(
             f"{folder / 'study.json'} is not a study's description: {type(error).__name__}: {error}"

@@ -1,5 +1,7 @@
 """How numbers are written, everywhere the same."""
 
+import math
+
 from analysis.statistics import Interval
 
 
@@ -19,15 +21,16 @@ def share(value: float | Interval) -> str:
 
 def signed_points(value: Interval) -> str:
     """A difference of accuracies in points: -1.0 [-3.1, +1.0]."""
-    return _signed([100 * part for part in value], 1)
+    return signed(Interval(*(100 * part for part in value)), 1)
 
 
 def signed_probability(value: Interval) -> str:
     """A difference of probabilities: +0.41 [+0.35, +0.47]."""
-    return _signed(list(value), 2)
+    return signed(value, 2)
 
 
-def _signed(parts: list[float], decimals: int) -> str:
+def signed(value: Interval, decimals: int) -> str:
+    """A difference with so many decimals: +12 [+4, +20]; alone where it has no interval."""
     # Adding 0.0 turns a rounded -0.0 into 0.0.
-    estimate, low, high = (f"{round(part, decimals) + 0.0:+.{decimals}f}" for part in parts)
-    return f"{estimate} [{low}, {high}]"
+    estimate, low, high = (f"{round(part, decimals) + 0.0:+.{decimals}f}" for part in value)
+    return estimate if math.isnan(value.low) else f"{estimate} [{low}, {high}]"
