@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 
@@ -6,8 +8,11 @@ from study.config import RaySettings
 from study.doctor import main
 
 
-def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well():
-    done = subprocess.run([sys.executable, "-m", "study.doctor"], capture_output=True, text=True, check=False)
+def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well(tmp_path):
+    environment = {**os.environ, "STUDY_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "study.doctor"], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     for name in (
         "platform",
@@ -23,6 +28,9 @@ def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well():
         assert f"\n{name}:" in f"\n{done.stdout}"
     assert "float32, 1 thread:    MLX" in done.stdout
     assert "smollm2-135m:" in done.stdout
+    speed = json.loads((tmp_path / "speed.json").read_text())
+    assert speed["workers"] == share(RaySettings()).workers
+    assert f"MLX {speed['gflops']:.0f} GFLOP/s" in done.stdout
 
 
 def test_the_doctor_names_what_is_wrong_and_the_fix(tmp_path, monkeypatch, capsys):
