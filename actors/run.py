@@ -30,6 +30,8 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
         todo = leave_out(too_large(plan.study, plan.models, cluster.memory_gb), todo, store, console)
+        if not todo:
+            return
         memory = _reservations(plan, cluster, store.root)
         travels = _look_around(store.root, console, alone=address is None)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
