@@ -28,9 +28,11 @@ def one_change(results: Results, changes: pd.DataFrame, folder: Path) -> list[Pi
     for line, name in zip(axes, measures, strict=True):
         of_measure = rows[rows["measure"] == name]
         for ax, tier in zip(line, results.tiers, strict=True):
-            _panel(ax, of_measure[of_measure["tier"] == tier], names, MEASURES[name].scale)
+            here = of_measure[of_measure["tier"] == tier]
+            ax.set_visible(not here.empty)
+            _panel(ax, here, names, MEASURES[name].scale)
             ax.set_title(f"{MEASURES[name].name}\n{tier}", fontsize=8)
-        limits = [end for ax in line if ax.has_data() for end in ax.get_xlim()]
+        limits = [end for ax in line if ax.get_visible() for end in ax.get_xlim()]
         for ax in line:
             ax.set_xlim(min(limits), max(limits))
             ax.set_xlabel(MEASURES[name].unit, fontsize=8)
