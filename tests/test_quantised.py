@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.sections import model_row
+from analysis.tables import read_results
 from study.catalogue import BuiltSource, FolderSource, Model
 from study.cells import Cell, Predictors, Reference, expand
 from study.config import Lora, Stage1, Study
@@ -298,6 +300,7 @@ def run_study(study: Study, model: Model, results: Path) -> tuple[Store, list[An
     outcomes = [run_unit(unit, results) for unit in units if unit not in cells] + run_units(cells, results)
     assert [outcome.state for outcome in outcomes] == ["done"] * len(units), outcomes
     store = Store(results)
+    store.write_study(study.name, study.model_dump(mode="json"), {"tiny-llama": model.model_dump(mode="json")}, units)
     return store, units, {unit.id: json.loads((store.folder(unit) / "done.json").read_text()) for unit in units}
 
 
@@ -317,6 +320,8 @@ def test_a_whole_study_runs_on_quantised_weights_and_reads_the_same_with_stage_1
             assert (told["held"]["weights"], told["held"]["stage1"]) == (held.replace("bit", " bit"), stage1)
             assert {"last-layer lens equals the logits", gate} <= {one["gate"] for one in told["gates"]}
             assert all(one["passed"] for one in told["gates"])
+        row = model_row(read_results(store.root), "tiny-llama")
+        assert row[4:6] == [f"{told['held']['weights']}, {told['held']['gb']:.2g} GB", f"finished, {stage1}"]
         biggest.append(max(told["held"]["gb"] for told in done.values()))
         by_kind = {type(unit): store.folder(unit) for unit in units}
         curve = pd.read_parquet(by_kind[Cell] / "curves.parquet")
