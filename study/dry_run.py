@@ -85,8 +85,8 @@ def _totals(found: Mapping[str, Prospect], machine: Machine) -> list[str]:
         lines.append("time: run `python -m study.doctor` first, which measures how fast this machine multiplies")
     elif seconds:
         lines.append(
-            f"time: roughly {duration(sum(seconds))} at {machine.gflops:.0f} GFLOP/s each on a machine that does nothing "
-            f"else, by a count of operations that may be off by a factor of {MARGIN}"
+            f"time: roughly {duration(sum(seconds))} at {machine.gflops:.0f} GFLOP/s each on a machine that does "
+            f"nothing else, by a count of operations that may be off by a factor of {MARGIN}"
         )
     if len(seconds) < len(fitting) and machine.gflops is not None:
         lines.append(f"{UNKNOWN}: models.yaml does not tell it")
