@@ -144,7 +144,8 @@ def _emerges(rows: dict[str, Any], choices: Sequence[str]) -> bool | None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return " or ".join(f"`{name}`" for name in names) if names else "none of the choices"
+    *others, last = (f"`{name}`" for name in names) if names else ("none of the choices",)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _told(row: Any) -> Row:

@@ -48,7 +48,8 @@ def model_row(study: Results, model: str) -> Row:
 def _held(study: Results, model: str) -> tuple[str, str]:
     """What the weights of a model were held as after stage 1, and how that was added; empty where nothing has ended."""
     before = {"weights": "float32", "stage1": "fused in float32"}  # the only way, of results that do not tell
-    found = [done.get("held", before) for unit, done in study.done.items() if study.everything[unit].model == model]
+    told = [done.get("held", before) for unit, done in study.done.items() if study.everything[unit].model == model]
+    found = [held for held in told if held]  # a unit of the nursery holds no model of stage 1
     weights = dict.fromkeys(held["weights"] + (f", {held['gb']:.2g} GB" if "gb" in held else "") for held in found)
     return "; ".join(weights), "; ".join(dict.fromkeys(held["stage1"] for held in found))
 

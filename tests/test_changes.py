@@ -1,6 +1,7 @@
 """What one change of a small model does, against simulated studies whose truth is known."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_the_report_has_the_section_with_its_sentences_table_and_figure(folder: 
     assert "intervals exclude zero; with no difference anywhere about" in section
     assert "![Difference of each change from the base" in section
     assert (tmp_path / "r" / "table_changes.csv").is_file()
+
+
+def test_a_unit_that_held_no_model_after_stage_1_is_no_hindrance_to_the_table_of_models(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As a training from scratch, whose `held` is empty."""
+    shutil.copytree(folder, tmp_path / "held")
+    first = next((tmp_path / "held" / "stage1").glob("*/done.json"))
+    first.write_text(json.dumps({**json.loads(first.read_text()), "held": {}}))
+    write_report(tmp_path / "held", tmp_path / "r.md")
+    assert "| base | " in (tmp_path / "r.md").read_text()
 
 
 def test_a_study_without_a_nursery_has_neither_section_nor_table(tmp_path: Path) -> None:
