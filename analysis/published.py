@@ -133,7 +133,8 @@ def _answers(rows: dict[str, Any]) -> str:
         for name, row in added.items()
         if row and row["verdict"] == Verdict.HURT and rows[CORRECTED]["verdict"] != Verdict.HURT
     ]
-    alone = f" Added alone to the corrected one, {' and '.join(hurts)} hurts them." if hurts else ""
+    verb = "hurts" if len(hurts) == 1 else "hurt"
+    alone = f" Added alone to the corrected one, {' and '.join(hurts)} {verb} them." if hurts else ""
     return f"Symbolic answers against stage 1: {'; '.join(parts)}.{alone}"
 
 

@@ -81,11 +81,11 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
         rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
     except (*UNREADABLE, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
-    for kind, names in OPTIONAL.items():
-        units = [entry["id"] for entry in entries if entry["kind"] == kind and entry["id"] in done]
-        for name in names:
-            none = _none(name)
-            rows[name] |= {unit: none for unit in units if unit not in rows[name]}
+    for name in dict.fromkeys(name for names in OPTIONAL.values() for name in names):
+        kinds = [kind for kind, names in OPTIONAL.items() if name in names]
+        units = [entry["id"] for entry in entries if entry["kind"] in kinds and entry["id"] in done]
+        none = _none(name)
+        rows[name] = {unit: rows[name].get(unit, none) for unit in units}
     return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
 
 
