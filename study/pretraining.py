@@ -46,7 +46,7 @@ def pretrain(
     optimizer.init(model.trainable_parameters())
     curve = list(start.curve) if start else []
     if start:
-        _go_on(model, optimizer, settings, start)
+        _go_on(model, optimizer, start, settings)
     share = max(1, round(settings.sentences * settings.batch_size))
     for step in range(len(curve) + 1, settings.steps + 1):
         began = time.perf_counter()
@@ -118,9 +118,9 @@ def _arrays(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, mx.array]
     return dict([*tree_flatten(model.trainable_parameters()), *moments])
 
 
-def _go_on(model: nn.Module, optimizer: optim.Optimizer, settings: NurseryTraining, start: State) -> None:
-    # The optimiser holds the rate of its last update until the next one, and weights decay by it before that.
-    last = _rate(settings, mx.array(start.step - 1))
-    arrays = {**start.arrays, "step": mx.array(start.step, optimizer.step.dtype), "learning_rate": last}
+def _go_on(model: nn.Module, optimizer: optim.Optimizer, start: State, settings: NurseryTraining) -> None:
+    step = mx.array(start.step, optimizer.step.dtype)
+    # The decay of a step is by the rate of the one before.
+    arrays = {**start.arrays, "step": step, "learning_rate": _rate(settings, step - 1)}
     model.update(tree_map_with_path(lambda path, _: arrays[path], model.trainable_parameters()))
     optimizer.state = tree_map_with_path(lambda path, old: arrays.get(path, old), optimizer.state)
