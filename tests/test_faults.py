@@ -26,10 +26,11 @@ from actors.nodes import problems, survey
 from actors.tasks import Driver
 from soak.ground import cluster as several_nodes
 from soak.ground import content, exactly_once, quick, starts, units_of
-from study.cells import expand
+from study.cells import expand, foundations
 from study.config import RaySettings
 from study.reading import read_study
 from study.store import PROGRESS, Store, UnwritableError, write_json
+from tests.test_nursery import units_of as nursery_units
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 QUICK = RaySettings(in_flight=2, stack=2)
@@ -82,7 +83,8 @@ def test_a_unit_without_progress_is_ended_though_its_process_lives(cluster, stor
     assert "and again when retried" in store.status(unit).reason
 
 
-def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, store, monkeypatch, tmp_path):
+@pytest.mark.parametrize("made", ["smoke", "nursery"])
+def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, store, monkeypatch, made):
     @contextmanager
     def unseen(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -90,13 +92,14 @@ def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, st
 
     monkeypatch.setattr(tasks, "marked", unseen)
     plan = read_study(SMOKE)
-    units = expand(plan.study, plan.models)
+    units = expand(plan.study, plan.models) if made == "smoke" else nursery_units()
     driver = Driver(units, store, QUICK, 2, travels=True)
     assert states(driver) == ["done"] * len(units)
     cell = units[-1]
     assert {file.name for file in store.folder(cell).iterdir()} >= {"done.json", "answers.parquet", "lens.parquet"}
     elsewhere = Store(worker.scratch(store.root))
-    assert [unit.label for unit in units if elsewhere.is_done(unit)] == [units[0].label]  # for the cells to come
+    needed = {one.id for unit in units for one in foundations(unit)}  # kept for the cells to come
+    assert {unit.id for unit in units if elsewhere.is_done(unit)} == needed
     assert list((store.root / "tmp").glob("*")) == []
 
 
