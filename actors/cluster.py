@@ -8,7 +8,6 @@ import os
 import shlex
 import socket
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ RESOURCE = "mlx"
 """The Ray resource that a unit takes one of: a slot for one process with one model."""
 MEMORY = "unified_gb"
 """The Ray resource that a unit takes as much of as its model and training are estimated to need."""
-AGENT_SECONDS = 60.0
-"""That a job waits for a head to take it."""
 MEMORY_SHARE = 0.8
 """Of a machine's memory, what units may take."""
 OBJECT_STORE_BYTES = 500_000_000
@@ -180,19 +177,6 @@ def own_address(towards: str | None = None) -> str:
         return str(probe.getsockname()[0])
 
 
-def _submitted(client: Any, entrypoint: str) -> str:
-    """The job's name. A head that has just begun, or is busy, has no agent for jobs yet: it is asked for a while."""
-    deadline = time.monotonic() + AGENT_SECONDS
-    while True:
-        try:
-            job: str = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": "."})
-            return job
-        except RuntimeError as error:
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(2)
-
-
 def submit_job(command: Sequence[str], dashboard: str) -> str:
     """Hand a command to a cluster as a job, with the code of this folder; the job's name. Raises ClusterError."""
     from ray.job_submission import JobSubmissionClient
@@ -200,7 +184,7 @@ def submit_job(command: Sequence[str], dashboard: str) -> str:
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         client = JobSubmissionClient(dashboard)
-        job = _submitted(client, shlex.join(command))
+        job: str = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": "."})
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"{dashboard} does not take the job: {reason}; is it the head's dashboard?") from error

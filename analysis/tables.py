@@ -270,7 +270,11 @@ def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
 
 def _stage2(entry: dict[str, Any]) -> str:
     settings = entry.get("settings", {}).get("stage2")
-    return f"{settings['steps']} steps at {settings['learning_rate']:g}" if settings else ""
+    if not settings:
+        return ""
+    more = [name for name in entry.get("changed") or () if name not in ("steps", "learning_rate")]
+    others = [f", {name.replace('_', ' ')} {settings[name]}" for name in more]
+    return f"{settings['steps']} steps at {settings['learning_rate']:g}{''.join(others)}"
 
 
 def _training(cell: Unit) -> tuple[str, str, frozenset[str]]:

@@ -144,13 +144,18 @@ def _exported(chosen: list[Unit]) -> Cell:
 def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     """Write the checkpoints of a cell; the exit code, which says whether it has any."""
     from study.export import FUSED, STAGE2, export
+    from study.models import ModelError
 
     status = store.status(cell)
     if status.state != "done":
         console.print(f"nothing is exported: {cell.label} is {status.state}: {status.reason}", markup=False)
         return 1
-    with writing(folder):
-        export(cell, store, folder)
+    try:
+        with writing(folder):
+            export(cell, store, folder)
+    except ModelError as error:
+        print(f"nothing is exported: {error}", file=sys.stderr)
+        return 2
     console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
     return 0
 

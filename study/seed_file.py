@@ -97,7 +97,6 @@ def as_study(file: SeedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
     depth = _told(file, "classifier_layer_pct") or DEPTH
     targets = _told(file, "classifier_targets") or TARGETS
     pair = targets if isinstance(targets, dict) else {operation: operation for operation in targets}
-    recipe = {"recipes": [file.recipe]}
     return {
         "name": file.name,
         "models": [name],
@@ -106,7 +105,7 @@ def as_study(file: SeedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
             "pairs": [pair],
             "weights": [second.classifier_weight],
             "seeds": [_seed(file)],
-            **recipe,
+            "recipes": [file.recipe],
         },
         "data": {"operations": list(pair)},
         "stage1": {**_stage(first), "lora": first.lora.as_study("all")},

@@ -10,7 +10,7 @@ from analysis.packing import pack
 from analysis.published import beside_rows, choice_rows, conclusions
 from analysis.recipes import MEASURED, TOLD, measured, told
 from analysis.report import write_report
-from analysis.tables import Results, read_results
+from analysis.tables import Results, _stage2, read_results
 from study.catalogue import BuiltSource, Model
 from study.cells import expand
 from study.config import Evaluation, Grid, Part, Stage2Change
@@ -132,6 +132,35 @@ def _frames(emerging: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         for stage in ("baseline", "stage1", "stage2")
     ]
     return pd.DataFrame(said, columns=TOLD), pd.DataFrame(rows, columns=MEASURED)
+
+
+def test_a_recipe_with_the_published_training_but_another_reading_draws_no_conclusion_on_the_published_one() -> None:
+    said, rows = _frames({"corrected"})
+    said["recipe"] = said["recipe"].replace({"as-published": "as-published without eight_prompts"})
+    assert conclusions(said, rows) == []
+
+
+def test_cells_whose_stage_2_differs_in_batch_or_adapter_are_other_experiments(results: Results) -> None:
+    cell = next(cell for cell in results.apart.values() if cell.weight == 0.2)
+    assert cell.stage2.startswith("3 steps at")
+    entry = {"settings": {"stage2": {"steps": 3, "learning_rate": 1e-4, "batch_size": 2}}, "changed": ["batch_size"]}
+    assert _stage2(entry) == "3 steps at 0.0001, batch size 2"
+
+
+def test_a_study_of_the_published_recipe_alone_has_its_report(tmp_path: Path, tiny_study: Any) -> None:
+    study = tiny_study(
+        name="alone",
+        grid=Grid(layers=[1], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.5], recipes=["as-published"]),
+        evaluation=Evaluation(prompts_per_class=4, profile_prompts=2, onset_every=0, causal_prompts=0),
+    )
+    models = {"tiny-llama": Model(source=BuiltSource(built="llama"), blocks=4)}
+    units = expand(study, models)
+    Store(tmp_path / "alone").write_study(study.name, study.model_dump(mode="json"), {}, units)
+    assert {run_units([unit], tmp_path / "alone")[0].state for unit in units} == {"done"}
+    write_report(tmp_path / "alone", tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text()
+    assert "No cell of the corrected recipe has finished yet, so there is no answer." in text
+    assert "| as-published | " in text.partition("### Which choice makes which conclusion")[2]
 
 
 def test_the_choice_that_decides_is_named_from_both_sides() -> None:
