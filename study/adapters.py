@@ -92,12 +92,6 @@ def unstack(model: nn.Module) -> list[Weights]:
     return taken
 
 
-def keep(model: nn.Module, cells: mx.array) -> None:
-    """Go on with some of the stacked cells alone."""
-    for _, layer in _stacked(model):
-        layer.lora_a, layer.lora_b = layer.lora_a[cells], layer.lora_b[cells]
-
-
 def lowest_adapted(model: nn.Module) -> int:
     """The first block that holds stacked adapters: those below give every cell the same."""
     return next(i for i, block in enumerate(model.layers) if _stacked(block))

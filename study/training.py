@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,13 +11,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map, tree_map_with_path
+from mlx.utils import tree_flatten, tree_map
 
 from study import adapters, compilation
-from study.checkpoints import MOMENTS, State
+from study.checkpoints import State
 from study.config import Data, Operation, Stage1, Stage2, Tier
 from study.encoding import Tokenizer, encode
 from study.examples import Examples
+from study.flat import NAME, Flat, clip_each
 from study.lens import Lens, attached
 from study.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
 from study.prompts import random_operation
@@ -150,7 +151,8 @@ class _Stack:
         self._optimizer: optim.Optimizer = (
             optim.SGD(schedule) if plain else optim.AdamW(schedule, weight_decay=settings.weight_decay)
         )
-        self._optimizer.init(model.trainable_parameters())
+        self._flat = Flat(model)
+        self._optimizer.init(self._flat.tree)
         if start:
             self._go_on(start)
         self._update = self._prepared()
@@ -158,13 +160,13 @@ class _Stack:
     def step(self, batch: Batch) -> dict[str, list[float]]:
         """Losses and gradient norm of every cell before its update."""
         figures = self._update(vars(batch))
-        mx.eval(figures, self._model.trainable_parameters(), self._optimizer.state)
+        mx.eval(figures, self._model.trainable_parameters(), self._flat.tree, self._optimizer.state)
         return {name: np.array(value).tolist() for name, value in figures.items()}
 
     def keep(self, cells: Sequence[int]) -> None:
         """Go on with some of the cells alone."""
         chosen = mx.array(list(cells))
-        adapters.keep(self._model, chosen)
+        self._flat.hold(self._flat.tree[NAME][chosen])
         self._objectives = [self._objectives[i] for i in cells]
         self._rates["rates"] = _rates(self._objectives)
         self._optimizer.state = tree_map(lambda value: value[chosen] if value.ndim else value, self._optimizer.state)
@@ -172,65 +174,61 @@ class _Stack:
 
     def arrays(self) -> list[dict[str, mx.array]]:
         """Of each cell its adapter and what the optimiser keeps of its gradients."""
-        moments = [(name, value) for name, value in tree_flatten(self._optimizer.state) if name.endswith(MOMENTS)]
-        stacked = [*tree_flatten(self._model.trainable_parameters()), *moments]
-        return [{name: value[g] for name, value in stacked} for g in range(len(self._objectives))]
+        kept = {"": self._flat.tree[NAME], **{f".{name}": value for name, value in self._optimizer.state[NAME].items()}}
+        parted = {of: self._flat.parted(joined) for of, joined in kept.items()}
+        stacked = {path + of: value for of, values in parted.items() for path, value in values.items()}
+        return [{name: value[g] for name, value in stacked.items()} for g in range(len(self._objectives))]
 
     def _go_on(self, start: Sequence[State]) -> None:
         """Take over where so many cells stand."""
         stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
-        stacked["step"] = mx.array(start[0].step, self._optimizer.step.dtype)
-        self._model.update(tree_map_with_path(lambda path, _: stacked[path], self._model.trainable_parameters()))
-        self._optimizer.state = tree_map_with_path(lambda path, old: stacked.get(path, old), self._optimizer.state)
+        self._flat.hold(self._flat.joined(stacked))
+        moments = {
+            name: self._flat.joined({path: stacked[f"{path}.{name}"] for path in self._flat.paths})
+            for name in self._optimizer.state[NAME]
+        }
+        step = mx.array(start[0].step, self._optimizer.step.dtype)
+        self._optimizer.state = {**self._optimizer.state, "step": step, NAME: moments}
 
     def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
-        model, optimizer, lens, limit = self._model, self._optimizer, self._lens, self._limit
+        model, flat, optimizer, lens, limit = self._model, self._flat, self._optimizer, self._lens, self._limit
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
-        trained, traced = _trained(model, self._objectives), self.compiled
+        trained, traced = _trained(flat, adapters.blocks_of(model), self._objectives), self.compiled
 
         def update(columns: dict[str, Any]) -> dict[str, mx.array]:
             loss = partial(dual_reward, lens, Batch(**columns), targets, shared, traced)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
-            if trained:
-                gradients = tree_map_with_path(lambda path, value: mx.where(trained[path], value, 0.0), gradients)
-            gradients, norms = clip_each(gradients, limit)
-            optimizer.update(model, gradients)
+            joined = flat.joined(dict(tree_flatten(gradients)))
+            if trained is not None:
+                joined = mx.where(trained, joined, 0.0)
+            clipped, norms = clip_each(joined, limit)
+            flat.hold(optimizer.apply_gradients({NAME: clipped}, flat.tree)[NAME])
             return {**losses, "grad_norm": norms}
 
         if not self.compiled:
             return update
-        state = [model.state, optimizer.state]
+        state = [model.state, flat.tree, optimizer.state]
         compiled: Callable[[dict[str, Any]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
         return compiled
 
 
 def _rates(objectives: Sequence[Objective]) -> mx.array:
-    return mx.array([objective.learning_rate for objective in objectives])[:, None, None]
+    return mx.array([objective.learning_rate for objective in objectives])[:, None]
 
 
 def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx.array:
-    """[cells, 1, 1] at a step counted from 0; above zero at the first, which would be lost."""
+    """[cells, 1] at a step counted from 0; above zero at the first, which would be lost."""
     return mx.minimum((step + 1) / (warmup_steps + 1), 1.0) * rates["rates"]
 
 
-def _trained(model: nn.Module, objectives: Sequence[Objective]) -> dict[str, mx.array]:
-    """Of each parameter, by its path, the cells [cells, 1, 1] that train it; empty where all cells train all."""
+def _trained(flat: Flat, blocks: Mapping[str, int], objectives: Sequence[Objective]) -> mx.array | None:
+    """Whether a cell trains an element of the joined parameters; None where all cells train all."""
     if all(objective.highest is None for objective in objectives):
-        return {}
-    highest = mx.array([len(model.layers) if one.highest is None else one.highest for one in objectives])
-    blocks = adapters.blocks_of(model)
-    return {
-        path: (highest >= blocks[path.rpartition(".")[0]])[:, None, None]
-        for path, _ in tree_flatten(model.trainable_parameters())
-    }
-
-
-def clip_each(gradients: Any, limit: float) -> tuple[Any, mx.array]:
-    """Gradients [cells, …] scaled down to a global norm of `limit` in each cell; also the norms before, [cells]."""
-    squares = [mx.square(value).sum(axis=(1, 2)) for _, value in tree_flatten(gradients)]
-    norms = mx.sqrt(mx.stack(squares).sum(axis=0))
-    factors = mx.minimum(limit / (norms + 1e-6), 1.0)[:, None, None]
-    return tree_map(lambda value: value * factors, gradients), norms
+        return None
+    highest = mx.array([math.inf if one.highest is None else one.highest for one in objectives])
+    trains = {path: highest >= blocks[path.rpartition(".")[0]] for path in flat.paths}
+    shape = flat.parted(flat.tree[NAME])
+    return flat.joined({path: mx.broadcast_to(each[:, None, None], shape[path].shape) for path, each in trains.items()})
 
 
 def _error(row: Row, objective: Objective) -> TrainingError:

@@ -16,7 +16,7 @@ from study.config import Data, Lora, Stage1, Stage2, Tier
 from study.encoding import class_tokens, encode
 from study.models.weights import Loaded, load
 from study.objectives import ClassLoss, make_batch, tokens_in
-from study.training import Objective, Row, Trained, TrainingError, clip_each, train
+from study.training import Objective, Row, Trained, TrainingError, train
 
 DATA = Data(smallest=2, largest=9)
 LORA = Lora(rank=4, alpha=8.0, projections="all")
@@ -149,21 +149,6 @@ def test_with_all_weight_on_the_class_the_blocks_above_are_never_run(loaded: Loa
             name.split(".")[2] for name, value in cell.weights.items() if "lora_b" in name and mx.any(value).item()
         }
         assert moved == {"0", "1"}
-
-
-def test_clipping_each_cell_is_mlxs_clipping_of_that_cell_alone() -> None:
-    def draw(*shape: int, seed: int) -> mx.array:
-        scale = mx.array([0.01, 1.0, 100.0, 0.0])[:, None, None]  # below the limit, above it, and nothing at all
-        return scale * mx.random.normal((4, *shape), key=mx.random.key(seed))
-
-    gradients = {"one": {"a": draw(8, 2, seed=0), "b": draw(2, 5, seed=1)}, "two": draw(3, 3, seed=2)}
-    clipped, norms = clip_each(gradients, 1.0)
-    for cell in range(4):
-        alone = {name: value[cell] for name, value in tree_flatten(gradients)}
-        expected, norm = optim.clip_grad_norm(alone, 1.0)
-        assert norms[cell].item() == pytest.approx(norm.item(), rel=1e-6)
-        for name, value in tree_flatten(clipped):
-            np.testing.assert_allclose(value[cell], expected[name], rtol=1e-6)
 
 
 def test_one_cell_is_trained_as_mlxs_adamw_trains_it() -> None:
