@@ -106,7 +106,7 @@ def _measure(
     # What the edit changes of layer L itself is in what goes on from it, not in what is recorded of it.
     states = [move(states[layer]), *states[layer + 1 :]]
     mx.eval(states)
-    told = read_answers(lens, tokenizer, both * len(moves), batch, states[-1])
+    told = read_answers(lens, tokenizer, both * len(moves), at(states[-1], batch.rows, batch.positions))
     last = mx.stack([at(state, batch.all_rows, batch.last) for state in states])
     last = last.reshape(len(states), len(moves), 2, len(own), -1)[:, :, 0]
     places = np.tile(class_places(own, tokens), len(states) * len(moves))

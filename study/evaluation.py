@@ -16,6 +16,11 @@ from study.vocabulary import log_sums
 from study.wordings import NEUTRAL
 
 Row = dict[str, Any]
+Numbered = tuple[int, Encoded]
+"""A prompt by its id."""
+
+BATCHES = 8
+"""Batches whose states are read out together: the more rows a product has, the less a row costs."""
 
 
 def evaluate(
@@ -38,21 +43,26 @@ def evaluate(
     answers: list[Row] = []
     lenses: list[Row] = []
     numbered = sorted(encoded.items(), key=lambda item: len(item[1].prompt_ids) + len(item[1].answer_ids))
+    done = 0
     with attached(model) as lens:
-        for start in range(0, len(numbered), batch_size):
-            chunk = numbered[start : start + batch_size]
-            items = [item for _, item in chunk]
-            batch = make_batch(items)
-            states = lens.hidden(batch.ids)
-            at_last = mx.stack([at(state, batch.all_rows, batch.last) for state in states], axis=1)
-            mx.eval(states[-1], at_last)
-            verdicts = read_answers(lens, tokenizer, items, batch, states[-1])
+        for group in _parts(numbered, batch_size * BATCHES):
+            at_last, at_answers = [], []
+            for chunk in _parts(group, batch_size):
+                batch = make_batch([item for _, item in chunk])
+                states = lens.hidden(batch.ids)
+                at_last.append(mx.stack([at(state, batch.all_rows, batch.last) for state in states], axis=1))
+                at_answers.append(at(states[-1], batch.rows, batch.positions))
+                del states
+                mx.eval(at_last[-1], at_answers[-1])
+                done += len(chunk)
+                on_prompts(done)
+            verdicts = read_answers(lens, tokenizer, [item for _, item in group], mx.concatenate(at_answers))
             answers += [
                 _answer_row(number, item, verdict, stage)
-                for (number, item), verdict in zip(chunk, verdicts, strict=True)
+                for (number, item), verdict in zip(group, verdicts, strict=True)
             ]
-            lenses += _lens_rows(lens, chunk, at_last, readouts, layers or _all_layers(lens, chunk), stage)
-            on_prompts(min(start + batch_size, len(numbered)))
+            layers_of = layers or _all_layers(lens, group)
+            lenses += _lens_rows(lens, group, mx.concatenate(at_last), readouts, layers_of, stage)
     answers.sort(key=lambda row: row["prompt_id"])
     lenses.sort(key=lambda row: (row["prompt_id"], row["pair"], row["layer"]))
     return answers, lenses
@@ -70,7 +80,11 @@ def divergence(before: Float[np.ndarray, "positions vocab"], after: Float[np.nda
     return float((np.exp(before) * (before - after)).sum(axis=1, dtype=np.float64).mean())
 
 
-def _all_layers(lens: Lens, chunk: Sequence[tuple[int, Encoded]]) -> dict[int, Sequence[int]]:
+def _parts(numbered: Sequence[Numbered], size: int) -> list[Sequence[Numbered]]:
+    return [numbered[start : start + size] for start in range(0, len(numbered), size)]
+
+
+def _all_layers(lens: Lens, chunk: Sequence[Numbered]) -> dict[int, Sequence[int]]:
     return {number: range(lens.blocks) for number, _ in chunk}
 
 
@@ -95,7 +109,7 @@ def _answer_row(number: int, item: Encoded, answer: Answer, stage: str) -> Row:
 
 def _lens_rows(
     lens: Lens,
-    chunk: Sequence[tuple[int, Encoded]],
+    chunk: Sequence[Numbered],
     states: Float[mx.array, "batch blocks hidden"],
     readouts: Readouts,
     layers: Mapping[int, Sequence[int]],

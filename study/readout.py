@@ -1,7 +1,9 @@
 """What is read out of hidden states: class tokens, answers, and the direction in which a class is read."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mlx.core as mx
 import numpy as np
@@ -10,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from study.config import Operation
 from study.encoding import Encoded, Tokenizer, continues_answer, ends_answer
 from study.lens import Lens, at
-from study.objectives import Batch, padded
-from study.vocabulary import log_sums, summarise
+from study.objectives import padded
+from study.vocabulary import log_sums, most_likely, summarise
 
 LOGITS = 2**26
 """Logits held at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
@@ -28,14 +30,17 @@ def read_classes(
     right: Sequence[Int[np.ndarray, " n"]],
 ) -> list[Figures]:
     """The figures of each pair: its class tokens' ids, and of each state the place of the right one among them."""
-    chunk = max(1, LOGITS // lens.vocabulary(states))
-    parts = [
-        _read(lens, states[start : start + chunk], pairs, [places[start : start + chunk] for places in right])
-        for start in range(0, len(states), chunk)
-    ]
+    parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in _portions(lens, states)]
     return [
         {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
     ]
+
+
+def _portions(lens: Lens, states: mx.array) -> list[slice]:
+    """Equal parts of the states, as few as there can be: the fewer rows a product has, the more a row costs."""
+    count = min(len(states), math.ceil(len(states) * lens.vocabulary(states) / LOGITS))
+    ends = [len(states) * i // count for i in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
@@ -80,27 +85,21 @@ class Answer:
 
 
 def read_answers(
-    lens: Lens,
-    tokenizer: Tokenizer,
-    encoded: Sequence[Encoded],
-    batch: Batch,
-    last_block: Float[mx.array, "b s hidden"],
+    lens: Lens, tokenizer: Tokenizer, encoded: Sequence[Encoded], states: Float[mx.array, "answer_tokens hidden"]
 ) -> list[Answer]:
-    """The answers of a batch made of `encoded`, from the output of the last block.
+    """The answers of prompts, from the output of the last block before each of their tokens.
 
     Teacher forcing gives the verdict of greedy decoding in one pass: that yields exactly the answer's tokens if and
     only if each is the most likely one after those before it.
     """
-    states = at(last_block, batch.rows, batch.positions)
+    targets = mx.array([token for item in encoded for token in item.answer_ids])
     losses: list[float] = []
     greedy: list[int] = []
-    size = max(1, LOGITS // lens.vocabulary(states))
-    for start in range(0, len(states), size):
-        logits = lens.read_out(states[start : start + size])
-        targets = batch.targets[start : start + size, None]
-        chosen = np.array(mx.take_along_axis(logits, targets, axis=1).astype(mx.float32))[:, 0]
+    for part in _portions(lens, states):
+        logits = lens.read_out(states[part])
+        chosen = np.array(mx.take_along_axis(logits, targets[part, None], axis=1).astype(mx.float32))[:, 0]
         losses += (log_sums(logits) - chosen).tolist()
-        greedy += np.array(mx.argmax(logits, axis=-1)).tolist()
+        greedy += most_likely(logits).tolist()
     answers, spot = [], 0
     for item in encoded:
         length = len(item.answer_ids)
@@ -125,10 +124,8 @@ def class_direction(
         logits = lens.read_out(part)
         return (logits[:, token] - logits[:, other]).sum()
 
-    chunk = max(1, LOGITS // lens.vocabulary(states))
     gradient: np.ndarray = sum(
-        np.array(mx.grad(difference)(states[start : start + chunk])).sum(axis=0, dtype=np.float64)
-        for start in range(0, len(states), chunk)
+        np.array(mx.grad(difference)(states[part])).sum(axis=0, dtype=np.float64) for part in _portions(lens, states)
     )
     unit: np.ndarray = gradient / np.linalg.norm(gradient)
     return unit

@@ -44,6 +44,14 @@ def log_sums(logits: Float[mx.array, "n vocab"]) -> Float[np.ndarray, " n"]:
     return summarise(logits, np.empty((len(logits), 0), int))[0]
 
 
+def most_likely(logits: Float[mx.array, "n vocab"]) -> Int[np.ndarray, " n"]:
+    """Of each row the token with the largest logit, the first of equals."""
+    if on_cpu():
+        first: np.ndarray = np.array(logits.astype(mx.float32), copy=False).argmax(axis=1)
+        return first
+    return np.array(mx.argmax(logits, axis=1))
+
+
 def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row by row: a row stays in the cache."""
     row, totals, ranks = np.empty_like(values[0]), np.empty_like(values[:, 0]), np.empty_like(tokens)

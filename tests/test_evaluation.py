@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mlx_lm.generate import generate_step
 
-from study import adapters
+from study import adapters, evaluation
 from study.arithmetic import Arithmetic
 from study.catalogue import Model
 from study.cells import Readout
@@ -137,6 +137,19 @@ def test_the_batch_size_changes_no_row(trained: tuple[Loaded, list[Encoded]]) ->
             for name in a:
                 expected = pytest.approx(b[name], abs=1e-4) if isinstance(b[name], float) else b[name]
                 assert a[name] == expected
+
+
+def test_how_many_batches_are_read_out_together_changes_no_row(
+    monkeypatch: pytest.MonkeyPatch, trained: tuple[Loaded, list[Encoded]]
+) -> None:
+    together = rows(trained, 5)
+    monkeypatch.setattr(evaluation, "BATCHES", 1)
+    for one, other in zip(together, rows(trained, 5), strict=True):
+        assert [row["prompt_id"] for row in one] == [row["prompt_id"] for row in other]
+        for name in ("nll", "log_p", "rank", "right", "choice"):
+            np.testing.assert_allclose(
+                [r[name] for r in one if name in r], [r[name] for r in other if name in r], atol=1e-4
+            )
 
 
 def test_a_prompt_of_an_operation_without_a_class_has_no_lens_rows(trained: tuple[Loaded, list[Encoded]]) -> None:

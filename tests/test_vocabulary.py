@@ -117,3 +117,10 @@ def test_many_small_probabilities_are_not_lost_in_the_sum() -> None:
     assert vocabulary.cross_entropy(mx.array(logits), mx.array([0])).item() == pytest.approx(exact[0] - 8, rel=0.1)
     totals, _ = vocabulary.summarise(mx.array(logits), np.array([[0]]))
     assert totals[0] == pytest.approx(exact[0], abs=2e-6)
+
+
+def test_the_most_likely_token_is_the_first_of_equals(way: str) -> None:
+    logits = some_logits()
+    logits[1, [7, 30]] = 99.0
+    assert vocabulary.most_likely(mx.array(logits)).tolist() == logits.argmax(axis=1).tolist()
+    assert vocabulary.most_likely(mx.array(logits))[1] == 7
