@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import mlx.core as mx
 import numpy as np
@@ -13,6 +12,7 @@ from study.config import Operation
 from study.encoding import Encoded, Tokenizer, continues_answer, ends_answer
 from study.lens import Lens, at
 from study.objectives import padded
+from study.stacks import divide
 from study.vocabulary import log_sums, most_likely, summarise
 
 LOGITS = 2**26
@@ -38,9 +38,8 @@ def read_classes(
 
 def _portions(lens: Lens, states: mx.array) -> list[slice]:
     """Equal parts of the states, as few as there can be: the fewer rows a product has, the more a row costs."""
-    count = min(len(states), math.ceil(len(states) * lens.vocabulary(states) / LOGITS))
-    ends = [len(states) * i // count for i in range(count + 1)]
-    return [slice(start, end) for start, end in pairwise(ends)]
+    count = math.ceil(len(states) * lens.vocabulary(states) / LOGITS)
+    return [slice(part[0], part[-1] + 1) for part in divide(range(len(states)), count)]
 
 
 def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
