@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from actors import environment
+from study import blas
 from study.config import RaySettings
 
 RESOURCE = "mlx"
@@ -56,9 +57,10 @@ class Share:
 
 
 def share(settings: RaySettings) -> Share:
-    """One worker on a Mac, whose GPU serves one process at a time; otherwise one a core, unless the settings say."""
+    """One worker where there is a GPU, which serves one process at a time; otherwise one a core, unless the settings
+    say."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    automatic = 1 if sys.platform == "darwin" else cores
+    automatic = 1 if sys.platform == "darwin" or blas.has_cuda() else cores
     workers = automatic if settings.workers == "auto" else settings.workers
     return Share(workers, max(1, cores // workers))
 

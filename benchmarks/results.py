@@ -37,9 +37,25 @@ def write(content: dict[str, Any], folder: Path) -> None:
         json.dumps({**content, "lines": [asdict(line) for line in lines]}, indent=1) + "\n"
     )
     draw(lines, content["driver"], folder / "results")
-    text = render(lines, content)
+    text = render(lines, content, _gpus(folder))
     (folder / "RESULTS.md").write_text(text)
     print(text)
+
+
+def write_gpu(content: dict[str, Any], folder: Path) -> None:
+    """gpus.json, with what other GPUs gave, and RESULTS.md again; prints the part that is new."""
+    gpus = {**_gpus(folder), content["machine"]["processor"]: content}
+    (folder / "gpus.json").write_text(json.dumps(gpus, indent=1) + "\n")
+    of_cpu = json.loads((folder / "results.json").read_text())
+    lines = [Line(**line) for line in of_cpu["lines"]]
+    (folder / "RESULTS.md").write_text(render(lines, of_cpu, gpus))
+    print("\n".join(_gpu(content)))
+
+
+def _gpus(folder: Path) -> dict[str, Any]:
+    """What earlier runs gave, by the name of the GPU."""
+    file = folder / "gpus.json"
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 
 def compare(parts: dict[str, list[dict[str, Any]]], grid: dict[str, int]) -> list[Line]:
@@ -149,7 +165,7 @@ def compare(parts: dict[str, list[dict[str, Any]]], grid: dict[str, int]) -> lis
     ]
 
 
-def render(lines: list[Line], content: dict[str, Any]) -> str:
+def render(lines: list[Line], content: dict[str, Any], gpus: dict[str, Any]) -> str:
     machine, parts = content["machine"], content["parts"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     peers = sorted({run["peer"] for runs in parts.values() for run in runs if "peer" in run})
@@ -171,13 +187,7 @@ def render(lines: list[Line], content: dict[str, Any]) -> str:
         verdict = "holds" if line.holds else "**missed**"
         out.append(f"| {line.figure} | {line.ours} | {line.other} | {line.value:.3g} {unit} | {bound} | {verdict} |")
     out += ["", "![Ratios with their aims, and what the driver costs](results.png)", "", "## All parts", ""]
-    peak = median(run["gflops"] for run in parts["sgemm"])
-    out += [f"sgemm (256 x 2048 x 2048): {peak:.0f} GFLOP/s; the share of it counts padding against the part.", ""]
-    out += ["| part | minimum | median | real tokens a second | GFLOP/s | share of sgemm | memory of the process |"]
-    out += ["|---|---:|---:|---:|---:|---:|---:|"]
-    for name, runs in parts.items():
-        if name != "sgemm":
-            out.append(_part(name, runs, peak))
+    out += _all_parts(parts)
     grid = content["grid"]
     out += [
         "",
@@ -198,10 +208,34 @@ def render(lines: list[Line], content: dict[str, Any]) -> str:
             f"| {row['cells']} | {row['expansion_seconds']:.3f} s | {row['driver_ms_per_cell']:.2f} ms | "
             f"{row['wall_ms_per_cell']:.2f} ms | {row['driver_memory_mb']:.0f} MB |"
         )
+    for gpu in gpus.values():
+        out += ["", *_gpu(gpu)]
     return "\n".join(out) + "\n"
 
 
-def _part(name: str, runs: list[dict[str, Any]], peak: float) -> str:
+def _gpu(content: dict[str, Any]) -> list[str]:
+    machine = content["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return [
+        f"## On a GPU: {machine['processor']}",
+        "",
+        "The same parts where MLX computes them on a GPU, in full float32 (`MLX_ENABLE_TF32=0`), steps of the study "
+        f"{'' if machine['compiled'] else 'not '}compiled. {machine['platform']}; {versions}.",
+        "",
+        *_all_parts(content["parts"], "mlx_peak_gb"),
+    ]
+
+
+def _all_parts(parts: dict[str, list[dict[str, Any]]], memory: str = "peak_gb") -> list[str]:
+    of = "memory of the process" if memory == "peak_gb" else "MLX's memory"
+    peak = median(run["gflops"] for run in parts["sgemm"])
+    out = [f"sgemm (256 x 2048 x 2048): {peak:.0f} GFLOP/s; the share of it counts padding against the part.", ""]
+    out += [f"| part | minimum | median | real tokens a second | GFLOP/s | share of sgemm | {of} |"]
+    out += ["|---|---:|---:|---:|---:|---:|---:|"]
+    return [*out, *(_part(name, runs, peak, memory) for name, runs in parts.items() if name != "sgemm")]
+
+
+def _part(name: str, runs: list[dict[str, Any]], peak: float, memory: str) -> str:
     """A row of all parts; what a peer does not tell is left empty."""
     seconds = [second for run in runs for second in run["seconds"]]
 
@@ -212,7 +246,7 @@ def _part(name: str, runs: list[dict[str, Any]], peak: float) -> str:
     tokens, gflops = rate("real_tokens"), rate("gflop")
     cells = [f"{min(seconds):.3f} s", f"{median(seconds):.3f} s", "" if tokens is None else f"{tokens:.0f}"]
     cells += ["", ""] if gflops is None else [f"{gflops:.0f}", f"{gflops / peak:.0%}"]
-    return " | ".join([f"| {name}", *cells, f"{max(run['peak_gb'] for run in runs):.2f} GB |"])
+    return " | ".join([f"| {name}", *cells, f"{max(run[memory] for run in runs):.2f} GB |"])
 
 
 def draw(lines: list[Line], driver: list[dict[str, Any]], file: Path) -> None:

@@ -1,7 +1,8 @@
 """`make bench`: the study beside what a user would run instead, on the same weights, token ids, adapters and threads.
 
 Every part runs in a process of its own, all of them in turn, several rounds; ratios are of medians over all rounds.
-Writes benchmarks/RESULTS.md, results.json and the chart.
+Writes benchmarks/RESULTS.md, results.json and the chart. Where MLX computes on a GPU, only parts of the study and of
+mlx-lm are run, and their times are written beside those of the CPU, and to gpus.json.
 """
 
 import argparse
@@ -21,18 +22,25 @@ from typing import Any
 from study import blas
 
 # isort: split
+import mlx.core as mx
+
 from actors.environment import blas_threads
 from benchmarks import results
+from study import compilation
 from study.arithmetic import Arithmetic
 from study.cells import Readout
 from study.config import Data, Evaluation, Operation, Stage1, Stage2
 from study.encoding import class_tokens, encode
+from study.models.activations import on_cpu
 from study.models.weights import fetch, load_tokenizer
 from study.reading import read_catalogue
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = Path(".venv-peers")
-PROMPTS, DECODED, STEPS, WARMUP = 128, 16, 4, 2
+PROMPTS, DECODED = 128, 16
+ON_GPU = not on_cpu()
+STEPS, WARMUP = (60, 30) if ON_GPU else (4, 2)
+"""On a GPU the first steps of each length are slower, and there is time for more."""
 GRID = {"stage1_steps": 8, "stage2_steps": 8, "prompts": 32}
 MODEL, OPERATIONS = "smollm2-135m", list[Operation](["multiply", "add"])
 ALL = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *(f"self_attn.{name}_proj" for name in "kqvo")]
@@ -42,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often every part is run, in turn (default 3)")
     options = parser.parse_args()
-    pythons = {name: environment(name) for name in ("lazarus", "peft")}
+    pythons = {} if ON_GPU else {program: environment(program) for program in ("lazarus", "peft_torch")}
     with tempfile.TemporaryDirectory() as folder:
         runs = parts()
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
@@ -52,17 +60,22 @@ def main() -> None:
                     began = time.perf_counter()
                     measured[name].append(execute(program, spec, Path(folder), pythons))
                     print(f"round {turn + 1}, {name}: {time.perf_counter() - began:.0f} s", flush=True)
-        driver = Path(folder) / "driver.json"
-        subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
         machine = {
             "platform": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(),
+            "processor": mx.device_info()["device_name"],
             "threads": 1,
             "blas": getattr(blas.load(), "name", "MLX's own"),
-            "versions": {name: version(name) for name in ("mlx", "mlx-lm", "ray", "numpy")},
+            "compiled": compilation.pays(),
+            "versions": {name: version(name) for name in ("mlx", "mlx-lm", "numpy")},
         }
-        content = {"machine": machine, "parts": measured, "driver": json.loads(driver.read_text()), "grid": GRID}
-    results.write(content, HERE)
+        content = {"machine": machine, "parts": measured, "grid": GRID}
+        if ON_GPU:
+            results.write_gpu(content, HERE)
+            return
+        driver = Path(folder) / "driver.json"
+        subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
+        machine["versions"]["ray"] = version("ray")
+        results.write({**content, "driver": json.loads(driver.read_text())}, HERE)
 
 
 def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
@@ -108,7 +121,7 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
     decoded = {**second, "prompts": [{"prompt": list(i.prompt_ids), "answer": list(i.answer_ids)} for i in asked]}
     stepped = {**counted, "steps": STEPS + WARMUP}
     stock = {**answers, "blas": None, "warmup": 1, "batches": answers["batches"][:2]}
-    return {
+    runs = {
         "sgemm": ("ours", {**counted, "part": "sgemm"}, False),
         "stage 1": ("ours", {**stepped, "part": "stage1", "cells": 1}, False),
         "stage 1, mlx-lm": ("mlx_lm_trainer", first, False),
@@ -122,12 +135,16 @@ def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:
         "evaluation, greedy decoding": ("decode", decoded, False),
         "grid of 24": ("ours", {**counted, **GRID, "part": "grid"}, True),
     }
+    if ON_GPU:
+        left_out = {"stage 2, PEFT", "stage 2, chuk-lazarus", "stage 2, mlx-lm, stock BLAS"}
+        return {name: run for name, run in runs.items() if name not in left_out}
+    return runs
 
 
 def execute(program: str, spec: dict[str, Any], folder: Path, pythons: dict[str, Path]) -> dict[str, Any]:
     """Run one program with one thread; what it wrote."""
     (folder / "spec.json").write_text(json.dumps(spec))
-    python = {"lazarus": pythons["lazarus"], "peft_torch": pythons["peft"]}.get(program, Path(sys.executable))
+    python = pythons.get(program, Path(sys.executable))
     command = ["-m", "benchmarks.ours"] if program == "ours" else [str(HERE / "peers" / f"{program}.py")]
     environment = {**os.environ, **blas_threads(1), "LD_LIBRARY_PATH": str(fortran(folder))}
     done = subprocess.run(
@@ -148,7 +165,7 @@ def fortran(folder: Path) -> Path:
     links = folder / "lib"
     if not links.exists():
         links.mkdir()
-        for library in (blas.PACKAGES / "mlx_cpu.libs").glob("lib[qg]*"):
+        for library in blas.PACKAGES.glob("mlx_*.libs/lib[qg]*"):
             name = "libgfortran.so.5" if library.name.startswith("libgfortran") else library.name
             (links / name).symlink_to(library)
     return links
@@ -165,14 +182,6 @@ def environment(name: str) -> Path:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True)
         (folder / "installed").touch()
     return python.absolute()
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 MISSING = (
@@ -50,15 +51,27 @@ def load() -> Blas | None:
     return load_first([Blas("OpenBLAS", str(packaged)), Blas("OpenBLAS", "libopenblas.so.0")])
 
 
+def has_cuda() -> bool:
+    """Whether the MLX of this environment is one of its builds for NVIDIA's GPUs."""
+    for package in ("mlx-cuda-12", "mlx-cuda-13"):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            continue
+        return True
+    return False
+
+
 def load_first(candidates: Iterable[Blas]) -> Blas | None:
-    """The first library that loads, its symbols made global; None with a warning where none does."""
+    """The first library that loads, its symbols made global; None where none does, with a warning if MLX needs one."""
     for blas in candidates:
         try:
             ctypes.CDLL(blas.path, mode=os.RTLD_GLOBAL | os.RTLD_NOW)
         except OSError:
             continue
         return blas
-    warnings.warn(MISSING, RuntimeWarning, stacklevel=2)
+    if not has_cuda():
+        warnings.warn(MISSING, RuntimeWarning, stacklevel=2)
     return None
 
 
@@ -73,10 +86,9 @@ def _load_fortran() -> None:
         return
     except OSError:
         pass
-    wheel = PACKAGES / "mlx_cpu.libs"
-    for library in wheel.glob("libquadmath*"):  # which the other one asks for
+    for library in PACKAGES.glob("mlx_*.libs/libquadmath*"):  # which the other one asks for
         ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL)
-    for library in wheel.glob("libgfortran*"):
+    for library in PACKAGES.glob("mlx_*.libs/libgfortran*"):
         name = library.name.encode()
         content = library.read_bytes().replace(name, b"libgfortran.so.5".ljust(len(name), b"\0"))
         with os.fdopen(os.memfd_create(library.name), "wb") as file:
@@ -94,4 +106,7 @@ def _keep_freed_memory() -> None:
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+# Else MLX rounds the factors of float32 products to 10 bits of mantissa on the matrix units of GPUs, Apple's from M5 on
+# and NVIDIA's. It reads this before its first operation.
+os.environ["MLX_ENABLE_TF32"] = "0"
 load()

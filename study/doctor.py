@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.address:
         _cluster(asked.address, asked.results.resolve(), problems)
     else:
-        for name, line in [*_machine(), *_speed(), *_compilation(), *_ray(), *_folders(problems), *_models(problems)]:
+        measured = [*_speed(problems), *_compilation(problems)]
+        for name, line in [*_machine(), *measured, *_ray(), *_folders(problems), *_models(problems)]:
             print(f"{name + ':':22}{line}")
     print()
     for problem in problems:
@@ -94,23 +95,32 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "BLAS of MLX", f"{loaded.name}, {loaded.path}" if loaded else "the one that MLX brings"
 
 
-def _speed() -> Iterator[tuple[str, str]]:
+def _speed(problems: list[str]) -> Iterator[tuple[str, str]]:
     """Each number of threads in a process of its own: the environment alone sets it. A worker's is remembered, for the
     time that a dry run tells."""
     divided = share(RaySettings())
     for threads in sorted({1, divided.workers * divided.threads}):
-        command = [sys.executable, "-m", "study.speed"]
-        measured = subprocess.run(
-            command, env={**os.environ, **blas_threads(threads)}, capture_output=True, text=True, check=True
-        )
-        of_mlx, of_numpy = (float(figure) for figure in measured.stdout.split())
+        if not (measured := _measure([], problems, blas_threads(threads))):
+            return
+        of_mlx, of_numpy = (float(figure) for figure in measured.split())
         if threads == divided.threads:
             remember(Speed(of_mlx, divided.workers))
         name = f"float32, {threads} thread{'s' * (threads > 1)}"
         yield name, f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s"
 
 
-def _compilation() -> Iterator[tuple[str, str]]:
+def _measure(arguments: list[str], problems: list[str], environment: Mapping[str, str]) -> str:
+    """What study.speed prints; nothing, and a problem more, where it fails."""
+    command = [sys.executable, "-m", "study.speed", *arguments]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        problems.append(f"`python -m {' '.join(command[2:])}` failed, which measures this machine: {last}")
+        return ""
+    return done.stdout
+
+
+def _compilation(problems: list[str]) -> Iterator[tuple[str, str]]:
     """Measured, and remembered for training, on a GPU; on a CPU steps are never compiled."""
     if on_cpu():
         yield (
@@ -118,9 +128,9 @@ def _compilation() -> Iterator[tuple[str, str]]:
             "no: a CPU's call a C++ compiler (`python -m study.speed compilation` measures)",
         )
         return
-    command = [sys.executable, "-m", "study.speed", "compilation"]
-    seconds = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    gain = compilation.gain(seconds)
+    if not (measured := _measure(["compilation"], problems, {})):
+        return
+    gain = compilation.gain(json.loads(measured))
     yield "compiled steps", f"{'yes' if gain > 1 else 'no'}: a stage of {compilation.STEPS} steps takes 1/{gain:.2f}"
 
 

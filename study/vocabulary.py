@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from study.models.activations import exp, on_cpu
 
 PARTS = 64
-"""Most vocabularies are padded to a multiple of it."""
+"""Values that are added up at a time; most vocabularies are padded to a multiple of it."""
 
 
 def cross_entropy(
@@ -36,7 +36,8 @@ def summarise(
     ranks = np.empty_like(tokens)
     for k in range(tokens.shape[1]):
         ranks[:, k] = np.array((logits > chosen[:, k, None]).sum(axis=1))
-    return np.array(mx.logsumexp(logits, axis=1)), ranks
+    top = logits.max(axis=1, keepdims=True)
+    return np.array(mx.log(_totals(exp(logits - top))) + top)[:, 0], ranks
 
 
 def log_sums(logits: Float[mx.array, "n vocab"]) -> Float[np.ndarray, " n"]:
@@ -70,14 +71,19 @@ def _exponentials(logits: np.ndarray, out: np.ndarray) -> np.float32:
     return total
 
 
+def _totals(values: Float[mx.array, "n vocab"]) -> Float[mx.array, "n 1"]:
+    """The sum of each row, a few values at a time: MLX adds one by one, and a small value is lost in a large total."""
+    while values.shape[1] > PARTS and (part := math.gcd(values.shape[1], PARTS)) > 1:
+        values = values.reshape(len(values), -1, part).sum(axis=2)
+    return values.sum(axis=1, keepdims=True)
+
+
 @mx.custom_function
 def _lazily(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """The loss of each row, and softmax - one-hot, which is its gradient."""
     top = logits.max(axis=1, keepdims=True)
     exponentials = exp(logits - top)
-    # In parts: on the CPU, MLX's sum adds one by one, and a small value is lost in a large total.
-    parts = exponentials.reshape(len(logits), math.gcd(logits.shape[1], PARTS), -1).sum(axis=1)
-    totals = parts.sum(axis=1, keepdims=True)
+    totals = _totals(exponentials)
     chosen = mx.take_along_axis(logits, targets[:, None], axis=1)
     slopes = (exponentials / totals).at[mx.arange(len(logits)), targets].add(-1.0)
     return (mx.log(totals) + top - chosen)[:, 0], slopes

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,26 @@ print((time.process_time() - cpu) / (time.perf_counter() - wall))
 @pytest.mark.skipif(sys.platform != "darwin", reason="macOS alone has Accelerate")
 def test_macos_needs_nothing() -> None:
     assert blas.load() is None
+
+
+def test_float32_products_are_never_rounded_to_fewer_digits_whatever_the_environment_says() -> None:
+    code = "import os; os.environ['MLX_ENABLE_TF32'] = '1'; import study.blas; print(os.environ['MLX_ENABLE_TF32'])"
+    assert python(code).stdout == "0\n"
+
+
+@linux
+def test_a_missing_library_is_no_matter_where_mlx_is_its_build_for_gpus(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    installed = {"mlx-cuda-13": "0.32.4"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(blas, "version", version)
+    assert blas.load_first([blas.Blas("none", "libno-such-blas.so")]) is None
+    assert not recwarn
+    installed.clear()
+    assert not blas.has_cuda()

@@ -12,9 +12,10 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
 
 
-def on_a_gpu(monkeypatch):
-    """The rule for a GPU, on a machine that has none: only the kind of the device is asked for."""
-    monkeypatch.setattr(compilation.mx, "default_device", lambda: compilation.mx.Device(compilation.mx.gpu))
+def on_a(monkeypatch, device, metal=False):
+    """The rule for a device, on a machine that has none: only its kind is asked for."""
+    monkeypatch.setattr(compilation.mx, "default_device", lambda: compilation.mx.Device(device))
+    monkeypatch.setattr(compilation.mx.metal, "is_available", lambda: metal)
 
 
 def test_the_gain_spreads_the_first_step_over_a_stage():
@@ -22,14 +23,16 @@ def test_the_gain_spreads_the_first_step_over_a_stage():
     assert gain(SLOWER) < 1
 
 
-def test_a_cpu_never_compiles_whatever_was_measured():
+def test_a_cpu_never_compiles_whatever_was_measured(monkeypatch):
+    on_a(monkeypatch, compilation.mx.cpu)
     remember(FASTER)
     assert not pays()
 
 
-def test_a_gpu_compiles_unless_it_was_measured_not_to_pay(monkeypatch):
-    on_a_gpu(monkeypatch)
-    assert pays()
+@pytest.mark.parametrize("metal", [True, False])
+def test_a_gpu_does_what_was_measured_to_pay_and_else_compiles_on_metal_alone(monkeypatch, metal):
+    on_a(monkeypatch, compilation.mx.gpu, metal)
+    assert pays() == metal
     remember(SLOWER)
     assert not pays()
     remember(FASTER)
@@ -37,7 +40,7 @@ def test_a_gpu_compiles_unless_it_was_measured_not_to_pay(monkeypatch):
 
 
 def test_a_measurement_with_another_mlx_or_a_broken_record_counts_for_nothing(monkeypatch):
-    on_a_gpu(monkeypatch)
+    on_a(monkeypatch, compilation.mx.gpu, metal=True)
     remember(SLOWER)
     monkeypatch.setattr(compilation, "version", lambda name: "99")
     assert pays()

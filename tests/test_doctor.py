@@ -3,7 +3,10 @@ import os
 import subprocess
 import sys
 
-from actors.cluster import share
+import pytest
+
+from actors.cluster import Share, share
+from study import blas
 from study.config import RaySettings
 from study.doctor import main
 
@@ -39,6 +42,26 @@ def test_the_doctor_names_what_is_wrong_and_the_fix(tmp_path, monkeypatch, capsy
     printed = capsys.readouterr().out
     assert "problem: configs/models.yaml: cannot be read: No such file or directory" in printed
     assert printed.endswith("problems: 1\n")
+
+
+def test_a_speed_that_cannot_be_measured_is_a_problem_with_its_reason_and_the_rest_is_told(tmp_path):
+    (tmp_path / "gguf.py").write_text("raise ImportError('a broken package')")
+    environment = {**os.environ, "STUDY_CACHE": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "study.doctor"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "problem: `python -m study.speed` failed, which measures this machine: ImportError: a broken" in done.stdout
+    assert "\nmodels lie in:" in done.stdout
+    assert "float32" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has one worker anyway")
+def test_a_gpu_is_given_one_worker(monkeypatch):
+    cores = share(RaySettings(workers=1)).threads
+    monkeypatch.setattr(blas, "has_cuda", lambda: True)
+    assert share(RaySettings()) == Share(1, cores)
+    assert share(RaySettings(workers=2)).workers == 2
 
 
 def test_workers_share_the_cores_between_them():

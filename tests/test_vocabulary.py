@@ -110,13 +110,13 @@ def test_a_logit_that_is_not_a_number_reaches_the_loss_of_its_row_alone(way: str
     assert np.isnan(losses).tolist() == [False, True, False, False, False]
 
 
-def test_many_small_probabilities_are_not_lost_in_the_sum() -> None:
+def test_many_small_probabilities_are_not_lost_in_the_sum(way: str) -> None:
     logits = np.full((1, 262_144), -9.0, np.float32)
     logits[0, 0] = 8.0
     exact = logsumexp(logits.astype(np.float64), axis=1)
-    assert vocabulary.cross_entropy(mx.array(logits), mx.array([0])).item() == pytest.approx(exact[0] - 8, rel=0.1)
+    assert vocabulary.cross_entropy(mx.array(logits), mx.array([0])).item() == pytest.approx(exact[0] - 8, rel=1e-3)
     totals, _ = vocabulary.summarise(mx.array(logits), np.array([[0]]))
-    assert totals[0] == pytest.approx(exact[0], abs=2e-6)
+    assert totals[0] == pytest.approx(exact[0], abs=2e-6 if way == "numpy" else 2e-5)
 
 
 def test_the_most_likely_token_is_the_first_of_equals(way: str) -> None:

@@ -22,11 +22,14 @@ SPEC = _read()
 
 
 def write(peer: str, packages: list[str], **results: list[Any]) -> None:
-    """The results, with the versions of `packages` (the peer's own first) and the most memory that was resident."""
+    """The results, with the versions of `packages` (the peer's own first) and the most memory that was resident, and
+    that MLX held if it is used."""
     versions = {name: version(name) for name in packages}
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     out = {"peer": f"{peer} {versions[packages[0]]}", "versions": versions, **results, "peak_gb": peak}
+    if mx := sys.modules.get("mlx.core"):
+        out["mlx_peak_gb"] = mx.get_peak_memory() / 1e9
     Path(sys.argv[2]).write_text(json.dumps(out, indent=2) + "\n")
 
 
