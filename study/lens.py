@@ -17,8 +17,6 @@ import mlx.nn as nn
 from jaxtyping import Float, Int
 from mlx.utils import tree_map
 
-from study.models.quantised import is_quantised
-
 Edit = Callable[[mx.array], mx.array]
 """What goes on from a block instead of its output [rows, seq, hidden]."""
 
@@ -42,7 +40,6 @@ class Lens:
         self.blocks = len(model.layers)
         self.takes_masks = all("mask" in inspect.signature(type(block).__call__).parameters for block in model.layers)
         """Whether every block has an attention mask as an argument."""
-        self.quantised = is_quantised(model)
 
     def hidden(
         self,

@@ -117,14 +117,14 @@ Losses = dict[str, Float[mx.array, " cells"]]
 
 
 def dual_reward(
-    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0, traced: bool = False
+    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0
 ) -> tuple[Float[mx.array, ""], Losses]:
     """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
 
-    `targets` are those that the batch was made for, `traced` says that MLX compiles this. Returns the sum over cells,
-    whose gradients are apart because their adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`,
-    the latter two NaN where they are not computed. A cell without a target trains the answers alone. Where all cells
-    have w = 1, the blocks above their layers and the answers' logits are never computed.
+    `targets` are those that the batch was made for. Returns the sum over cells, whose gradients are apart because their
+    adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not
+    computed. A cell without a target trains the answers alone. Where all cells have w = 1, the blocks above their
+    layers and the answers' logits are never computed.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
     edits = _detachments(targets, size)
@@ -138,9 +138,7 @@ def dual_reward(
     for g in answering:
         read.append(at(last, batch.rows + g * size, batch.positions))
         wanted.append(batch.targets)
-    # What is evaluated here is held until the gradients are: of quantised weights, every matrix that is written out.
-    lazily = traced or lens.quantised
-    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted), lazily)
+    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
     class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
     answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
     of_class = dict(zip(told, class_losses, strict=True))

@@ -193,10 +193,10 @@ class _Stack:
     def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
         model, flat, optimizer, lens, limit = self._model, self._flat, self._optimizer, self._lens, self._limit
         targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
-        trained, traced = _trained(flat, adapters.blocks_of(model), self._objectives), self.compiled
+        trained = _trained(flat, adapters.blocks_of(model), self._objectives)
 
         def update(columns: dict[str, Any]) -> dict[str, mx.array]:
-            loss = partial(dual_reward, lens, Batch(**columns), targets, shared, traced)
+            loss = partial(dual_reward, lens, Batch(**columns), targets, shared)
             (_, losses), gradients = nn.value_and_grad(model, loss)()
             joined = flat.joined(dict(tree_flatten(gradients)))
             if trained is not None:

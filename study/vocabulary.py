@@ -1,4 +1,4 @@
-"""Sums over the vocabulary. On the CPU they are numpy's, whose exp is many times faster there on x86."""
+"""Sums over the vocabulary. In evaluation on the CPU they are numpy's, whose exp is many times faster there on x86."""
 
 import math
 from typing import Any
@@ -13,15 +13,12 @@ PARTS = 64
 """Values that are added up at a time; most vocabularies are padded to a multiple of it."""
 
 
-def cross_entropy(
-    logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"], lazily: bool = False
-) -> Float[mx.array, " n"]:
+def cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> Float[mx.array, " n"]:
     """-log softmax of each row at its target, in nats; differentiable in the logits.
 
-    `lazily`: nothing is evaluated for it, as within a function that MLX compiles, where no value is known.
+    Lazy: what is evaluated while a gradient is traced is held until its end, with all that it came from.
     """
-    way = _lazily if lazily or not on_cpu() else _at_once
-    losses: Any = way(logits.astype(mx.float32), targets)
+    losses: Any = _with_slopes(logits.astype(mx.float32), targets)
     return losses[0]  # type: ignore[no-any-return]
 
 
@@ -79,7 +76,7 @@ def _totals(values: Float[mx.array, "n vocab"]) -> Float[mx.array, "n 1"]:
 
 
 @mx.custom_function
-def _lazily(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+def _with_slopes(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """The loss of each row, and softmax - one-hot, which is its gradient."""
     top = logits.max(axis=1, keepdims=True)
     exponentials = exp(logits - top)
@@ -89,23 +86,10 @@ def _lazily(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     return (mx.log(totals) + top - chosen)[:, 0], slopes
 
 
-@mx.custom_function
-def _at_once(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """The same by numpy, which has to know the logits; row by row, since a row stays in the cache."""
-    values = np.array(logits, copy=False)
-    losses, slopes = np.empty_like(values[:, 0]), np.empty_like(values)
-    for i, target in enumerate(np.array(targets)):
-        losses[i] = _exponentials(values[i], slopes[i]) - values[i, target]
-        slopes[i] /= slopes[i].sum()
-        slopes[i, target] -= 1
-    return mx.array(losses), mx.array(slopes)
-
-
 def _gradient(
     primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]
 ) -> tuple[mx.array, mx.array]:
     return outputs[1] * cotangents[0][:, None], mx.zeros_like(primals[1])
 
 
-_lazily.vjp(_gradient)
-_at_once.vjp(_gradient)
+_with_slopes.vjp(_gradient)
