@@ -17,7 +17,7 @@ from actors.tasks import Driver, Stop
 from study.cells import Unit, origin
 from study.memory import study_gb, too_large
 from study.reading import Plan
-from study.stacks import LARGEST_STACK
+from study.stacks import largest_stack
 from study.store import Store
 
 
@@ -32,7 +32,7 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
         todo = leave_out(too_large(plan.study, plan.models, cluster.memory_gb), todo, store, console)
         if not todo:
             return
-        memory = _reservations(plan, cluster, store.root)
+        memory = _reservations(plan, todo, cluster, store.root)
         travels = _look_around(store.root, console, alone=address is None)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
@@ -62,9 +62,12 @@ def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, c
     return [unit for unit in units if origin(unit).model_name not in refused]
 
 
-def _reservations(plan: Plan, cluster: Cluster, root: Path) -> Reservations:
+def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path) -> Reservations:
     """What tasks ask for, by model."""
-    stacked = {name: study_gb(model, plan.study, LARGEST_STACK) for name, model in plan.models.items()}
+    stacked = {}
+    for name, model in plan.models.items():
+        own = [unit for unit in todo if origin(unit).model_name == name]
+        stacked[name] = study_gb(model, plan.study, largest_stack(own, plan.study.ray.stack))
     return Reservations(stacked, cluster.memory_gb, root)
 
 

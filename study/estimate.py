@@ -21,7 +21,7 @@ from study.memory import study_gb
 from study.places import cache_root, locate
 from study.prompts import Prompt
 from study.reading import Plan
-from study.stacks import LARGEST_STACK
+from study.stacks import largest_stack
 from study.store import write_json
 from study.tasks import FITTING_PROMPTS, GRADIENT_PROMPTS, task_of
 
@@ -97,8 +97,10 @@ def prospects(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> dict[str,
     work = works(plan.study, to_run)
     found = {}
     for name, model in plan.models.items():
-        needed, stacked = (study_gb(model, plan.study, cells) for cells in (1, LARGEST_STACK))
-        total = sum((work[unit.id] for unit in to_run if origin(unit).model_name == name), Work())
+        own = [unit for unit in to_run if origin(unit).model_name == name]
+        sizes = (1, largest_stack(own, plan.study.ray.stack))
+        needed, stacked = (study_gb(model, plan.study, cells) for cells in sizes)
+        total = sum((work[unit.id] for unit in own), Work())
         operations = total.operations(model) if total != Work() else 0.0
         seconds = None
         if operations is not None and (machine.gflops or not operations):

@@ -1,8 +1,9 @@
 """Which cells train side by side over one frozen model. How they are grouped changes no result, and so no id."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from study.cells import Cell, Unit
 from study.settings import content_hash
@@ -40,6 +41,12 @@ def stack_label(units: Sequence[Unit]) -> str:
     return "|".join(
         [first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, *recipe, f"s{first.seed}"]
     )
+
+
+def largest_stack(units: Sequence[Unit], setting: int | Literal["auto"]) -> int:
+    """How many of these train side by side at most, where `ray.stack` says what it says."""
+    most = max(Counter(map(stack_key, units)).values(), default=1)
+    return min(most, LARGEST_STACK if setting == "auto" else setting)
 
 
 def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:

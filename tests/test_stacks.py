@@ -5,7 +5,7 @@ import pytest
 from study.catalogue import BuiltSource, Model
 from study.cells import Cell, describe, expand
 from study.config import Data, Evaluation, Grid, Lora, RaySettings, Stage2, Study
-from study.stacks import divide, stack_key, stack_label
+from study.stacks import LARGEST_STACK, divide, largest_stack, stack_key, stack_label
 
 MODELS = {name: Model(source=BuiltSource(built="llama", seed=seed), blocks=4) for seed, name in enumerate("ab")}
 GRID = Grid(
@@ -102,6 +102,14 @@ def test_a_stack_is_named_by_what_its_cells_range_over():
     assert stack_label(shuffled[:2]) == "a|2 cells|L2|multiply-add|w=0.2,0.5|shuffled_labels|s0"
     worded = cells(grid=GRID.model_copy(update={"wordings": [["symbolic", "story"]]}))
     assert stack_label(worded[1:3]) == "a|2 cells|L1|multiply-add|w=0.2,0.5|symbolic+story|s0"
+
+
+def test_the_largest_stack_is_bounded_by_the_setting_and_by_the_cells_that_there_are():
+    together = max(sum(stack_key(other) == stack_key(cell) for other in cells()) for cell in cells())
+    assert together == 9
+    sizes = {setting: largest_stack(units(), setting) for setting in ("auto", 3, 16)}
+    assert sizes == {"auto": LARGEST_STACK, 3: 3, 16: together}
+    assert largest_stack([one()], "auto") == largest_stack([], "auto") == 1
 
 
 def test_dividing_keeps_the_order_and_evens_the_lengths():
