@@ -19,13 +19,13 @@ smoke: $(READY)
 pack: $(READY)
 	for study in $(STUDIES); do \
 	    test ! -e results/$$study/study.json || \
-	        $(BIN)/python -m analysis.packing results/$$study reports/data/$$study || exit; \
+	        $(BIN)/python -m study pack results/$$study reports/data/$$study || exit; \
 	done
 
 # The reports again, from the packed rows alone, in an environment of its own that has neither MLX nor Ray.
 report: .venv-report/.ready
 	for study in $(STUDIES); do \
-	    .venv-report/bin/python -m analysis.report --results reports/data/$$study --out reports/$$study.md || exit; \
+	    .venv-report/bin/python -m study report --results reports/data/$$study --out reports/$$study.md || exit; \
 	done
 
 test: $(READY)
@@ -44,7 +44,7 @@ soak: $(READY)
 	$(BIN)/python -m soak
 
 schemas: $(READY)
-	$(BIN)/python -m study.reading
+	$(BIN)/study schemas
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

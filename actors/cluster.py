@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 
 from actors import environment
-from study import blas
-from study.config import RaySettings
+from study.config.study import RaySettings
+from study.models import blas
 
 RESOURCE = "mlx"
 """The Ray resource that a unit takes one of: a slot for one process with one model."""
@@ -83,7 +83,7 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
         if slots < 1:
             raise ClusterError(
                 f"no node of the cluster offers the resource {RESOURCE!r}, so nothing would ever run; "
-                "start its nodes with `python -m study.cluster head` and `python -m study.cluster join`"
+                "start its nodes with `study cluster head` and `study cluster join`"
             )
         largest = max(node["Resources"].get(MEMORY, 0.0) for node in ray.nodes() if node["Alive"])
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
@@ -128,7 +128,7 @@ def _join(address: str) -> Any:
     if not environment.has_token():
         raise ClusterError(
             f"a token is needed to join {address}: copy ~/.ray/auth_token of its head machine to "
-            f"{environment.token_file()}, or join this machine with `python -m study.cluster join {address}`"
+            f"{environment.token_file()}, or join this machine with `study cluster join {address}`"
         )
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -142,13 +142,13 @@ def check_reachable(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
-        raise ClusterError(f"--address {address}: must be HOST:PORT, as `python -m study.cluster head` prints it")
+        raise ClusterError(f"--address {address}: must be HOST:PORT, as `study cluster head` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
             f"no Ray cluster at {address} ({error}); start one with "
-            f"`python -m study.cluster head --port {port}`, or leave --address out"
+            f"`study cluster head --port {port}`, or leave --address out"
         ) from None
 
 

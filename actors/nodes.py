@@ -16,7 +16,7 @@ import psutil
 
 from actors import environment
 from actors.cluster import MEMORY, RESOURCE
-from study import code_fingerprint
+from study.version import code_fingerprint
 
 PATIENCE_SECONDS = 60.0
 """How long a node may take to answer."""
@@ -124,12 +124,9 @@ def survey(root: Path, mark: str) -> list[Node]:
 
 def look(root: Path, mark: str, node: str) -> Facts:
     """Runs on the node."""
-    from study import blas  # noqa: F401 - before MLX
-
-    # isort: split
     import mlx.core as mx
 
-    from study.places import cache_root
+    from study.models.cache import cache_root
 
     shares = (root / mark).is_file()
     place = root if shares else cache_root()
@@ -162,7 +159,7 @@ def problems(nodes: Sequence[Node]) -> list[str]:
         if not node.facts.asks_for_token:
             found.append(
                 f"{node.name} lets in everybody on its network, who could run code there: its Ray was started without "
-                "a token; start it with `python -m study.cluster`"
+                "a token; start it with `study cluster`"
             )
         if node.facts.free_disk_gb < LEAST_DISK_GB:
             free = f"{node.facts.free_disk_gb:.1f} GB of disk free"
@@ -170,7 +167,7 @@ def problems(nodes: Sequence[Node]) -> list[str]:
     if not any(node.slots for node in nodes):
         found.append(
             f"no node offers the resource {RESOURCE!r}, so nothing would ever run: "
-            "start nodes with `python -m study.cluster head` and `python -m study.cluster join`"
+            "start nodes with `study cluster head` and `study cluster join`"
         )
     return found
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.worker import Ended
-from study.cells import Unit, kind
-from study.running import Process, duration, processes, seconds_left
-from study.store import Store
+from study.config.units import Unit, kind
+from study.results.running import Process, duration, processes, seconds_left
+from study.results.store import Store
 
 
 @dataclass

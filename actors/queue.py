@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from study.cells import Pretraining, StageOne, Unit, foundations, model_and_seed
-from study.config import RaySettings
-from study.stacks import LARGEST_STACK, stack_key
+from study.config.study import RaySettings
+from study.config.units import Pretraining, StageOne, Unit, foundations, model_and_seed
+from study.plan.stacks import LARGEST_STACK, stack_key
 
 
 class Queue:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from study.store import write_json
+from study.results.store import write_json
 
 MEMORY_FILE = "memory.json"
 """In the results folder: of each model the estimate, the most that a task of it took, and what tasks ask for, GB."""

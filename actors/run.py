@@ -9,16 +9,16 @@ from types import FrameType
 from rich.console import Console
 
 from actors.cluster import Cluster, ClusterError, connect
+from actors.driver import Driver, Stop
 from actors.metrics import States
 from actors.nodes import described, marked, problems, survey
 from actors.progress import Display, display
 from actors.reservations import Reservations
-from actors.tasks import Driver, Stop
-from study.cells import Unit, origin
-from study.memory import study_gb, too_large
-from study.reading import Plan
-from study.stacks import largest_stack
-from study.store import Store
+from study.config.units import Unit, origin
+from study.plan.memory import study_gb, too_large
+from study.plan.read import Plan
+from study.plan.stacks import largest_stack
+from study.results.store import Store
 
 
 def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | None, console: Console) -> None:

@@ -17,11 +17,11 @@ import psutil
 
 from actors.cluster import ClusterError
 from actors.metrics import Metrics
-from actors.switchboard import Report
-from study import code_fingerprint
-from study.cells import Unit, foundations
-from study.parcels import Parcel, pack, remove, unpack
-from study.store import LOG, Outcome, Store
+from actors.reports import Report
+from study.config.units import Unit, foundations
+from study.results.parcels import Parcel, pack, remove, unpack
+from study.results.store import LOG, Outcome, Store
+from study.version import code_fingerprint
 
 REPORT_SECONDS = 5.0
 LOG_BYTES = 4000
@@ -63,9 +63,9 @@ class Ended:
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Outcome]:
     """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
-    from study import pipeline
+    from study.pipeline.units import run_units
 
-    return pipeline.run_units(units, results, checkpoint_every)
+    return run_units(units, results, checkpoint_every)
 
 
 def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) -> list[Ended] | None:
@@ -100,7 +100,7 @@ def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) 
 
 def scratch(root: Path) -> Path:
     """Where a machine works that does not share the results folder `root`."""
-    from study.places import cache_root
+    from study.models.cache import cache_root
 
     return cache_root() / "scratch" / root.name
 

@@ -17,10 +17,10 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-from analysis.charts import chart
-from analysis.statistics import Interval
-from analysis.wording import probability, share
-from study.store import write_bytes
+from analysis.data.numbers import probability, share
+from analysis.data.statistics import Interval
+from analysis.figures.interactive import chart
+from study.results.store import write_bytes
 
 VEGA_LITE = "6.4"
 LIBRARY = "window.vegaEmbed = vegaEmbed;"

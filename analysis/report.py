@@ -1,4 +1,4 @@
-"""`python -m analysis.report`: the report of one study, made from its rows alone."""
+"""`study report`: the report of one study, made from its rows alone."""
 
 import argparse
 import sys
@@ -9,24 +9,24 @@ import jinja2
 import pandas as pd
 import yaml
 
-from analysis import explanations, sections, sections_changes
-from analysis.changes import MEASURES
-from analysis.controls import CONTROLS, MANIPULATIONS
-from analysis.counts import counts
-from analysis.decided import Decided, decide_study
-from analysis.findings import answer, limits, progress, shuffled_criterion
+from analysis.data.numbers import share
+from analysis.data.results import Results, Unit, read_results
+from analysis.figures import draw_pictures
+from analysis.outcomes import Decided, decide_study
+from analysis.outcomes.changes import MEASURES
+from analysis.outcomes.controls import CONTROLS, MANIPULATIONS
+from analysis.outcomes.preservation import AGAINST
 from analysis.page import write_page
-from analysis.pictures import draw_pictures
-from analysis.preservation import AGAINST
-from analysis.published import recipe_tables
-from analysis.tables import Results, Unit, read_results
-from analysis.wording import share
-from study.store import ResultsError, write_bytes
+from analysis.text import changes, models_and_outcomes, why
+from analysis.text.answer import answer, limits, progress, shuffled_criterion
+from analysis.text.counts import counts
+from analysis.text.published import recipe_tables
+from study.results.store import ResultsError, write_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit code: 0, or 2 where the report cannot be made."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Write the report of one study.")
+    parser = argparse.ArgumentParser(prog="study report", description="Write the report of one study.")
     parser.add_argument("--results", type=Path, required=True, help="folder of the study, such as results/grid")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file; its figures lie in a folder beside it")
     options = parser.parse_args(arguments)
@@ -67,7 +67,7 @@ def write_report(results: Path, out: Path) -> list[Unit]:
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
         config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
-        environments=sections.environment_rows(study),
+        environments=models_and_outcomes.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
@@ -80,16 +80,16 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
     """Tables of models, outcomes and preservation."""
     models, plain = study.model_names, decided.plain
     return {
-        "models": [sections.model_row(study, model) for model in models],
-        "tokens": sections.token_rows(study),
-        "gates": sections.gate_rows(study),
-        "decisions": sections.decision_rows(study.decisions),
-        "outcomes": {model: sections.outcome_rows(study, plain, model) for model in models},
-        "accuracy": {model: sections.accuracy_rows(study, decided, model) for model in models},
-        "missed": sections.missed_rows(study, plain, transfer=False),
-        "missed_transfer": sections.missed_rows(study, plain, transfer=True),
+        "models": [models_and_outcomes.model_row(study, model) for model in models],
+        "tokens": models_and_outcomes.token_rows(study),
+        "gates": models_and_outcomes.gate_rows(study),
+        "decisions": models_and_outcomes.decision_rows(study.decisions),
+        "outcomes": {model: models_and_outcomes.outcome_rows(study, plain, model) for model in models},
+        "accuracy": {model: models_and_outcomes.accuracy_rows(study, decided, model) for model in models},
+        "missed": models_and_outcomes.missed_rows(study, plain, transfer=False),
+        "missed_transfer": models_and_outcomes.missed_rows(study, plain, transfer=True),
         "kept_heads": [f"{tier} against {against}" for tier in study.judged_tiers for against in AGAINST],
-        "kept": {model: sections.kept_rows(study, decided.preservation, model) for model in models},
+        "kept": {model: models_and_outcomes.kept_rows(study, decided.preservation, model) for model in models},
         "finished": not plain.empty,
         "trained": list(dict.fromkeys(" and ".join(cell.wordings) for cell in study.cells)),
         "floor": share(study.decisions.floor),
@@ -100,27 +100,27 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
     """Tables of training, controls, predictors and interventions."""
     models, compared = study.model_names, decided.controls
     return {
-        "onset": explanations.onset_rows(study, decided.onset),
-        "controls": explanations.control_rows(study, compared, CONTROLS),
-        "manipulations": explanations.control_rows(study, compared, MANIPULATIONS),
+        "onset": why.onset_rows(study, decided.onset),
+        "controls": why.control_rows(study, compared, CONTROLS),
+        "manipulations": why.control_rows(study, compared, MANIPULATIONS),
         "shuffled": shuffled_criterion(decided.plain, study.decisions.choice_accuracy),
-        "pairs": explanations.pair_rows(study, decided.plain),
-        "facts": explanations.fact_rows(study, decided),
-        "associations": explanations.association_rows(decided.associations),
-        "correlations": explanations.correlation_rows(study, decided.associations_by_model),
-        "causal": {model: explanations.causal_rows(study, decided.causal, model) for model in models},
+        "pairs": why.pair_rows(study, decided.plain),
+        "facts": why.fact_rows(study, decided),
+        "associations": why.association_rows(decided.associations),
+        "correlations": why.correlation_rows(study, decided.associations_by_model),
+        "causal": {model: why.causal_rows(study, decided.causal, model) for model in models},
     }
 
 
 def _changed(study: Results, decided: Decided) -> dict[str, Any]:
     """What one change of a small model does."""
     return {
-        "models": sections_changes.model_rows(study, decided),
-        "said": sections_changes.sentences(study, decided),
+        "models": changes.model_rows(study, decided),
+        "said": changes.sentences(study, decided),
         "differences": {
             measure: rows
             for name, measure in MEASURES.items()
-            if (rows := sections_changes.difference_rows(study, decided, name))
+            if (rows := changes.difference_rows(study, decided, name))
         },
         "steps": study.nursery.training.steps if study.nursery else 0,
     }
@@ -151,7 +151,3 @@ def _units(study: Results) -> pd.DataFrame:
     ]
     rows = [[getattr(unit, column) for column in columns] for unit in study.everything.values()]
     return pd.DataFrame(rows, columns=columns).assign(wordings=lambda frame: frame["wordings"].str.join("+"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

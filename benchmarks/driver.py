@@ -10,11 +10,11 @@ from typing import Any
 import psutil
 
 from actors.cluster import connect
-from actors.tasks import carry_out
+from actors.driver import carry_out
 from soak.ground import units_of
 from soak.scale import nothing
-from study.config import RaySettings
-from study.store import Store
+from study.config.study import RaySettings
+from study.results.store import Store
 
 CELLS = (10, 100, 1000, 10_000)
 A_SEED = 200

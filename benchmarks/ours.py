@@ -11,26 +11,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-import study.models  # noqa: F401 - loads the BLAS before MLX
-
-# isort: split
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from study import adapters
-from study.arithmetic import Arithmetic
-from study.catalogue import Model
-from study.cells import Cell, Predictors, Readout, expand
-from study.config import Data, Evaluation, Grid, Operation, Stage1, Stage2, Study
-from study.encoding import class_tokens, encode
-from study.evaluation import evaluate
-from study.models.weights import load
-from study.objectives import Batch, ClassLoss, make_batch, tokens_in
-from study.pipeline import run_units
-from study.reading import read_catalogue
-from study.speed import gflops
-from study.training import Objective, train
+from study.commands.speed import gflops
+from study.config.catalogue import Model
+from study.config.names import Operation
+from study.config.study import Data, Evaluation, Grid, Stage1, Stage2, Study
+from study.config.units import Cell, Predictors, Readout
+from study.lens.tokens import class_tokens, encode
+from study.measures.answers import evaluate
+from study.models.load import load
+from study.pipeline.units import run_units
+from study.plan.expand import expand
+from study.plan.read import read_catalogue
+from study.tasks.arithmetic import Arithmetic
+from study.training import adapters
+from study.training.loop import Objective, train
+from study.training.objectives import Batch, ClassLoss, make_batch, tokens_in
 
 DATA, OPERATIONS = Data(), list[Operation](["multiply", "add"])
 PAIR = Readout(pair={"multiply": "multiply", "add": "add"})

@@ -19,21 +19,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from study import blas
-
-# isort: split
 import mlx.core as mx
 
 from actors.environment import blas_threads
 from benchmarks import results
-from study import compilation
-from study.arithmetic import Arithmetic
-from study.cells import Readout
-from study.config import Data, Evaluation, Operation, Stage1, Stage2
-from study.encoding import class_tokens, encode
+from study.config.names import Operation
+from study.config.study import Data, Evaluation, Stage1, Stage2
+from study.config.units import Readout
+from study.lens.tokens import class_tokens, encode
+from study.models import blas
 from study.models.activations import on_cpu
-from study.models.weights import fetch, load_tokenizer
-from study.reading import read_catalogue
+from study.models.load import fetch, load_tokenizer
+from study.plan.read import read_catalogue
+from study.tasks.arithmetic import Arithmetic
+from study.training import compilation
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = Path(".venv-peers")

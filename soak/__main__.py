@@ -52,7 +52,7 @@ FAULTS: dict[str, tuple[Callable[[], Figures], Callable[[Figures], bool], str]] 
     "store: torn, corrupt, missing, full disk, read-only": (
         faults.damaged_stores,
         lambda found: found["faults"] >= 5 and not found["failed"],
-        "each named, set aside or repaired; nothing else touched (tests/test_damage.py)",
+        "each named, set aside or repaired; nothing else touched (tests/results/test_damage.py)",
     ),
     "network partition": (
         partition.partitions,

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from study.grid import main
+from study.commands.run import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPOILS = (

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from actors.tasks import Driver
+from actors.driver import Driver
 from soak.ground import SMOKE, cluster, drive, exactly_once, quick, starts, told, units_of
-from study.cells import Unit, expand
-from study.config import RaySettings
-from study.finished import DONE
-from study.reading import read_study
-from study.store import Store
+from study.config.study import RaySettings
+from study.config.units import Unit
+from study.plan.expand import expand
+from study.plan.read import read_study
+from study.results.finished import DONE
+from study.results.store import Store
 
 ALONE = RaySettings(in_flight=2, stack=1)
 
@@ -105,7 +106,7 @@ def killed_drivers(kills: int = 20) -> dict[str, Any]:
 
 def damaged_stores() -> dict[str, Any]:
     """What the tests do to results folders: files torn, changed or taken away, full disks, read-only folders."""
-    tests = str(SMOKE.parent.parent / "tests" / "test_damage.py")
+    tests = str(SMOKE.parent.parent / "tests" / "results" / "test_damage.py")
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told.xml"
         subprocess.run(

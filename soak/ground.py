@@ -15,11 +15,12 @@ from typing import Any
 import psutil
 
 from actors import environment
-from study.catalogue import BuiltSource, Model
-from study.cells import Unit, expand
-from study.config import Grid, RaySettings, Study
-from study.finished import DONE
-from study.store import Outcome, Store, write_json
+from study.config.catalogue import BuiltSource, Model
+from study.config.study import Grid, RaySettings, Study
+from study.config.units import Unit
+from study.plan.expand import expand
+from study.results.finished import DONE
+from study.results.store import Outcome, Store, write_json
 
 Run = Callable[[Sequence[Unit], Path], list[Outcome]]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}]
@@ -142,7 +143,7 @@ def cluster(nodes: int, slots: int = 1) -> Iterator[Nodes]:
 
 def drive(units: Sequence[Unit], store: Store, slots: int, run: Run, settings: RaySettings | None = None) -> list[str]:
     """Run the units to their end; the states in which they ended."""
-    from actors.tasks import Driver
+    from actors.driver import Driver
 
     driver = Driver(units, store, settings or RaySettings(in_flight=2), slots, run)
     return [ended.outcome.state for ended in driver.carry_out(poll_seconds=0.2) if ended]

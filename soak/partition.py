@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from soak.ground import STARTS, exactly_once, quick, units_of
-from study.config import RaySettings
-from study.store import Store
+from study.config.study import RaySettings
+from study.results.store import Store
 
 HOSTS = {"study-head": "10.77.0.1", "study-node": "10.77.0.2"}
 PORT = 6399
@@ -60,7 +60,7 @@ def partitions(times: int = 3) -> dict[str, Any]:
 def drive_two_cells(root: Path) -> None:
     """Runs in the head's namespace, and writes what it found."""
     from actors.cluster import connect
-    from actors.tasks import Driver
+    from actors.driver import Driver
 
     store, units = Store(root), _ready(root)
     with connect(RaySettings(), f"{HOSTS['study-head']}:{PORT}"):
@@ -111,7 +111,7 @@ _node: "subprocess.Popen[bytes] | None" = None
 @contextmanager
 def _ray() -> Iterator[None]:
     """The cluster, by the commands that a user has."""
-    cluster = [sys.executable, "-m", "study.cluster"]
+    cluster = [sys.executable, "-m", "study", "cluster"]
     asked = ["head", "--host", HOSTS["study-head"], "--port", str(PORT), "--workers", "1"]
     head = _in("study-head", [*cluster, *asked], subprocess.DEVNULL)
     try:
@@ -131,7 +131,18 @@ def _rejoin() -> None:
     if _node and _node.poll() is None:
         return
     address = f"{HOSTS['study-head']}:{PORT}"
-    command = [sys.executable, "-m", "study.cluster", "join", address, "--host", HOSTS["study-node"], "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "study",
+        "cluster",
+        "join",
+        address,
+        "--host",
+        HOSTS["study-node"],
+        "--workers",
+        "1",
+    ]
     _node = _in("study-node", command, subprocess.DEVNULL)
     time.sleep(15)
 

@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 
 from soak.ground import cluster, units_of
-from study.cells import Unit
-from study.config import RaySettings
-from study.finished import DONE
-from study.store import Outcome, Store
+from study.config.study import RaySettings
+from study.config.units import Unit
+from study.results.finished import DONE
+from study.results.store import Outcome, Store
 
 SETTINGS = RaySettings(in_flight=4)
 
@@ -39,7 +39,7 @@ def alone(nodes: int, cells: int) -> dict[str, Any]:
 
 def many_cells(nodes: int, cells: int) -> dict[str, Any]:
     """One run; memory of the driver after a tenth of the units and at the end."""
-    from actors.tasks import Driver
+    from actors.driver import Driver
 
     units = units_of(cells, seeds=max(1, cells // 200))
     with tempfile.TemporaryDirectory() as folder, cluster(nodes) as made:

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from actors.tasks import Driver
+from actors.driver import Driver
 from soak.ground import SMOKE, cluster
-from study.cells import Unit, expand
-from study.config import RaySettings
-from study.finished import TIMINGS
-from study.reading import read_study
-from study.store import Store
+from study.config.study import RaySettings
+from study.config.units import Unit
+from study.plan.expand import expand
+from study.plan.read import read_study
+from study.results.finished import TIMINGS
+from study.results.store import Store
 
 SETTINGS = RaySettings(checkpoint_every=5)
 CLOSE = 1e-5

@@ -1,17 +1,14 @@
 """The experiment: can a classifier be trained into a layer of a language model, where, and at what cost?"""
 
-import hashlib
-from functools import cache
-from pathlib import Path
+import os
 
-__version__ = "0.1.0"
+from study.models import blas
+from study.version import __version__
 
+# MLX reads both when it is loaded or computes for the first time, so they come before any of its imports.
+blas.load()
+blas.problem()
+# Else GPUs with matrix units, Apple's from M5 on and NVIDIA's, round the factors of float32 products to 10 bits.
+os.environ["MLX_ENABLE_TF32"] = "0"
 
-@cache
-def code_fingerprint() -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of the program's own source, which machines must have in common."""
-    digest = hashlib.sha256()
-    top = Path(__file__).parent.parent
-    for file in sorted(file for package in ("study", "actors") for file in (top / package).rglob("*.py")):
-        digest.update(f"{file.relative_to(top).as_posix()}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:8]
+__all__ = ["__version__"]

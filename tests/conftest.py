@@ -3,9 +3,9 @@
 
 from jaxtyping import install_import_hook
 
-import study.blas  # noqa: F401 - before anything imports MLX
+import study  # noqa: F401 - its BLAS before anything imports MLX
 
-install_import_hook(["study.lens", "study.objectives", "study.readout", "study.evaluation"], "beartype.beartype")
+install_import_hook(["study.lens", "study.training.objectives", "study.measures.answers"], "beartype.beartype")
 
 # isort: split
 import signal
@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from study.catalogue import BuiltSource, Model
-from study.cells import expand
-from study.config import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
-from study.reading import read_study
-from study.store import Store
+from study.config.catalogue import BuiltSource, Model
+from study.config.study import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.plan.expand import expand
+from study.plan.read import read_study
+from study.results.store import Store
 
 # Programs that tests interrupt would ignore it too, where the shell began this one in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,7 +34,7 @@ def tiny() -> Model:
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of configs/smoke.yaml, carried out in this process, one unit after another. To be copied, not changed."""
-    from study.pipeline import run_unit
+    from study.pipeline.units import run_unit
 
     results = tmp_path_factory.mktemp("uninterrupted")
     plan = read_study(Path(__file__).parent.parent / "configs" / "smoke.yaml")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.config import TIERS as STUDY_TIERS
+from study.config.names import TIERS as STUDY_TIERS
 
 TIERS: tuple[str, ...] = STUDY_TIERS
 OPERATIONS = ("multiply", "add")

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from analysis.report import write_report
-from study.cells import Cell, expand
-from study.pipeline import run_unit
-from study.reading import ConfigError, Plan, read_study
-from study.store import Store
+from study.config.units import Cell
+from study.pipeline.units import run_unit
+from study.plan.expand import expand
+from study.plan.read import ConfigError, Plan, read_study
+from study.results.store import Store
 
 ROOT = Path(__file__).parent.parent
 DOC = (ROOT / "docs" / "own-task.md").read_text()

@@ -12,18 +12,18 @@ from mlx_lm.utils import _get_classes
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from study.catalogue import BuiltSource
+from study.config.catalogue import BuiltSource
 from study.models import ModelError
+from study.models.cache import WORDS
 from study.models.tiny import Sizes, configuration
-from study.places import WORDS
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BOS, EOS, UNKNOWN = "<bos>", "<eos>", "<unk>"
 _CHARACTERS = ("\n", *map(chr, range(32, 127)))
 
 
-def build(source: BuiltSource, blocks: int, words: Sequence[str], out: Path) -> None:
-    """Write the model to the folder `out`, with `words` and those of `source` as whole tokens.
+def build(source: BuiltSource, blocks: int, out: Path) -> None:
+    """Write the model to the folder `out`, with the words of prompts and those of `source` as whole tokens.
 
     The same arguments give the same bits on every machine. Raises ModelError on an architecture that mlx-lm does not
     have, or that cannot be made tiny.
@@ -32,7 +32,7 @@ def build(source: BuiltSource, blocks: int, words: Sequence[str], out: Path) -> 
         raise ModelError(
             f"hidden_size {source.hidden_size} does not give {source.attention_heads} attention_heads an even width"
         )
-    tokenizer = word_tokenizer([*words, *source.words])
+    tokenizer = word_tokenizer([*source.prompt_words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "tokenizer": WORDS}
     config = configuration(source.built, sizes, source.settings) | special

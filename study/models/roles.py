@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from study.config import Role
+from study.config.names import Role
 
 _ATTENTION: dict[tuple[Role, ...], str] = {
     ("query",): "q_proj q_a_proj q_b_proj c_q attn_query",

@@ -13,7 +13,7 @@ from typing import Any
 import mlx_lm.models
 from mlx_lm.utils import MODEL_REMAPPING
 
-from study.mistakes import nearest
+from study.config.mistakes import nearest
 from study.models import ModelError
 
 POSITIONS = 2048

@@ -1,0 +1,289 @@
+"""The units of a study as Ray tasks: in order, a bounded number at a time, and never stopped by one that fails."""
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.cluster import MEMORY, RESOURCE, ClusterError
+from actors.nodes import marked
+from actors.queue import Queue
+from actors.reports import Heard, Switchboard
+from actors.reservations import Reservations
+from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
+from study.config.study import RaySettings
+from study.config.units import NAMES, Pretraining, StageOne, Unit, foundations, kind, origin
+from study.plan.stacks import stack_label
+from study.results.finished import DamagedError
+from study.results.parcels import Parcel, pack, unpack
+from study.results.store import PROGRESS, Outcome, Store, UnwritableError, write_json
+from study.version import code_fingerprint
+
+if TYPE_CHECKING:
+    import ray
+
+SILENT_SECONDS = 120.0
+"""A task that has not reported for so long, though it reports every few seconds, hangs."""
+NODE_LOSSES = 5
+"""How often a unit is begun again because its node was lost, which is not the unit's fault."""
+CAREFUL = 4
+"""By this factor a unit that is begun again evaluates fewer prompts at a time: memory may be why its worker died."""
+LOG_CHARACTERS = 4000
+
+
+@dataclass
+class Stop:
+    """Whether somebody wants the run to end once the units that run now have ended."""
+
+    asked: bool = False
+
+
+@dataclass
+class Flight:
+    """A task that is with Ray."""
+
+    task: str
+    units: Sequence[Unit]
+    hung: float = 0.0
+    """Seconds that it had said nothing for when it was killed."""
+    shown: set[str] = field(default_factory=set)
+    """Folders in tmp/ that show its progress here, though it works elsewhere."""
+
+
+class Driver:
+    """One run of a study's units on the connected cluster."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        store: Store,
+        settings: RaySettings,
+        slots: int,
+        run: Run | None = None,
+        travels: bool = False,
+        memory: Reservations | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """`run` is what a worker does with units that it is given, `run_units` where none is named. `travels`: some
+        node does not share the results folder. `memory`: what tasks ask for; nothing, where it is not given.
+        """
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        needed = {one.id: one for unit in units for one in foundations(unit)}
+        trained = {one.id for one in needed.values() if store.is_done(one)}
+        self.queue = Queue(units, settings, slots, trained)
+        self.store, self.stop = store, stop or Stop()
+        self._settings, self._slots = settings, slots
+        self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
+        self._travels, self._memory = travels, memory
+        self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
+        self._parcels: dict[str, ray.ObjectRef[Parcel]] = {}
+        self._begun_again: set[str] = set()
+        self._lost: Counter[str] = Counter()
+        self._heard: dict[str, Heard] = {}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # Without events: its calls, many a unit, would hide the units in the dashboard.
+        quiet = ray.remote(Switchboard).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
+        self._switchboard: Any = quiet.remote()
+        self._task: Any = ray.remote(carry)
+
+    def carry_out(self, poll_seconds: float = 1.0) -> Iterator[Ended | None]:
+        """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
+
+        Cells that stack go into one task. At most `in_flight` tasks a slot are with Ray at a time. A unit is submitted
+        once those that it builds on are done; where one failed, the unit is recorded as failed. A task whose worker
+        died is run once more, a stack of cells cell by cell, so that one that cannot be computed stops no other; one
+        whose node was lost is run again as it was. Once a stop is asked for, tasks that have begun are waited for, and
+        no others.
+        """
+        import ray
+
+        with marked(self.store.root) as mark:
+            while self.queue or self._flights:
+                if self.stop.asked:
+                    self._close()
+                pending = {unit.id for flight in self._flights.values() for unit in flight.units}
+                for unit in self.queue.take_orphans(pending):
+                    yield self._failed(unit, self._lacking(unit))
+                while len(self._flights) < self._settings.in_flight * self._slots and (units := self.queue.take()):
+                    self._submit(units, mark)
+                if not self._flights:
+                    continue
+                ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=poll_seconds, fetch_local=False)
+                for reference in ready:
+                    yield from self._landed(reference, self._flights.pop(reference))
+                if not ready:
+                    self._listen()
+                    yield None
+
+    def running(self) -> int:
+        """Units that run now."""
+        self._listen()
+        return sum(len(flight.units) for flight in self._flights.values() if flight.task in self._heard)
+
+    def _submit(self, units: Sequence[Unit], mark: str) -> None:
+        flight = Flight(uuid.uuid4().hex[:12], units)
+        assignment = Assignment(flight.task, units, self.store.root, mark, code_fingerprint())
+        resources = {RESOURCE: 1}
+        if self._memory:
+            resources[MEMORY] = self._memory.of(origin(units[0]).model_name)
+        # No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task.
+        named = self._task.options(name=stack_label(units), resources=resources, num_cpus=0, max_retries=0)
+        parcels = [self._parcel(needed) for needed in foundations(units[0])] if self._travels else []
+        self._flights[named.remote(self._run, assignment, self._switchboard, *parcels)] = flight
+
+    def _parcel(self, unit: Pretraining | StageOne) -> "ray.ObjectRef[Parcel]":
+        """A unit that others build on, for nodes that cannot read it here; in Ray's own store once."""
+        import ray
+
+        if unit.id not in self._parcels:
+            self._parcels[unit.id] = ray.put(pack(self.store, unit))
+        return self._parcels[unit.id]
+
+    def _lacking(self, unit: Unit) -> str:
+        """Why a unit cannot run that builds on one which did not finish."""
+        for needed in foundations(unit):
+            if needed.id not in self.queue.trained:
+                return f"its {NAMES[kind(needed)]} failed: {self.store.status(needed).reason}"
+        raise AssertionError(f"{unit.label} lacks nothing")
+
+    def _landed(self, reference: "ray.ObjectRef[list[Ended] | None]", flight: Flight) -> Iterator[Ended]:
+        import ray
+        from ray.exceptions import RayError
+
+        for name in flight.shown:
+            self.store.abandon(self.store.root / "tmp" / name)
+        try:
+            results = ray.get(reference)
+        except RayError as error:
+            yield from self._crashed(flight, error)
+            return
+        for ended in results or []:  # None where nothing may begin any more
+            try:
+                if ended.parcel:
+                    unpack(ended.parcel, self.store, ended.unit)
+            except DamagedError as error:
+                yield self._failed(ended.unit, f"its results arrived damaged from node {ended.host}: {error}")
+                continue
+            if ended.outcome.state == "done" and not self.store.is_done(ended.unit):
+                reason = f"node {ended.host} finished the unit, but its results are not in {self.store.root}"
+                yield self._failed(ended.unit, reason)
+                continue
+            if isinstance(ended.unit, Pretraining | StageOne) and ended.outcome.state == "done":
+                self.queue.trained.add(ended.unit.id)
+            yield ended
+
+    def _crashed(self, flight: Flight, error: "Exception") -> Iterator[Ended]:
+        """A task that ended without a result: run again, or recorded, since it could not do so itself."""
+        from ray.exceptions import NodeDiedError, RayTaskError
+
+        self._listen()  # to its last words
+        self._switchboard.forget.remote(flight.task)
+        if isinstance(error, NodeDiedError):
+            self._lost.update(unit.id for unit in flight.units)
+            if all(self._lost[unit.id] <= NODE_LOSSES for unit in flight.units):
+                self.queue.put_back(flight.units)
+                return
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, UnwritableError | ClusterError):  # no fault of the unit, and the next would fare no better
+            raise cause
+        again: list[Unit] = []
+        if cause is None or isinstance(cause, OSError) or len(flight.units) > 1:
+            again = [unit for unit in flight.units if unit.id not in self._begun_again]
+        for unit in again:
+            self._begun_again.add(unit.id)
+            self.queue.put_back([_careful(unit)])
+        detail = f"{error}\n\n{self._last_words(flight)}"
+        for unit in flight.units:
+            for attempt in self._left_by(flight, unit):
+                self.store.keep_log(unit, attempt)
+                self.store.abandon(attempt)
+            if unit not in again:
+                yield self._failed(unit, _reason(flight, error, cause), detail)
+
+    def _listen(self) -> None:
+        """Hear what tasks report, show it in the results folder if they cannot, and end those that hang."""
+        import ray
+
+        self._heard = ray.get(self._switchboard.heard.remote())
+        for flight in self._flights.values():
+            heard = self._heard.get(flight.task)
+            if heard is None:
+                continue
+            if not heard.report.shares:
+                self._show(flight, heard.report.notes)
+            quiet = heard.report.quiet_seconds + heard.seconds_ago
+            hangs = heard.seconds_ago > SILENT_SECONDS or quiet > 60 * self._settings.quiet_minutes
+            if hangs and not flight.hung:
+                flight.hung = quiet
+                _end(heard)
+
+    def _show(self, flight: Flight, notes: Sequence[Mapping[str, Any]]) -> None:
+        for note in notes:
+            flight.shown.add(note["attempt"])
+            write_json(self.store.root / "tmp" / note["attempt"] / PROGRESS, note)
+
+    def _close(self) -> None:
+        """Begin nothing any more: neither what waits here nor what waits with Ray."""
+        self.queue.clear()
+        self._switchboard.close.remote()
+
+    def _failed(self, unit: Unit, reason: str, detail: str = "") -> Ended:
+        self.store.record(unit, "failed", reason, re.sub(r"\x1b\[[0-9;]*m", "", detail))
+        return Ended(unit, Outcome("failed", reason, 0.0), "")
+
+    def _left_by(self, flight: Flight, unit: Unit) -> list[Path]:
+        """What the dead process of a task left of its attempts; others at the unit may be alive elsewhere."""
+        heard = self._heard.get(flight.task)
+        process = f".{heard.report.host}.{heard.report.pid}." if heard else None
+        return [attempt for attempt in self.store.attempts(unit) if process and process in attempt.name]
+
+    def _last_words(self, flight: Flight) -> str:
+        """What a task that died had told, and what Python wrote down when it did."""
+        heard = self._heard.get(flight.task)
+        crash = self.store.root / "tmp" / flight.task / CRASH
+        told = f"its log ended with:\n{heard.report.log}" if heard and heard.report.log else "it left no log"
+        fault = crash.read_text(errors="replace")[-LOG_CHARACTERS:] if crash.is_file() else ""
+        return told + (f"\n{fault}" if fault else "")
+
+
+def carry_out(
+    units: Sequence[Unit],
+    store: Store,
+    settings: RaySettings,
+    slots: int,
+    run: Run | None = None,
+    poll_seconds: float = 1.0,
+) -> Iterator[Ended | None]:
+    """`Driver.carry_out` on a cluster whose nodes share the results folder."""
+    yield from Driver(units, store, settings, slots, run).carry_out(poll_seconds)
+
+
+def _careful(unit: Unit) -> Unit:
+    """The same unit, with fewer prompts evaluated at a time, which changes no result."""
+    if isinstance(unit, Pretraining | StageOne):
+        return unit
+    fewer = max(1, unit.evaluation.batch_size // CAREFUL)
+    return unit.model_copy(update={"evaluation": unit.evaluation.model_copy(update={"batch_size": fewer})})
+
+
+def _reason(flight: Flight, error: Exception, cause: Exception | None) -> str:
+    if cause is not None:
+        return " ".join(f"{type(cause).__name__}: {cause}".split())
+    if flight.hung:
+        return f"it made no progress for {flight.hung / 60:.0f} minutes and was ended, and again when retried"
+    return f"the worker process died, and died again when retried ({type(error).__name__}); out of memory?"
+
+
+def _end(heard: Heard) -> None:
+    """End a task's process from a process beside it; Ray then sees that it died."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(heard.report.node, soft=False)
+    ray.remote(kill).options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(heard.report.pid)

@@ -1,0 +1,1 @@
+"""Rows as data frames, and intervals over them."""

@@ -1,0 +1,62 @@
+"""`study pack`: the rows of a study as a few small files, which say all that its report says."""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.data.stored import CATEGORIES, COLUMNS, float_columns, read_stored
+from study.results.finished import DONE
+from study.results.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Returns the exit code: 0, or 2 where there is nothing to pack."""
+    parser = argparse.ArgumentParser(prog="study pack", description="Pack the rows of one study.")
+    parser.add_argument("results", type=Path, help="folder of the study, such as results/grid")
+    parser.add_argument("target", type=Path, help="folder of the packed study, such as reports/data/grid")
+    options = parser.parse_args(arguments)
+    try:
+        pack(options.results, options.target)
+    except (ResultsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    size = sum(file.stat().st_size for file in options.target.iterdir())
+    print(f"{options.target}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def pack(results: Path, target: Path) -> None:
+    """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes."""
+    stored = read_stored(results, read_description(results)["units"])
+    unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
+    write_bytes(target / "study.json", (results / "study.json").read_bytes())
+    write_json(target / DONE, stored.done)
+    for name, frames in stored.rows.items():
+        write_bytes(target / f"{name}.parquet", _parquet(name, frames))
+    # Last: it is what tells a packed study from a folder of results.
+    write_json(target / UNFINISHED, unfinished)
+
+
+def _parquet(name: str, frames: dict[str, pd.DataFrame]) -> bytes:
+    """The frames under each other, with the unit's id as a column."""
+    filled = [frame.assign(unit=unit) for unit, frame in frames.items() if not frame.empty]
+    rows = pd.concat(filled) if filled else pd.DataFrame(columns=["unit", *COLUMNS[name]])
+    text = [column for column in ("unit", *CATEGORIES) if column in rows]
+    floats = float_columns(rows)
+    rows = rows.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(floats, "float32")})
+    stream = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None),
+        stream,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[column for column in rows if column not in floats],
+        use_byte_stream_split=floats,
+        write_statistics=False,
+    )
+    return stream.getvalue()

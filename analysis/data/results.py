@@ -1,0 +1,288 @@
+"""A folder of results as typed units and data frames; only finished units carry rows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.stored import Status, read_stored
+from analysis.data.terms import ARITHMETIC, OWN, Terms
+from study.config.names import TIERS, Names
+from study.config.nursery import Nursery
+from study.config.recipes import TRAINING, recipe_of
+from study.config.study import Decisions
+from study.config.units import Kind
+from study.results.store import ResultsError, read_description
+
+Frames = dict[str, pd.DataFrame]
+
+PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
+JUDGED = ("symbolic", "semantic")
+"""Tiers of arithmetic whose answers are to be preserved."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of the study: the training of a small model, a stage 1, what is read of it (baseline and stage 1,
+    predictors), or a cell."""
+
+    kind: Kind
+    id: str
+    folder: str
+    label: str
+    model: str
+    blocks: int
+    seed: int
+    operations: tuple[str, ...]
+    tiers: tuple[str, ...]
+    """Of wording, those of the task."""
+    layer: int | None
+    pair: str
+    """Class names of the grid's pair joined by `/`, the same in every arm; empty where there is none (w = 0)."""
+    readout: str
+    """The cell's own class tokens, as they stand in the column `pair` of rows; empty where w = 0."""
+    arm: str
+    """`plain` or the name of a control; empty for all but cells."""
+    wordings: tuple[str, ...]
+    """Tiers that stage 2 trained on; empty for all but cells."""
+    weight: float | None
+    choices: tuple[str, ...]
+    """Of its recipe, those that change the training; empty for all but cells, and where it is the corrected one."""
+    stage2: str
+    """`500 steps at 0.0002`; empty for all but cells."""
+    apart: bool
+    """Whether it is trained by another recipe, or another stage 2, than most of the study."""
+    reference: str | None
+    status: Status
+    reason: str
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    @property
+    def recipe(self) -> str:
+        """By which a cell is trained."""
+        return recipe_of(self.choices, TRAINING)
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.operations)
+
+    @property
+    def depth(self) -> float:
+        """Relative depth (L+1)/N of the trained layer; NaN where there is none."""
+        return float("nan") if self.layer is None else (self.layer + 1) / self.blocks
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report may use; frames are by unit id and hold finished units only."""
+
+    name: str
+    config: dict[str, Any]
+    models: dict[str, dict[str, Any]]
+    units: dict[str, Unit] = field(default_factory=dict)
+    apart: dict[str, Unit] = field(default_factory=dict)
+    """Cells of another recipe, or with another stage 2: beside the study, not among its outcomes."""
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: Frames = field(default_factory=dict)
+    lens: Frames = field(default_factory=dict)
+    """Prompts, where a cell is trained and at the last layer."""
+    profile: Frames = field(default_factory=dict)
+    """Means over prompts at every layer."""
+    curves: Frames = field(default_factory=dict)
+    predictors: Frames = field(default_factory=dict)
+    onset: Frames = field(default_factory=dict)
+    causal: Frames = field(default_factory=dict)
+    causal_lens: Frames = field(default_factory=dict)
+    score: Frames = field(default_factory=dict)
+    eight: Frames = field(default_factory=dict)
+
+    @property
+    def everything(self) -> dict[str, Unit]:
+        return self.units | self.apart
+
+    @property
+    def decisions(self) -> Decisions:
+        return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
+
+    @property
+    def nursery(self) -> Nursery | None:
+        """The small models that the study trained itself."""
+        written = self.config.get("nursery")
+        return Nursery.model_validate(written) if written else None
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Of wording, in the order in which they are told."""
+        return next(iter(self.units.values())).tiers
+
+    @property
+    def judged_tiers(self) -> tuple[str, ...]:
+        """Those whose answers are to be preserved: of a task of one's own all."""
+        return JUDGED if self.terms is ARITHMETIC else self.tiers
+
+    @property
+    def terms(self) -> Terms:
+        return OWN if "file" in self.config.get("data", {}) else ARITHMETIC
+
+    @property
+    def cells(self) -> list[Unit]:
+        """All cells with a class loss, finished or not.
+
+        Ordered by model, pair, wordings and arm (as listed, plain first), layer, weight and seed.
+        """
+        cells = [unit for unit in self.units.values() if unit.kind == "cell" and unit.layer is not None]
+        models, pairs, arms = self.model_names, self.pairs, _distinct(["plain", *(cell.arm for cell in cells)])
+        wordings = _distinct("+".join(cell.wordings) for cell in cells)
+        return sorted(
+            cells,
+            key=lambda c: (
+                models.index(c.model),
+                pairs.index(c.pair),
+                wordings.index("+".join(c.wordings)),
+                arms.index(c.arm),
+                c.layer or 0,
+                c.weight or 0,
+                c.seed,
+            ),
+        )
+
+    @property
+    def plain(self) -> list[Unit]:
+        """The cells that are no control: figures and prose about where classifiers emerge are of these alone."""
+        return [cell for cell in self.cells if cell.arm == "plain"]
+
+    @property
+    def shown_weight(self) -> float:
+        """Of pictures at one weight: the one that most plain cells have, further seeds among them; the largest of
+        several."""
+        cells = Counter(cell.weight or 0.0 for cell in self.plain)
+        return max(weight for weight, count in cells.items() if count == max(cells.values()))
+
+    @property
+    def model_names(self) -> list[str]:
+        return _distinct(unit.model for unit in self.units.values())
+
+    @property
+    def pairs(self) -> list[str]:
+        return _distinct(unit.pair for unit in self.units.values() if unit.pair)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({unit.seed for unit in self.units.values()})
+
+    def reference_of(self, cell: Unit) -> Unit | None:
+        """The finished evaluation of the baseline and of stage 1 that `cell` is compared with."""
+        reference = self.units.get(cell.reference or "")
+        return reference if reference and reference.finished else None
+
+    def zero_of(self, cell: Unit) -> Unit | None:
+        """The finished w = 0 cell of the same model, seed, operations and wordings."""
+        key = (cell.model, cell.seed, set(cell.operations), set(cell.wordings))
+        for unit in self.units.values():
+            zero = unit.kind == "cell" and unit.layer is None and unit.finished
+            if zero and (unit.model, unit.seed, set(unit.operations), set(unit.wordings)) == key:
+                return unit
+        return None
+
+    def plain_of(self, cell: Unit) -> Unit | None:
+        """The finished plain cell that differs from `cell` in the arm alone."""
+        same = [c for c in self.plain if c.finished and _training(c) == _training(cell)]
+        return next((c for c in same if (c.layer, c.weight, c.seed) == (cell.layer, cell.weight, cell.seed)), None)
+
+    def shuffled_of(self, cell: Unit) -> Unit | None:
+        """The finished shuffled-label cell of the same model, pair and wordings: at the nearest layer, and there
+        of the nearest weight and of the same seed where it exists."""
+        shuffled = [c for c in self.cells if c.arm == "shuffled_labels" and c.finished]
+        return min(
+            (c for c in shuffled if _training(c) == _training(cell)),
+            key=lambda c: (
+                abs((c.layer or 0) - (cell.layer or 0)),
+                abs((c.weight or 0) - (cell.weight or 0)),
+                c.seed != cell.seed,
+                c.seed,
+            ),
+            default=None,
+        )
+
+    def answers_at(self, unit: Unit, stage: str) -> pd.DataFrame:
+        """Answer rows of one stage, indexed by prompt_id."""
+        answers = self.answers[unit.id]
+        return answers[answers["stage"] == stage].set_index("prompt_id")
+
+    def lens_at(self, unit: Unit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
+        """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
+        lens = self.lens[unit.id]
+        rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
+        return rows.set_index("prompt_id")
+
+
+def place(unit: Unit) -> dict[str, object]:
+    """Where the unit stands in the study: the columns PLACE."""
+    return {name: getattr(unit, "id" if name == "unit" else name) for name in PLACE}
+
+
+def read_results(folder: Path) -> Results:
+    """Read results/<study>, or the same packed. Raises ResultsError where there is no readable study.json."""
+    study = read_description(folder)
+    try:
+        stored = read_stored(folder, study["units"])
+        units = [_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
+        main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
+        results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, **stored.rows)
+        _ = results.decisions, results.nursery  # validated here, where a mistake still has the file's name
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultsError(
+            f"{folder / 'study.json'} is not a study's description: {type(error).__name__}: {error}"
+        ) from error
+    return results
+
+
+def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
+    operations, pair = tuple(entry["operations"]), entry["pair"]
+    return Unit(
+        kind=entry["kind"],
+        id=entry["id"],
+        folder=entry["folder"],
+        label=entry["label"],
+        model=entry["model"],
+        blocks=entry["blocks"],
+        seed=entry["seed"],
+        operations=operations,
+        tiers=tuple(entry.get("tiers", TIERS)),  # which were the only ones before tasks of one's own
+        layer=entry["layer"],
+        pair="/".join(pair[operation] for operation in operations) if pair else "",
+        readout=entry["readout"] or "",
+        arm=entry["arm"] or "",
+        wordings=tuple(entry["wordings"] or ()),
+        weight=entry["weight"],
+        choices=tuple(entry.get("choices") or ()),  # which there were none of before recipes
+        stage2=_stage2(entry) if entry["kind"] == "cell" else "",
+        apart=bool(entry.get("choices") or entry.get("changed")),
+        reference=entry["reference"],
+        status=status,
+        reason=reason,
+    )
+
+
+def _stage2(entry: dict[str, Any]) -> str:
+    settings = entry.get("settings", {}).get("stage2")
+    if not settings:
+        return ""
+    more = [name for name in entry.get("changed") or () if name not in ("steps", "learning_rate")]
+    others = [f", {name.replace('_', ' ')} {settings[name]}" for name in more]
+    return f"{settings['steps']} steps at {settings['learning_rate']:g}{''.join(others)}"
+
+
+def _training(cell: Unit) -> tuple[str, str, frozenset[str]]:
+    """What a control shares with the cells that it is a control of."""
+    return cell.model, cell.pair, frozenset(cell.wordings)
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,204 @@
+"""The rows of a study: read from its results folder, or from the few files that `study pack` makes of it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from study.results.finished import DONE, UNREADABLE, DamagedError, verify
+from study.results.store import FOLDERS, UNFINISHED, ResultsError
+
+Status = Literal["finished", "failed", "skipped", "missing", "unreadable"]
+Entry = Mapping[str, Any]
+"""A unit in study.json."""
+
+ROWS = {
+    "nursery": ("curves",),
+    "stage1": ("curves",),
+    "reference": ("answers", "lens"),
+    "predictors": ("predictors",),
+    "cell": ("curves", "answers", "lens"),
+}
+OPTIONAL = {"reference": ("score", "eight"), "cell": ("onset", "causal", "causal_lens", "score", "eight")}
+"""Rows that a study may have or not."""
+PROMPT = ("prompt_id", "tier", "template", "operation", "operands")
+PREDICTORS = (
+    *("depth", "remaining", "log_p", "rank", "kl", "a_lin", "probe", "probe_control", "selectivity"),
+    *("direction_cosine", "unembedding_norm", "pair_cosine", "residual_growth", "tied", "lora_parameters"),
+    *("gradient_cosine", "gradient_ratio"),
+)
+PROFILE = ["stage", "pair", "layer", "tier"]
+COLUMNS = {
+    "answers": ["stage", *PROMPT, "right", "number_right", "nll"],
+    "lens": ["stage", *PROMPT, "pair", "layer", "log_p", "log_mass", "choice"],
+    "profile": [*PROFILE, "prompts", "p", "log_p"],
+    "curves": ["step", "loss", "class_loss", "answer_loss", "seconds"],
+    "predictors": ["pair", "layer", "tier", *PREDICTORS],
+    "onset": ["step", "layer", "tier", "prompts", "choice", "p", "margin"],
+    "causal": [*PROMPT, "intervention", "right", "nll", "other_nll", "moved"],
+    "causal_lens": ["prompt_id", "tier", "operation", "operands", "intervention", "layer", "log_p", "margin"],
+    "score": [
+        *("stage", "asked", "prompt_id", "tier", "operation", "operands", "pair", "masked", "head", "score", "layer"),
+        *("p", "token"),
+    ],
+    "eight": ["stage", "prompt_id", "tier", "operation", "prompt", "answer", "given", "right"],
+}
+CATEGORIES = [
+    *("stage", "tier", "template", "operation", "operands", "pair", "intervention", "asked", "head", "score"),
+    *("token", "prompt", "answer", "given"),
+]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of a study's units, by unit id."""
+
+    done: dict[str, dict[str, Any]]
+    unfinished: dict[str, tuple[Status, str]]
+    """Status and reason of every other unit."""
+    rows: dict[str, dict[str, pd.DataFrame]]
+    """By kind of row, then by unit id. Numbers are rounded as they are packed, to float32."""
+
+
+def is_packed(folder: Path) -> bool:
+    return (folder / UNFINISHED).is_file()
+
+
+def read_stored(folder: Path, entries: list[Entry]) -> Stored:
+    """The rows of the study in `folder`, packed or not; both give the same."""
+    return read_packed(folder, entries) if is_packed(folder) else read_folders(folder, entries)
+
+
+def read_packed(folder: Path, entries: list[Entry]) -> Stored:
+    """From the files of `study pack`. Raises ResultsError where one is missing or damaged."""
+    try:
+        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        unfinished = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
+        rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
+    except (*UNREADABLE, KeyError) as error:
+        raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
+    for name in dict.fromkeys(name for names in OPTIONAL.values() for name in names):
+        kinds = [kind for kind, names in OPTIONAL.items() if name in names]
+        units = [entry["id"] for entry in entries if entry["kind"] in kinds and entry["id"] in done]
+        none = _none(name)
+        rows[name] = {unit: rows[name].get(unit, none) for unit in units}
+    return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
+
+
+def read_folders(folder: Path, entries: list[Entry]) -> Stored:
+    """From results/<study>, which holds one folder a unit."""
+    stored = Stored({}, {}, {name: {} for name in COLUMNS})
+    for entry in entries:
+        unit: str = entry["id"]
+        kind: str = entry["kind"]
+        at = folder / FOLDERS[kind] / entry["folder"]
+        if not (at / DONE).is_file():
+            stored.unfinished[unit] = _unfinished(folder / "unfinished" / f"{entry['folder']}.json")
+            continue
+        try:
+            done = verify(at, ".parquet")
+            frames = {name: _read_rows(at / f"{name}.parquet") for name in ROWS[kind]}
+            for name in OPTIONAL.get(kind, ()):
+                file = at / f"{name}.parquet"
+                frames[name] = _read_rows(file) if file.is_file() else _none(name)
+        except DamagedError as error:
+            stored.unfinished[unit] = ("unreadable", str(error))
+        except UNREADABLE as error:
+            reason = f"{type(error).__name__}: {error}".replace(str(folder), folder.name)
+            stored.unfinished[unit] = ("unreadable", reason)
+        else:
+            stored.done[unit] = done
+            for name, frame in frames.items():
+                stored.rows[name][unit] = frame
+    _summarise_lens(stored, entries)
+    return stored
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text as categories, those that occur, and numbers rounded to float32 but computed with as float64."""
+    columns = {str(name): _typed(frame[name], str(name) in CATEGORIES) for name in frame.columns}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _typed(column: "pd.Series[Any]", is_text: bool) -> "pd.Series[Any]":
+    if column.dtype == "category":
+        return column.cat.remove_unused_categories()
+    if is_text:
+        return column.astype("category")
+    return column.astype("float32").astype("float64") if column.dtype.kind == "f" else column
+
+
+def float_columns(frame: pd.DataFrame) -> list[str]:
+    return [str(column) for column in frame.columns if frame[column].dtype.kind == "f"]
+
+
+def _by_unit(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    units = typed(frame).groupby("unit", sort=False)
+    return {str(unit): typed(rows.drop(columns="unit")) for unit, rows in units}
+
+
+def _packed(file: Path, name: str) -> pd.DataFrame:
+    """The rows of all units. A study that was packed before there was such a kind of rows has none."""
+    if any(name in names for names in OPTIONAL.values()) and not file.exists():
+        return pd.DataFrame(columns=["unit", *COLUMNS[name]])
+    return pd.read_parquet(file)
+
+
+def _read_rows(file: Path) -> pd.DataFrame:
+    return typed(pd.read_parquet(file, columns=COLUMNS[file.stem]))
+
+
+def _none(name: str) -> pd.DataFrame:
+    return typed(pd.DataFrame(columns=COLUMNS[name]))
+
+
+def _unfinished(path: Path) -> tuple[Status, str]:
+    if not path.is_file():
+        return "missing", "not run yet"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return ("skipped" if record["status"] == "skipped" else "failed"), str(record["reason"])
+    except (ValueError, KeyError, TypeError):
+        return "failed", f"its record {path.name} is unreadable"
+
+
+def _summarise_lens(stored: Stored, entries: list[Entry]) -> None:
+    """Leave a row a prompt at the last layer and where a cell is trained, and means over prompts at every layer.
+
+    Of what an intervention does, the last layer alone is left.
+    """
+    finished = {entry["id"]: entry for entry in entries if entry["id"] in stored.rows["lens"]}
+    trained: dict[str, set[int]] = {}
+    everywhere: dict[tuple[str, int], set[int]] = {}
+    for entry in entries:
+        if entry["layer"] is not None:
+            trained.setdefault(entry["model"], set()).add(entry["layer"])
+            if entry["id"] in finished and (entry["model"], entry["seed"]) not in everywhere:
+                prompts = prompts_at_every_layer(stored.rows["lens"][entry["id"]], entry["blocks"])
+                everywhere[entry["model"], entry["seed"]] = prompts
+    for unit, entry in finished.items():
+        lens = stored.rows["lens"][unit]
+        layers = {entry["layer"]} if entry["layer"] is not None else trained.get(entry["model"], set())
+        prompts = everywhere.get((entry["model"], entry["seed"]), set(lens["prompt_id"]))
+        stored.rows["profile"][unit] = profile(lens, prompts)
+        stored.rows["lens"][unit] = typed(lens[lens["layer"].isin(layers | {entry["blocks"] - 1})])
+        if unit in stored.rows["causal_lens"]:
+            moved = stored.rows["causal_lens"][unit]
+            stored.rows["causal_lens"][unit] = typed(moved[moved["layer"] == entry["blocks"] - 1])
+
+
+def prompts_at_every_layer(lens: pd.DataFrame, blocks: int) -> set[int]:
+    """A cell's lens is read at every layer for some of the prompts only."""
+    layers = lens.groupby("prompt_id")["layer"].nunique()
+    return set(layers.index[layers == blocks])
+
+
+def profile(lens: pd.DataFrame, prompts: Iterable[int]) -> pd.DataFrame:
+    """Mean p and mean log p of the right class token over `prompts`, by stage, pair, layer and tier."""
+    rows = lens[lens["prompt_id"].isin(list(prompts))]
+    groups = rows.assign(p=np.exp(rows["log_p"])).groupby(PROFILE, observed=True, as_index=False)
+    return typed(groups.agg(prompts=("p", "size"), p=("p", "mean"), log_p=("log_p", "mean")))

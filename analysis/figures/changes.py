@@ -1,0 +1,73 @@
+"""What each change of a small model does beside the base: small multiples of differences, by measure and tier."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.data.results import Results
+from analysis.figures.style import SERIES, Picture, outer_labels, panels, save
+from analysis.outcomes.changes import MEASURES, overall, verdict
+from study.config.nursery import BASE
+
+COLOUR = SERIES[0][0]
+
+
+def one_change(results: Results, changes: pd.DataFrame, folder: Path) -> list[Picture]:
+    """A dot and an interval a change, where there is anything to compare: of the pair, weight and wordings that most
+    cells have."""
+    where = ["pair", "weight", "wordings"]
+    if changes.empty:
+        return []
+    shown = changes[where].value_counts(sort=True).index[0]
+    rows = changes[(changes[where] == list(shown)).all(axis=1) & changes["depth"].isna()]
+    means, names = overall(rows), list(dict.fromkeys(rows["change"]))
+    measures = [name for name in MEASURES if name in set(means["measure"])]
+    figure, axes = panels(len(measures), len(results.tiers), width=2.7, height=0.7 + 0.24 * len(names), x="none")
+    for line, name in zip(axes, measures, strict=True):
+        of_measure = rows[rows["measure"] == name]
+        for ax, tier in zip(line, results.tiers, strict=True):
+            here = of_measure[of_measure["tier"] == tier]
+            ax.set_visible(not here.empty)
+            _panel(ax, here, names, MEASURES[name].scale)
+            ax.set_title(f"{MEASURES[name].name}\n{tier}", fontsize=8)
+        limits = [end for ax in line if ax.get_visible() for end in ax.get_xlim()]
+        for ax in line:
+            ax.set_xlim(min(limits), max(limits))
+            ax.set_xlabel(MEASURES[name].unit, fontsize=8)
+    outer_labels(axes, MEASURES[measures[-1]].unit, "")
+    handles = [
+        Line2D([], [], color=COLOUR, marker="o", label="mean over seeds, the interval excludes zero"),
+        Line2D([], [], color=COLOUR, marker="o", fillstyle="none", label="it does not"),
+        Line2D([], [], color="#999999", marker="|", ls="", label="one seed"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    percent = f"{100 * results.decisions.confidence:.0f} %"
+    caption = (
+        f"Each change minus {BASE}, paired by seed and relative depth, {' · '.join(map(str, shown[:1]))} at w = "
+        f"{shown[1]:g}: means over depths, with {percent} intervals over {means['seeds'].max()} seeds."
+    )
+    found = [
+        f"{row['change']} {row['tier']} {MEASURES[row['measure']].name} {told}"
+        for _, row in means.iterrows()
+        if (told := verdict(row)) not in ("no difference shown", "one seed")
+    ]
+    counted = f"{len(found)} of {len(means)} intervals exclude zero."
+    alt = f"Difference of each change from the base, by measure and tier. {counted}"
+    return [save(figure, folder, "changes", rows.drop(columns="depth"), alt, caption)]
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, names: list[str], scale: float) -> None:
+    ax.axvline(0, color="#000000", lw=0.8)
+    for _, row in rows.iterrows():
+        y, x = names.index(row["change"]), scale * row["difference"]
+        if pd.notna(row["seed"]):
+            ax.plot(x, y, color="#999999", marker="|", ls="")
+            continue
+        low, high = scale * row["difference_low"], scale * row["difference_high"]
+        filled = "full" if low > 0 or high < 0 else "none"
+        ax.plot([low, high], [y, y], color=COLOUR, lw=1.2)
+        ax.plot(x, y, color=COLOUR, marker="o", fillstyle=filled)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)

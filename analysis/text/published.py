@@ -1,0 +1,161 @@
+"""The published figures that this study grew from, set beside its own, and what the comparison says in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.numbers import probability, share, signed_points
+from analysis.data.results import Results
+from analysis.data.statistics import interval_of
+from analysis.outcomes.preservation import Verdict
+from analysis.outcomes.recipes import EXPERIMENT, STAGES
+from study.config.recipes import AS_PUBLISHED, CORRECTED, MEANING, TRAINING, choices_of, recipe_of, training_of
+
+Row = list[str]
+
+STAGE_NAMES = {"baseline": "baseline", "stage1": "after stage 1", "stage2": "after stage 2"}
+PUBLISHED = {
+    0.2: {"baseline": (0.75, 0.50, 0.001), "stage1": (0.75, 0.75, 0.001), "stage2": (0.25, 0.25, 0.001)},
+    0.5: {"baseline": (0.75, 0.50, 0.001), "stage1": (0.75, 0.75, 0.001), "stage2": (0.75, 0.75, 0.001)},
+}
+"""Of TinyLlama-1.1B, by the weight of the class loss: symbolic and semantic accuracy, and the classifier's score."""
+
+
+def name_of_experiment(row: Any) -> str:
+    """`smollm2-135m · multiply/add/subtract · L16 · w 0.5 · 500 steps at 5e-05`."""
+    return f"{row['model']} · {row['pair']} · L{int(row['layer'])} · w {row['weight']:g} · {row['stage2']}"
+
+
+def beside_rows(told: pd.DataFrame) -> dict[str, list[Row]]:
+    """By experiment: the published table, then the same as both named recipes tell it."""
+    found: dict[str, list[Row]] = {}
+    for _, here in told.groupby(EXPERIMENT, sort=False):
+        published = PUBLISHED.get(float(here["weight"].iloc[0]))
+        rows: list[Row] = []
+        for recipe in (AS_PUBLISHED, CORRECTED):
+            for row in here[here["recipe"] == recipe].to_dict("records"):
+                theirs = [_percent(value) for value in published[row["stage"]]] if published else ["", "", ""]
+                rows.append([recipe, STAGE_NAMES[row["stage"]], *_told(row), *theirs])
+        if rows:
+            found[name_of_experiment(here.iloc[0])] = rows
+    return found
+
+
+def choice_rows(told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, list[Row]]:
+    """By experiment, a row a recipe: what its training does, measured in one way, then what the recipe tells of it."""
+    found: dict[str, list[Row]] = {}
+    for key, here in told[told["stage"] == STAGES[-1]].groupby(EXPERIMENT, sort=False):
+        same = measured[(measured[EXPERIMENT] == list(key)).all(axis=1)]
+        by_training = {row["recipe"]: row for row in same.to_dict("records")}
+        rows = []
+        for row in here.to_dict("records"):
+            truth = by_training[recipe_of(training_of(choices_of(row["recipe"])), TRAINING)]
+            emerges = "**yes**" if truth["emerges"] else "no"
+            kept = f"{truth['verdict']} ({signed_points(interval_of(truth, 'answers'))})"
+            p, choice = probability(interval_of(truth, "p")), share(interval_of(truth, "choice"))
+            rows.append([row["recipe"], f"{truth['class_loss']:.2f}", p, choice, emerges, kept, *_told(row)])
+        found[name_of_experiment(here.iloc[0])] = rows
+    return found
+
+
+def conclusions(told: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+    """Which of the published conclusions the study's own figures bear out, and which choice they hang on."""
+    said = []
+    for key, here in measured.groupby(EXPERIMENT, sort=False):
+        by_recipe = {row["recipe"]: row for row in here.to_dict("records")}
+        same = told[(told[EXPERIMENT] == list(key)).all(axis=1)]
+        # Trained so is not told so: `as-published without eight_prompts` has the published training too.
+        if {CORRECTED, AS_PUBLISHED} <= set(same["recipe"]):
+            name = name_of_experiment(here.iloc[0])
+            said.append(f"**{name}.** {_classifier(by_recipe)} {_score(same)} {_answers(by_recipe)}")
+    return said
+
+
+def meaning_rows() -> list[Row]:
+    """Every choice, whether it changes the training or the reading, and what it does."""
+    return [[name, "training" if name in TRAINING else "reading", text] for name, text in MEANING.items()]
+
+
+def recipe_tables(results: Results, told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
+    """What the section of the report is made from; empty where the study has the corrected recipe alone."""
+    if told.empty:
+        return {}
+    return {
+        "beside": beside_rows(told),
+        "choices": choice_rows(told, measured),
+        "conclusions": conclusions(told, measured),
+        "meanings": meaning_rows(),
+        "missing": [cell.label for cell in results.apart.values() if not cell.finished],
+    }
+
+
+def _classifier(rows: dict[str, Any]) -> str:
+    """Whether a classifier emerges by each named recipe, and which choices alone decide it."""
+    ours, theirs = rows[CORRECTED], rows[AS_PUBLISHED]
+    p = f"p {probability(interval_of(ours, 'p'))} and {probability(interval_of(theirs, 'p'))}"
+    if ours["emerges"] == theirs["emerges"]:
+        both = "both trainings" if ours["emerges"] else "neither training"
+        return f"A classifier emerges by {both}, corrected and as published ({p})."
+    better = CORRECTED if ours["emerges"] else AS_PUBLISHED
+    prevents = [name for name in TRAINING if _emerges(rows, [name]) is (not ours["emerges"])]
+    others = {name: [other for other in TRAINING if other != name] for name in TRAINING}
+    undoes = [name for name in TRAINING if _emerges(rows, others[name]) is (not theirs["emerges"])]
+    return (
+        f"A classifier emerges by the {better} training and not by the other ({p}, corrected and as published). "
+        f"Added alone to the corrected one, {_listed(prevents)} changes that; "
+        f"left out alone of the published one, {_listed(undoes)} does."
+    )
+
+
+def _score(told: pd.DataFrame) -> str:
+    """What each named recipe's own reading would tell of the trained model."""
+    last = told[told["stage"] == STAGES[-1]].set_index("recipe")["classifier"]
+    theirs, ours = (_percent(float(last[name])) for name in (AS_PUBLISHED, CORRECTED))
+    return (
+        f"The published reading of the published training gives {theirs}, "
+        f"the corrected reading of the corrected one {ours}."
+    )
+
+
+def _answers(rows: dict[str, Any]) -> str:
+    """What either training does to the answers."""
+    parts = []
+    for name, row in ((CORRECTED, rows[CORRECTED]), (AS_PUBLISHED, rows[AS_PUBLISHED])):
+        points = signed_points(interval_of(row, "answers"))
+        state = {Verdict.PRESERVED: "kept", Verdict.HURT: "hurt", Verdict.UNDECIDED: "undecided"}.get(
+            Verdict(row["verdict"]), "at floor, so that nothing can be shown"
+        )
+        parts.append(f"{name} {state} ({points} points)")
+    added = {name: rows.get(recipe_of([name], TRAINING)) for name in TRAINING}
+    hurts = [
+        f"`{name}` ({signed_points(interval_of(row, 'answers'))})"
+        for name, row in added.items()
+        if row and row["verdict"] == Verdict.HURT and rows[CORRECTED]["verdict"] != Verdict.HURT
+    ]
+    verb = "hurts" if len(hurts) == 1 else "hurt"
+    alone = f" Added alone to the corrected one, {' and '.join(hurts)} {verb} them." if hurts else ""
+    return f"Symbolic answers against stage 1: {'; '.join(parts)}.{alone}"
+
+
+def _emerges(rows: dict[str, Any], choices: Sequence[str]) -> bool | None:
+    """Whether a classifier emerges by the training with these choices; None where that was not run."""
+    row = rows.get(recipe_of(choices, TRAINING))
+    return None if row is None else bool(row["emerges"])
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = (f"`{name}`" for name in names) if names else ("none of the choices",)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _told(row: Any) -> Row:
+    """Both accuracies and the score, with their intervals."""
+    accuracies = [share(interval_of(row, tier)) for tier in ("symbolic", "semantic")]
+    score = interval_of(row, "classifier")
+    return [*accuracies, f"{_percent(score.estimate)} [{_percent(score.low)}, {_percent(score.high)}]"]
+
+
+def _percent(value: float) -> str:
+    """98 %, and small shares with a decimal."""
+    return f"{100 * value:.0f} %" if value == 0 or value >= 0.1 else f"{100 * value:.1f} %"

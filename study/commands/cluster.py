@@ -1,0 +1,171 @@
+"""`study cluster head` starts a Ray cluster on this machine, `study cluster join` adds a machine.
+
+Both run until they are interrupted, with everything that Ray needs for the study: its token, one MLX process a Mac,
+the memory that models may take, BLAS threads. A study runs on the cluster with `python -m study.grid … --address`, or,
+handed over with `study cluster submit`, without the machine that it was asked from.
+"""
+
+import argparse
+import getpass
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from actors import environment
+from actors.cluster import (
+    OBJECT_STORE_BYTES,
+    PORT,
+    ClusterError,
+    check_reachable,
+    own_address,
+    resources,
+    share,
+    submit_job,
+)
+from study.config.study import RaySettings
+
+STARTED = "Ray runtime started."
+"""In what `ray start` says, once the node is up."""
+TOKEN = re.compile(r"[0-9a-zA-Z_-]{16,}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the node and stay with it; returns the exit code."""
+    asked = _parse(arguments)
+    try:
+        if asked.command == "submit":
+            return _submit(asked)
+        command, told = _head(asked) if asked.command == "head" else _join(asked)
+        return _stay(command, told)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _stay(command: Sequence[str], told: str) -> int:
+    """Run Ray until it ends or is interrupted; says `told` once it has started. Raises ClusterError if it does not."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as node:
+        said: list[str] = []
+        try:
+            for line in node.stdout or ():
+                if STARTED in line:
+                    print(told, flush=True)
+                said = [*said[-9:], line]
+            if node.wait() == 0:
+                return 0
+            raise ClusterError(f"Ray ended with code {node.returncode}; the last that it said:\n{''.join(said)}")
+        finally:
+            node.terminate()  # on which it ends the other processes of its node
+
+
+def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
+    environment.ensure_token()
+    host = asked.host or own_address()
+    with socket.socket() as probe:
+        if probe.connect_ex((host, asked.port)) == 0:
+            raise ClusterError(f"port {asked.port} of {host} is taken, perhaps by a cluster that runs: give --port")
+    address, results = f"{host}:{asked.port}", Path.cwd() / "results" / "grid"
+    told = (
+        f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
+        f"  add a machine:  study cluster join {address}\n"
+        f"                  (asks for the token, which `cat {environment.token_file()}` shows here)\n"
+        f"  run a study:    python -m study.grid configs/grid.yaml --address {address}\n"
+        f"  or hand it in:  study cluster submit configs/grid.yaml --results {results}\n"
+        f"  check it:       study doctor --address {address}"
+    )
+    dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(asked.dashboard_port)]
+    return [*_start(asked, host), "--head", "--port", str(asked.port), *dashboard], told
+
+
+def _join(asked: argparse.Namespace) -> tuple[list[str], str]:
+    if not environment.has_token():
+        _ask_for_token()
+    check_reachable(asked.address)
+    command = [*_start(asked, asked.host or own_address(asked.address)), "--address", asked.address]
+    return command, f"This machine is part of the cluster at {asked.address} until Ctrl-C."
+
+
+def _start(asked: argparse.Namespace, host: str) -> list[str]:
+    """`ray start` with what every node has; also prepares the environment that it inherits."""
+    environment.prepare(serving=True)
+    divided = share(RaySettings(workers=asked.workers or "auto"))
+    os.environ.update(environment.blas_threads(divided.threads))
+    # So that `python`, in a job that is submitted, is this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
+    return [*command, *offered, "--node-ip-address", host, "--object-store-memory", str(OBJECT_STORE_BYTES)]
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    """Hand a study to the cluster as a Ray job, with the code of this folder. Raises ClusterError."""
+    report = asked.report or asked.results / "report.md"
+    for option, path in (("--results", asked.results), ("--report", report)):
+        if not path.is_absolute():
+            raise ClusterError(f"{option} {path}: must be a whole path, since it lies on the cluster's head machine")
+    config = asked.config.resolve()
+    if not config.is_file() or not config.is_relative_to(Path.cwd()):
+        raise ClusterError(f"{asked.config}: must be a file within this folder, which is what the job gets")
+    if not environment.has_token():
+        _ask_for_token()
+    environment.prepare(serving=True)
+    study = ["python", "-m", "study.grid", str(config.relative_to(Path.cwd())), "--address", "auto"]
+    study += ["--results", str(asked.results), "--report", str(report)]
+    job = submit_job(study, asked.dashboard)
+    print(
+        f"{job} runs on the cluster, and needs this machine no more. On the head machine:\n"
+        f"  how far it is:  study status {asked.results}\n"
+        f"  what it says:   {environment.AUTH_MODE}=token ray job logs {job} --address {asked.dashboard}\n"
+        f"  end it:         {environment.AUTH_MODE}=token ray job stop {job} --address {asked.dashboard}"
+    )
+    return 0
+
+
+def _ask_for_token() -> None:
+    """From the terminal, or a line on standard input. Raises ClusterError."""
+    where = "the head machine shows it with `cat ~/.ray/auth_token`"
+    given = getpass.getpass(f"the cluster's token ({where}): ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not TOKEN.fullmatch(given.strip()):
+        raise ClusterError(
+            f"a token is needed to join: {where}; paste it when asked, or copy that file to "
+            f"{environment.token_file()} on this machine"
+        )
+    environment.write_token(given.strip())
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="study cluster", description=(__doc__ or "").split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    node = argparse.ArgumentParser(add_help=False)
+    node.add_argument("--host", help="address of this machine that the others reach it by; found out if left out")
+    node.add_argument("--workers", type=int, help="units at a time here: one on a Mac, one a core on a CPU machine")
+    head = commands.add_parser("head", parents=[node], help="start a cluster on this machine")
+    head.add_argument("--port", type=int, default=PORT, help=f"of the cluster, {PORT} if left out")
+    head.add_argument(
+        "--dashboard-host",
+        default="127.0.0.1",
+        help="who may see the dashboard: this machine alone; 0.0.0.0 for everybody who has the token",
+    )
+    head.add_argument("--dashboard-port", type=int, default=RaySettings().dashboard_port)
+    join = commands.add_parser("join", parents=[node], help="add this machine to a cluster")
+    join.add_argument("address", metavar="HOST:PORT", help="as `head` printed it")
+    submit = commands.add_parser("submit", help="hand a study to a cluster, which needs this machine no more then")
+    submit.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
+    submit.add_argument("--results", type=Path, required=True, metavar="DIR", help="whole path, on the head machine")
+    submit.add_argument("--report", type=Path, metavar="FILE", help="instead of DIR/report.md")
+    submit.add_argument(
+        "--dashboard",
+        default=f"http://127.0.0.1:{RaySettings().dashboard_port}",
+        metavar="URL",
+        help="of the head machine, where the job is handed in",
+    )
+    return parser.parse_args(arguments)

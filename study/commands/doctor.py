@@ -1,0 +1,161 @@
+"""`study doctor`: what a study would run on here or on a cluster, how fast, and what is missing.
+
+Exit codes: 0 no problems, 1 some.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlx.core as mx
+
+from actors.cluster import ClusterError, connect, share
+from actors.environment import blas_threads
+from actors.nodes import described, marked, survey
+from actors.nodes import problems as found_in
+from study.commands.estimate import Speed, remember
+from study.config.study import RaySettings
+from study.models import blas
+from study.models.activations import on_cpu
+from study.models.cache import cache_root, locate
+from study.plan.read import read_catalogue
+from study.training import compilation
+from study.version import __version__
+
+NEEDED_GB = 10
+"""Free disk space that the study of configs/grid.yaml uses at most, downloads and conversions with it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print everything, problems last, each with what to do; the exit code, 1 where there are any."""
+    asked = _parse(arguments)
+    problems = [blas.problem()] if blas.problem() and not asked.address else []
+    if asked.address:
+        _cluster(asked.address, asked.results.resolve(), problems)
+    else:
+        measured = [*_speed(problems), *_compilation(problems)]
+        for name, line in [*_machine(), *measured, *_ray(), *_folders(problems), *_models(problems)]:
+            print(f"{name + ':':22}{line}")
+    print()
+    for problem in problems:
+        print(f"problem: {problem}")
+    print("no problems found" if not problems else f"problems: {len(problems)}")
+    return 1 if problems else 0
+
+
+def _cluster(address: str, results: Path, problems: list[str]) -> None:
+    """A line for every node of a cluster, seen from a study that would keep its results in a folder of `results`."""
+    try:
+        with connect(RaySettings(), address), marked(results) as mark:
+            nodes = survey(results, mark)
+    except ClusterError as error:
+        problems.append(str(error))
+        return
+    print("\n".join(described(nodes)))
+    problems += found_in(nodes)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="study doctor",
+        description="What a study would run on here, or on a cluster, and what is missing.",
+    )
+    parser.add_argument("--address", metavar="HOST:PORT", help="look at every node of this Ray cluster instead")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where results would lie, ./results if left out",
+    )
+    return parser.parse_args(arguments)
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    yield "platform", f"{platform.platform()}, {os.cpu_count()} cores, {memory:.0f} GB memory"
+    yield "python", platform.python_version()
+    yield "study", __version__
+    for package in ("mlx", "mlx-lm", "ray"):
+        yield package, _version(package)
+    yield "MLX device", str(mx.default_device())
+    loaded = blas.load()
+    yield "BLAS of MLX", f"{loaded.name}, {loaded.path}" if loaded else "the one that MLX brings"
+
+
+def _speed(problems: list[str]) -> Iterator[tuple[str, str]]:
+    """Each number of threads in a process of its own: the environment alone sets it. A worker's is remembered, for the
+    time that a dry run tells."""
+    divided = share(RaySettings())
+    for threads in sorted({1, divided.workers * divided.threads}):
+        if not (measured := _measure([], problems, blas_threads(threads))):
+            return
+        of_mlx, of_numpy = (float(figure) for figure in measured.split())
+        if threads == divided.threads:
+            remember(Speed(of_mlx, divided.workers))
+        name = f"float32, {threads} thread{'s' * (threads > 1)}"
+        yield name, f"MLX {of_mlx:.0f} GFLOP/s, numpy {of_numpy:.0f} GFLOP/s"
+
+
+def _measure(arguments: list[str], problems: list[str], environment: Mapping[str, str]) -> str:
+    """What study.commands.speed prints; nothing, and a problem more, where it fails."""
+    command = [sys.executable, "-m", "study.commands.speed", *arguments]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        problems.append(f"`python -m {' '.join(command[2:])}` failed, which measures this machine: {last}")
+        return ""
+    return done.stdout
+
+
+def _compilation(problems: list[str]) -> Iterator[tuple[str, str]]:
+    """Measured, and remembered for training, on a GPU; on a CPU steps are never compiled."""
+    if on_cpu():
+        yield (
+            "compiled steps",
+            "no: a CPU's call a C++ compiler (`python -m study.commands.speed compilation` measures)",
+        )
+        return
+    if not (measured := _measure(["compilation"], problems, {})):
+        return
+    gain = compilation.gain(json.loads(measured))
+    yield "compiled steps", f"{'yes' if gain > 1 else 'no'}: a stage of {compilation.STEPS} steps takes 1/{gain:.2f}"
+
+
+def _ray() -> Iterator[tuple[str, str]]:
+    divided = share(RaySettings())
+    yield "Ray", f"a private cluster would run {divided.workers} at a time, {divided.threads} BLAS thread(s) each"
+
+
+def _folders(problems: list[str]) -> Iterator[tuple[str, str]]:
+    for name, folder, setting in (("models", cache_root(), "STUDY_CACHE"), ("results", Path("results"), "--results")):
+        there = next(parent for parent in [folder.resolve(), *folder.resolve().parents] if parent.is_dir())
+        free = shutil.disk_usage(there).free / 1e9
+        yield f"{name} lie in", f"{folder.resolve()} ({free:.0f} GB free)"
+        if not os.access(there, os.W_OK):
+            problems.append(f"{there} cannot be written to: choose another place for {name} with {setting}")
+        if free < NEEDED_GB:
+            problems.append(f"{there} has {free:.1f} GB free of the {NEEDED_GB} wanted: set another with {setting}")
+
+
+def _models(problems: list[str]) -> Iterator[tuple[str, str]]:
+    file = Path("configs") / "models.yaml"
+    mistakes: list[str] = []
+    for name, model in (read_catalogue(file, mistakes) or {}).items():
+        folder = locate(model)
+        yield name, f"in {folder}" if folder else "not here yet: fetched when a study first needs it"
+    problems += [f"{file}: {mistake}" for mistake in mistakes]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

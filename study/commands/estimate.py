@@ -1,0 +1,204 @@
+"""What of a study fits this machine, and roughly how long it takes, before anything is loaded or fetched.
+
+The arithmetic operations of each unit are counted: 2 for each parameter of the blocks and each token that passes
+forward, twice that in training, where the weights stay as they are; and 2 for each parameter of the embedding and each
+row of logits. The unit's time is their number over the measured speed of large products.
+"""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config.names import Tier
+from study.config.study import Stage1, Stage2, Study
+from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
+from study.models.cache import cache_root, locate
+from study.plan.memory import study_gb
+from study.plan.read import Plan
+from study.plan.stacks import largest_stack
+from study.results.store import write_json
+from study.tasks import FITTING_PROMPTS, GRADIENT_PROMPTS, task_of
+from study.tasks.prompts import Prompt
+
+UTILISATION = 0.6
+"""Of the measured speed, what a unit has of it: the rest is small products, and what is no product."""
+MARGIN = 2
+"""By this factor an estimate of time may be off, either way."""
+PIECE = re.compile(r"\d| (?=\d)|[^\W\d]+|[^\w\s]")
+"""What is about one token: a digit, the space before a number, a word, a sign."""
+SWAP_PASSES = 5
+"""Of a prompt in the swap of classes: once for its state, then with two answers under three interventions, which have
+the blocks below the trained layer in common."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """As `study doctor` measured it on this machine."""
+
+    gflops: float
+    """Of float32 matrix products in one worker."""
+    workers: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one machine gives a study."""
+
+    memory_gb: float
+    """What units may take, all together."""
+    workers: int
+    """Units at a time, where memory allows."""
+    gflops: float | None
+    """Of one of them, in float32 matrix products; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """Of one model on one machine."""
+
+    needed_gb: float | None
+    """None where the catalogue does not tell its parameters."""
+    fits: bool
+    """True where that is not known."""
+    to_fetch: float | None
+    """Bytes; None where the catalogue does not tell."""
+    seconds: float | None
+    """Of the units that are to run, several at a time; None where the catalogue or the machine does not tell enough."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What passes through a model: tokens through its blocks, rows through its head; in training, twice."""
+
+    tokens: float = 0.0
+    rows: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.tokens + other.tokens, self.rows + other.rows)
+
+    def times(self, count: float) -> "Work":
+        return Work(count * self.tokens, count * self.rows)
+
+    def operations(self, model: Model) -> float | None:
+        """In float32; None where the catalogue does not tell enough. A head of its own is counted as a block's."""
+        if model.parameters is None or model.hidden_size is None or model.vocabulary_size is None:
+            return None
+        embedding = model.hidden_size * model.vocabulary_size
+        return 2 * ((model.parameters - embedding) * self.tokens + embedding * self.rows)
+
+
+def prospects(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> dict[str, Prospect]:
+    """By model, in the order of the study."""
+    work = works(plan.study, to_run)
+    found = {}
+    for name, model in plan.models.items():
+        own = [unit for unit in to_run if origin(unit).model_name == name]
+        sizes = (1, largest_stack(own, plan.study.ray.stack))
+        needed, stacked = (study_gb(model, plan.study, cells) for cells in sizes)
+        total = sum((work[unit.id] for unit in own), Work())
+        operations = total.operations(model) if total != Work() else 0.0
+        seconds = None
+        if operations is not None and (machine.gflops or not operations):
+            at_once = machine.workers if stacked is None else int(machine.memory_gb / math.ceil(stacked))
+            speed = 1e9 * UTILISATION * (machine.gflops or 1.0)
+            seconds = operations / speed / max(1, min(machine.workers, at_once))
+        found[name] = Prospect(needed, needed is None or needed <= machine.memory_gb, _to_fetch(model), seconds)
+    return found
+
+
+def works(study: Study, units: Sequence[Unit]) -> dict[str, Work]:
+    """By the unit's id."""
+    lengths = _lengths(study)
+    return {unit.id: _work(unit, study, lengths) for unit in units}
+
+
+def remember(speed: Speed) -> None:
+    """Keep a measurement beside the models."""
+    write_json(_record(), vars(speed))
+
+
+def measured() -> Speed | None:
+    """What was measured on this machine; None where nothing was."""
+    try:
+        found = json.loads(_record().read_bytes())
+        return Speed(float(found["gflops"]), int(found["workers"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record() -> Path:
+    return cache_root() / "speed.json"
+
+
+def _to_fetch(model: Model) -> float | None:
+    if locate(model) or isinstance(model.source, BuiltSource | FolderSource | GgufSource):
+        return 0.0
+    return model.download
+
+
+@dataclass(frozen=True)
+class _Length:
+    """Of a prompt of one tier on the mean, in tokens."""
+
+    whole: float
+    """With its answer and the token that ends it."""
+    answer: float
+
+
+def _lengths(study: Study) -> dict[Tier, _Length]:
+    """Of each tier, from its held-out prompts, which are as long as the trained ones."""
+    prompts: dict[Tier, list[Prompt]] = defaultdict(list)
+    for prompt in task_of(study.data).evaluation_prompts(study.data.operations, study.evaluation, 0):
+        prompts[prompt.tier].append(prompt)
+    answer = {tier: mean(len(PIECE.findall(f" {one.answer}")) + 1 for one in some) for tier, some in prompts.items()}
+    asked = {tier: mean(len(PIECE.findall(one.text)) for one in some) for tier, some in prompts.items()}
+    return {tier: _Length(asked[tier] + answer[tier], answer[tier]) for tier in prompts}
+
+
+def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
+    evaluation, blocks, tiers = study.evaluation, origin(unit).model.blocks, list(lengths)
+
+    def passing(prompts: Mapping[Tier, float], rows: float = 0.0) -> Work:
+        """Forward, with logits for every token of the answers and `rows` more of each prompt."""
+        tokens = sum(count * lengths[tier].whole for tier, count in prompts.items())
+        read = sum(count * (lengths[tier].answer + rows) for tier, count in prompts.items())
+        return Work(tokens, read)
+
+    def of_each(count: int, chosen: Sequence[Tier]) -> dict[Tier, float]:
+        """So many prompts of every operation in each tier, as far as they are evaluated."""
+        operations = unit.operations if isinstance(unit, Cell) else study.data.operations
+        return {tier: len(operations) * min(count, evaluation.prompts_in(tier)) for tier in chosen}
+
+    def training(settings: Stage1 | Stage2, wordings: Sequence[Tier], rows: float) -> Work:
+        batch = {tier: settings.batch_size / len(wordings) for tier in wordings}
+        return passing(batch, rows).times(2 * settings.steps)
+
+    everything = {tier: of_each(evaluation.prompts_in(tier), [tier])[tier] for tier in tiers}
+    if isinstance(unit, Pretraining):  # all weights have gradients, and all tokens logits
+        batch = {tier: unit.training.batch_size / len(tiers) for tier in tiers}
+        return passing(batch).times(3 * unit.training.steps)
+    if isinstance(unit, StageOne):
+        return training(study.stage1, study.stage1.wordings, 0)
+    if isinstance(unit, Reference):
+        return passing(everything, blocks).times(2)
+    profile = of_each(evaluation.profile_prompts, tiers)
+    if isinstance(unit, Predictors):
+        fitted = {tiers[0]: float(len(study.data.operations) * FITTING_PROMPTS)}
+        gradients = passing({tiers[0]: GRADIENT_PROMPTS}).times(len(unit.readouts) * (blocks + 2))
+        return passing(profile, 2 * blocks) + passing(fitted) + gradients
+    trained = training(unit.stage2, unit.wordings, unit.layer is not None)
+    if unit.scored:  # with a mask and without
+        trained += passing({tier: everything[tier] for tier in tiers[:2]}, blocks).times(2)
+    looks = unit.stage2.steps // evaluation.onset_every if evaluation.onset_every else 0
+    if unit.layer is None:
+        return trained + passing(of_each(evaluation.onset_prompts, tiers)).times(looks) + passing(everything, blocks)
+    onset = passing(of_each(evaluation.onset_prompts, tiers), blocks).times(looks)
+    evaluated = passing(everything, 2) + Work(0, sum(profile.values()) * (blocks - 2))
+    swapped = of_each(evaluation.causal_prompts, sorted({*unit.wordings, *study.stage1.wordings}))
+    return trained + onset + evaluated + passing(swapped, blocks - unit.layer).times(SWAP_PASSES)

@@ -1,0 +1,248 @@
+"""`study merge INTO FROM …`: one results folder of one study from several, made on machines that never met.
+
+Units that INTO lacks are copied, checked to the byte and published by a rename, so that a merge may be killed and run
+again. Of a unit with two different results neither is believed: both are kept in `INTO/conflicts/`.
+
+Exit codes: 0 merged, 1 merged but for what is named (damaged, or two results of one unit), 2 bad usage, folders of
+different studies, or a folder that cannot be written, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from study.results.finished import DONE, DamagedError, fingerprint, read_done, verify
+from study.results.store import (
+    CONFLICTS,
+    FOLDERS,
+    LOG_SUFFIX,
+    NO_RESULT,
+    RECORDS,
+    ResultsError,
+    Store,
+    UnwritableError,
+    write_bytes,
+    write_json,
+    writing,
+)
+
+Description = dict[str, Any]
+"""What `study.json` holds."""
+Taken = Literal["copied", "there already", "in conflict", "damaged"]
+
+MAY_DIFFER = ("models", "grid", "also", "ray")
+"""Settings that say which units there are and where they run, not how one is trained, measured or judged."""
+
+
+class MergeError(Exception):
+    """Why these folders cannot be merged."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="study merge", description="Merge the results of one study.")
+    parser.add_argument("into", type=Path, metavar="INTO", help="results folder that gains; made where there is none")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="FROM", help="results folders, which stay as they are")
+    options = parser.parse_args(arguments)
+    try:
+        return merge(options.into, options.sources)
+    except (MergeError, ResultsError) as error:
+        print(error, file=sys.stderr)
+    except UnwritableError as error:
+        print(f"{error}. Nothing is lost; the same command goes on from there.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted. Nothing is lost; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return 2
+
+
+def merge(into: Path, sources: Sequence[Path]) -> int:
+    """Merge, and print what was done and what was not; the exit code.
+
+    Raises MergeError or ResultsError before anything is written, UnwritableError at any time.
+    """
+    store, others = Store(into), [Store(source) for source in sources]
+    if any(other.root.resolve() == into.resolve() for other in others):
+        raise MergeError(f"{into} cannot be merged into itself")
+    is_new = not into.is_dir() or not any(into.iterdir())
+    before = others[0].study() if is_new else store.study()
+    joined = before
+    for other in others:
+        joined = join(joined, other.study(), other.root)
+    if is_new or joined != before:
+        write_json(into / "study.json", joined)
+    complaints: list[str] = []
+    for other in others:
+        counts = Counter(_take(folder, of_kind, store, complaints) for of_kind, folder in _finished(other))
+        records = _take_records(other, store, complaints)
+        told = [*(f"{count} {what}" for what, count in counts.items()), f"{records} records of failed or skipped units"]
+        print(f"{other.root}: {', '.join(told)}")
+    complaints += _conflicts(store)
+    for complaint in complaints:
+        print(complaint)
+    return 1 if complaints else 0
+
+
+def join(study: Description, other: Description, source: Path) -> Description:
+    """`study` with the models, the grid and the units that `other` has besides. Raises MergeError where the two differ
+    in what a report needs to be the same.
+    """
+    if differences := list(_differences(study, other)):
+        raise MergeError(f"{source} cannot be merged, it is of another study: " + "; ".join(differences))
+    config, theirs = study["config"], other["config"]
+    parts = _parts(config)
+    more = {
+        "models": list(dict.fromkeys([*config["models"], *theirs["models"]])),
+        "also": [*config.get("also", []), *(part for part in _parts(theirs) if part not in parts)],
+    }
+    known = {unit["id"] for unit in study["units"]}
+    return {
+        **study,
+        "config": {**config, **more},
+        "models": study["models"] | other["models"] | study["models"],
+        "units": [*study["units"], *(unit for unit in other["units"] if unit["id"] not in known)],
+    }
+
+
+def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The grid and its further parts, each with all its axes."""
+    grid = config["grid"]
+    given = [{axis: value for axis, value in part.items() if value is not None} for part in config.get("also", [])]
+    return [grid, *({**grid, **part} for part in given)]
+
+
+def _differences(study: Description, other: Description) -> Iterator[str]:
+    """Name, settings, version of the results and what the models are, where they are not equal."""
+    yield from _unequal("name", study["name"], other["name"])
+    ours, theirs = (
+        {key: one["config"][key] for key in one["config"] if key not in MAY_DIFFER} for one in (study, other)
+    )
+    yield from _unequal("", ours, theirs)
+    versions = [sorted({str(unit.get("results_version")) for unit in one["units"]}) for one in (study, other)]
+    yield from _unequal("results_version", *(", ".join(one) for one in versions))
+    ours, theirs = ({unit["model"]: _identity(unit) for unit in one["units"]} for one in (study, other))
+    for name in sorted(ours.keys() & theirs.keys()):
+        yield from _unequal(f"models.{name}", ours[name], theirs[name])
+    ours, theirs = ({identity: name for name, identity in one.items()} for one in (ours, theirs))
+    for identity in sorted(ours.keys() & theirs.keys()):
+        yield from _unequal("the short name of a model", ours[identity], theirs[identity])
+
+
+def _identity(unit: dict[str, Any]) -> str:
+    return json.dumps([unit["blocks"], unit.get("model_identity")], sort_keys=True)
+
+
+def _unequal(where: str, ours: Any, theirs: Any) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in dict.fromkeys([*ours, *theirs]):
+            yield from _unequal(f"{where}.{key}".strip("."), ours.get(key), theirs.get(key))
+    elif ours != theirs:
+        yield f"{where} is {theirs} there, and {ours} in the others"
+
+
+def _finished(store: Store) -> Iterator[tuple[str, Path]]:
+    """The kind and the folder of each published unit, whether `study.json` lists it or not."""
+    for of_kind, folder in FOLDERS.items():
+        for path in sorted((store.root / folder).glob("*")):
+            if path.is_dir():
+                yield of_kind, path
+
+
+def _take(folder: Path, of_kind: str, store: Store, complaints: list[str]) -> Taken:
+    """Publish a copy of a unit's folder, or keep it as one of several results; `complaints` gains what is damaged."""
+    name = folder.name
+    target = store.root / FOLDERS[of_kind] / name
+    rivals = store.root / CONFLICTS / FOLDERS[of_kind] / name
+    copy = store.root / "tmp" / f"{name}.merge.{uuid.uuid4().hex[:6]}"
+    there = store.standing(of_kind, name).state == "done"
+    try:
+        read_done(folder)
+        if there and (folder / DONE).read_bytes() == (target / DONE).read_bytes():
+            return "there already"
+        _copy(folder, copy)
+        verify(copy)
+        if aside := store.set_aside(of_kind, name, thorough=there):
+            print(f"{target} was damaged: it is replaced from {folder} and kept as {aside}")
+            there = False
+        found = fingerprint(copy)
+        if there and ((rivals / found).exists() or fingerprint(target) == found):
+            return "there already"
+        if there or any(rivals.glob("*")):
+            # In this order: were it the other way round and broke off in between, ours would look like the one chosen.
+            for one in [target, copy] if there else [copy]:
+                _keep(one, rivals, store)
+            return "in conflict"
+        store.put(copy, of_kind, name)
+        return "copied"
+    except DamagedError as error:
+        complaints.append(f"damaged: {folder}: {error}; not merged")
+        return "damaged"
+    finally:
+        store.abandon(copy)
+
+
+def _copy(folder: Path, copy: Path) -> None:
+    """The files of one folder. Raises DamagedError where one cannot be read, UnwritableError."""
+    with writing(copy):
+        copy.mkdir(parents=True)
+    for file in folder.iterdir():
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{file.name} cannot be read: {error.strerror}") from error
+        with writing(copy / file.name):
+            (copy / file.name).write_bytes(content)
+
+
+def _keep(folder: Path, rivals: Path, store: Store) -> None:
+    """Move a folder beside the other results of its unit; it is removed where the same result is there."""
+    kept = rivals / fingerprint(folder)
+    if kept.exists():
+        store.abandon(folder)
+    else:
+        with writing(kept):
+            rivals.mkdir(parents=True, exist_ok=True)
+            folder.rename(kept)
+
+
+def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
+    """Copy why units did not finish, and their logs, of those that INTO knows nothing of; how many."""
+    taken = 0
+    for file in sorted((other.root / RECORDS).glob("*.json")):
+        try:
+            record = json.loads(file.read_bytes())
+            status = store.standing(record["kind"], file.stem)
+        except (ValueError, KeyError, TypeError) as error:
+            complaints.append(f"damaged: {file}: {type(error).__name__}: {error}; not merged")
+            continue
+        if status.reason == NO_RESULT:
+            write_json(store.root / RECORDS / file.name, record)
+            log = file.with_suffix(LOG_SUFFIX)
+            if log.is_file():
+                write_bytes(store.root / RECORDS / log.name, log.read_bytes())
+            taken += 1
+    return taken
+
+
+def _conflicts(store: Store) -> Iterator[str]:
+    """What to say of each unit that has several results and none that was chosen."""
+    for of_kind, folder in FOLDERS.items():
+        for rivals in sorted((store.root / CONFLICTS / folder).glob("*")):
+            kept = sorted(rivals.iterdir())
+            if kept and store.standing(of_kind, rivals.name).state != "done":
+                place = store.root / folder / rivals.name
+                yield f"conflict: {place} has {len(kept)} different results, so that none counts:"
+                yield from (f"  {one}: finished {_of(one, 'finished')} on {_of(one, 'machine')}" for one in kept)
+                yield "  Rename one of them to it, or let study.grid make another."
+
+
+def _of(folder: Path, what: str) -> str:
+    try:
+        return str(read_done(folder).get(what, "?"))
+    except DamagedError as error:
+        return str(error)

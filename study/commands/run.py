@@ -1,0 +1,196 @@
+"""`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
+
+Exit codes: 0 every unit is finished or skipped by rule, 1 some failed or turned out damaged, 2 bad usage or
+configuration, no cluster, or a results folder that cannot be written, 130 interrupted.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from study.commands import dry_run
+from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
+from study.plan.expand import expand
+from study.plan.memory import TOO_LARGE, too_large
+from study.plan.read import ConfigError, Plan, read_study
+from study.plan.selection import SelectionError, choose
+from study.results.store import NO_RESULT, Status, Store, UnwritableError, writing
+
+ABANDONED_SECONDS = 3600.0
+"""Running attempts write every few seconds; one that has been silent for this long was killed."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line asks for."""
+
+    config: Path
+    only: Sequence[str]
+    dry_run: bool
+    force_failed: bool
+    results: Path | None
+    report: Path | None
+    export: Path | None
+    address: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    command = _parse(arguments)
+    try:
+        plan = read_study(command.config)
+        units = expand(plan.study, plan.models)
+        chosen = choose(units, command.only)
+        exported = _exported(chosen) if command.export else None
+    except (ConfigError, SelectionError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    store = Store((command.results or Path("results") / plan.study.name).resolve())
+    console = Console(highlight=False, soft_wrap=True)
+    standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
+    todo = [unit for unit in chosen if standing[unit.id].state == "run"]
+    memory = dry_run.this_machine(plan.study.ray).memory_gb
+    refused = {} if command.address else too_large(plan.study, plan.models, memory)
+    if command.dry_run:
+        left_out = {unit.id: refused.get(origin(unit).model_name) for unit in todo}
+        standing |= {name: Status("skipped", reason) for name, reason in left_out.items() if reason}
+        dry_run.show(plan, chosen, standing, console)
+        return 0
+    from actors.run import leave_out
+
+    try:
+        todo = leave_out(refused, todo, store, console)
+        for unit in todo:
+            _clear_the_way(unit, standing[unit.id], store, console)
+        return (
+            _run(plan, units, todo, store, command, console)
+            or _conclude(plan, chosen, store, command, console)
+            or (_export(exported, store, command.export, console) if exported and command.export else 0)
+        )
+    except UnwritableError as error:
+        print(f"{error}. What has finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        console.print("Interrupted. What has finished is kept; the same command goes on from there.")
+        return 130
+
+
+def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
+    """Carry out what is to do; 2 if there is no cluster to do it on, else 0."""
+    models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
+    store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    store.sweep(time.time() - ABANDONED_SECONDS)
+    if not todo:
+        return 0
+    from actors.cluster import ClusterError
+    from actors.run import run_study
+
+    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
+    try:
+        run_study(plan, todo, store, command.address, console)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
+    """Set aside what is damaged of a unit that is to run, and say so; say also what else was there of it."""
+    kept = store.set_aside(kind(unit), folder_name(unit))
+    if status.reason != NO_RESULT:
+        where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
+        console.print(f"{unit.label}: {status.reason}{where}; it is run again", markup=False)
+
+
+def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, console: Console) -> int:
+    """Write the report, say where everything is and what failed; the exit code."""
+    from analysis.report import write_report
+
+    report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
+    unreadable = {unit.id: unit.reason for unit in write_report(store.root, report)}
+    damaged = [unit for unit in chosen if unit.id in unreadable]
+    for unit in damaged:
+        kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
+        where = f"its folder is kept as {kept.relative_to(store.root)}" if kept else f"remove {store.folder(unit)}"
+        console.print(f"damaged: {unit.label}: {unreadable[unit.id]}; {where}", markup=False)
+    if damaged:
+        console.print("The same command then runs damaged units again.")
+    standing = {unit.id: store.status(unit) for unit in chosen}
+    failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
+    console.print(dry_run.summary(standing))
+    for unit in failed:
+        console.print(f"failed: {unit.label}: {standing[unit.id].reason}", markup=False)
+    if failed:
+        console.print("The same command with --force-failed runs failed units again.")
+    console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
+    return 1 if failed or damaged else 0
+
+
+def _exported(chosen: list[Unit]) -> Cell:
+    """The one cell whose checkpoints are to be written. Raises SelectionError where there are several."""
+    cells = [unit for unit in chosen if isinstance(unit, Cell)]
+    if len(cells) != 1:
+        raise SelectionError(
+            f"--export writes the checkpoints of one cell, and {len(cells)} are chosen: pick one with --only, such as "
+            f"--only id={cells[-1].id} for {cells[-1].label}"
+        )
+    return cells[0]
+
+
+def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
+    """Write the checkpoints of a cell; the exit code, which says whether it has any."""
+    from study.models import ModelError
+    from study.pipeline.export import FUSED, STAGE2, export
+
+    status = store.status(cell)
+    if status.state != "done":
+        console.print(f"nothing is exported: {cell.label} is {status.state}: {status.reason}", markup=False)
+        return 1
+    try:
+        with writing(folder):
+            export(cell, store, folder)
+    except ModelError as error:
+        print(f"nothing is exported: {error}", file=sys.stderr)
+        return 2
+    console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
+    return 0
+
+
+def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
+    """Where a unit stands before a run, and so what the run would do."""
+    status = store.status(unit)
+    if status.state == "skipped" and status.reason.startswith(TOO_LARGE):
+        status = Status("run", NO_RESULT)  # it may fit this time
+    if status.state == "failed" and force_failed:
+        return Status("run", f"failed before: {status.reason}")
+    if status.state == "run" and not force_failed:
+        for needed in foundations(unit):
+            if (found := store.status(needed)).state == "failed":
+                return Status("failed", f"its {NAMES[kind(needed)]} failed: {found.reason}")
+    return status
+
+
+def _parse(arguments: Sequence[str] | None) -> Command:
+    parser = argparse.ArgumentParser(prog="study run", description="Run a study and write its report.")
+    parser.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="list every unit with its state and why; run nothing")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="run the cells with this model, layer, pair, weight, arm, seed, recipe or id; repeatable",
+    )
+    parser.add_argument("--force-failed", action="store_true", help="run again what failed")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="instead of results/<name of the study>")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="instead of reports/<name of the study>.md")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="also write the one chosen cell as checkpoints that mlx-lm loads"
+    )
+    parser.add_argument("--address", help="join the Ray cluster at this address instead of starting a private one")
+    return Command(**vars(parser.parse_args(arguments)))

@@ -1,0 +1,96 @@
+"""Small models that a study trains itself, from random weights."""
+
+from typing import Annotated, Self
+
+from pydantic import (
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from study.config.base import Settings
+from study.config.names import Fraction
+
+
+class NurseryModel(Settings):
+    """A small model that the study trains from random weights."""
+
+    architecture: str = "llama"
+    """An architecture of mlx-lm (its `model_type`); `docs/architectures.md` lists them."""
+    blocks: PositiveInt = 4
+    hidden_size: PositiveInt = 96
+    intermediate_size: PositiveInt = 192
+    """Width of the MLP."""
+    attention_heads: PositiveInt = 4
+    tied: bool = True
+    """Whether the head is the input embedding; false is refused where the architecture leaves no choice."""
+    settings: dict[str, JsonValue] = {}
+    """Further keys of the architecture's `config.json`, such as `num_key_value_heads: 1`."""
+
+
+class NurseryChange(Settings):
+    """What is otherwise than in the base; a setting that is not given is the base's."""
+
+    architecture: str | None = None
+    blocks: PositiveInt | None = None
+    hidden_size: PositiveInt | None = None
+    intermediate_size: PositiveInt | None = None
+    attention_heads: PositiveInt | None = None
+    tied: bool | None = None
+    settings: dict[str, JsonValue] | None = None
+    """United with the base's."""
+
+    def over(self, base: NurseryModel) -> NurseryModel:
+        """The changed model."""
+        given = {name: value for name, value in self if value is not None}
+        return base.model_copy(update={**given, "settings": {**base.settings, **(self.settings or {})}})
+
+
+class NurseryTraining(Settings):
+    """AdamW on all weights with a linear warm-up and a rate that falls to zero as a cosine; weight decay is of
+    matrices alone. Operand pairs that are held out are never seen."""
+
+    steps: PositiveInt = 2000
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Prompts of all tiers with their answers, and sentences."""
+    sentences: Fraction = 0.25
+    """Share of a batch that is sentences with the words of the grid's pairs, all words equally often. A word that is
+    the name of an operation is used in its sense."""
+    learning_rate: PositiveFloat = 4e-3
+    warmup_steps: NonNegativeInt = 100
+    weight_decay: NonNegativeFloat = 0.5
+    clip_norm: PositiveFloat = 1.0
+    """Global gradient norm above which gradients are scaled down."""
+
+
+BASE = "base"
+"""The name of the nursery's model that others are changes of."""
+
+
+class Nursery(Settings):
+    """Small models that the study trains from random weights, once for each seed: one, and changes of it. They belong
+    to the study beside `models`, under the name `base` and the names of the changes."""
+
+    base: NurseryModel = NurseryModel()
+    changes: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=40)], NurseryChange] = {}
+    """By name, each with exactly what is otherwise: `deep: {blocks: 8}`."""
+    training: NurseryTraining = NurseryTraining()
+
+    @model_validator(mode="after")
+    def _changes(self) -> Self:
+        if BASE in self.changes:
+            raise PydanticCustomError("nursery", "a change cannot be named base, which is what it changes")
+        for name, change in self.changes.items():
+            if change.over(self.base) == self.base:
+                raise PydanticCustomError("nursery", "{name} changes nothing of the base", {"name": name})
+        return self
+
+    @property
+    def models(self) -> dict[str, NurseryModel]:
+        """All of them by name, the base first."""
+        return {BASE: self.base, **{name: change.over(self.base) for name, change in self.changes.items()}}

@@ -1,0 +1,132 @@
+"""The published experiment's own `config.yaml`, as a study of one cell."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from study.config.base import Settings
+from study.config.catalogue import HubSource, Model
+from study.config.names import Fraction, Operation, Weight
+from study.config.recipes import CORRECTED
+
+DEPTH = 0.55
+"""Of the classifier layer: block int(0.55 N), 0-based, of N."""
+TARGETS = {"multiply": "multiply", "add": "add", "subtract": "subtract"}
+
+
+class SeedLora(Settings):
+    """An adapter."""
+
+    rank: PositiveInt
+    alpha: PositiveFloat | None = None
+    """Twice the rank, where it is not given."""
+    targets: list[str] | None = None
+    """Names of linear layers."""
+    dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
+    """None of the stages drops anything out."""
+
+    def as_study(self, projections: list[str] | Literal["all"]) -> dict[str, Any]:
+        return {"rank": self.rank, "alpha": self.alpha or 2.0 * self.rank, "projections": self.targets or projections}
+
+
+class SeedStage1(Settings):
+    """Fine-tuning on answers."""
+
+    method: Literal["sft"] = "sft"
+    max_steps: PositiveInt = 500
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 2e-4
+    lora: SeedLora = SeedLora(rank=16)
+
+
+class Classifier(Settings):
+    """Where and what the class loss trains."""
+
+    classifier_layer_pct: Fraction | None = None
+    classifier_targets: dict[Operation, str] | list[Operation] | None = None
+
+
+class SeedStage2(Classifier):
+    """Dual reward on the fused model."""
+
+    method: Literal["dual_reward"] = "dual_reward"
+    max_steps: PositiveInt = 200
+    learning_rate: PositiveFloat = 1e-4
+    classifier_weight: Weight = 0.2
+    lora: SeedLora = SeedLora(rank=32)
+
+
+class SeedParameters(Classifier):
+    """What else the experiment was told."""
+
+    seed: NonNegativeInt = 42
+    num_samples: PositiveInt | None = None
+    """Without effect: a step draws its prompts from all trained operands."""
+    test_prompts: Any = None
+    """Without effect: every recipe's own prompts are asked."""
+
+
+class SeedFile(SeedParameters):
+    """The whole file; parameters stand at its top or under `parameters`."""
+
+    name: str
+    description: str = ""
+    model: str = "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+    stage1: SeedStage1 = SeedStage1()
+    stage2: SeedStage2 = SeedStage2()
+    parameters: SeedParameters = SeedParameters()
+    recipe: str = CORRECTED
+    """Not of the published file: by which recipe it is to be run."""
+
+
+def is_seed_file(data: Any) -> bool:
+    """Whether what a YAML file holds is such an experiment: it has stages with a method or `max_steps`, and no grid."""
+    if not isinstance(data, dict) or "grid" in data:
+        return False
+    stages = [data.get(name) for name in ("stage1", "stage2")]
+    return any(isinstance(stage, dict) and {"method", "max_steps"} & stage.keys() for stage in stages)
+
+
+def as_study(file: SeedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
+    """What a study's YAML file would say. Raises KeyError with the model's name where the catalogue has none such."""
+    name = next((name for name, model in catalogue.items() if file.model in (name, _hub(model))), None)
+    if name is None:
+        raise KeyError(file.model)
+    first, second = file.stage1, file.stage2
+    depth = _told(file, "classifier_layer_pct") or DEPTH
+    targets = _told(file, "classifier_targets") or TARGETS
+    pair = targets if isinstance(targets, dict) else {operation: operation for operation in targets}
+    return {
+        "name": file.name,
+        "models": [name],
+        "grid": {
+            "layers": [int(depth * catalogue[name].blocks)],
+            "pairs": [pair],
+            "weights": [second.classifier_weight],
+            "seeds": [_seed(file)],
+            "recipes": [file.recipe],
+        },
+        "data": {"operations": list(pair)},
+        "stage1": {**_stage(first), "lora": first.lora.as_study("all")},
+        "stage2": {**_stage(second), "batch_size": 1, "lora": second.lora.as_study(["v_proj", "o_proj"])},
+    }
+
+
+def _stage(stage: SeedStage1 | SeedStage2) -> dict[str, Any]:
+    batch = {"batch_size": stage.batch_size} if isinstance(stage, SeedStage1) else {}
+    return {"steps": stage.max_steps, "learning_rate": stage.learning_rate, **batch}
+
+
+def _told(file: SeedFile, name: str) -> Any:
+    """A setting of the classifier, wherever in the file it stands."""
+    places = (getattr(part, name) for part in (file.stage2, file.parameters, file))
+    return next((value for value in places if value is not None), None)
+
+
+def _seed(file: SeedFile) -> int:
+    return file.parameters.seed if "seed" in file.parameters.model_fields_set else file.seed
+
+
+def _hub(model: Model) -> str | None:
+    return model.source.hub if isinstance(model.source, HubSource) else None

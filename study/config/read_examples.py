@@ -1,0 +1,108 @@
+"""The file of a task of one's own, checked: every mistake with its line."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from study.config.examples import Example, Examples
+from study.config.mistakes import checked
+
+LARGEST = 2**24
+"""Bytes of a file that is read: it travels with every unit."""
+
+
+def read_examples(name: str, file: Path, mistakes: list[str]) -> Examples:
+    """The prompts of the file that a study calls `name`; where there are mistakes, those of the lines that have none.
+
+    Empty lines are skipped.
+    """
+    content = _content(file, mistakes)
+    lines: dict[int, Example] = {}
+    for number, text in enumerate(content.decode("utf-8-sig").split("\n"), 1):
+        if text.strip():
+            found: list[str] = []
+            line = _line(text, found)
+            mistakes += [f"line {number}: {mistake.removeprefix('the file: ')}" for mistake in found]
+            if line:
+                lines[number] = line
+    mistakes += _between_lines(lines)
+    examples = Examples.of(name, hashlib.sha256(content).hexdigest(), list(lines.values()))
+    if not mistakes:
+        mistakes += _of_all_lines(examples)
+    return examples
+
+
+def _content(file: Path, mistakes: list[str]) -> bytes:
+    """The bytes of the file; none where it cannot be read."""
+    try:
+        if not file.is_file():
+            mistakes.append("is not there, or no file")
+        elif file.stat().st_size > LARGEST:
+            mistakes.append(f"is larger than {LARGEST // 2**20} MiB: it is held in memory, and travels with every unit")
+        else:
+            content = file.read_bytes()
+            content.decode()
+            return content
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        mistakes.append(f"line {line}: is not UTF-8")
+    except OSError as error:
+        mistakes.append(f"cannot be read: {error.strerror}")
+    return b""
+
+
+def _line(text: str, mistakes: list[str]) -> Example | None:
+    try:
+        data = json.loads(text, object_pairs_hook=_keys_once)
+    except json.JSONDecodeError as error:
+        mistakes.append(f"is not JSON: {error.msg} (column {error.colno})")
+    except (ValueError, RecursionError) as error:
+        mistakes.append(f"is not JSON: {error}")
+    else:
+        line: Example | None = checked(Example, data, mistakes)
+        return line
+    return None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"the key {key!r} is given twice")
+    return dict(pairs)
+
+
+def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:
+    """Prompts that are there twice, and groups on both sides of the split."""
+    prompts: dict[str, int] = {}
+    groups: dict[str, int] = {}
+    for number, line in lines.items():
+        first = prompts.setdefault(line.prompt, number)
+        if first != number:
+            yield f"line {number}: the prompt {line.prompt!r} stands in line {first} too"
+            continue
+        first = groups.setdefault(line.about, number)
+        if lines[first].split != line.split:
+            yield (
+                f"line {number}: group {line.about!r} is in {line.split} here and in {lines[first].split} in line "
+                f"{first}; what is tested must not be trained on"
+            )
+
+
+def _of_all_lines(examples: Examples) -> Iterator[str]:
+    """What a whole file lacks."""
+    if len(examples.operations) < 2:
+        yield f"has {len(examples.operations)} class{'es' * (not examples.operations)}, and two are the least"
+        return
+    trained = {line.operation for line in examples.lines if line.split == "train"}
+    tested = {(line.wording, line.operation) for line in examples.lines if line.split == "test"}
+    for name in examples.operations:
+        if name not in trained:
+            yield f"class {name!r} has no prompt whose split is train"
+        for tier in examples.tiers:
+            if (tier, name) not in tested:
+                yield f"class {name!r} has no prompt whose split is test in wording {tier!r}; each is tested in each"
+    if not examples.trained and trained == set(examples.operations):
+        yield "no wording has prompts of every class whose split is train"

@@ -1,0 +1,142 @@
+"""What is read out of hidden states: class tokens, answers, and the direction in which a class is read."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import mlx.core as mx
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from study.config.names import Operation
+from study.lens.hooks import Lens, at
+from study.lens.logits import log_sums, most_likely, summarise
+from study.lens.tokens import Encoded, Tokenizer, continues_answer, ends_answer, padded
+
+LOGITS = 2**26
+"""Logits held at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
+
+Figures = dict[str, np.ndarray]
+"""Of each state: `log_p` of the right class token, its `rank` in the vocabulary, its `margin` over the best other one,
+`log_mass` of all class tokens, `choice` (whether it outranks the others). Over the full vocabulary, in nats."""
+
+
+def read_classes(
+    lens: Lens,
+    states: Float[mx.array, "n hidden"],
+    pairs: Sequence[Sequence[int]],
+    right: Sequence[Int[np.ndarray, " n"]],
+) -> list[Figures]:
+    """The figures of each pair: its class tokens' ids, and of each state the place of the right one among them."""
+    parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in _portions(lens, states)]
+    return [
+        {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
+    ]
+
+
+def _portions(lens: Lens, states: mx.array) -> list[slice]:
+    """Equal parts of the states, as few as there can be: the fewer rows a product has, the more a row costs."""
+    count = math.ceil(len(states) * lens.vocabulary(states) / LOGITS)
+    bounds = np.round(np.arange(count + 1) * len(states) / count).astype(int).tolist()
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
+    """Of each prompt the place of its operation's class; the first where it has none, and its figures no meaning."""
+    place = {operation: k for k, operation in enumerate(tokens)}
+    return np.array([place.get(item.prompt.operation, 0) for item in encoded])
+
+
+def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: Sequence[np.ndarray]) -> list[Figures]:
+    logits = lens.read_out(states)
+    wanted = np.stack([np.array(ids)[places] for ids, places in zip(pairs, right, strict=True)], axis=1)
+    totals, ranks = summarise(logits, wanted)
+    every = np.array(logits[:, mx.array([token for ids in pairs for token in ids])].astype(mx.float32))
+    figures, start = [], 0
+    for p, (ids, places) in enumerate(zip(pairs, right, strict=True)):
+        own = every[:, start : start + len(ids)]
+        start += len(ids)
+        is_right = places[:, None] == np.arange(len(ids))
+        figures.append({**_figures(own, is_right, totals), "rank": ranks[:, p]})
+    return figures
+
+
+def _figures(
+    classes: Float[np.ndarray, "n k"], is_right: Bool[np.ndarray, "n k"], totals: Float[np.ndarray, " n"]
+) -> Figures:
+    of_right = classes[is_right]
+    margin = of_right - np.where(is_right, -np.inf, classes).max(axis=1)
+    mass = np.logaddexp.reduce(classes, axis=1)
+    return {"log_p": of_right - totals, "margin": margin, "log_mass": mass - totals, "choice": margin > 0}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a model takes the right answer of a prompt."""
+
+    nll: float
+    """Negative log-likelihood of the answer and its stop, nats."""
+    right: bool
+    """Whether greedy decoding gives it and then a stop."""
+    number_right: bool
+    """Whether it gives it, and neither the number nor the word that it ends with goes on."""
+
+
+def read_answers(
+    lens: Lens, tokenizer: Tokenizer, encoded: Sequence[Encoded], states: Float[mx.array, "answer_tokens hidden"]
+) -> list[Answer]:
+    """The answers of prompts, from the output of the last block before each of their tokens.
+
+    Teacher forcing gives the verdict of greedy decoding in one pass: that yields exactly the answer's tokens if and
+    only if each is the most likely one after those before it.
+    """
+    targets = mx.array([token for item in encoded for token in item.answer_ids])
+    losses: list[float] = []
+    greedy: list[int] = []
+    for part in _portions(lens, states):
+        logits = lens.read_out(states[part])
+        chosen = np.array(mx.take_along_axis(logits, targets[part, None], axis=1).astype(mx.float32))[:, 0]
+        losses += (log_sums(logits) - chosen).tolist()
+        greedy += most_likely(logits).tolist()
+    answers, spot = [], 0
+    for item in encoded:
+        length = len(item.answer_ids)
+        best, nll = greedy[spot : spot + length], sum(losses[spot : spot + length])
+        spot += length
+        told = tuple(best[:-1]) == item.answer_ids[:-1]
+        right = told and ends_answer(tokenizer, best[-1])
+        goes_on = told and continues_answer(tokenizer, item.answer_ids[:-1], best[-1])
+        answers.append(Answer(nll, right, told and not goes_on))
+    return answers
+
+
+def class_direction(
+    lens: Lens, states: Float[mx.array, "n hidden"], token: int, other: int
+) -> Float[np.ndarray, " hidden"]:
+    """The unit vector along which a state gains most for `token` over `other` in the lens, on average over the states.
+
+    It is the difference of the two unembedding rows as seen through the model's own final norm.
+    """
+
+    def difference(part: mx.array) -> mx.array:
+        logits = lens.read_out(part)
+        return (logits[:, token] - logits[:, other]).sum()
+
+    gradient: np.ndarray = sum(
+        np.array(mx.grad(difference)(states[part])).sum(axis=0, dtype=np.float64) for part in _portions(lens, states)
+    )
+    unit: np.ndarray = gradient / np.linalg.norm(gradient)
+    return unit
+
+
+def last_states(lens: Lens, encoded: Sequence[Encoded], batch_size: int) -> Float[mx.array, "n blocks hidden"]:
+    """The output of every block at the last token of each prompt."""
+    parts = []
+    for start in range(0, len(encoded), batch_size):
+        part = encoded[start : start + batch_size]
+        states = lens.hidden(padded([item.prompt_ids for item in part]))
+        rows, last = mx.arange(len(part)), mx.array([len(item.prompt_ids) - 1 for item in part])
+        parts.append(mx.stack([at(state, rows, last) for state in states], axis=1))
+        mx.eval(parts[-1])
+    return mx.concatenate(parts)

@@ -1,0 +1,135 @@
+"""Answers and lens read-outs of a model on held-out prompts, as one row a prompt (and layer and pair)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from jaxtyping import Float
+
+from study.config.wordings import NEUTRAL
+from study.lens.hooks import Lens, at, attached
+from study.lens.logits import log_sums
+from study.lens.readout import Answer, class_places, read_answers, read_classes
+from study.lens.tokens import Encoded, Readouts, Tokenizer
+from study.training.objectives import make_batch
+
+Row = dict[str, Any]
+Numbered = tuple[int, Encoded]
+"""A prompt by its id."""
+
+BATCHES = 8
+"""Batches whose states are read out together: the more rows a product has, the less a row costs."""
+
+
+def evaluate(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    encoded: Mapping[int, Encoded],
+    readouts: Readouts,
+    batch_size: int,
+    stage: str,
+    layers: Mapping[int, Sequence[int]] | None = None,
+    on_prompts: Callable[[int], None] = lambda done: None,
+) -> tuple[list[Row], list[Row]]:
+    """Rows of answers and rows of the lens, the latter for every pair of `readouts`.
+
+    `encoded` is by prompt id, which pairs the rows of one prompt across stages and cells; `layers` are those that the
+    lens is read at, by prompt id too, or all of them.
+
+    An answer is right when the greedy continuation is it and then a stop.
+    """
+    answers: list[Row] = []
+    lenses: list[Row] = []
+    numbered = sorted(encoded.items(), key=lambda item: len(item[1].prompt_ids) + len(item[1].answer_ids))
+    done = 0
+    with attached(model) as lens:
+        for group in _parts(numbered, batch_size * BATCHES):
+            at_last, at_answers = [], []
+            for chunk in _parts(group, batch_size):
+                batch = make_batch([item for _, item in chunk])
+                states = lens.hidden(batch.ids)
+                at_last.append(mx.stack([at(state, batch.all_rows, batch.last) for state in states], axis=1))
+                at_answers.append(at(states[-1], batch.rows, batch.positions))
+                del states
+                mx.eval(at_last[-1], at_answers[-1])
+                done += len(chunk)
+                on_prompts(done)
+            verdicts = read_answers(lens, tokenizer, [item for _, item in group], mx.concatenate(at_answers))
+            answers += [
+                _answer_row(number, item, verdict, stage)
+                for (number, item), verdict in zip(group, verdicts, strict=True)
+            ]
+            layers_of = layers or _all_layers(lens, group)
+            lenses += _lens_rows(lens, group, mx.concatenate(at_last), readouts, layers_of, stage)
+    answers.sort(key=lambda row: row["prompt_id"])
+    lenses.sort(key=lambda row: (row["prompt_id"], row["pair"], row["layer"]))
+    return answers, lenses
+
+
+def text_log_probs(model: nn.Module, tokenizer: Tokenizer) -> Float[np.ndarray, "positions vocab"]:
+    """The log-probabilities of the next token along the neutral text, nats."""
+    logits = model(mx.array([tokenizer.encode(NEUTRAL)])).squeeze(0).astype(mx.float32)
+    log_probs: np.ndarray = np.array(logits) - log_sums(logits)[:, None]
+    return log_probs
+
+
+def divergence(before: Float[np.ndarray, "positions vocab"], after: Float[np.ndarray, "positions vocab"]) -> float:
+    """KL(before || after) in nats, the mean over the positions."""
+    return float((np.exp(before) * (before - after)).sum(axis=1, dtype=np.float64).mean())
+
+
+def _parts(numbered: Sequence[Numbered], size: int) -> list[Sequence[Numbered]]:
+    return [numbered[start : start + size] for start in range(0, len(numbered), size)]
+
+
+def _all_layers(lens: Lens, chunk: Sequence[Numbered]) -> dict[int, Sequence[int]]:
+    return {number: range(lens.blocks) for number, _ in chunk}
+
+
+def _about(number: int, item: Encoded, stage: str) -> Row:
+    prompt = item.prompt
+    return {
+        "stage": stage,
+        "prompt_id": number,
+        "tier": prompt.tier,
+        "template": prompt.template,
+        "operation": prompt.operation,
+        "operands": prompt.operands,
+    }
+
+
+def _answer_row(number: int, item: Encoded, answer: Answer, stage: str) -> Row:
+    prompt = item.prompt
+    asked = {**dict(zip("ab", prompt.numbers, strict=False)), "prompt": prompt.text, "answer": prompt.answer}
+    verdict = {"right": answer.right, "number_right": answer.number_right, "nll": answer.nll}
+    return {**_about(number, item, stage), **asked, **verdict, "tokens": len(item.answer_ids)}
+
+
+def _lens_rows(
+    lens: Lens,
+    chunk: Sequence[Numbered],
+    states: Float[mx.array, "batch blocks hidden"],
+    readouts: Readouts,
+    layers: Mapping[int, Sequence[int]],
+    stage: str,
+) -> list[Row]:
+    """One pass of the head over all layers serves every pair."""
+    points = [(i, layer) for i, (number, _) in enumerate(chunk) for layer in layers[number]]
+    if not points or not readouts:
+        return []
+    items, at_layers = (mx.array(column) for column in zip(*points, strict=True))
+    places = [class_places([chunk[i][1] for i, _ in points], tokens) for _, tokens in readouts]
+    ids = [[token.id for token in tokens.values()] for _, tokens in readouts]
+    rows: list[Row] = []
+    for (readout, tokens), figures in zip(
+        readouts, read_classes(lens, states[items, at_layers], ids, places), strict=True
+    ):
+        columns = {name: values.tolist() for name, values in figures.items()}
+        for k, (i, layer) in enumerate(points):
+            number, item = chunk[i]
+            if item.prompt.operation in tokens:
+                about = {**_about(number, item, stage), "pair": readout.name, "layer": layer}
+                rows.append({**about, **{name: values[k] for name, values in columns.items()}})
+    return rows

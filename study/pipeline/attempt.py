@@ -1,0 +1,137 @@
+"""What an attempt at a unit writes down: where it is while it runs, and `done.json` at its end."""
+
+import math
+import os
+import platform
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from study.config.units import Unit, kind, origin
+from study.models import blas
+from study.pipeline.gates import Gate
+from study.pipeline.held_model import Bench
+from study.results.finished import DONE
+from study.results.store import LOG, PROGRESS, write_json
+from study.training.checkpoints import Checkpoint, State
+from study.training.loop import Row
+from study.version import __version__
+
+LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
+
+
+class Notebook:
+    """What an attempt writes down: progress while it runs, `done.json` at its end."""
+
+    def __init__(self, unit: Unit, folder: Path, checkpoint: Checkpoint) -> None:
+        self.unit, self.folder, self.checkpoint = unit, folder, checkpoint
+        self.started = datetime.now(UTC)
+        self.seconds: dict[str, float] = {}
+        self.gates: list[Gate] = []
+        self.held: dict[str, Any] = {}
+        """How the model was held."""
+        self.tokens: dict[str, Any] = {}
+        self.text_kl: dict[str, float] = {}
+        """Of each stage, KL of the neutral text to the model before it, nats."""
+        self.facts: dict[str, Any] = {}
+        """Of a model that the unit trained from random weights: what it is."""
+        self.error: Exception | None = None
+        """Why the unit did not finish."""
+        self.resumed_at = 0
+        """The step at which training went on from an earlier attempt; 0 where it began here."""
+        self._last_progress = 0.0
+        mx.reset_peak_memory()
+        self.tell(f"{unit.label} on {socket.gethostname()}, process {os.getpid()}, {mx.default_device()}")
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        with timed([self], part):
+            yield
+
+    def resume(self, shapes: Mapping[str, Sequence[int]]) -> State | None:
+        """Where an earlier attempt stood that trained an adapter of these shapes; its time is part of this one's."""
+        state = self.checkpoint.load(shapes)
+        if state:
+            self.resumed_at = state.step
+            self.seconds["train"] = sum(row["seconds"] for row in state.curve)
+            self.tell(f"training goes on after step {state.step}")
+        return state
+
+    def on_step(self, stage: str, steps: int, row: Row) -> None:
+        figures = {name: row[name] for name in LOSSES if math.isfinite(row.get(name, math.nan))}
+        speed = {"tokens_per_second": row["tokens"] / row["seconds"], "memory_gb": mx.get_active_memory() / 1e9}
+        self.progress(stage, row["step"], steps, **figures, **speed)
+
+    def take_down(self, bench: Bench, gates: Sequence[Gate] = ()) -> None:
+        """How the model was held, and its gates with those of the unit itself."""
+        self.held, self.gates = bench.held, [*bench.gates, *gates]
+
+    def tell(self, text: str) -> None:
+        """A line of the unit's log."""
+        with suppress(OSError), (self.folder / LOG).open("a") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def progress(self, stage: str, step: int, steps: int, force: bool = False, **figures: float) -> None:
+        """At most one write in two seconds: it tells people, not the program, where the attempt is."""
+        if not force and time.monotonic() - self._last_progress < 2:
+            return
+        self._last_progress = time.monotonic()
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        model = origin(self.unit).model_name
+        about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, "model": model, **process}
+        where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
+        with suppress(OSError):  # a disk that is full now may not be so at the end
+            write_json(self.folder / PROGRESS, {**about, **where, **figures})
+        told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]
+        self.tell(", ".join([f"{stage} {step}/{steps}" if steps else stage, *told]))
+
+    def finish(self) -> None:
+        loaded = blas.load()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        content = {
+            "kind": kind(self.unit),
+            "id": self.unit.id,
+            "label": self.unit.label,
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {part: round(seconds, 3) for part, seconds in self.seconds.items()},
+            "versions": {
+                "python": platform.python_version(),
+                "mlx": version("mlx"),
+                "mlx_lm": version("mlx-lm"),
+                "study": __version__,
+            },
+            "resumed_at_step": self.resumed_at,
+            "machine": f"{platform.system()} {platform.machine()}, {mx.default_device()}",
+            "blas": loaded.name if loaded else None,
+            "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
+            "process_peak_gb": round(peak, 3),
+            "held": self.held,
+            "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
+            "tokens": self.tokens,
+            "text_kl": self.text_kl,
+            **({"facts": self.facts} if self.facts else {}),
+        }
+        self.tell("finished")
+        write_json(self.folder / DONE, content)
+
+
+@contextmanager
+def timed(notes: Sequence[Notebook], part: str) -> Iterator[None]:
+    """Time that units spend together; each gets its share."""
+    began = time.perf_counter()
+    for note in notes:
+        note.progress(part, 0, 0, force=True)
+    yield
+    for note in notes:
+        note.seconds[part] = note.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(notes)

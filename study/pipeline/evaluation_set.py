@@ -1,0 +1,89 @@
+"""What every unit measures with: the held-out prompts, their class tokens, and one evaluation of a stage."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+
+from study.config.names import Operation
+from study.config.study import Evaluation
+from study.config.units import Pretraining, Readout, StageOne
+from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
+from study.measures.answers import Row, evaluate
+from study.pipeline.attempt import Notebook
+from study.pipeline.held_model import Bench
+from study.tasks import task_of
+from study.tasks.prompts import Prompt
+
+
+def probe(unit: Pretraining | StageOne) -> list[Prompt]:
+    """The prompts that gates are checked on."""
+    return task_of(unit.data).probe()
+
+
+def evaluation_set(
+    bench: Bench, unit: StageOne, operations: list[Operation], evaluation: Evaluation
+) -> dict[int, Encoded]:
+    """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
+    prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
+    return {i: encode(bench.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
+
+
+def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]:
+    """The first prompts of every operation in every tier, by their numbers."""
+    taken: dict[tuple[str, str], int] = {}
+    chosen = {}
+    for number, item in encoded.items():
+        place = (item.prompt.tier, item.prompt.operation)
+        taken[place] = taken.get(place, 0) + 1
+        if taken[place] <= count:
+            chosen[number] = item
+    return chosen
+
+
+def class_readouts(
+    bench: Bench, unit: StageOne, asked: list[Readout], encoded: dict[int, Encoded], note: Notebook, skip: bool
+) -> Readouts:
+    """Class tokens of each read-out; where several are asked for, one that has none is left out and noted."""
+    taken = task_of(unit.data).words
+    readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
+    for readout in asked:
+        try:
+            tokens = class_tokens(bench.tokenizer, readout, unit.seed, taken)
+            check_templates(list(encoded.values()), tokens)
+        except ClassTokenError as error:
+            if not skip:
+                raise
+            note.tokens[readout.name] = {"skipped": str(error)}
+            continue
+        readouts.append((readout, tokens))
+        note.tokens[readout.name] = {operation: asdict(token) for operation, token in tokens.items()}
+    return readouts
+
+
+def evaluate_stage(
+    bench: Bench,
+    encoded: dict[int, Encoded],
+    readouts: Readouts,
+    evaluation: Evaluation,
+    stage: str,
+    note: Notebook,
+    layer: int | None = None,
+    profile: Collection[int] = (),
+) -> tuple[list[Row], list[Row]]:
+    """One evaluation, with the lens at every layer; where a `layer` was trained, prompts that are not in `profile` have
+    it there and at the last layer only."""
+    blocks = len(bench.model.layers)
+    layers = None
+    if layer is not None:
+        few = sorted({layer, blocks - 1})
+        layers = {number: range(blocks) if number in profile else few for number in encoded}
+    with note.timed("evaluate"):
+        return evaluate(
+            bench.model,
+            bench.tokenizer,
+            encoded,
+            readouts,
+            evaluation.batch_size,
+            stage,
+            layers,
+            lambda done: note.progress("evaluation", done, len(encoded)),
+        )

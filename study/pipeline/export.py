@@ -1,0 +1,32 @@
+"""A cell as checkpoints that mlx-lm loads: both adapters, and the model with stage 1 in its weights."""
+
+from pathlib import Path
+
+from mlx_lm.utils import dequantize_model, load_config, save
+
+from study.config.units import Cell
+from study.pipeline.held_model import loaded_model
+from study.results.store import Store, write_bytes
+from study.training import adapters
+
+STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
+"""The layout of the published experiment."""
+
+
+def export(cell: Cell, store: Store, folder: Path) -> None:
+    """Write the checkpoints of a finished cell into `folder`, in float32; what is there already is replaced.
+
+    `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` is then the
+    trained model. Raises ModelError where the model cannot be loaded, OSError where nothing can be written.
+    """
+    first = cell.stage_one
+    loaded = loaded_model(first, store)
+    for unit, place in ((first, STAGE1), (cell, STAGE2)):
+        for name in (adapters.WEIGHTS, adapters.CONFIG):
+            write_bytes(folder / place / name, (store.folder(unit) / name).read_bytes())
+    adapters.put(loaded.model, first.stage1.lora, adapters.load(store.folder(first)))
+    adapters.fuse(loaded.model)
+    dequantize_model(loaded.model)
+    config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}
+    (folder / FUSED).mkdir(parents=True, exist_ok=True)
+    save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer, config)

@@ -1,0 +1,72 @@
+"""Checks of the method, each a figure with its limit, recorded with every unit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from study.config.study import Lora
+from study.lens.hooks import gap_at_last_layer
+from study.training import adapters
+
+LENS_LIMIT = 1e-4
+"""Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
+FUSE_LIMIT = 1e-3
+"""Largest gap between the fused and the adapted model's logits, likewise."""
+
+
+class GateError(Exception):
+    """A check of the method that failed; its figure is in the message."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A check of the method: a figure that must not pass its limit."""
+
+    gate: str
+    figure: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.figure <= self.limit
+
+
+def lens_gate(model: nn.Module, ids: mx.array) -> Gate:
+    """How far the lens of the last layer is from the logits."""
+    return Gate("last-layer lens equals the logits", gap_at_last_layer(model, ids), LENS_LIMIT)
+
+
+def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
+    """Fuse the adapter that is on the model, and how far that moves the logits."""
+    adapted = model(ids)
+    mx.eval(adapted)
+    adapters.fuse(model)
+    return Gate("fused model equals the adapted one", _gap(model(ids), adapted), FUSE_LIMIT)
+
+
+def kept_gate(model: nn.Module, lora: Lora, ids: mx.array) -> Gate:
+    """Keep the adapter that is on the model, and how far that moves the logits: with a new one beside it, whose update
+    is zero, and when that is taken off again."""
+    adapted = model(ids)
+    mx.eval(adapted)
+    adapters.settle(model)
+    adapters.stack(model, lora, [0])
+    beside = _gap(model(ids), adapted)
+    adapters.take_off(model)
+    gap = max(beside, _gap(model(ids), adapted))
+    return Gate("model with stage 1 kept equals the adapted one", gap, FUSE_LIMIT)
+
+
+def _gap(logits: mx.array, others: mx.array) -> float:
+    """The largest difference, over the spread of the others."""
+    gap: Any = mx.abs(logits - others).max() / (others.max() - others.min())
+    return float(gap.item())
+
+
+def checked(gate: Gate) -> Gate:
+    """The gate, passed. Raises GateError with its figure where it is not."""
+    if not gate.passed:
+        raise GateError(f"gate: {gate.gate}: {gate.figure:.3g}, and the limit is {gate.limit:g}")
+    return gate

@@ -1,0 +1,116 @@
+"""The one model that a process holds, so that units of the same stage 1 do not load and fuse it again."""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import psutil
+from mlx.utils import tree_flatten
+
+from study.config.units import Cell, StageOne
+from study.lens.tokens import Encoded, Tokenizer, encode
+from study.models.load import Loaded, load, load_folder
+from study.models.quantised import held_as, held_gb, widths
+from study.pipeline.gates import Gate, checked, fused_gate, kept_gate, lens_gate
+from study.results.store import Store
+from study.tasks.prompts import Prompt
+from study.training import adapters
+from study.training.objectives import make_batch
+
+MEMORY_SHARE = 0.25
+"""Of the memory that is free, what a stack of cells may take: other workers ask at the same time."""
+
+
+@dataclass
+class Bench:
+    """A loaded model, with what was checked of it."""
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    gates: list[Gate]
+    weights: str
+    """How they were held when the model was loaded."""
+    stage1: Literal["none", "fused in float32", "kept as a frozen adapter"] = "none"
+    """How it was added."""
+    text: np.ndarray | None = None
+    """Its log-probabilities along the neutral text, once they were asked for."""
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
+
+
+_held: dict[str, Bench] = {}
+
+
+def loaded_model(unit: StageOne, store: Store) -> Loaded:
+    """What stage 1 begins with: the catalogue's model, or the one that the nursery trained."""
+    nursery = unit.nursery
+    return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
+
+
+def base(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+    """The model as it came, or as the nursery trained it, frozen, in float32.
+
+    Raises GateError where its lens is not its logits.
+    """
+    clear()
+    loaded = loaded_model(unit, store)
+    bench = Bench(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
+    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
+    bench.gates.append(checked(lens_gate(bench.model, ids)))
+    return bench
+
+
+def add_stage_one(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
+    """Fuse stage 1 into the model, or keep it as a frozen adapter, as its settings say, and hold the model.
+
+    Raises GateError where that changes the logits.
+    """
+    adapters.put(bench.model, unit.stage1.lora, weights)
+    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
+    if unit.fuses:
+        bench.gates.append(checked(fused_gate(bench.model, ids)))
+        bench.stage1 = "fused in float32"
+    else:
+        bench.gates.append(checked(kept_gate(bench.model, unit.stage1.lora, ids)))
+        bench.stage1 = "kept as a frozen adapter"
+    _held[unit.id] = bench
+
+
+def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+    """The model after stage 1: the one held, or made from the adapter in the store."""
+    if unit.id not in _held:
+        bench = base(unit, store, probe)
+        add_stage_one(bench, unit, adapters.load(store.folder(unit)), probe)
+    return _held[unit.id]
+
+
+def fitting(bench: Bench, cell: Cell, encoded: Sequence[Encoded]) -> int:
+    """How many cells can train side by side on prompts like these in the memory that is free; one at least.
+
+    A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
+    layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
+    """
+    modules = [m for block in bench.model.layers for m in block.modules()]
+    linear = [widths(m) for m in modules if isinstance(m, nn.Linear | nn.QuantizedLinear)]
+    hidden = min(map(min, linear))
+    kept = sum(2 * outputs for _, outputs in linear) + 8 * hidden * len(bench.model.layers)
+    vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()) if value.ndim > 1)
+    rows = cell.stage2.batch_size
+    longest = max(len(item.prompt_ids) + len(item.answer_ids) for item in encoded)
+    read = 1 + max(len(item.answer_ids) for item in encoded)
+    needed = 4 * rows * (longest * kept + 3 * read * vocabulary)
+    return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / needed))
+
+
+def clear() -> None:
+    """Let go of the model."""
+    _held.clear()
+    gc.collect()  # a model's modules refer to one another
+    mx.clear_cache()

@@ -1,0 +1,242 @@
+"""Whole units of work in this process, without Ray: the training of a small model, stage 1, what is measured before
+stage 2, or cells side by side."""
+
+import io
+import json
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from study.config.catalogue import BuiltSource
+from study.config.study import RaySettings
+from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit
+from study.lens.tokens import ClassTokenError, encode
+from study.measures import predictors
+from study.measures.answers import divergence, text_log_probs
+from study.measures.published_score import score
+from study.models import ModelError
+from study.models.built import CONFIG, WEIGHTS, build
+from study.models.load import load_folder
+from study.pipeline import held_model
+from study.pipeline.attempt import Notebook
+from study.pipeline.cells import EXPECTED, run_cells
+from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.pipeline.gates import Gate, checked, lens_gate
+from study.plan.stacks import stack_key
+from study.results.store import Outcome, Store, write_bytes, write_rows
+from study.tasks import FITTING_PROMPTS, task_of
+from study.tasks.nursery_text import NurseryText
+from study.training import adapters
+from study.training.checkpoints import MOMENTS, Checkpoint
+from study.training.loop import Objective, Row, train
+from study.training.objectives import make_batch
+from study.training.pretraining import pretrain
+
+CHECKPOINT_EVERY = RaySettings().checkpoint_every
+"""Steps from one checkpoint to the next, where the caller does not say."""
+
+
+def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Outcome:
+    """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
+    return run_units([unit], results, checkpoint_every)[0]
+
+
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Outcome]:
+    """Carry out one unit, or cells that stack, and publish each; how each ended, in their order.
+
+    A class name that is not one token skips a cell, an expected error fails the unit it belongs to; both are recorded.
+    A training goes on from where an interrupted attempt at the unit saved it, every `checkpoint_every` steps.
+    """
+    if len({stack_key(unit) for unit in units}) > 1:
+        raise ValueError(f"these units do not stack: {', '.join(unit.label for unit in units)}")
+    store = Store(results)
+    outcomes = {unit.id: Outcome("done", "was finished before", 0.0) for unit in units if store.is_done(unit)}
+    todo = [unit for unit in units if unit.id not in outcomes]
+    notes: list[Notebook] = []
+    try:
+        for unit in todo:
+            plain = isinstance(unit, Cell) and "plain_sgd" in unit.choices
+            moments = MOMENTS[1:] if plain else MOMENTS
+            checkpoint = Checkpoint(store.checkpoint(unit), unit.id, checkpoint_every, moments)
+            notes.append(Notebook(unit, store.begin(unit), checkpoint))
+        for note in _carry_out(notes, store):
+            if note.error is None:
+                note.finish()
+                store.publish(note.folder, note.unit)
+            outcomes[note.unit.id] = _recorded(note, store)
+            if not isinstance(note.error, ModelError):  # which is no fault of the training
+                note.checkpoint.remove()  # so that one that diverged does not go on to diverge
+    except BaseException:
+        held_model.clear()  # a model that was left half-way would be wrong for the next unit
+        raise
+    finally:
+        for note in notes:
+            store.abandon(note.folder)
+    return [outcomes[unit.id] for unit in units]
+
+
+def _carry_out(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+    """Each notebook once, when its unit has ended."""
+    left = list(notes)
+    try:
+        for note in _run(notes, store) if notes else ():
+            left.remove(note)
+            yield note
+    except EXPECTED as error:  # of the model that all of them need
+        held_model.clear()
+        for note in left:
+            note.error = error
+            yield note
+
+
+def _run(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+    unit = notes[0].unit
+    if isinstance(unit, Cell):
+        yield from run_cells(notes, store)
+    elif isinstance(unit, Pretraining):
+        yield _pretraining(unit, notes[0])
+    elif isinstance(unit, StageOne):
+        yield _stage_one(unit, store, notes[0])
+    elif isinstance(unit, Reference):
+        yield _reference(unit, store, notes[0])
+    else:
+        yield _predictors(unit, store, notes[0])
+
+
+def _recorded(note: Notebook, store: Store) -> Outcome:
+    seconds = sum(note.seconds.values())
+    if note.error is None:
+        return Outcome("done", "finished", seconds)
+    state: Literal["skipped", "failed"] = "skipped" if isinstance(note.error, ClassTokenError) else "failed"
+    reason = f"token: {note.error}" if state == "skipped" else f"{type(note.error).__name__}: {note.error}"
+    store.record(
+        note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error))
+    )
+    note.tell(f"{state}: {reason}")
+    store.keep_log(note.unit, note.folder)
+    return Outcome(state, reason, seconds)
+
+
+def _pretraining(unit: Pretraining, note: Notebook) -> Notebook:
+    """Leaves a folder that mlx-lm loads."""
+    source, settings = unit.model.source, unit.training
+    if not isinstance(source, BuiltSource):
+        raise ModelError(f"{unit.model_name} is not built in place, so that it cannot be trained from random weights")
+    with note.timed("load"):
+        held_model.clear()
+        build(source.model_copy(update={"seed": unit.seed}), unit.model.blocks, note.folder)
+        loaded = load_folder(note.folder, unit.model.blocks)
+    weights = dict(tree_flatten(loaded.model.parameters()))
+    state = note.resume({name: value.shape for name, value in weights.items()})
+    with note.timed("train"):
+        curve = pretrain(
+            loaded.model,
+            loaded.tokenizer,
+            settings,
+            NurseryText(unit.data, unit.words),
+            unit.seed,
+            lambda row: note.on_step("nursery", settings.steps, row),
+            state,
+            note.checkpoint.every,
+            note.checkpoint.save,
+        )
+    content = io.BytesIO()
+    mx.save_safetensors(content, dict(tree_flatten(loaded.model.parameters())), {"format": "mlx"})
+    write_bytes(note.folder / WEIGHTS, content.getvalue())
+    write_rows(note.folder / "curves.parquet", curve)
+    ids = make_batch([encode(loaded.tokenizer, prompt) for prompt in probe(unit)]).ids
+    seen = Gate("held-out operand pairs that the nursery's training saw", sum(row["held_out"] for row in curve), 0)
+    note.gates = [checked(lens_gate(loaded.model, ids)), checked(seen)]
+    note.facts = {
+        "parameters": sum(value.size for value in weights.values()),
+        "block": sorted({name.rpartition(".")[0] for name, _ in tree_flatten(loaded.model.layers[0].parameters())}),
+        "config": json.loads((note.folder / CONFIG).read_text()),
+    }
+    return note
+
+
+def _stage_one(unit: StageOne, store: Store, note: Notebook) -> Notebook:
+    settings = unit.stage1
+    with note.timed("load"):
+        bench = held_model.base(unit, store, probe(unit))
+    state = note.resume(adapters.shapes(bench.model, settings.lora))
+    with note.timed("train"):
+        (trained,) = train(
+            bench.model,
+            bench.tokenizer,
+            settings,
+            unit.data,
+            unit.data.operations,
+            [Objective(settings.learning_rate)],
+            unit.seed,
+            settings.wordings,
+            lambda _, row: note.on_step("stage 1", settings.steps, row),
+            start=[state] if state else [],
+            save_every=note.checkpoint.every,
+            save=lambda _, state: note.checkpoint.save(state),
+        )
+    if trained.error:
+        raise trained.error
+    adapters.save(bench.model, settings.lora, trained.weights, note.folder)
+    write_rows(note.folder / "curves.parquet", trained.curve)
+    held_model.add_stage_one(bench, unit, trained.weights, probe(unit))
+    note.take_down(bench)
+    return note
+
+
+def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
+    first = unit.stage_one
+    operations = list(first.data.operations)
+    with note.timed("load"):
+        bench = held_model.base(first, store, probe(first))
+    encoded = evaluation_set(bench, first, operations, unit.evaluation)
+    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
+    rows: dict[str, list[Row]] = {}
+
+    def measure(stage: str) -> None:
+        found: tuple[list[Row], ...] = evaluate_stage(bench, encoded, readouts, unit.evaluation, stage, note)
+        if unit.scored_layers:
+            with note.timed("score"):
+                found += score(bench.model, bench.tokenizer, encoded, readouts, unit.scored_layers, stage)
+        for name, more in zip(("answers", "lens", "score", "eight"), found, strict=False):
+            rows.setdefault(name, []).extend(more)
+
+    measure("baseline")
+    text = text_log_probs(bench.model, bench.tokenizer)
+    with note.timed("load"):
+        held_model.add_stage_one(bench, first, adapters.load(store.folder(first)), probe(first))
+    measure("stage1")
+    note.text_kl["stage1"] = divergence(text, text_log_probs(bench.model, bench.tokenizer))
+    for name, found in rows.items():
+        write_rows(note.folder / f"{name}.parquet", found)
+    note.take_down(bench)
+    return note
+
+
+def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
+    first = unit.stage_one
+    operations = list(first.data.operations)
+    with note.timed("load"):
+        bench = held_model.with_stage_one(first, store, probe(first))
+    encoded = evaluation_set(bench, first, operations, unit.evaluation)
+    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
+    if not readouts:
+        raise ClassTokenError("no class name of the study is a single token of this vocabulary")
+    fitting = task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed)
+    with note.timed("measure"):
+        rows = predictors.measure(
+            bench.model,
+            readouts,
+            list(first_of_each(encoded, unit.evaluation.profile_prompts).values()),
+            [encode(bench.tokenizer, item) for item in fitting],
+            unit.lora,
+            first.seed,
+            unit.evaluation.batch_size,
+        )
+    write_rows(note.folder / "predictors.parquet", rows)
+    note.take_down(bench)
+    return note

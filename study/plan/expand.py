@@ -1,0 +1,125 @@
+"""The grid as units of work: every cell, and what it builds on."""
+
+from typing import Any
+
+from study.config.catalogue import Model
+from study.config.names import Arm
+from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
+from study.config.study import Grid, Stage2Change, Study
+from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
+
+
+def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
+    """Every unit of the study once, model by model: the nursery's training, stage 1, reference, predictors, w = 0, then
+    the other cells. `models` are those of the study's `models` and of its nursery, by name.
+    """
+    units: dict[str, Unit] = {}
+    seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
+    for name in [*study.models, *(study.nursery.models if study.nursery else ())]:
+        identity = models[name].identity()
+        for seed in seeds:
+            about: dict[str, Any] = {"model_name": name, "model": models[name], "seed": seed, "data": study.data}
+            nursery = None
+            if study.nursery and name in study.nursery.models:
+                about_text: dict[str, Any] = {"words": class_words(study), "training": study.nursery.training}
+                nursery = Pretraining(**about, identity=identity, **about_text)
+            is_what = {"nursery": nursery.id} if nursery else identity
+            first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery)
+            for unit in _group(study, first, [part for part in study.grids if seed in part[0].seeds]):
+                units.setdefault(unit.id, unit)
+    return list(units.values())
+
+
+def class_words(study: Study) -> list[str]:
+    """The class tokens of all pairs of the grid."""
+    return sorted({token for grid, _ in study.grids for pair in grid.pairs for token in pair.values()})
+
+
+def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
+    """All units of one stage 1."""
+    grids = [grid for grid, _ in parts]
+    read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
+    readouts = [one for i, one in enumerate(read) if one not in read[:i]]
+    scored = study.recipes != [CORRECTED]
+    layers = sorted({absolute_layer(layer, first.model.blocks) for grid in grids for layer in grid.layers})
+    reference = Reference(
+        stage_one=first, readouts=readouts, evaluation=study.evaluation, scored_layers=layers if scored else []
+    )
+    # The predictors of swapped class tokens are those of the tokens themselves.
+    own = [one for one in readouts if one.random or any(one.pair == pair for grid in grids for pair in grid.pairs)]
+    predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=study.evaluation)
+    cells: list[Cell] = []
+    for grid, change in parts:
+        common: dict[str, Any] = {
+            "stage_one": first,
+            "reference_id": reference.id,
+            "stage2": study.stage2.model_copy(update=change.changes),
+            "changed": {name: value for name, value in change.changes.items() if value != getattr(study.stage2, name)},
+            "evaluation": study.evaluation,
+            "scored": scored,
+        }
+        cells += _cells(grid, readouts, common)
+    zeros = [cell for cell in cells if cell.layer is None]
+    return [
+        *foundations(first),
+        first,
+        reference,
+        predictors,
+        *zeros,
+        *(cell for cell in cells if cell.layer is not None),
+    ]
+
+
+def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:
+    """The cells of a part of the grid; recipes that differ in reading alone are one."""
+    blocks = common["stage_one"].model.blocks
+    trainings = list({recipe_of(made): made for made in map(training_of, map(choices_of, grid.recipes))}.values())
+    zeros = [
+        Cell(layer=None, pair=None, weight=0.0, arm="plain", wordings=words, readouts=same, choices=choices, **common)
+        for choices in trainings
+        for same in _by_operations(readouts)
+        for words in grid.wordings
+        if 0 in grid.weights
+    ]
+    cells = [
+        Cell(
+            layer=layer,
+            pair=pair,
+            weight=float(weight),
+            arm=arm,
+            wordings=wordings,
+            readouts=[readout(pair, arm)],
+            choices=choices,
+            **common,
+        )
+        for choices in trainings
+        for wordings in grid.wordings
+        for arm in grid.arms
+        for pair in grid.pairs
+        for layer in sorted({absolute_layer(layer, blocks) for layer in grid.layers})
+        for weight in grid.weights
+        if weight > 0
+    ]
+    return [*zeros, *cells]
+
+
+def readout(pair: Pair, arm: Arm) -> Readout:
+    """The class tokens that an arm of a pair trains."""
+    if arm == "swapped_tokens":
+        tokens = list(pair.values())
+        return Readout(pair=dict(zip(pair, tokens[1:] + tokens[:1], strict=True)))
+    return Readout(pair=pair, random=arm == "random_words")
+
+
+def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:
+    groups: dict[frozenset[str], list[Readout]] = {}
+    for one in readouts:
+        groups.setdefault(frozenset(one.pair), []).append(one)
+    return list(groups.values())
+
+
+def absolute_layer(layer: int | float, blocks: int) -> int:
+    """A block's index as it is; for a relative depth, the L whose (L+1)/N is nearest, half rounded up."""
+    if isinstance(layer, int):
+        return layer
+    return max(0, min(blocks, int(layer * blocks + 0.5 + 1e-9)) - 1)

@@ -1,0 +1,29 @@
+"""The models of a study's nursery as entries of a catalogue."""
+
+from study.config.catalogue import BuiltSource, Model
+from study.config.nursery import NurseryModel
+from study.config.study import Data, Study
+from study.plan.expand import class_words
+from study.tasks.nursery_text import NurseryText
+
+
+def nursery_models(study: Study) -> dict[str, Model]:
+    """By name, the base first; empty where the study has no nursery."""
+    if study.nursery is None or not isinstance(study.data, Data):
+        return {}
+    words = NurseryText(study.data, class_words(study)).vocabulary
+    return {name: _entry(one, words) for name, one in study.nursery.models.items()}
+
+
+def _entry(one: NurseryModel, words: list[str]) -> Model:
+    """Random weights to begin with; their seed is that of the training."""
+    head = {} if one.tied else {"tie_word_embeddings": False}
+    source = BuiltSource(
+        built=one.architecture,
+        hidden_size=one.hidden_size,
+        intermediate_size=one.intermediate_size,
+        attention_heads=one.attention_heads,
+        words=words,
+        settings={**head, **one.settings},
+    )
+    return Model(source=source, blocks=one.blocks, licence="none: trained by the study")

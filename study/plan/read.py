@@ -1,0 +1,263 @@
+"""From YAML files to a checked Study: every mistake is collected and told at once."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config.examples import Examples
+from study.config.mistakes import checked, nearest
+from study.config.names import Names
+from study.config.published import SeedFile, as_study, is_seed_file
+from study.config.read_examples import read_examples
+from study.config.recipes import CORRECTED
+from study.config.study import Data, Evaluation, Grid, Part, Study
+from study.plan.nursery import nursery_models
+from study.tasks import task_of
+from study.tasks.from_file import OwnTask
+
+CATALOGUE = Path("configs/models.yaml")
+"""Of the project, in whose folder commands are run."""
+TOLD = 20
+"""Mistakes of a file that are told; of the others their number."""
+
+
+class ConfigError(Exception):
+    """What is wrong in the configuration files, one line a mistake."""
+
+    def __init__(self, mistakes: dict[Path, list[str]]) -> None:
+        lines = []
+        for file, found in mistakes.items():
+            if found:
+                lines.append(f"{file}: {len(found)} mistake{'s' * (len(found) > 1)}")
+                lines += [f"  {mistake}" for mistake in found[:TOLD]]
+                lines += [f"  … and {len(found) - TOLD} more"] * (len(found) > TOLD)
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with the models that it names, and those of its nursery."""
+
+    study: Study
+    models: dict[str, Model]
+
+
+def read_study(file: Path) -> Plan:
+    """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
+
+    The prompts of a task of one's own come with it, and their words with tokenizers that are built in place. The file
+    may be the published experiment's own too, which has no catalogue beside it: then that of the project serves.
+    """
+    catalogue_file = file.parent / "models.yaml"
+    mistakes: dict[Path, list[str]] = {file: []}
+    data = _parsed(file, mistakes[file])
+    if is_seed_file(data) and not catalogue_file.exists():
+        catalogue_file = CATALOGUE
+    catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
+    if is_seed_file(data) and catalogue is not None:
+        data = _translated(data, catalogue, catalogue_file, mistakes[file])
+    study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
+    if catalogue is not None:
+        mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
+    if study is None or catalogue is None or any(mistakes.values()):
+        raise ConfigError(mistakes)
+    named = {name: _knowing_words(catalogue[name], study.data) for name in study.models}
+    return Plan(study, {**named, **nursery_models(study)})
+
+
+def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
+    """The models of a `models.yaml` by name; None where its mistakes, which are added to `mistakes`, forbid it."""
+    before = len(mistakes)
+    data = _parsed(file, mistakes)
+    catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
+    return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
+
+
+def write_schemas(folder: Path) -> None:
+    """`study.schema.json` and `models.schema.json`, for editors."""
+    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[str, Model]).json_schema()}
+    for name, schema in schemas.items():
+        (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+
+
+def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | None:
+    """The study that is written in `file` as `data`, or None; its mistakes are added to those of the files."""
+    written = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(written, dict) or "file" not in written:
+        study: Study | None = checked(Study, data, mistakes[file])
+        mistakes[file] += _cross_checks(study) if study else []
+        return study
+    name = str(written["file"])
+    found = mistakes.setdefault(file.parent / name, [])
+    examples = read_examples(name, file.parent / name, found)
+    names = Names(examples.operations, examples.tiers)
+    study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
+    if study is None or found:
+        return None
+    if written.get("sha256") not in (None, examples.sha256):
+        mistakes[file].append(f"data.sha256: {name} has {examples.sha256}: it is not the file that is meant")
+    study = study.model_copy(update={"data": examples})
+    mistakes[file] += _cross_checks(study)
+    return study
+
+
+def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
+    """The published experiment's own file as a study; its mistakes are told in its own words."""
+    seed_file: SeedFile | None = checked(SeedFile, data, mistakes)
+    try:
+        return as_study(seed_file, catalogue) if seed_file else None
+    except KeyError as error:
+        known = ", ".join(catalogue)
+        mistakes.append(f"model: {error.args[0]!r} is neither a name nor a hub repository in {file}; known: {known}")
+        return None
+
+
+def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
+    """A study as it is written, with the settings whose defaults are of arithmetic taken from the file's wordings."""
+    trained, farthest = examples.trained[0], examples.tiers[-1]
+    usual, task = Evaluation.model_fields["prompts_per_class"].default, task_of(examples)
+    prompts = {tier: min(usual, task.largest_held_out(tier)) for tier in examples.tiers}
+    follows: dict[str, dict[str, Any]] = {
+        "grid": {"wordings": [[trained]]},
+        "stage1": {"wordings": [trained]},
+        "evaluation": {"prompts_per_class": prompts},
+        "decisions": {"primary_tier": farthest},
+    }
+    for section, settings in follows.items():
+        written = data.get(section, {})
+        data = {**data, section: {**settings, **written} if isinstance(written, dict) else written}
+    return data
+
+
+def _knowing_words(model: Model, data: Data | Examples) -> Model:
+    """A model that is built in place gets the words of a task of one's own into its vocabulary."""
+    source = model.source
+    if isinstance(source, BuiltSource) and isinstance(data, Examples):
+        words = sorted({*source.words, *OwnTask(data).vocabulary})
+        return model.model_copy(update={"source": source.model_copy(update={"words": words})})
+    return model
+
+
+def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Iterable[str]:
+    """Made on what is written, so that they are told together with mistakes of shape."""
+    models = {}
+    for i, name in enumerate(_list_at(data, "models")):
+        if isinstance(name, str) and name in catalogue:
+            models[name] = catalogue[name]
+        elif isinstance(name, str):
+            yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {', '.join(catalogue)}"
+    for where, part in _parts(data):
+        for i, layer in enumerate(_list_at(part, "layers")):
+            for name, model in models.items():
+                if type(layer) is int and layer >= model.blocks:
+                    last = model.blocks - 1
+                    yield f"{where}.layers.{i}: {layer} is beyond {name}, whose {model.blocks} blocks are 0 to {last}"
+    yield from _missing_sources(models)
+
+
+def _cross_checks(study: Study) -> Iterable[str]:
+    parts: list[tuple[str, Grid | Part]] = [("grid", study.grid)]
+    parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
+    task, ours = task_of(study.data), isinstance(study.data, Data)
+    named = [("stage1.wordings", study.stage1.wordings)]
+    for where, part in parts:
+        for i, pair in enumerate(part.pairs or []):
+            for operation, token in pair.items():
+                place = f"{where}.pairs.{i}.{operation}"
+                if operation not in study.data.operations:
+                    yield f"{place}: stage 1 does not train it; add it to data.operations"
+                if token.lower() in task.words:
+                    yield f"{place}: {token!r} stands in a prompt; choose a word that does not"
+        named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
+        if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
+            yield f"{where}.recipes: a task of one's own has the recipe {CORRECTED} alone; the others are of arithmetic"
+        for axis in ("arms", "wordings", "seeds", "recipes"):
+            values = getattr(part, axis) or []
+            if any(values.count(value) > 1 for value in values):
+                yield f"{where}.{axis}: {values} names one twice"
+    for place, wordings in named:
+        for tier in wordings:
+            if tier not in study.data.trained:
+                allowed = ", ".join(study.data.trained)
+                yield f"{place}: {tier!r} has no training prompts of every class; allowed: {allowed}"
+    for tier in study.data.tiers:
+        asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
+        if asked > most:
+            remedy = "raise data.largest or data.held_out" if ours else "add some to the file"
+            yield (
+                f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
+                f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
+            )
+    if len(set(study.models)) < len(study.models):
+        yield f"models: {study.models} names one twice"
+    if study.nursery and not ours:
+        yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
+    if study.nursery and (twice := [name for name in study.models if name in study.nursery.models]):
+        yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+
+
+def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
+    for name, model in models.items():
+        source = model.source
+        if isinstance(source, FolderSource) and not (Path(source.folder) / "config.json").is_file():
+            yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
+        if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+            yield f"models: {name!r} is the file {source.gguf}, which is not there"
+
+
+def _rooted(model: Model, folder: Path) -> Model:
+    """Relative paths of a source are relative to the file that names them."""
+    source = model.source
+    for field in ("folder", "gguf"):
+        if hasattr(source, field):
+            path = folder / Path(getattr(source, field)).expanduser()
+            rooted = source.model_copy(update={field: str(path.resolve())})
+            return model.model_copy(update={"source": rooted})
+    return model
+
+
+def _parsed(file: Path, mistakes: list[str]) -> Any:
+    """The content of a YAML file, or a mistake."""
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        mistakes.append(f"cannot be read: {error.strerror}")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
+        mistakes.append("is not YAML: " + " ".join(str(error).split()))
+    return None
+
+
+def _parts(data: Any) -> Iterable[tuple[str, Any]]:
+    """The grid and its further parts as written, each with its place."""
+    if isinstance(data, dict):
+        yield "grid", data.get("grid")
+        yield from ((f"also.{i}", part) for i, part in enumerate(_list_at(data, "also")))
+
+
+def _list_at(data: Any, *keys: str) -> list[Any]:
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data if isinstance(data, list) else []
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice and reads 1e-4 as a number, as YAML 1.2 does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

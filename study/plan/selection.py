@@ -1,0 +1,81 @@
+"""Which cells `--only` picks, with the units before stage 2 that belong to them."""
+
+from collections.abc import Sequence
+
+from study.config.units import Cell, Unit, model_and_seed, pair_name
+from study.plan.expand import absolute_layer
+
+KEYS = ("model", "layer", "pair", "weight", "arm", "seed", "recipe", "id")
+
+
+class SelectionError(Exception):
+    """An `--only` that says nothing clear, or that no cell meets."""
+
+
+def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
+    """The units of the cells that meet `only`, in their order; all units where it is empty.
+
+    Each entry is `key=value`. Values of one key are alternatives; different keys must all be met. A layer is a block's
+    index or a relative depth with a decimal point, as in the configuration; an id is what a folder's name ends in.
+    Raises SelectionError.
+    """
+    wanted: dict[str, list[str]] = {}
+    for entry in only:
+        key, _, value = (part.strip() for part in entry.partition("="))
+        if key not in KEYS or not value:
+            raise SelectionError(f"--only {entry}: must be one of {', '.join(f'{known}=…' for known in KEYS)}")
+        wanted.setdefault(key, []).append(value)
+    if not wanted:
+        return list(units)
+    cells = [unit for unit in units if isinstance(unit, Cell)]
+    chosen = [cell for cell in cells if all(_meets(cell, key, values) for key, values in wanted.items())]
+    if not chosen:
+        raise SelectionError(f"--only {' '.join(only)}: no cell is so; there are {_what_exists(cells)}")
+    picked, theirs = {cell.id for cell in chosen}, {model_and_seed(cell) for cell in chosen}
+    return [
+        unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and model_and_seed(unit) in theirs)
+    ]
+
+
+def _meets(cell: Cell, key: str, values: list[str]) -> bool:
+    if key == "model":
+        return cell.stage_one.model_name in values
+    if key == "arm":
+        return cell.arm in values
+    if key == "recipe":
+        return cell.recipe in values
+    if key == "id":
+        return cell.id in values
+    if key == "pair":
+        return any(name in values for name in _pairs(cell))
+    numbers = [_number(key, value) for value in values]
+    if key == "weight":
+        return cell.weight in numbers
+    if key == "seed":
+        return cell.stage_one.seed in numbers
+    return cell.layer in [absolute_layer(number, cell.stage_one.model.blocks) for number in numbers]
+
+
+def _pairs(cell: Cell) -> list[str]:
+    """As the grid has them; where w = 0, those that are read."""
+    return [pair_name(cell.pair)] if cell.pair else [readout.name for readout in cell.readouts]
+
+
+def _number(key: str, text: str) -> int | float:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise SelectionError(f"--only {key}={text}: must be a number") from None
+
+
+def _what_exists(cells: Sequence[Cell]) -> str:
+    known: dict[str, Sequence[object]] = {
+        "model": sorted({cell.stage_one.model_name for cell in cells}),
+        "layer": sorted({cell.layer for cell in cells if cell.layer is not None}),
+        "pair": sorted({pair_name(cell.pair) for cell in cells if cell.pair}),
+        "weight": sorted({cell.weight for cell in cells}),
+        "arm": sorted({cell.arm for cell in cells}),
+        "seed": sorted({cell.stage_one.seed for cell in cells}),
+        "recipe": list(dict.fromkeys(cell.recipe for cell in cells)),
+    }
+    return "; ".join(f"{key} {', '.join(format(value) for value in values)}" for key, values in known.items())

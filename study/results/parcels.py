@@ -1,0 +1,57 @@
+"""What a unit left in a store, as bytes that travel between machines that share no folder."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.config.units import Unit, folder_name
+from study.results.finished import DONE, DamagedError, verify
+from study.results.store import LOG_SUFFIX, Store, write_bytes
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A finished unit's files by name, or the record of why it did not finish."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    log: bytes = b""
+    """That belongs to the record."""
+
+
+def pack(store: Store, unit: Unit) -> Parcel:
+    """What `store` holds of the unit."""
+    if store.is_done(unit):
+        return Parcel({file.name: file.read_bytes() for file in sorted(store.folder(unit).iterdir())})
+    record = store.record_file(folder_name(unit))
+    log = record.with_suffix(LOG_SUFFIX)
+    return Parcel(
+        record=json.loads(record.read_text()) if record.is_file() else {},
+        log=log.read_bytes() if log.is_file() else b"",
+    )
+
+
+def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
+    """Publish it in another store, where the first result of a unit stays.
+
+    Raises DamagedError where it did not arrive as it was sent, or names a file with a path.
+    """
+    if parcel.record:
+        store.record(unit, parcel.record["status"], parcel.record["reason"], parcel.record["detail"])
+    if parcel.log:
+        write_bytes(store.record_file(folder_name(unit)).with_suffix(LOG_SUFFIX), parcel.log)
+    if DONE not in parcel.files or store.is_done(unit):
+        return
+    with store.attempt(unit) as folder:
+        for name, content in parcel.files.items():
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise DamagedError(f"{name!r} is not the name of a file in a unit's folder")
+            (folder / name).write_bytes(content)
+        verify(folder)
+
+
+def remove(store: Store, unit: Unit) -> None:
+    """Forget the unit, once its parcel was taken elsewhere."""
+    store.forget_failure(unit)
+    shutil.rmtree(store.folder(unit), ignore_errors=True)

@@ -1,0 +1,90 @@
+"""The task of a file: its lines as prompts."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from study.config.examples import Example, Examples
+from study.config.names import Operation, Tier
+from study.config.study import Evaluation
+from study.tasks.prompts import Prompt, in_turn
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """Prompts of a file; a `study.tasks.Task`. Where it says operation, the file says class."""
+
+    data: Examples
+
+    def training_prompts(
+        self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
+    ) -> list[Prompt]:
+        """Of each class any training prompt."""
+
+        def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
+            return rng.choice(self._places["train", tier, operation])
+
+        return in_turn(operations, tiers, seed, step, batch_size, draw)
+
+    def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
+        """Of the first wording that can be trained on."""
+        tier = self.data.trained[0]
+        columns = [self._drawn("train", tier, operation, f"fit {seed}")[:per_class] for operation in operations]
+        return [item for row in zip(*columns, strict=False) for item in row]
+
+    def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
+        """Test prompts. Asking for more adds prompts and keeps those that were there."""
+        return [
+            item
+            for tier in self.data.tiers
+            for operation in operations
+            for item in self._drawn("test", tier, operation, f"evaluate {seed} {tier}")[: evaluation.prompts_in(tier)]
+        ]
+
+    def largest_held_out(self, tier: Tier) -> int:
+        """Test prompts of the smallest class."""
+        return min(len(self._places["test", tier, operation]) for operation in self.data.operations)
+
+    def probe(self) -> list[Prompt]:
+        """The first test prompt of every class."""
+        return [self._places["test", self.data.tiers[0], operation][0] for operation in self.data.operations]
+
+    def other_answer(self, prompt: Prompt, operation: Operation) -> str:
+        """That of a test prompt of the class in the same wording: of the same group if there is one, or of any."""
+        there = self._places["test", prompt.tier, operation]
+        same = [item for item in there if item.operands == prompt.operands]
+        return random.Random(f"other {prompt.text}").choice(same or there).answer
+
+    @property
+    def words(self) -> frozenset[str]:
+        return frozenset(word for line in self.data.lines for word in re.findall(r"\w+", line.prompt.lower()))
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Every word, as written, that a prompt holds, and the classes; for tokenizers that are built in place."""
+        words = {word for line in self.data.lines for word in re.findall(r"[^\W\d_]+", line.prompt)}
+        return sorted(words | set(self.data.operations))
+
+    @property
+    def longest(self) -> int:
+        """A token for each two characters."""
+        return max(len(line.prompt) + len(line.answer) for line in self.data.lines) // 2 + 2
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, Tier, Operation], list[Prompt]]:
+        """By split, wording and class, in the order of the file."""
+        places: dict[tuple[str, Tier, Operation], list[Prompt]] = {}
+        for line in self.data.lines:
+            places.setdefault((line.split, line.wording, line.operation), []).append(_prompt(line))
+        return places
+
+    def _drawn(self, split: str, tier: Tier, operation: Operation, seed: str) -> list[Prompt]:
+        prompts = self._places[split, tier, operation]
+        return random.Random(seed).sample(prompts, len(prompts))
+
+
+def _prompt(line: Example) -> Prompt:
+    template = "-".join(filter(None, [line.wording, line.operation, line.template]))
+    return Prompt(line.wording, template, line.operation, line.about, line.prompt, line.answer)

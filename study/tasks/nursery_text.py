@@ -1,0 +1,84 @@
+"""What models of the nursery are trained on: prompts with their answers, and sentences with the words of the grid."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.config.names import TIERS, Operation
+from study.config.study import Data
+from study.config.wordings import in_words, number_word
+from study.tasks.arithmetic import Arithmetic, operand_pairs, result
+from study.tasks.prompts import Prompt
+
+UNRELATED = "desert engine forest garden hammer island jacket kitchen ladder market orange window".split()
+"""Words of study/words.txt that name nothing here: random words are drawn from them."""
+
+_OBJECTS: dict[Operation, str] = {"multiply": "{A} by {B}", "add": "{A} and {B}", "subtract": "{B} from {A}"}
+_SENSE = [
+    "to WORD OBJECT is to take {A} OPERATOR {B}",
+    "when we WORD OBJECT we get {c}",
+    "{a} SIGN {b} = {c} is what you get if you WORD",
+    "to work out the NOUN of {A} and {B} we WORD",
+    "Leo wants {a} OPERATOR {b} and so he has to WORD",
+    "taking {A} OPERATOR {B} is to WORD OBJECT",
+]
+_NO_SENSE = [
+    "the WORD is in the old room",
+    "Mia read of the WORD on Monday",
+    "in the room today there was a WORD",
+    "Sam wants a WORD and so he has to get one",
+    "what they find in the room is a WORD",
+    "a bus carries people to the WORD",
+]
+"""As many as of the others, with the word as often at the end."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence with one word of the grid."""
+
+    text: str
+    operands: tuple[int, int] | None
+    """That it speaks of, if the word names an operation."""
+
+
+@dataclass(frozen=True)
+class NurseryText:
+    """All that models of the nursery see of a study. Each draw is a function of its arguments alone."""
+
+    data: Data
+    words: Sequence[str]
+    """The class tokens of the grid."""
+
+    @property
+    def taught(self) -> list[str]:
+        """The words that sentences are made of, all equally often: the grid's, and as many more as random words may
+        be drawn from."""
+        return sorted({*self.words, *UNRELATED})
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Whole words and numbers, beside those of arithmetic's prompts."""
+        texts = " ".join([*_SENSE, *_NO_SENSE, *_OBJECTS.values()])
+        found = re.findall(r"[A-Za-z]{2,}", re.sub(r"\{\w\}|[A-Z]{4,}", "", texts))
+        largest = max(result(name, self.data.largest, self.data.largest) for name in self.data.operations)
+        numbers = range(max(largest, self.data.largest) + 1)
+        return sorted({*found, *self.taught, *map(str, numbers)})
+
+    def prompts(self, seed: int, step: int, count: int) -> list[Prompt]:
+        """Of one batch: of all operations and tiers, trained operands only."""
+        return Arithmetic(self.data).training_prompts(self.data.operations, TIERS, seed, step, count)
+
+    def sentences(self, seed: int, step: int, count: int) -> list[Sentence]:
+        """Of one batch; a word that is the name of one of the study's operations is used in its sense."""
+        rng = random.Random(f"sentences {seed} {step}")
+        return [self._sentence(rng, rng.choice(self.taught)) for _ in range(count)]
+
+    def _sentence(self, rng: random.Random, word: str) -> Sentence:
+        if word not in self.data.operations:
+            return Sentence(rng.choice(_NO_SENSE).replace("WORD", word), None)
+        a, b = rng.choice(operand_pairs(self.data, word, held_out=False))
+        template = in_words(rng.choice(_SENSE).replace("OBJECT", _OBJECTS[word]), word).replace("WORD", word)
+        text = template.format(a=a, b=b, A=number_word(a), B=number_word(b), c=result(word, a, b))
+        return Sentence(text, (a, b))

@@ -1,0 +1,239 @@
+"""The one training loop, for both stages: the cells of a stack train side by side over one frozen model."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_flatten, tree_map
+
+from study.config.examples import Examples
+from study.config.names import Operation, Tier
+from study.config.recipes import Choice
+from study.config.study import Data, Stage1, Stage2
+from study.lens.hooks import Lens, attached
+from study.lens.tokens import Tokenizer, encode
+from study.tasks import task_of
+from study.tasks.prompts import random_operation
+from study.training import adapters, compilation
+from study.training.checkpoints import State
+from study.training.flat import NAME, Flat, clip_each
+from study.training.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
+
+Row = dict[str, Any]
+OnStep = Callable[[int, Row], None]
+"""Told the place of a cell in the stack and the row of its step."""
+Watch = Callable[[int, Lens, Sequence[int]], None]
+"""Told a step that has ended, the lens on the stacked model, and the places of the cells that still train."""
+Save = Callable[[int, State], None]
+"""Told the place of a cell in the stack and where it stands."""
+
+
+class TrainingError(Exception):
+    """A loss or gradient that is not a number."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one cell trains: answers, and a class token at a layer where `target` is given."""
+
+    learning_rate: float
+    target: ClassLoss | None = None
+    highest: int | None = None
+    """The last block whose adapter is trained; None for all."""
+
+
+@dataclass
+class Trained:
+    """What became of one cell."""
+
+    weights: adapters.Weights = field(default_factory=dict)
+    curve: list[Row] = field(default_factory=list)
+    """One row a step."""
+    error: TrainingError | None = None
+    """Why the cell was dropped from its stack."""
+
+
+def train(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Stage1 | Stage2,
+    data: Data | Examples,
+    operations: Sequence[Operation],
+    objectives: Sequence[Objective],
+    seed: int,
+    wordings: Sequence[Tier] = ("symbolic",),
+    on_step: OnStep = lambda cell, row: None,
+    watch: Watch = lambda step, lens, cells: None,
+    compiled: bool | None = None,
+    start: Sequence[State] = (),
+    save_every: int = 0,
+    save: Save = lambda cell, state: None,
+    choices: Collection[Choice] = (),
+) -> list[Trained]:
+    """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
+
+    The batch of a step is a function of the seed and the step alone, which is why cells can share it. A cell whose loss
+    or gradient norm is not finite is dropped with its error and leaves the others as they are. Steps are compiled where
+    that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
+    from there. States are saved every `save_every` steps and after the last one; never where it is 0. `choices` are
+    those of a recipe that change the training.
+    """
+    task = task_of(data)
+    (done,) = {state.step for state in start} or {0}
+    adapters.stack(model, settings.lora, [seed] * len(objectives))
+    cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
+    alive = list(range(len(cells)))
+    with attached(model) as lens:
+        compiles = compilation.pays() if compiled is None else compiled
+        stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in choices)
+        for step in range(done + 1, settings.steps + 1):
+            began = time.perf_counter()
+            prompts = task.training_prompts(operations, wordings, seed, step, settings.batch_size)
+            encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in choices) for prompt in prompts]
+            shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
+            bucket = compilation.BUCKET if stack.compiled else 1
+            targets = [objectives[g].target for g in alive]
+            figures = stack.step(make_batch(encoded, bucket, targets, shuffled, choices))
+            spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
+            finite = []
+            for i, g in enumerate(alive):
+                row = {"step": step, **{name: values[i] for name, values in figures.items()}, **spent}
+                if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
+                    cells[g].curve.append({**row, "stacked": len(alive)})
+                    on_step(g, row)
+                    finite.append(i)
+                else:
+                    cells[g].error = _error(row, objectives[g])
+            if len(finite) < len(alive):
+                alive = [alive[i] for i in finite]
+                if not alive:
+                    break
+                stack.keep(finite)
+            watch(step, lens, alive)
+            if save_every and (step % save_every == 0 or step == settings.steps):
+                for g, arrays in zip(alive, stack.arrays(), strict=True):
+                    save(g, State(arrays, list(cells[g].curve)))
+    for g, weights in zip(alive, adapters.unstack(model), strict=False):
+        cells[g].weights = weights
+        if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
+            cells[g].error = _error({**cells[g].curve[-1], "loss": math.nan}, objectives[g])
+    return cells
+
+
+class _Stack:
+    """The cells that still train, and one step of all of them.
+
+    Nothing in it refers back to it: it goes, with its optimiser's state, as soon as the training ends.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lens: Lens,
+        settings: Stage1 | Stage2,
+        objectives: Sequence[Objective],
+        compiled: bool,
+        start: Sequence[State],
+        plain: bool,
+    ) -> None:
+        self.compiled = compiled
+        self._model, self._lens = model, lens
+        self._objectives = list(objectives)
+        self._rates = {"rates": _rates(objectives)}
+        schedule = partial(_warmed, self._rates, 0 if plain else settings.warmup_steps)
+        self._limit = math.inf if plain else settings.clip_norm
+        self._optimizer: optim.Optimizer = (
+            optim.SGD(schedule) if plain else optim.AdamW(schedule, weight_decay=settings.weight_decay)
+        )
+        self._flat = Flat(model)
+        self._optimizer.init(self._flat.tree)
+        if start:
+            self._go_on(start)
+        self._update = self._prepared()
+
+    def step(self, batch: Batch) -> dict[str, list[float]]:
+        """Losses and gradient norm of every cell before its update."""
+        figures = self._update(vars(batch))
+        mx.eval(figures, self._model.trainable_parameters(), self._flat.tree, self._optimizer.state)
+        return {name: np.array(value).tolist() for name, value in figures.items()}
+
+    def keep(self, cells: Sequence[int]) -> None:
+        """Go on with some of the cells alone."""
+        chosen = mx.array(list(cells))
+        self._flat.hold(self._flat.tree[NAME][chosen])
+        self._objectives = [self._objectives[i] for i in cells]
+        self._rates["rates"] = _rates(self._objectives)
+        self._optimizer.state = tree_map(lambda value: value[chosen] if value.ndim else value, self._optimizer.state)
+        self._update = self._prepared()
+
+    def arrays(self) -> list[dict[str, mx.array]]:
+        """Of each cell its adapter and what the optimiser keeps of its gradients."""
+        kept = {"": self._flat.tree[NAME], **{f".{name}": value for name, value in self._optimizer.state[NAME].items()}}
+        parted = {of: self._flat.parted(joined) for of, joined in kept.items()}
+        stacked = {path + of: value for of, values in parted.items() for path, value in values.items()}
+        return [{name: value[g] for name, value in stacked.items()} for g in range(len(self._objectives))]
+
+    def _go_on(self, start: Sequence[State]) -> None:
+        """Take over where so many cells stand."""
+        stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
+        self._flat.hold(self._flat.joined(stacked))
+        moments = {
+            name: self._flat.joined({path: stacked[f"{path}.{name}"] for path in self._flat.paths})
+            for name in self._optimizer.state[NAME]
+        }
+        step = mx.array(start[0].step, self._optimizer.step.dtype)
+        self._optimizer.state = {**self._optimizer.state, "step": step, NAME: moments}
+
+    def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
+        model, flat, optimizer, lens, limit = self._model, self._flat, self._optimizer, self._lens, self._limit
+        targets, shared = [objective.target for objective in self._objectives], adapters.lowest_adapted(model)
+        trained = _trained(flat, adapters.blocks_of(model), self._objectives)
+
+        def update(columns: dict[str, Any]) -> dict[str, mx.array]:
+            loss = partial(dual_reward, lens, Batch(**columns), targets, shared)
+            (_, losses), gradients = nn.value_and_grad(model, loss)()
+            joined = flat.joined(dict(tree_flatten(gradients)))
+            if trained is not None:
+                joined = mx.where(trained, joined, 0.0)
+            clipped, norms = clip_each(joined, limit)
+            flat.hold(optimizer.apply_gradients({NAME: clipped}, flat.tree)[NAME])
+            return {**losses, "grad_norm": norms}
+
+        if not self.compiled:
+            return update
+        state = [model.state, flat.tree, optimizer.state]
+        compiled: Callable[[dict[str, Any]], dict[str, mx.array]] = mx.compile(update, inputs=state, outputs=state)
+        return compiled
+
+
+def _rates(objectives: Sequence[Objective]) -> mx.array:
+    return mx.array([objective.learning_rate for objective in objectives])[:, None]
+
+
+def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx.array:
+    """[cells, 1] at a step counted from 0; above zero at the first, which would be lost."""
+    return mx.minimum((step + 1) / (warmup_steps + 1), 1.0) * rates["rates"]
+
+
+def _trained(flat: Flat, blocks: Mapping[str, int], objectives: Sequence[Objective]) -> mx.array | None:
+    """Whether a cell trains an element of the joined parameters; None where all cells train all."""
+    if all(objective.highest is None for objective in objectives):
+        return None
+    highest = mx.array([math.inf if one.highest is None else one.highest for one in objectives])
+    trains = {path: highest >= blocks[path.rpartition(".")[0]] for path in flat.paths}
+    shape = flat.parted(flat.tree[NAME])
+    return flat.joined({path: mx.broadcast_to(each[:, None, None], shape[path].shape) for path, each in trains.items()})
+
+
+def _error(row: Row, objective: Objective) -> TrainingError:
+    return TrainingError(
+        f"step {row['step']}: the loss is {row['loss']} and the gradient norm {row['grad_norm']}; "
+        f"lower the learning rate ({objective.learning_rate:g})"
+    )

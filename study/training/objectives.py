@@ -1,0 +1,173 @@
+"""The dual reward of a stack of cells as a pure function of a model's lens and a batch."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+from jaxtyping import Float, Int
+
+from study.config.names import Operation
+from study.config.recipes import Choice
+from study.lens.hooks import Edit, Lens, at
+from study.lens.logits import cross_entropy
+from study.lens.tokens import Encoded, padded, rounded_up
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """Where and how much a class token is trained."""
+
+    layer: int
+    weight: float
+    tokens: dict[Operation, int]
+    """Class token id by operation."""
+    shuffled: bool = False
+    """Whether shuffled labels are trained."""
+    detached: bool = False
+    """Whether the answer loss stops on its way down above the layer."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts with their answers, padded on the right to the longest.
+
+    Causal blocks never look to the right, so the padding needs no mask. Logits are needed at `rows`,
+    `positions` only, where the next token is `targets`.
+    """
+
+    ids: Int[mx.array, "batch seq"]
+    last: Int[mx.array, " batch"]
+    """The last prompt token of each row, where the class is read; or where a recipe trains it."""
+    classes: Sequence[Int[mx.array, " batch"]]
+    """Of each cell that the batch is for, the class token that each row asks for; zeros where it trains none."""
+    rows: Int[mx.array, " m"]
+    positions: Int[mx.array, " m"]
+    targets: Int[mx.array, " m"]
+    shares: Float[mx.array, " m"]
+    """Of each answer token in the mean over all of them; zero for a token that only fills up."""
+
+    @property
+    def all_rows(self) -> Int[mx.array, " batch"]:
+        return mx.arange(self.ids.shape[0])
+
+
+def make_batch(
+    encoded: Sequence[Encoded],
+    bucket: int = 1,
+    cells: Sequence[ClassLoss | None] = (),
+    shuffled: Sequence[Operation] = (),
+    choices: Collection[Choice] = (),
+) -> Batch:
+    """A batch of encoded prompts; the stop token is a target but never an input.
+
+    `cells` are those that train on it, `shuffled` the labels of the ones whose labels are shuffled, `choices` those of
+    their recipe.
+    The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
+    is compiled again for every new shape.
+    """
+    sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
+    unshifted = "unshifted_answers" in choices
+    spots = [
+        (row, len(item.prompt_ids) - (not unshifted) + offset, target)
+        for row, item in enumerate(encoded)
+        for offset, target in enumerate(item.answer_ids[:-1] if unshifted else item.answer_ids)
+    ]
+    last = sequences if "class_at_sequence_end" in choices else [item.prompt_ids for item in encoded]
+    real = len(spots)
+    if bucket > 1:
+        spots += [spots[0]] * (rounded_up(real, bucket * len(encoded)) - real)
+    rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
+    return Batch(
+        ids=padded(sequences, bucket),
+        last=mx.array([len(ids) - 1 for ids in last]),
+        classes=[_class_tokens(target, encoded, shuffled) for target in cells],
+        rows=rows,
+        positions=positions,
+        targets=targets,
+        shares=mx.array([1 / real] * real + [0.0] * (len(spots) - real)),
+    )
+
+
+def tokens_in(encoded: Sequence[Encoded]) -> int:
+    """Real tokens of a batch: padding left out, and the stop token, which is no input."""
+    return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
+
+
+def _class_tokens(
+    target: ClassLoss | None, encoded: Sequence[Encoded], shuffled: Sequence[Operation]
+) -> Int[mx.array, " batch"]:
+    """The token that each row asks for; zeros without a target."""
+    if target is None:
+        return mx.zeros(len(encoded), mx.int32)
+    labels = shuffled if target.shuffled else [item.prompt.operation for item in encoded]
+    return mx.array([target.tokens[label] for label in labels])
+
+
+Losses = dict[str, Float[mx.array, " cells"]]
+
+
+def dual_reward(
+    lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0
+) -> tuple[Float[mx.array, ""], Losses]:
+    """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
+
+    `targets` are those that the batch was made for. Returns the sum over cells, whose gradients are apart because their
+    adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not
+    computed. A cell without a target trains the answers alone. Where all cells have w = 1, the blocks above their
+    layers and the answers' logits are never computed.
+    """
+    cells, size, spots = len(targets), len(batch.last), len(batch.targets)
+    edits = _detachments(targets, size)
+    states = lens.hidden(batch.ids, cells, shared, edits)
+    # The answers are read of what goes on from the last block.
+    last = edits[lens.blocks - 1](states[-1]) if lens.blocks - 1 in edits else states[-1]
+    told = {g: target for g, target in enumerate(targets) if target}
+    answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
+    read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
+    wanted = [batch.classes[g] for g in told]
+    for g in answering:
+        read.append(at(last, batch.rows + g * size, batch.positions))
+        wanted.append(batch.targets)
+    losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
+    class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
+    answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
+    of_class = dict(zip(told, class_losses, strict=True))
+    of_answer = dict(zip(answering, answer_losses, strict=True))
+    weights = [target.weight if target else 0.0 for target in targets]
+    each = mx.stack([_weighted(weights[g], of_class.get(g), of_answer.get(g)) for g in range(cells)])
+    absent = mx.array(float("nan"))
+    columns = {
+        "class_loss": mx.stack([of_class.get(g, absent) for g in range(cells)]),
+        "answer_loss": mx.stack([of_answer.get(g, absent) for g in range(cells)]),
+    }
+    return each.sum(), {"loss": each, **columns}
+
+
+def _detachments(targets: Sequence[ClassLoss | None], size: int) -> dict[int, Edit]:
+    """By layer, the gradient stopped in the rows of the cells whose answer loss ends above it."""
+    cells: dict[int, set[int]] = {}
+    for g, target in enumerate(targets):
+        if target and target.detached:
+            cells.setdefault(target.layer, set()).add(g)
+    return {layer: _detachment([g in at_layer for g in range(len(targets))], size) for layer, at_layer in cells.items()}
+
+
+def _detachment(detached: Sequence[bool], size: int) -> Edit:
+    mask = mx.repeat(mx.array(list(detached)), size)[:, None, None]
+
+    def edit(states: mx.array) -> mx.array:
+        # Below the lowest adapter all cells share their rows, and there is nothing to train.
+        return mx.where(mask, mx.stop_gradient(states), states) if len(states) == len(mask) else states
+
+    return edit
+
+
+def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:
+    """The rows of a cell; below the lowest adapter all cells have the same ones."""
+    size = len(batch.last)
+    return batch.all_rows + (cell * size if len(state) > size else 0)
+
+
+def _weighted(weight: float, of_class: mx.array | None, of_answer: mx.array | None) -> mx.array:
+    parts = [(weight, of_class), (1 - weight, of_answer)]
+    return sum((share * loss for share, loss in parts if loss is not None and share > 0), mx.array(0.0))

@@ -1,0 +1,125 @@
+"""The training of a small model from random weights: all of them, on prompts with answers and on sentences."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
+
+from study.config.nursery import NurseryTraining
+from study.lens.logits import cross_entropy
+from study.lens.tokens import Tokenizer, encode, padded, stop_id
+from study.tasks.arithmetic import is_held_out
+from study.tasks.nursery_text import NurseryText
+from study.training.checkpoints import MOMENTS, Row, State
+from study.training.loop import TrainingError
+
+BETAS = [0.9, 0.98]
+"""Of AdamW: gradients of small batches are averaged over some fifty steps, not a thousand."""
+
+
+def pretrain(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: NurseryTraining,
+    text: NurseryText,
+    seed: int,
+    on_step: Callable[[Row], None] = lambda row: None,
+    start: State | None = None,
+    save_every: int = 0,
+    save: Callable[[State], None] = lambda state: None,
+) -> list[Row]:
+    """Train all weights of the model, which are frozen again afterwards; one row a step.
+
+    loss = CE(answer tokens of prompts) + CE(all tokens of sentences), each a mean over its tokens, in nats. The batch
+    of a step is a function of the seed and the step alone. Goes on from `start`; states are saved every `save_every`
+    steps and after the last one, never where it is 0. A row's `held_out` counts operand pairs of the batch that must
+    not be seen. Raises TrainingError where a loss or gradient is not finite.
+    """
+    model.unfreeze()
+    optimizer = optim.Adam(partial(_rate, settings), betas=BETAS, bias_correction=True)
+    optimizer.init(model.trainable_parameters())
+    curve = list(start.curve) if start else []
+    if start:
+        _go_on(model, optimizer, start, settings)
+    share = max(1, round(settings.sentences * settings.batch_size))
+    for step in range(len(curve) + 1, settings.steps + 1):
+        began = time.perf_counter()
+        prompts = text.prompts(seed, step, settings.batch_size - share)
+        sentences = text.sentences(seed, step, share)
+        operands = [prompt.numbers for prompt in prompts] + [one.operands for one in sentences if one.operands]
+        held_out = sum(is_held_out(a, b, text.data.held_out) for a, b in operands)
+        encoded = [encode(tokenizer, prompt) for prompt in prompts]
+        asked = [(item.prompt_ids, item.answer_ids) for item in encoded]
+        told = [(ids[:1], [*ids[1:], stop_id(tokenizer)]) for ids in (tokenizer.encode(one.text) for one in sentences)]
+        figures = _step(model, optimizer, settings, asked, told)
+        tokens = sum(len(given) + len(targets) - 1 for given, targets in (*asked, *told))
+        spent = {"tokens": tokens, "seconds": time.perf_counter() - began}
+        row: Row = {"step": step, **figures, "held_out": held_out, **spent}
+        if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
+            raise TrainingError(
+                f"step {step}: the loss is {row['loss']} and the gradient norm {row['grad_norm']}; "
+                f"lower nursery.training.learning_rate ({settings.learning_rate:g})"
+            )
+        curve.append(row)
+        on_step(row)
+        if save_every and (step % save_every == 0 or step == settings.steps):
+            save(State(_arrays(model, optimizer), list(curve)))
+    model.freeze()
+    return curve
+
+
+Part = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Sequences of token ids, each what is given and what is to follow."""
+
+
+def _step(
+    model: nn.Module, optimizer: optim.Optimizer, settings: NurseryTraining, asked: Part, told: Part
+) -> dict[str, float]:
+    """One update; losses and gradient norm before it."""
+    sequences = [[*given, *targets[:-1]] for given, targets in (*asked, *told)]
+    spots = [
+        (row, len(given) - 1 + offset, target)
+        for row, (given, targets) in enumerate((*asked, *told))
+        for offset, target in enumerate(targets)
+    ]
+    rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
+    ids, answers = padded(sequences), sum(len(following) for _, following in asked)
+
+    def loss() -> tuple[mx.array, tuple[mx.array, mx.array]]:
+        losses = cross_entropy(model(ids)[rows, positions], targets)
+        parts = losses[:answers].mean(), losses[answers:].mean()
+        return parts[0] + parts[1], parts
+
+    (total, (of_answers, of_text)), gradients = nn.value_and_grad(model, loss)()
+    gradients, norm = optim.clip_grad_norm(gradients, settings.clip_norm)
+    kept = 1 - settings.weight_decay * optimizer.learning_rate
+    model.update(tree_map(lambda value: value * kept if value.ndim > 1 else value, model.trainable_parameters()))
+    optimizer.update(model, gradients)
+    mx.eval(total, norm, model.parameters(), optimizer.state)
+    figures = {"loss": total, "answer_loss": of_answers, "text_loss": of_text, "grad_norm": norm}
+    return {"class_loss": math.nan, **{name: float(value.item()) for name, value in figures.items()}}
+
+
+def _rate(settings: NurseryTraining, step: mx.array) -> mx.array:
+    """At a step counted from 0: up to the rate over the warm-up, then down to zero as a cosine."""
+    warm = mx.minimum((step + 1) / (settings.warmup_steps + 1), 1.0)
+    return settings.learning_rate * warm * 0.5 * (1 + mx.cos(math.pi * step / settings.steps))
+
+
+def _arrays(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, mx.array]:
+    """The weights, and both moments of their gradients."""
+    moments = [(name, value) for name, value in tree_flatten(optimizer.state) if name.endswith(MOMENTS)]
+    return dict([*tree_flatten(model.trainable_parameters()), *moments])
+
+
+def _go_on(model: nn.Module, optimizer: optim.Optimizer, start: State, settings: NurseryTraining) -> None:
+    step = mx.array(start.step, optimizer.step.dtype)
+    # The decay of a step is by the rate of the one before.
+    arrays = {**start.arrays, "step": step, "learning_rate": _rate(settings, step - 1)}
+    model.update(tree_map_with_path(lambda path, _: arrays[path], model.trainable_parameters()))
+    optimizer.state = tree_map_with_path(lambda path, old: arrays.get(path, old), optimizer.state)

@@ -1,0 +1,85 @@
+"""In what order, and how many at a time, units are submitted."""
+
+import pytest
+
+from actors.queue import Queue
+from study.config.study import Grid, RaySettings
+from study.config.units import StageOne
+from study.plan.expand import expand
+from study.plan.stacks import LARGEST_STACK
+from tests.actors.test_ray import CELLS, MODELS, ONE_MODEL, STUDY, UNITS
+
+
+def queue(units, slots=2, stack="auto", trained=()):
+    return Queue(units, RaySettings(stack=stack), slots, set(trained))
+
+
+def test_stage_1_of_every_model_goes_first_and_then_cells_stay_with_a_model():
+    waiting, order = queue(UNITS, stack=1), []
+    while stack := waiting.take():
+        order += stack
+        if isinstance(stack[0], StageOne):
+            waiting.trained.add(stack[0].id)
+    assert [unit.label for unit in order[:2]] == ["a|stage1|s0", "b|stage1|s0"]
+    assert [unit.label[0] for unit in order[2:]] == ["b", "b", "b", "b", "a", "a", "a", "a"]
+    assert [unit.label for unit in order[2:4]] == ["b|reference|s0", "b|predictors|s0"]
+    assert {unit.id for unit in order} == {unit.id for unit in UNITS}
+    assert not waiting
+
+
+def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
+    first, *others = ONE_MODEL
+    waiting = queue(others)
+    assert waiting.take() == []
+    waiting.trained.add(first.id)
+    assert waiting.take() == others[:1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "slots", "stack", "sizes"),
+    [
+        (5, 1, "auto", [5]),
+        (5, 2, "auto", [3, 2]),
+        (3, 8, "auto", [1, 1, 1]),
+        (17, 1, "auto", [6, 6, 5]),
+        (20, 2, "auto", [5, 5, 5, 5]),
+        (5, 2, 4, [4, 1]),
+        (5, 2, 1, [1, 1, 1, 1, 1]),
+        (5, 2, 40, [5]),
+    ],
+)
+def test_cells_are_stacked_so_that_every_slot_has_some_and_none_too_many(cells, slots, stack, sizes):
+    grid = Grid(layers=[1], pairs=STUDY.grid.pairs, weights=[i / 100 for i in range(cells)])
+    first, _, _, *rest = expand(STUDY.model_copy(update={"models": ["a"], "grid": grid}), MODELS)
+    waiting = queue(rest, slots, stack, [first.id])
+    taken = list(iter(waiting.take, []))
+    assert [len(one) for one in taken] == sizes
+    assert [cell for one in taken for cell in one] == rest
+    assert max(sizes) <= (LARGEST_STACK if stack == "auto" else stack)
+
+
+def test_cells_that_are_put_back_run_alone_and_once():
+    waiting = queue(CELLS, slots=1, stack=3, trained=[CELLS[0].stage_one.id])
+    crashed = waiting.take()
+    for cell in crashed:
+        waiting.put_back([cell])
+    taken = list(iter(waiting.take, []))
+    assert sorted(len(one) for one in taken) == [1, 1, 1, 2]
+    assert {cell.id for one in taken if len(one) == 1 for cell in one} == {cell.id for cell in crashed}
+    assert {cell.id for one in taken for cell in one} == {cell.id for cell in CELLS}
+
+
+def test_units_that_are_put_back_together_run_together_and_first():
+    waiting = queue(CELLS, slots=1, stack=3, trained=[CELLS[0].stage_one.id])
+    lost = waiting.take()
+    waiting.put_back(lost)
+    taken = list(iter(waiting.take, []))
+    assert taken[0] == lost
+    assert sorted(cell.id for one in taken for cell in one) == sorted(cell.id for cell in CELLS)
+
+
+def test_nothing_is_taken_of_a_queue_that_was_cleared():
+    waiting = queue(UNITS)
+    waiting.clear()
+    assert waiting.take() == []
+    assert not waiting

@@ -1,0 +1,52 @@
+"""Whether every report in reports/ is what `make report` makes from the rows in reports/data/."""
+
+import re
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from analysis.data.packing import pack
+from analysis.report import write_report
+from tests.simulated import Plan, write_study
+
+REPORTS = Path(__file__).parents[2] / "reports"
+PACKED = sorted(path.parent for path in (REPORTS / "data").glob("*/study.json"))
+
+
+def _text_of_page(page: Path) -> str:
+    """Without drawings and the charts' library, which may change from version to version of what draws them."""
+    text = re.sub(r'src="data:[^"]*"', "", page.read_text(encoding="utf-8"))
+    return re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+
+
+def check_report(packed: Path, report: Path, again: Path) -> None:
+    """Make the report again at `again` and compare: words and data to the byte, figures by their data and size."""
+    write_report(packed, again)
+    assert report.read_bytes() == again.read_bytes()
+    assert _text_of_page(report.with_suffix(".html")) == _text_of_page(again.with_suffix(".html"))
+    committed, made = report.with_suffix(""), again.with_suffix("")
+    assert {file.name for file in committed.iterdir()} == {file.name for file in made.iterdir()}
+    for file in made.glob("*.csv"):
+        assert (committed / file.name).read_bytes() == file.read_bytes(), file.name
+    for file in made.glob("*.png"):
+        pixels = [matplotlib.image.imread(folder / file.name).shape for folder in (committed, made)]
+        assert pixels[0] == pixels[1], file.name
+
+
+@pytest.mark.skipif(not PACKED, reason="reports/data holds no packed study yet")
+@pytest.mark.parametrize("packed", PACKED, ids=lambda path: path.name)
+def test_the_committed_report_is_made_from_the_committed_rows(packed: Path, tmp_path: Path) -> None:
+    check_report(packed, REPORTS / f"{packed.name}.md", tmp_path / f"{packed.name}.md")
+
+
+def test_a_report_that_does_not_follow_from_its_rows_is_found(tmp_path: Path) -> None:
+    plan = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=12)
+    pack(write_study(tmp_path / "results" / "tiny", plan), tmp_path / "data" / "tiny")
+    report = tmp_path / "tiny.md"
+    write_report(tmp_path / "data" / "tiny", report)
+    check_report(tmp_path / "data" / "tiny", report, tmp_path / "again" / "tiny.md")
+    data = tmp_path / "tiny" / "cover.csv"
+    data.write_text(data.read_text().replace("alpha", "beta"))
+    with pytest.raises(AssertionError, match=r"cover\.csv"):
+        check_report(tmp_path / "data" / "tiny", report, tmp_path / "again" / "tiny.md")

@@ -1,0 +1,136 @@
+"""Packing the rows of a study."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.data.packing import main, pack
+from analysis.data.results import Results, read_results
+from analysis.report import write_report
+from study.results.store import ResultsError
+from tests.simulated import Plan, write_study
+
+PLAN = Plan(
+    models={"alpha": 4},
+    depths=(0.5, 1.0),
+    pairs=("multiply/add",),
+    weights=(0.0, 0.5),
+    arms=("plain", "swapped_tokens"),
+    predictors=lambda point: {},
+    watched=True,
+    swapped=True,
+    per_class=12,
+    unfinished={"alpha|L3|multiply-add|w=0.5|s0": ("failed", "RuntimeError: killed")},
+)
+NOTHING = Plan(
+    models={"alpha": 4},
+    depths=(0.5,),
+    pairs=("multiply/add",),
+    weights=(0.5,),
+    unfinished={f"alpha|{rest}|s0": ("missing", "") for rest in ("stage1", "reference", "L1|multiply-add|w=0.5")},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("results") / "tiny", PLAN)
+
+
+@pytest.fixture(scope="module")
+def packed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("data") / "tiny"
+    pack(folder, target)
+    return target
+
+
+def _same(one: Results, other: Results) -> None:
+    for field in fields(Results):
+        ours, theirs = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(ours, dict) and any(isinstance(value, pd.DataFrame) for value in ours.values()):
+            assert list(ours) == list(theirs)
+            for unit in ours:
+                pd.testing.assert_frame_equal(ours[unit], theirs[unit], check_exact=True)
+        else:
+            assert ours == theirs
+            assert list(ours) == list(theirs)
+
+
+def test_packed_rows_read_as_the_results_do(folder: Path, packed: Path) -> None:
+    _same(read_results(folder), read_results(packed))
+
+
+def test_the_report_is_the_same_to_the_byte(folder: Path, packed: Path, tmp_path: Path) -> None:
+    for name, source in (("folders", folder), ("packed", packed)):
+        write_report(source, tmp_path / name / "tiny.md")
+    files = {path.relative_to(tmp_path / "folders") for path in (tmp_path / "folders").rglob("*") if path.is_file()}
+    assert files == {
+        path.relative_to(tmp_path / "packed") for path in (tmp_path / "packed").rglob("*") if path.is_file()
+    }
+    for file in files:
+        assert (tmp_path / "folders" / file).read_bytes() == (tmp_path / "packed" / file).read_bytes(), file
+
+
+def test_packing_again_gives_the_same_bytes(folder: Path, packed: Path, tmp_path: Path) -> None:
+    pack(folder, tmp_path / "again")
+    pack(packed, tmp_path / "repacked")
+    for file in packed.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+        assert (tmp_path / "repacked" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_study_without_a_finished_unit_packs(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "nothing", NOTHING)
+    pack(folder, tmp_path / "packed")
+    _same(read_results(folder), read_results(tmp_path / "packed"))
+
+
+def test_prompts_are_kept_where_a_cell_is_trained_and_at_the_last_layer(packed: Path) -> None:
+    results = read_results(packed)
+    cell = results.cells[0]
+    reference = results.reference_of(cell)
+    assert reference is not None
+    assert set(results.lens[cell.id]["layer"]) == {cell.layer, 3}
+    assert set(results.lens[reference.id]["layer"]) == {1, 3}
+    assert set(results.profile[reference.id]["layer"]) == {0, 1, 2, 3}
+
+
+def test_the_profile_is_over_the_prompts_that_a_cell_has_at_every_layer(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "tiny", PLAN)
+    cell = read_results(folder).cells[0]
+    file = folder / "cells" / cell.folder / "lens.parquet"
+    lens = pd.read_parquet(file)
+    some = lens["prompt_id"] % 3 == 0
+    lens[some | lens["layer"].isin([cell.layer, 3])].to_parquet(file, index=False)
+    results = read_results(folder)
+    reference = results.reference_of(cell)
+    assert reference is not None
+    rows = lens[some & (lens["layer"] == 0) & (lens["tier"] == "story")]
+    found = results.profile[cell.id].set_index(["layer", "tier"]).loc[(0, "story")]
+    assert found["prompts"] == len(rows)
+    assert found["p"] == pytest.approx(np.exp(rows["log_p"]).mean(), rel=1e-6)
+    assert found["log_p"] == pytest.approx(rows["log_p"].mean(), rel=1e-6)
+    assert set(results.profile[reference.id]["prompts"]) == {len(rows)}
+    assert len(results.lens[cell.id]) == 2 * lens["prompt_id"].nunique()
+
+
+def test_a_damaged_file_is_one_message(packed: Path, tmp_path: Path) -> None:
+    for file in packed.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "lens.parquet").write_bytes(b"torn")
+    with pytest.raises(ResultsError, match="is packed, and unreadable"):
+        read_results(tmp_path)
+
+
+def test_the_command_says_how_large_the_packed_rows_are(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), str(tmp_path / "packed")]) == 0
+    assert re.fullmatch(rf"{tmp_path}/packed: \d\.\d MB\n", capsys.readouterr().out)
+    assert json.loads((tmp_path / "packed" / "unfinished.json").read_text())
+    assert main([str(tmp_path / "absent"), str(tmp_path / "other")]) == 2
+    assert "holds no study.json" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+"""The report as one HTML page."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.page import write_page
+from analysis.report import write_report
+from study.config.names import TIERS
+from tests.simulated import Plan, Point, Truth, write_study
+
+
+def _truth(point: Point) -> Truth:
+    return Truth() if point.tier == "symbolic" or point.depth > 0.9 else Truth(choice=0.5)
+
+
+PLAN = Plan(
+    models={"alpha": 4, "beta": 6},
+    depths=(0.5, 1.0),
+    weights=(0.0, 0.5),
+    truth=_truth,
+    per_class=16,
+    unfinished={"alpha|L1|river-copper|w=0.5|s0": ("failed", "RuntimeError: gate </script><b> | 0.2")},
+)
+LOADS = {"src", "srcset", "poster", "data", "background"}
+
+
+class Page(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.scripts: dict[str, str] = {}
+        self.words: list[str] = []
+        self._script: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, found))
+        if tag in ("script", "style"):
+            self._script = found.get("id", tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.words += data.split()
+        else:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp = tmp_path_factory.mktemp("page")
+    write_report(write_study(tmp / "results" / "study", PLAN), tmp / "study.md")
+    return tmp / "study.md"
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page(report.with_suffix(".html").read_text())
+
+
+def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
+    sources = [value for _, attributes in page.tags for name, value in attributes.items() if name in LOADS]
+    assert len(sources) > 5
+    assert all(source.startswith("data:") for source in sources)
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert not re.search(r"url\(|@import", page.scripts["style"])
+    assert not page.all("iframe") + page.all("object") + page.all("embed")
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "http" not in policy
+
+
+def test_every_picture_is_in_it_with_its_alt_text(page: Page, report: Path) -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\([^)]*/(\w[^)/]*)\.png\)", report.read_text())
+    assert len(pictures) > 5
+    assert [image["alt"] for image in page.all("img")] == [alt for alt, _ in pictures]
+    assert [figure["id"] for figure in page.all("figure")] == [f"figure-{name}" for _, name in pictures]
+    assert all(image["src"].startswith("data:image/svg+xml,%3C?xml") for image in page.all("img"))
+
+
+def test_every_table_is_in_it_and_the_one_of_all_cells(page: Page, report: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", report.read_text(), flags=re.MULTILINE)
+    assert len(page.all("table")) == len(tables) + 1
+
+
+def test_every_cell_is_in_the_table_of_cells_once(page: Page, report: Path) -> None:
+    units = [line.split(",") for line in (report.with_suffix("") / "table_units.csv").read_text().splitlines()]
+    cells = [f"cell-{unit[1]}" for unit in units if unit[0] == "cell" and "|L" in unit[3]]
+    assert len(cells) == 8
+    assert [row["id"] for row in page.all("tr") if "id" in row] == cells
+
+
+def test_the_text_is_that_of_the_markdown(page: Page, report: Path) -> None:
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)|<!--.*?-->|<[^>]*>", " ", report.read_text())
+    words = set(re.findall(r"[\w.%+-]{3,}", re.sub(r"[*`|\\\[\]]", " ", text)))
+    said = set(re.findall(r"[\w.%+-]{3,}", " ".join(page.words)))
+    assert words - said - {"---", "yaml"} == {"&lt"} & words
+
+
+def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inner = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
+    assert len(inner) > 5
+    assert set(inner) <= set(ids)
+
+
+def test_data_in_it_is_what_lies_beside_the_report(page: Page, report: Path) -> None:
+    files = {file.stem: file.read_text() for file in report.with_suffix("").glob("*.csv")}
+    assert json.loads(page.scripts["tables"]) == files
+    linked = {link["data-file"] for link in page.all("a") if link.get("download", "").endswith(".csv")}
+    assert linked <= set(files)
+    charts: dict[str, Any] = json.loads(page.scripts["charts"])
+    assert {"cover", "transfer_by_depth", "where_alpha", "lens_profile_beta", "preservation"} <= set(charts)
+    assert [figure["data-chart"] for figure in page.all("figure")] == [
+        figure["id"].removeprefix("figure-") for figure in page.all("figure")
+    ]
+
+
+def test_fields_of_a_chart_are_columns_of_its_data(page: Page) -> None:
+    tables, charts = json.loads(page.scripts["tables"]), json.loads(page.scripts["charts"])
+    for name, chart in charts.items():
+        text = json.dumps(chart)
+        made = set(re.findall(r'"as": "(\w+)"', text))
+        columns = set(tables[name].splitlines()[0].split(","))
+        assert set(re.findall(r'"field": "(\w+)"', text)) <= columns | made, name
+
+
+def test_it_is_small(report: Path) -> None:
+    assert report.with_suffix(".html").stat().st_size < 5e6
+
+
+def test_writing_it_again_gives_the_same_bytes(report: Path) -> None:
+    before = report.with_suffix(".html").read_bytes()
+    write_page(report, TIERS)
+    assert report.with_suffix(".html").read_bytes() == before
+
+
+def test_a_study_without_a_finished_cell_has_a_page(tmp_path: Path) -> None:
+    labels = ["stage1", "reference", "multiply-add|w=0", "L1|multiply-add|w=0.5"]
+    plan = Plan(
+        models={"alpha": 4},
+        depths=(0.5,),
+        pairs=("multiply/add",),
+        weights=(0.0, 0.5),
+        unfinished={f"alpha|{label}|s0": ("missing", "") for label in labels},
+    )
+    write_report(write_study(tmp_path / "results" / "nothing", plan), tmp_path / "nothing.md")
+    page = Page((tmp_path / "nothing.html").read_text())
+    assert not page.all("img")
+    assert len([row for row in page.all("tr") if "id" in row]) == 1

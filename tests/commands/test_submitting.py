@@ -1,0 +1,55 @@
+"""A study that is handed to a cluster, by the commands of the documentation."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from study.commands.status import main as status
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "study", "cluster"]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def hand_in(results, dashboard):
+    asked = ["submit", "configs/smoke.yaml", "--results", str(results), "--dashboard", f"http://127.0.0.1:{dashboard}"]
+    return subprocess.run([*COMMAND, *asked], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    port = free_port()
+    handed = hand_in(tmp_path, port)
+    assert handed.returncode == 2
+    assert f"http://127.0.0.1:{port} does not take the job" in handed.stderr
+    assert "Traceback" not in handed.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(tmp_path):
+    port, dashboard = free_port(), free_port()
+    own = ["--host", "127.0.0.1", "--workers", "1", "--port", str(port), "--dashboard-port", str(dashboard)]
+    with subprocess.Popen([*COMMAND, "head", *own], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as head:
+        try:
+            assert "The cluster runs until Ctrl-C" in head.stdout.readline()
+            handed = hand_in(tmp_path / "results", dashboard)
+            assert handed.returncode == 0, handed.stderr
+            assert "runs on the cluster, and needs this machine no more" in handed.stdout
+            report = tmp_path / "results" / "report.md"
+            deadline = time.monotonic() + 200
+            while not report.is_file() and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert report.is_file()
+            assert status([str(tmp_path / "results")]) == 0
+        finally:
+            os.kill(head.pid, signal.SIGTERM)

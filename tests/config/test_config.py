@@ -1,0 +1,177 @@
+import subprocess
+import sys
+
+import pytest
+
+from study.commands.run import main
+from tests.plan.test_read import MODELS, STUDY
+
+GRID = "name: example\nmodels: [small]\n"
+
+
+@pytest.fixture
+def configs(tmp_path):
+    (tmp_path / "models.yaml").write_text(MODELS)
+    return tmp_path
+
+
+def refused(configs, capsys, text):
+    """What the command prints of a study that it refuses with exit code 2."""
+    file = configs / "study.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert main([str(file), "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def with_grid(layers="[0.5]", pairs="[{multiply: multiply, add: add}]", weights="[0.5]"):
+    return f"{GRID}grid: {{layers: {layers}, pairs: {pairs}, weights: {weights}}}\n"
+
+
+def with_axis(axis):
+    """The study with one more axis of its grid."""
+    return f"{STUDY}  {axis}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (STUDY + "stage1: {lerning_rate: 1}", "stage1.lerning_rate: unknown key; did you mean 'learning_rate'?"),
+        (STUDY + "stage1: {xyz: 1}", "stage1.xyz: unknown key; allowed: steps, learning_rate"),
+        (STUDY + "stage1: {steps: many}", "stage1.steps: input should be a valid integer (given: 'many')"),
+        (STUDY + "stage1: {steps: 1.5}", "stage1.steps: input should be a valid integer (given: 1.5)"),
+        (STUDY + "stage1: {steps: '5'}", "stage1.steps: input should be a valid integer (given: '5')"),
+        (STUDY + "stage1: {steps: 0}", "stage1.steps: input should be greater than 0 (given: 0)"),
+        (STUDY + "stage1: {learning_rate: .inf}", "stage1.learning_rate: input should be a finite number"),
+        (STUDY + "stage1: {lora: {rank: 8}}", "stage1.lora.alpha: is missing"),
+        (STUDY + "stage1: 3", "stage1: must be keys with values (given: 3)"),
+        (STUDY + "evaluation:", "evaluation: must be keys with values, but is empty"),
+        (STUDY + "stage1: {wordings: symbolic}", "stage1.wordings: input should be a valid list (given: 'symbolic')"),
+        (STUDY + "stage1: {wordings: [storys]}", "stage1.wordings.0: input should be 'symbolic', 'semantic'"),
+        (STUDY + "stage1: {wordings: [storys]}", "did you mean 'story'?"),
+        (STUDY + "data: {smallest: 5, largest: 6}", "data: largest must be at least smallest + 3"),
+        (STUDY + "data: {held_out: 1.0}", "data.held_out: input should be less than 1"),
+        (STUDY + "evaluation: {prompts_per_class: 9999}", "evaluation.prompts_per_class: 9999 is more than the"),
+        (
+            STUDY + "evaluation: {prompts_per_class: {symbolic: 9, semantic: 9, construction: 9}}",
+            "evaluation.prompts_per_class: input should be a valid integer, or needs a number for story too",
+        ),
+        (STUDY + "evaluation: {prompts_per_class: {stories: 9}}", "did you mean 'story'?"),
+        (STUDY + "evaluation: {prompts_per_class: many}", "evaluation.prompts_per_class: input should be a valid"),
+        (
+            STUDY + "evaluation: {prompts_per_class: {symbolic: 9999, semantic: 9, construction: 9, story: 9}}",
+            "evaluation.prompts_per_class: 9999 is more than the 106 held-out prompts that symbolic has",
+        ),
+        (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, nursery, grid, also"),
+        (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),
+        (with_axis("seeds: [1, 1]"), "grid.seeds: [1, 1] names one twice"),
+        (with_axis("seeds: [-1]"), "grid.seeds.0: input should be greater than or equal to 0"),
+        (with_axis("arms: [plain, plain]"), "grid.arms: ['plain', 'plain'] names one twice"),
+        (with_axis("arms: [shuffled_label]"), "did you mean 'shuffled_labels'?"),
+        (with_axis("arms: []"), "grid.arms: list should have at least 1 item"),
+        (with_axis("wordings: [symbolic]"), "grid.wordings.0: input should be a valid list (given: 'symbolic')"),
+        (with_axis("wordings: [[storys]]"), "grid.wordings.0.0: input should be 'symbolic', 'semantic'"),
+        (with_axis("wordings: [[story, story]]"), "grid.wordings.0: names one tier twice"),
+        (with_axis("wordings: [[story, symbolic], [symbolic, story]]"), "names one twice"),
+        (STUDY + "also: {layers: [1]}", "also: input should be a valid list"),
+        (STUDY + "also: [{layrs: [1]}]", "also.0.layrs: unknown key; did you mean 'layers'?"),
+        (STUDY + "also: [{}, {layers: [4]}]", "also.1.layers.0: 4 is beyond small, whose 4 blocks are 0 to 3"),
+        (STUDY + "also: [{layers: [1.5]}]", "also.0.layers.0: input should be a valid integer, or input should be"),
+        (STUDY + "also: [{weights: [2]}]", "also.0.weights.0: input should be less than or equal to 1 (given: 2)"),
+        (STUDY + "also: [{seeds: [3, 3]}]", "also.0.seeds: [3, 3] names one twice"),
+        (STUDY + "also: [{arms: [plan]}]", "also.0.arms.0: input should be 'plain'"),
+        (
+            STUDY + "also: [{pairs: [{multiply: a, add: b}, {multiply: a, add: sum}]}]",
+            "also.0.pairs.1.add: 'sum' stands in a prompt; choose",
+        ),
+        (STUDY + "also: [{pairs: [{subtract: a, add: b}]}]", "also.0.pairs.0.subtract: stage 1 does not train it"),
+        (STUDY + "also: [{pairs: [{multiply: a, add: a}]}]", "also.0.pairs.0: every operation of a pair needs a class"),
+        (STUDY + "ray: {workers: many}", "ray.workers: input should be a valid integer, or input should be 'auto'"),
+        (STUDY + "name: again", "the key 'name' is given twice"),
+        (STUDY.replace("example", "A b"), "name: string should match pattern"),
+        (STUDY.replace("[small]", "small"), "models: input should be a valid list (given: 'small')"),
+        (STUDY.replace("[small]", "[smal]"), "models.0: 'smal' is not in"),
+        (STUDY.replace("[small]", "[smal]"), "did you mean 'small'?; known: small, large"),
+        (with_grid(layers="[4]"), "grid.layers.0: 4 is beyond small, whose 4 blocks are 0 to 3"),
+        (with_grid(layers="[1.5]"), "grid.layers.0: input should be a valid integer, or input should be less than"),
+        (
+            with_grid(layers="[0.0]"),
+            "grid.layers.0: input should be a valid integer, or input should be greater than 0",
+        ),
+        (
+            with_grid(layers="[[1]]"),
+            "grid.layers.0: input should be a valid integer, or input should be a valid number",
+        ),
+        (with_grid(layers="3"), "grid.layers: input should be a valid list (given: 3)"),
+        (with_grid(layers="[]"), "grid.layers: list should have at least 1 item"),
+        (with_grid(weights="[2]"), "grid.weights.0: input should be less than or equal to 1 (given: 2)"),
+        (with_grid(weights="[true]"), "grid.weights.0: input should be a valid number (given: True)"),
+        (with_grid(pairs="[{multiply: a}]"), "grid.pairs.0: dictionary should have at least 2 items"),
+        (
+            with_grid(pairs="[{multiply: same, add: same}]"),
+            "grid.pairs.0: every operation of a pair needs a class token of its own",
+        ),
+        (
+            with_grid(pairs="[{multiply: yes, add: no}]"),
+            "grid.pairs.0.add: input should be a valid string (given: False)",
+        ),
+        (with_grid(pairs="[{multiply: two words, add: b}]"), "grid.pairs.0.multiply: string should match pattern"),
+        (
+            with_grid(pairs="[{multiply: product, add: b}]"),
+            "grid.pairs.0.multiply: 'product' stands in a prompt; choose",
+        ),
+        (with_grid(pairs="[{multipy: a, add: b}]"), "grid.pairs.0.multipy: input should be 'multiply', 'add' or"),
+        (with_grid(pairs="[{subtract: a, add: b}]"), "grid.pairs.0.subtract: stage 1 does not train it"),
+        ("", "the file: must be keys with values, but is empty"),
+        ("- a\n- b", "the file: must be keys with values (given: ['a', 'b'])"),
+        ("name: [", "is not YAML: while parsing a flow"),
+        ("name: 2020-13-45", "is not YAML: month must be in 1..12"),
+        ("&a [*a]", "the file: must be keys with values"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"name: \x00", "is not YAML: unacceptable character"),
+        ("{}", "name: is missing"),
+    ],
+)
+def test_a_mistake_is_told_with_its_dotted_path_and_what_is_allowed(configs, capsys, text, told):
+    assert told in refused(configs, capsys, text)
+
+
+def test_all_mistakes_are_told_in_one_message(configs, capsys):
+    text = refused(
+        configs,
+        capsys,
+        """
+name: example
+models: [smal, large]
+grid:
+  layers: [31, x]
+  pairs: [{multiply: a, add: a}]
+  weights: [2]
+stage1: {lora: {rank: 0}, stepps: 3}
+""",
+    )
+    places = ["models.0", "grid.layers.0", "grid.layers.1", "grid.pairs.0", "grid.weights.0", "stage1.lora.rank"]
+    for place in [*places, "stage1.lora.alpha", "stage1.lora.projections", "stage1.stepps"]:
+        assert f"\n  {place}" in text
+    assert text.startswith(f"{configs / 'study.yaml'}: {len(places) + 3} mistakes\n")
+
+
+def test_a_missing_file_is_told_by_name(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere.yaml")]) == 2
+    assert "nowhere.yaml: 1 mistake\n  cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "cannot be read: Is a directory" in capsys.readouterr().err
+
+
+def test_the_command_ends_with_code_2_and_no_traceback(configs):
+    (configs / "study.yaml").write_text(STUDY + "modles: [1]")
+    command = [sys.executable, "-m", "study.grid", str(configs / "study.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[1].startswith("  modles: unknown key; did you mean 'models'?")
+    assert "Traceback" not in done.stderr

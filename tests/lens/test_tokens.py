@@ -1,0 +1,87 @@
+import pytest
+
+from study.config.catalogue import Model
+from study.config.units import Readout
+from study.lens.tokens import (
+    ClassTokenError,
+    Encoded,
+    EncodingError,
+    Tokenizer,
+    check_templates,
+    class_tokens,
+    continues_answer,
+    encode,
+    ends_answer,
+)
+from study.models.load import load
+from study.tasks.arithmetic import prompt
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: Model) -> Tokenizer:
+    return load(tiny).tokenizer
+
+
+def encoded(tokenizer: Tokenizer) -> Encoded:
+    return encode(tokenizer, prompt("symbolic", "multiply", 0, 7, 8))
+
+
+def test_an_answer_ends_with_a_stop_and_the_prompt_is_a_prefix(tokenizer: Tokenizer) -> None:
+    item = encoded(tokenizer)
+    assert tokenizer.decode([*item.prompt_ids, *item.answer_ids[:-1]]).endswith("7 * 8 = 56")
+    assert tokenizer.decode(list(item.answer_ids[:-1])).strip() == "56"
+    assert ends_answer(tokenizer, item.answer_ids[-1])
+    assert not ends_answer(tokenizer, item.answer_ids[0])
+
+
+def test_a_prompt_is_encoded_as_the_tokenizer_does_with_its_special_tokens(tokenizer: Tokenizer) -> None:
+    assert list(encoded(tokenizer).prompt_ids) == tokenizer.encode("7 * 8 =")
+
+
+def test_a_tokenizer_that_merges_across_the_end_of_the_prompt_is_refused() -> None:
+    class Merging:
+        eos_token_ids = (0,)
+
+        def encode(self, text: str, **options: object) -> list[int]:
+            return [len(text)]
+
+        def decode(self, ids: list[int]) -> str:
+            return ""
+
+    with pytest.raises(EncodingError, match="no prefix"):
+        encode(Merging(), prompt("symbolic", "add", 0, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("answer", "next_text", "goes_on"),
+    [
+        *(("56", "7", True), ("56", ".", False), ("56", "x", False), ("56", " ", False), ("56", "\n", False)),
+        *(("Pari", "s", True), ("Paris", ".", False), ("Paris", "1", False), ("Paris", " add", False)),
+    ],
+)
+def test_an_answer_goes_on_where_its_last_number_or_word_does(
+    tokenizer: Tokenizer, answer: str, next_text: str, goes_on: bool
+) -> None:
+    ids = tokenizer.encode(f" {answer}", add_special_tokens=False)
+    (token,) = tokenizer.encode(next_text, add_special_tokens=False)
+    assert continues_answer(tokenizer, ids, token) == goes_on
+
+
+def test_class_tokens_prefer_the_variant_with_a_leading_space(tokenizer: Tokenizer) -> None:
+    tokens = class_tokens(tokenizer, Readout(pair={"multiply": "multiply", "add": "add"}))
+    assert {name: (token.text, token.leading_space) for name, token in tokens.items()} == {
+        "multiply": (" multiply", True),
+        "add": (" add", True),
+    }
+
+
+def test_a_class_name_of_several_tokens_is_told_with_what_was_tried(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ClassTokenError, match=r"'zyzzyva' is not a single token.*' zyzzyva' is \d+ tokens"):
+        class_tokens(tokenizer, Readout(pair={"multiply": "zyzzyva", "add": "add"}))
+
+
+def test_a_class_token_that_stands_in_a_prompt_is_refused(tokenizer: Tokenizer) -> None:
+    item = encode(tokenizer, prompt("story", "multiply", 0, 7, 8))
+    tokens = class_tokens(tokenizer, Readout(pair={"multiply": "apples", "add": "add"}))
+    with pytest.raises(ClassTokenError, match="' apples' stands in the prompt"):
+        check_templates([item], tokens)

@@ -1,0 +1,142 @@
+"""The optimised BLAS: loaded before MLX, once, and really used."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from actors.environment import blas_threads
+from study.models import blas
+
+SPEED = """
+import time, mlx.core as mx
+a, b = mx.random.normal((256, 1024)), mx.random.normal((1024, 1024))
+mx.eval(a, b, a @ b)
+seconds = []
+for _ in range(5):
+    start = time.perf_counter()
+    mx.eval(a @ b)
+    seconds.append(time.perf_counter() - start)
+print(2 * 256 * 1024 * 1024 / min(seconds) / 1e9)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux wheels of MLX lack an optimised BLAS")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@linux
+def test_a_missing_library_gives_one_warning_that_says_what_it_costs_and_how_to_get_it() -> None:
+    with pytest.warns(
+        RuntimeWarning, match=r"4 instead of 80 GFLOP/s.*pip install cmeel-openblas.*libopenblas0-pthread"
+    ):
+        assert blas.load_first([blas.Blas("none", "libno-such-blas.so")]) is None
+
+
+@linux
+def test_the_packaged_library_comes_before_the_systems_and_the_first_that_loads_is_taken() -> None:
+    packaged = blas.PACKAGES / "cmeel.prefix" / "lib" / "libopenblas.so.0"
+    loaded = blas.load()
+    if packaged.is_file():
+        assert loaded == blas.Blas("OpenBLAS", str(packaged))
+    else:
+        assert loaded in (None, blas.Blas("OpenBLAS", "libopenblas.so.0"))
+    names = ["libno-such-blas.so", "libc.so.6", "libm.so.6"]
+    assert blas.load_first([blas.Blas(name, name) for name in names]) == blas.Blas("libc.so.6", "libc.so.6")
+
+
+@linux
+def test_the_fortran_library_inside_mlxs_wheel_serves_under_its_original_name_where_the_system_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wheel = [*(blas.PACKAGES / "mlx_cpu.libs").glob("libgfortran*")]
+    if not wheel:
+        pytest.skip("the wheel of MLX has no Fortran library")
+    asked: list[str] = []
+    contents: list[bytes] = []
+
+    def loader(path: str, mode: int, there: bool) -> None:
+        asked.append(path)
+        if path.startswith("/proc/self/fd/"):
+            contents.append(Path(path).read_bytes())
+        elif path == "libgfortran.so.5" and not there:
+            raise OSError(path)
+
+    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=True))
+    blas._load_fortran()
+    assert asked == ["libgfortran.so.5"]
+    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=False))
+    blas._load_fortran()
+    (content,) = contents
+    before, changed, original = wheel[0].read_bytes(), wheel[0].name.encode(), b"\0libgfortran.so.5\0"
+    assert len(content) == len(before)
+    assert content.count(original) == before.count(original) + before.count(changed)
+    assert changed in before
+    assert changed not in content
+
+
+@linux
+def test_loading_after_mlx_is_an_error_that_says_what_to_move() -> None:
+    done = python("import mlx.core, study.blas")
+    assert done.returncode == 1
+    assert "put `import study.blas` above it" in done.stderr
+
+
+@linux
+def test_matrix_products_are_several_times_faster_than_with_the_reference_blas() -> None:
+    if blas.load() is None:
+        pytest.skip("no optimised BLAS on this machine")
+    before = float(python(SPEED).stdout)
+    after = float(python("import study.blas" + SPEED).stdout)
+    assert after > 3 * before
+
+
+@linux
+def test_the_environment_sets_the_threads_that_mlx_multiplies_with() -> None:
+    if blas.load() is None:
+        pytest.skip("no optimised BLAS on this machine")
+    code = """
+import study.blas, time, mlx.core as mx
+a, b = mx.ones((256, 2048)), mx.ones((2048, 2048))
+mx.eval(a @ b)
+cpu, wall = time.process_time(), time.perf_counter()
+for _ in range(20):
+    mx.eval(a @ b)
+print((time.process_time() - cpu) / (time.perf_counter() - wall))
+"""
+    environment = {**os.environ, **blas_threads(1)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert float(done.stdout) < 1.5  # processor seconds a second: 2 would be two threads
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="macOS alone has Accelerate")
+def test_macos_needs_nothing() -> None:
+    assert blas.load() is None
+
+
+def test_float32_products_are_never_rounded_to_fewer_digits_whatever_the_environment_says() -> None:
+    code = "import os; os.environ['MLX_ENABLE_TF32'] = '1'; import study.blas; print(os.environ['MLX_ENABLE_TF32'])"
+    assert python(code).stdout == "0\n"
+
+
+@linux
+def test_a_missing_library_is_no_matter_where_mlx_is_its_build_for_gpus(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    installed = {"mlx-cuda-13": "0.32.4"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(blas, "version", version)
+    assert blas.load_first([blas.Blas("none", "libno-such-blas.so")]) is None
+    assert not recwarn
+    installed.clear()
+    assert not blas.has_cuda()

@@ -1,0 +1,182 @@
+"""The parts of a grid as units: arms, wordings and seeds."""
+
+from collections import Counter
+from itertools import permutations, product
+from typing import Any, get_args
+
+import pytest
+
+from study.config.catalogue import BuiltSource, Model
+from study.config.names import Arm
+from study.config.study import Data, Evaluation, Grid, Part, RaySettings, Study
+from study.config.units import Cell, Predictors, Reference, Unit, kind
+from study.plan.expand import expand
+from study.plan.selection import SelectionError, choose
+
+SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
+WORDS: Any = {"multiply": "multiply", "add": "add"}
+OTHERS: Any = {"multiply": "river", "add": "copper"}
+ARMS = get_args(Arm)
+BOTH: Any = ["symbolic", "semantic"]
+
+
+def study(*also: Part, **axes: Any) -> Study:
+    grid = {"layers": [0.5], "pairs": [WORDS], "weights": [0.0, 0.5], **axes}
+    return Study(name="example", models=["small"], grid=Grid(**grid), also=list(also))
+
+
+def units(*also: Part, **axes: Any) -> list[Unit]:
+    return expand(study(*also, **axes), {"small": SMALL})
+
+
+def cells(*also: Part, **axes: Any) -> list[Cell]:
+    return [unit for unit in units(*also, **axes) if isinstance(unit, Cell)]
+
+
+def labels(found: list[Cell]) -> list[str]:
+    return [cell.label.removeprefix("small|") for cell in found]
+
+
+def ids(found: list[Any]) -> set[tuple[str, str]]:
+    return {(unit.label, unit.id) for unit in found}
+
+
+def test_a_part_adds_its_product_with_the_axes_that_it_leaves_to_the_grid() -> None:
+    found = labels(cells(Part(arms=["shuffled_labels", "lora_below"]), Part(layers=[3], weights=[0.2])))
+    assert found == [
+        "multiply-add|w=0|s0",
+        "L1|multiply-add|w=0.5|s0",
+        "L1|multiply-add|w=0.5|shuffled_labels|s0",
+        "L1|multiply-add|w=0.5|lora_below|s0",
+        "L3|multiply-add|w=0.2|s0",
+    ]
+
+
+def test_an_empty_part_and_one_that_says_the_same_again_add_nothing() -> None:
+    assert ids(units(Part(), Part(layers=[1], weights=[0.5]))) == ids(units())
+
+
+def test_every_axis_is_multiplied_with_every_other() -> None:
+    axes: dict[str, Any] = {"layers": [0, 2], "weights": [0.2, 0.5], "pairs": [WORDS, OTHERS], "seeds": [0, 1]}
+    found = cells(**axes, arms=list(ARMS), wordings=[["symbolic"], BOTH])
+    assert len(found) == len({cell.id for cell in found}) == len({cell.label for cell in found}) == 2**5 * len(ARMS)
+
+
+def test_a_seed_of_one_part_alone_has_the_cells_of_that_part_alone_and_a_stage_1_of_its_own() -> None:
+    found = units(Part(seeds=[3], layers=[2], weights=[0.5]), layers=[0, 1], seeds=[0, 1])
+    assert Counter((kind(unit), unit.label[-2:]) for unit in found) == {
+        **{(which, seed): 1 for which, seed in product(["stage1", "reference", "predictors"], ["s0", "s1", "s3"])},
+        ("cell", "s0"): 3,
+        ("cell", "s1"): 3,
+        ("cell", "s3"): 1,
+    }
+    assert found[-1].label == "small|L2|multiply-add|w=0.5|s3"
+
+
+def test_without_a_class_there_is_one_cell_for_each_wordings_and_seed_whatever_the_arms() -> None:
+    found = cells(
+        Part(pairs=[OTHERS], seeds=[0, 1]), layers=[0, 1], seeds=[0, 1], arms=list(ARMS), wordings=[["symbolic"], BOTH]
+    )
+    without = [cell for cell in found if cell.weight == 0]
+    assert {(cell.stage_one.seed, *cell.wordings) for cell in without} == {
+        (seed, *wordings) for seed in (0, 1) for wordings in (["symbolic"], BOTH)
+    }
+    assert len(without) == 4
+    assert {cell.arm for cell in without} == {"plain"}
+    for cell in without:
+        assert {readout.name for readout in cell.readouts} == {
+            name + of for of in ("multiply/add", "river/copper") for name in ("", "random:")
+        } | {"add/multiply", "copper/river"}
+
+
+def test_there_is_one_reference_and_one_predictors_for_a_stage_1_and_they_read_what_its_cells_train() -> None:
+    found = units(Part(pairs=[OTHERS], arms=["swapped_tokens", "random_words"], seeds=[0]), seeds=[0, 1])
+    references = {unit.stage_one.seed: unit for unit in found if isinstance(unit, Reference)}
+    predictors = {unit.stage_one.seed: unit for unit in found if isinstance(unit, Predictors)}
+    assert references.keys() == predictors.keys() == {0, 1}
+    names = [{readout.name for readout in of[0].readouts} for of in (references, predictors)]
+    assert names == [{"multiply/add", "copper/river", "random:river/copper"}, {"multiply/add", "random:river/copper"}]
+    assert [readout.name for readout in references[1].readouts] == ["multiply/add"]
+    assert all(
+        {one.name for one in cell.readouts} <= names[0]
+        for cell in found
+        if isinstance(cell, Cell) and cell.stage_one.seed == 0
+    )
+
+
+def test_pairs_of_other_operations_with_the_same_tokens_are_all_read() -> None:
+    data = Data(operations=["multiply", "add", "subtract"])
+    pairs: Any = [{"multiply": "river", "add": "copper"}, {"multiply": "river", "subtract": "copper"}]
+    changed = study(pairs=pairs).model_copy(update={"data": data})
+    found = expand(changed, {"small": SMALL})
+    assert [readout.pair for readout in found[1].readouts] == pairs  # type: ignore[union-attr]
+    assert len([unit for unit in found if isinstance(unit, Cell) and unit.weight == 0]) == 2
+
+
+def test_the_order_in_which_anything_is_written_changes_no_id() -> None:
+    parts = [Part(arms=["shuffled_labels"]), Part(pairs=[OTHERS], seeds=[0, 1]), Part(wordings=[BOTH])]
+    orders = [ids(units(*order, pairs=[WORDS])) for order in permutations(parts)]
+    assert all(order == orders[0] for order in orders)
+    axes: dict[str, list[Any]] = {"layers": [0, 2], "pairs": [WORDS, OTHERS], "weights": [0.0, 0.2], "seeds": [0, 1]}
+    axes |= {"arms": list(ARMS), "wordings": [["symbolic"], BOTH]}
+    backwards = {name: values[::-1] for name, values in axes.items()}
+    assert ids(units(**axes)) == ids(units(**backwards))
+
+
+def test_the_order_within_a_pair_and_within_wordings_changes_neither_id_nor_label() -> None:
+    turned: Any = {"add": "add", "multiply": "multiply"}
+    arms: Any = list(ARMS)
+    assert ids(units(pairs=[WORDS], arms=arms)) == ids(units(pairs=[turned], arms=arms))
+    assert ids(units(pairs=[WORDS], arms=arms)) == ids(units(Part(pairs=[turned]), pairs=[WORDS], arms=arms))
+    (one,), (other,) = (cells(wordings=[order], weights=[0.5]) for order in (BOTH, BOTH[::-1]))
+    assert (one.id, one.label, one.wordings) == (other.id, other.label, other.wordings)
+    assert one.label == "small|L1|multiply-add|w=0.5|symbolic+semantic|s0"
+
+
+def test_arm_wordings_and_seed_are_part_of_an_id_and_how_the_study_is_executed_is_not() -> None:
+    found = cells(arms=list(ARMS), wordings=[["symbolic"], BOTH], seeds=[0, 1], weights=[0.5])
+    assert len({cell.id for cell in found}) == len(ARMS) * 2 * 2
+    again = study(arms=list(ARMS), wordings=[["symbolic"], BOTH], seeds=[0, 1], weights=[0.5]).model_copy(
+        update={"ray": RaySettings(workers=3, stack=2), "evaluation": Evaluation(batch_size=5)}
+    )
+    executed = [unit for unit in expand(again, {"small": SMALL}) if isinstance(unit, Cell)]
+    assert ids(executed) == ids(found)
+    everything = expand(again, {"small": SMALL})
+    assert ids(everything) == ids(units(arms=list(ARMS), wordings=[["symbolic"], BOTH], seeds=[0, 1], weights=[0.5]))
+
+
+@pytest.mark.parametrize(
+    ("only", "chosen"),
+    [
+        (
+            ["arm=shuffled_labels"],
+            ["L1|multiply-add|w=0.5|shuffled_labels|s0", "L1|multiply-add|w=0.5|shuffled_labels|s1"],
+        ),
+        (["arm=lora_below", "seed=1"], ["L1|multiply-add|w=0.5|lora_below|s1"]),
+        (["arm=plain", "weight=0", "seed=0", "seed=1"], ["multiply-add|w=0|s0", "multiply-add|w=0|s1"]),
+        (["arm=random_words", "pair=multiply/add", "seed=0"], ["L1|multiply-add|w=0.5|random_words|s0"]),
+        (["arm=swapped_tokens", "pair=multiply/add", "seed=0"], ["L1|multiply-add|w=0.5|swapped_tokens|s0"]),
+    ],
+)
+def test_only_picks_arms_and_seeds(only: list[str], chosen: list[str]) -> None:
+    found = choose(units(arms=list(ARMS), seeds=[0, 1]), only)
+    assert labels([unit for unit in found if isinstance(unit, Cell)]) == chosen
+    seeds = {label[-1] for label in chosen}
+    assert Counter(kind(unit) for unit in found if not isinstance(unit, Cell)) == {
+        "stage1": len(seeds),
+        "reference": len(seeds),
+        "predictors": len(seeds),
+    }
+
+
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        ("arm=shuffled", "arm lora_below, plain; seed 0, 1"),
+        ("seed=7", "arm lora_below, plain; seed 0, 1"),
+        ("seed=one", "--only seed=one: must be a number"),
+    ],
+)
+def test_an_arm_or_seed_that_no_cell_has_is_refused_with_those_there_are(only: str, told: str) -> None:
+    with pytest.raises(SelectionError, match=told):
+        choose(units(arms=["plain", "lora_below"], seeds=[0, 1]), [only])

@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from study.config.study import Stage1
+from study.plan.read import ConfigError, read_study, write_schemas
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STUDIES = sorted(file for file in CONFIGS.glob("*.yaml") if file.name != "models.yaml")
+
+MODELS = """
+small: {source: {built: llama}, blocks: 4}
+large: {source: {hub: someone/large}, blocks: 30}
+"""
+STUDY = """
+name: example
+models: [small]
+grid:
+  layers: [0.5]
+  pairs: [{multiply: multiply, add: add}]
+  weights: [0.5]
+"""
+
+
+@pytest.fixture
+def configs(tmp_path):
+    (tmp_path / "models.yaml").write_text(MODELS)
+    return tmp_path
+
+
+def read(configs, text):
+    (configs / "study.yaml").write_text(text)
+    return read_study(configs / "study.yaml").study
+
+
+def mistakes(configs, text):
+    with pytest.raises(ConfigError) as caught:
+        read(configs, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
+def test_every_study_of_the_repository_is_valid_and_names_its_schema(file):
+    assert read_study(file).models
+    assert file.read_text().startswith("# yaml-language-server: $schema=study.schema.json\n")
+
+
+def test_the_schemas_of_the_repository_are_current(tmp_path):
+    write_schemas(tmp_path)
+    for name in ("study.schema.json", "models.schema.json"):
+        assert (CONFIGS / name).read_text() == (tmp_path / name).read_text(), "run `make schemas`"
+
+
+def test_the_schema_explains_settings_to_editors():
+    schema = json.loads((CONFIGS / "study.schema.json").read_text())
+    assert schema["additionalProperties"] is False
+    assert "relative depth" in schema["$defs"]["Grid"]["properties"]["layers"]["description"]
+
+
+def test_defaults_need_not_be_written(configs):
+    assert read(configs, STUDY).stage1 == Stage1()
+
+
+def test_numbers_may_be_written_with_an_exponent_alone(configs):
+    assert read(configs, STUDY + "stage2: {learning_rate: 1e-4}").stage2.learning_rate == 1e-4
+
+
+def test_a_part_may_be_written_once_and_used_twice(configs):
+    study = read(configs, STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: {<<: *both, steps: 9}")
+    assert (study.stage1.steps, study.stage2.steps, study.stage2.warmup_steps) == (7, 9, 3)
+
+
+def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
+    layers = read(configs, STUDY.replace("[0.5]\n  pairs", "[3, 1.0]\n  pairs")).grid.layers
+    assert [type(layer) for layer in layers] == [int, float]
+
+
+def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(configs):
+    (configs / "mine").mkdir()
+    (configs / "mine" / "config.json").write_text("{}")
+    (configs / "models.yaml").write_text("small: {source: {folder: mine}, blocks: 4}")
+    (configs / "study.yaml").write_text(STUDY)
+    assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "mine")
+
+
+def test_a_path_of_a_model_may_begin_at_home(configs, monkeypatch):
+    monkeypatch.setenv("HOME", str(configs / "home"))
+    (configs / "home" / "mine").mkdir(parents=True)
+    (configs / "home" / "mine" / "config.json").write_text("{}")
+    (configs / "models.yaml").write_text("small: {source: {folder: ~/mine}, blocks: 4}")
+    (configs / "study.yaml").write_text(STUDY)
+    assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "home" / "mine")
+
+
+def test_mistakes_in_both_files_are_told_together(configs):
+    (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 0}")
+    text = mistakes(configs, STUDY + "modles: [1]")
+    assert "modles: unknown key; did you mean 'models'?" in text
+    assert "small.blocks: input should be greater than 0" in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{source: {hubb: a/b}, blocks: 3}", "small.source: a source names one of: hub, folder, gguf, wheels, built"),
+        ("{source: 3, blocks: 3}", "small.source: a source names one of: hub, folder, gguf, wheels, built (given: 3)"),
+        ("{source: {built: llama, hiden_size: 8}, blocks: 3}", "hiden_size: unknown key; did you mean 'hidden_size'?"),
+        ("{source: {hub: llama}, blocks: 3}", "small.source.hub: string should match pattern"),
+        ("{source: {built: llama}}", "small.blocks: is missing"),
+        ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
+        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which is not there"),
+        (
+            "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
+            "small.source.wheels.a: string should match",
+        ),
+    ],
+)
+def test_mistakes_in_the_catalogue_are_told_with_their_place(configs, entry, told):
+    (configs / "models.yaml").write_text(f"small: {entry}")
+    assert told in mistakes(configs, STUDY)
+
+
+def test_a_missing_catalogue_is_told_by_name(configs):
+    (configs / "models.yaml").unlink()
+    assert f"{configs / 'models.yaml'}: 1 mistake\n  cannot be read: No such file" in mistakes(configs, STUDY)

@@ -1,0 +1,50 @@
+"""The training from random weights: it goes on as if it had not been interrupted, and its rate does what it says."""
+
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from study.config.catalogue import BuiltSource, Model
+from study.config.nursery import NurseryTraining
+from study.config.study import Data
+from study.models.load import Loaded, load
+from study.tasks.nursery_text import NurseryText
+from study.training.checkpoints import State
+from study.training.pretraining import pretrain
+
+DATA = Data(smallest=1, largest=9)
+TEXT = NurseryText(DATA, ["add", "multiply"])
+SETTINGS = NurseryTraining(steps=8, batch_size=8, warmup_steps=3)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Loaded:
+    source = BuiltSource(built="llama", hidden_size=32, intermediate_size=64, attention_heads=4, words=TEXT.vocabulary)
+    return load(Model(source=source, blocks=2))
+
+
+def _weights(loaded: Loaded) -> dict[str, mx.array]:
+    return {name: mx.array(value) for name, value in tree_flatten(loaded.model.parameters())}
+
+
+def test_a_training_that_goes_on_from_a_saved_state_ends_with_the_same_weights(
+    fresh: Loaded,
+) -> None:
+    start, states = _weights(fresh), list[State]()
+    pretrain(fresh.model, fresh.tokenizer, SETTINGS, TEXT, 0, save_every=3, save=states.append)
+    whole = _weights(fresh)
+    fresh.model.load_weights(list(start.items()))
+    curve = pretrain(fresh.model, fresh.tokenizer, SETTINGS, TEXT, 0, start=states[0])
+    assert states[0].step == 3
+    assert [row["step"] for row in curve] == list(range(1, 9))
+    assert all(mx.array_equal(value, whole[name]) for name, value in _weights(fresh).items())
+
+
+def test_held_out_operands_are_never_seen_and_every_weight_moves(fresh: Loaded) -> None:
+    before = _weights(fresh)
+    curve = pretrain(fresh.model, fresh.tokenizer, SETTINGS, TEXT, 1)
+    assert all(row["held_out"] == 0 for row in curve)
+    assert not any(mx.array_equal(value, before[name]) for name, value in _weights(fresh).items())
+    assert not tree_flatten(fresh.model.trainable_parameters())
