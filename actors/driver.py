@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from actors.cluster import MEMORY, RESOURCE, ClusterError
 from actors.nodes import marked
 from actors.queue import Queue
-from actors.reports import Heard, Switchboard
+from actors.reports import Heard, Reports
 from actors.reservations import Reservations
 from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study.config.study import RaySettings
@@ -20,7 +20,7 @@ from study.config.units import NAMES, Pretraining, StageOne, Unit, foundations, 
 from study.plan.stacks import stack_label
 from study.results.finished import DamagedError
 from study.results.parcels import Parcel, pack, unpack
-from study.results.store import PROGRESS, Outcome, Store, UnwritableError, write_json
+from study.results.store import PROGRESS, Ending, Store, UnwritableError, write_json
 from study.version import code_fingerprint
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Driver:
         self._heard: dict[str, Heard] = {}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # Without events: its calls, many a unit, would hide the units in the dashboard.
-        quiet = ray.remote(Switchboard).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
-        self._switchboard: Any = quiet.remote()
+        quiet = ray.remote(Reports).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
+        self._reports: Any = quiet.remote()
         self._task: Any = ray.remote(carry)
 
     def carry_out(self, poll_seconds: float = 1.0) -> Iterator[Ended | None]:
@@ -135,7 +135,7 @@ class Driver:
         # No `num_gpus`: with it Ray starts a new process, and so loads the model again, for every task.
         named = self._task.options(name=stack_label(units), resources=resources, num_cpus=0, max_retries=0)
         parcels = [self._parcel(needed) for needed in foundations(units[0])] if self._travels else []
-        self._flights[named.remote(self._run, assignment, self._switchboard, *parcels)] = flight
+        self._flights[named.remote(self._run, assignment, self._reports, *parcels)] = flight
 
     def _parcel(self, unit: Pretraining | StageOne) -> "ray.ObjectRef[Parcel]":
         """A unit that others build on, for nodes that cannot read it here; in Ray's own store once."""
@@ -183,7 +183,7 @@ class Driver:
         from ray.exceptions import NodeDiedError, RayTaskError
 
         self._listen()  # to its last words
-        self._switchboard.forget.remote(flight.task)
+        self._reports.forget.remote(flight.task)
         if isinstance(error, NodeDiedError):
             self._lost.update(unit.id for unit in flight.units)
             if all(self._lost[unit.id] <= NODE_LOSSES for unit in flight.units):
@@ -210,7 +210,7 @@ class Driver:
         """Hear what tasks report, show it in the results folder if they cannot, and end those that hang."""
         import ray
 
-        self._heard = ray.get(self._switchboard.heard.remote())
+        self._heard = ray.get(self._reports.heard.remote())
         for flight in self._flights.values():
             heard = self._heard.get(flight.task)
             if heard is None:
@@ -231,11 +231,11 @@ class Driver:
     def _close(self) -> None:
         """Begin nothing any more: neither what waits here nor what waits with Ray."""
         self.queue.clear()
-        self._switchboard.close.remote()
+        self._reports.close.remote()
 
     def _failed(self, unit: Unit, reason: str, detail: str = "") -> Ended:
         self.store.record(unit, "failed", reason, re.sub(r"\x1b\[[0-9;]*m", "", detail))
-        return Ended(unit, Outcome("failed", reason, 0.0), "")
+        return Ended(unit, Ending("failed", reason, 0.0), "")
 
     def _left_by(self, flight: Flight, unit: Unit) -> list[Path]:
         """What the dead process of a task left of its attempts; others at the unit may be alive elsewhere."""

@@ -31,7 +31,7 @@ class Heard:
     seconds_ago: float
 
 
-class Switchboard:
+class Reports:
     """A Ray actor: tasks report to it, the program that submitted them asks it. Ages are by its own clock alone."""
 
     def __init__(self) -> None:

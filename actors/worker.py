@@ -20,7 +20,7 @@ from actors.metrics import Metrics
 from actors.reports import Report
 from study.config.units import Unit, foundations
 from study.results.parcels import Parcel, pack, remove, unpack
-from study.results.store import LOG, Outcome, Store
+from study.results.store import LOG, Ending, Store
 from study.version import code_fingerprint
 
 REPORT_SECONDS = 5.0
@@ -28,7 +28,7 @@ LOG_BYTES = 4000
 CRASH = "crash.txt"
 """Where Python writes what it was doing when its process was killed by a fault, in the task's folder in tmp/."""
 
-Run = Callable[[Sequence[Unit], Path], list[Outcome]]
+Run = Callable[[Sequence[Unit], Path], list[Ending]]
 
 
 class VersionError(ClusterError):
@@ -53,7 +53,7 @@ class Ended:
     """A unit that ended, and where."""
 
     unit: Unit
-    outcome: Outcome
+    outcome: Ending
     host: str
     parcel: Parcel | None = None
     """What it left, where its machine does not share the results folder."""
@@ -61,14 +61,14 @@ class Ended:
     """Memory of the process that ran it, at most."""
 
 
-def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Outcome]:
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Ending]:
     """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
     from study.pipeline.units import run_units
 
     return run_units(units, results, checkpoint_every)
 
 
-def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) -> list[Ended] | None:
+def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> list[Ended] | None:
     """Run the units of one task; None if nothing may begin any more. `parcels` are what the units build on, for nodes
     that have it not.
     """
@@ -79,14 +79,14 @@ def carry(run: Run, assignment: Assignment, switchboard: Any, *parcels: Parcel) 
             f"{socket.gethostname()} runs another version of the program ({code_fingerprint()}) than the machine that "
             f"asks ({assignment.code}): bring both to the same commit"
         )
-    if ray.get(switchboard.is_closed.remote()):
+    if ray.get(reports.is_closed.remote()):
         return None
     shares = (assignment.root / assignment.mark).is_file()
     store = Store(assignment.root if shares else scratch(assignment.root))
     if not shares:
         for parcel, needed in zip(parcels, foundations(assignment.units[0]), strict=True):
             unpack(parcel, store, needed)
-    with _reporting(store, assignment.task, switchboard, shares) as peak, _faults(store, assignment.task):
+    with _reporting(store, assignment.task, reports, shares) as peak, _faults(store, assignment.task):
         outcomes = run(assignment.units, store.root)
     ended = [
         Ended(unit, outcome, socket.gethostname(), None if shares else pack(store, unit), peak.gb)
@@ -132,7 +132,7 @@ class Peak:
 
 
 @contextmanager
-def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Iterator[Peak]:
+def _reporting(store: Store, task: str, reports: Any, shares: bool) -> Iterator[Peak]:
     """A thread that reports, and looks at the memory, at once and then every few seconds until the units have ended."""
     import ray
 
@@ -143,7 +143,7 @@ def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Itera
     def report() -> None:
         while True:
             current = _report(store, node, shares)
-            switchboard.report.remote(task, current)
+            reports.report.remote(task, current)
             metrics.tell(current.notes)
             peak.look()
             if done.wait(REPORT_SECONDS):
@@ -157,7 +157,7 @@ def _reporting(store: Store, task: str, switchboard: Any, shares: bool) -> Itera
     finally:
         done.set()
         thread.join()
-        switchboard.forget.remote(task)
+        reports.forget.remote(task)
 
 
 def _report(store: Store, node: str, shares: bool) -> Report:

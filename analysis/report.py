@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from analysis.data.numbers import share
-from analysis.data.results import Results, Unit, read_results
+from analysis.data.results import Results, StudyUnit, read_results
 from analysis.figures import draw_pictures
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(results: Path, out: Path) -> list[Unit]:
+def write_report(results: Path, out: Path) -> list[StudyUnit]:
     """Write `out` (Markdown), the same as one HTML page and, in a folder named after it, figures and tables as CSV.
 
     The same rows give the same bytes. Returns the units whose files could not be read. Raises ResultsError where

@@ -20,9 +20,9 @@ from study.config.study import Grid, RaySettings, Study
 from study.config.units import Unit
 from study.plan.expand import expand
 from study.results.finished import DONE
-from study.results.store import Outcome, Store, write_json
+from study.results.store import Ending, Store, write_json
 
-Run = Callable[[Sequence[Unit], Path], list[Outcome]]
+Run = Callable[[Sequence[Unit], Path], list[Ending]]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}]
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 STARTS = "starts"
@@ -45,7 +45,7 @@ def quick(seconds: float, aborts: bool = False) -> Run:
     travels to the workers by value.
     """
 
-    def run(units: Sequence[Unit], results: Path) -> list[Outcome]:
+    def run(units: Sequence[Unit], results: Path) -> list[Ending]:
         store, outcomes = Store(results), []
         for unit in units:
             starts = results / STARTS / unit.id
@@ -60,7 +60,7 @@ def quick(seconds: float, aborts: bool = False) -> Run:
                     write_json(folder / DONE, {"seconds": {"train": seconds}, "pid": os.getpid()})
             if aborts and len(list(starts.iterdir())) == 1:
                 time.sleep(1.2 * seconds)
-            outcomes.append(Outcome("done", "finished", seconds))
+            outcomes.append(Ending("done", "finished", seconds))
         return outcomes
 
     return run

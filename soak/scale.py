@@ -15,18 +15,18 @@ from soak.ground import cluster, units_of
 from study.config.study import RaySettings
 from study.config.units import Unit
 from study.results.finished import DONE
-from study.results.store import Outcome, Store
+from study.results.store import Ending, Store
 
 SETTINGS = RaySettings(in_flight=4)
 
 
-def nothing(units: Sequence[Unit], results: Path) -> list[Outcome]:
+def nothing(units: Sequence[Unit], results: Path) -> list[Ending]:
     """Finished at once."""
     store = Store(results)
     for unit in units:
         store.folder(unit).mkdir(parents=True, exist_ok=True)
         (store.folder(unit) / DONE).write_text('{"seconds": {}}')
-    return [Outcome("done", "finished", 0.0) for _ in units]
+    return [Ending("done", "finished", 0.0) for _ in units]
 
 
 def alone(nodes: int, cells: int) -> dict[str, Any]:

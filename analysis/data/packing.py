@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.stored import CATEGORIES, COLUMNS, float_columns, read_stored
+from analysis.data.stored import float_columns, read_stored
 from study.results.finished import DONE
+from study.results.schema import CATEGORIES, COLUMNS
 from study.results.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.stored import Status, read_stored
+from analysis.data.stored import UnitState, read_stored
 from analysis.data.terms import ARITHMETIC, OWN, Terms
 from study.config.names import TIERS, Names
 from study.config.nursery import Nursery
@@ -25,7 +25,7 @@ JUDGED = ("symbolic", "semantic")
 
 
 @dataclass(frozen=True)
-class Unit:
+class StudyUnit:
     """One piece of the study: the training of a small model, a stage 1, what is read of it (baseline and stage 1,
     predictors), or a cell."""
 
@@ -56,7 +56,7 @@ class Unit:
     apart: bool
     """Whether it is trained by another recipe, or another stage 2, than most of the study."""
     reference: str | None
-    status: Status
+    status: UnitState
     reason: str
 
     @property
@@ -85,8 +85,8 @@ class Results:
     name: str
     config: dict[str, Any]
     models: dict[str, dict[str, Any]]
-    units: dict[str, Unit] = field(default_factory=dict)
-    apart: dict[str, Unit] = field(default_factory=dict)
+    units: dict[str, StudyUnit] = field(default_factory=dict)
+    apart: dict[str, StudyUnit] = field(default_factory=dict)
     """Cells of another recipe, or with another stage 2: beside the study, not among its outcomes."""
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: Frames = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Results:
     eight: Frames = field(default_factory=dict)
 
     @property
-    def everything(self) -> dict[str, Unit]:
+    def everything(self) -> dict[str, StudyUnit]:
         return self.units | self.apart
 
     @property
@@ -131,7 +131,7 @@ class Results:
         return OWN if "file" in self.config.get("data", {}) else ARITHMETIC
 
     @property
-    def cells(self) -> list[Unit]:
+    def cells(self) -> list[StudyUnit]:
         """All cells with a class loss, finished or not.
 
         Ordered by model, pair, wordings and arm (as listed, plain first), layer, weight and seed.
@@ -153,7 +153,7 @@ class Results:
         )
 
     @property
-    def plain(self) -> list[Unit]:
+    def plain(self) -> list[StudyUnit]:
         """The cells that are no control: figures and prose about where classifiers emerge are of these alone."""
         return [cell for cell in self.cells if cell.arm == "plain"]
 
@@ -176,12 +176,12 @@ class Results:
     def seeds(self) -> list[int]:
         return sorted({unit.seed for unit in self.units.values()})
 
-    def reference_of(self, cell: Unit) -> Unit | None:
+    def reference_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished evaluation of the baseline and of stage 1 that `cell` is compared with."""
         reference = self.units.get(cell.reference or "")
         return reference if reference and reference.finished else None
 
-    def zero_of(self, cell: Unit) -> Unit | None:
+    def zero_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished w = 0 cell of the same model, seed, operations and wordings."""
         key = (cell.model, cell.seed, set(cell.operations), set(cell.wordings))
         for unit in self.units.values():
@@ -190,12 +190,12 @@ class Results:
                 return unit
         return None
 
-    def plain_of(self, cell: Unit) -> Unit | None:
+    def plain_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished plain cell that differs from `cell` in the arm alone."""
         same = [c for c in self.plain if c.finished and _training(c) == _training(cell)]
         return next((c for c in same if (c.layer, c.weight, c.seed) == (cell.layer, cell.weight, cell.seed)), None)
 
-    def shuffled_of(self, cell: Unit) -> Unit | None:
+    def shuffled_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished shuffled-label cell of the same model, pair and wordings: at the nearest layer, and there
         of the nearest weight and of the same seed where it exists."""
         shuffled = [c for c in self.cells if c.arm == "shuffled_labels" and c.finished]
@@ -210,19 +210,19 @@ class Results:
             default=None,
         )
 
-    def answers_at(self, unit: Unit, stage: str) -> pd.DataFrame:
+    def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
         answers = self.answers[unit.id]
         return answers[answers["stage"] == stage].set_index("prompt_id")
 
-    def lens_at(self, unit: Unit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
+    def lens_at(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
         """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
         lens = self.lens[unit.id]
         rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
         return rows.set_index("prompt_id")
 
 
-def place(unit: Unit) -> dict[str, object]:
+def place(unit: StudyUnit) -> dict[str, object]:
     """Where the unit stands in the study: the columns PLACE."""
     return {name: getattr(unit, "id" if name == "unit" else name) for name in PLACE}
 
@@ -243,9 +243,9 @@ def read_results(folder: Path) -> Results:
     return results
 
 
-def _unit(entry: dict[str, Any], status: Status, reason: str) -> Unit:
+def _unit(entry: dict[str, Any], status: UnitState, reason: str) -> StudyUnit:
     operations, pair = tuple(entry["operations"]), entry["pair"]
-    return Unit(
+    return StudyUnit(
         kind=entry["kind"],
         id=entry["id"],
         folder=entry["folder"],
@@ -279,7 +279,7 @@ def _stage2(entry: dict[str, Any]) -> str:
     return f"{settings['steps']} steps at {settings['learning_rate']:g}{''.join(others)}"
 
 
-def _training(cell: Unit) -> tuple[str, str, frozenset[str]]:
+def _training(cell: StudyUnit) -> tuple[str, str, frozenset[str]]:
     """What a control shares with the cells that it is a control of."""
     return cell.model, cell.pair, frozenset(cell.wordings)
 

@@ -10,47 +10,12 @@ import numpy as np
 import pandas as pd
 
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
+from study.results.schema import CATEGORIES, COLUMNS, OPTIONAL, PROFILE, ROWS
 from study.results.store import FOLDERS, UNFINISHED, ResultsError
 
-Status = Literal["finished", "failed", "skipped", "missing", "unreadable"]
+UnitState = Literal["finished", "failed", "skipped", "missing", "unreadable"]
 Entry = Mapping[str, Any]
 """A unit in study.json."""
-
-ROWS = {
-    "nursery": ("curves",),
-    "stage1": ("curves",),
-    "reference": ("answers", "lens"),
-    "predictors": ("predictors",),
-    "cell": ("curves", "answers", "lens"),
-}
-OPTIONAL = {"reference": ("score", "eight"), "cell": ("onset", "causal", "causal_lens", "score", "eight")}
-"""Rows that a study may have or not."""
-PROMPT = ("prompt_id", "tier", "template", "operation", "operands")
-PREDICTORS = (
-    *("depth", "remaining", "log_p", "rank", "kl", "a_lin", "probe", "probe_control", "selectivity"),
-    *("direction_cosine", "unembedding_norm", "pair_cosine", "residual_growth", "tied", "lora_parameters"),
-    *("gradient_cosine", "gradient_ratio"),
-)
-PROFILE = ["stage", "pair", "layer", "tier"]
-COLUMNS = {
-    "answers": ["stage", *PROMPT, "right", "number_right", "nll"],
-    "lens": ["stage", *PROMPT, "pair", "layer", "log_p", "log_mass", "choice"],
-    "profile": [*PROFILE, "prompts", "p", "log_p"],
-    "curves": ["step", "loss", "class_loss", "answer_loss", "seconds"],
-    "predictors": ["pair", "layer", "tier", *PREDICTORS],
-    "onset": ["step", "layer", "tier", "prompts", "choice", "p", "margin"],
-    "causal": [*PROMPT, "intervention", "right", "nll", "other_nll", "moved"],
-    "causal_lens": ["prompt_id", "tier", "operation", "operands", "intervention", "layer", "log_p", "margin"],
-    "score": [
-        *("stage", "asked", "prompt_id", "tier", "operation", "operands", "pair", "masked", "head", "score", "layer"),
-        *("p", "token"),
-    ],
-    "eight": ["stage", "prompt_id", "tier", "operation", "prompt", "answer", "given", "right"],
-}
-CATEGORIES = [
-    *("stage", "tier", "template", "operation", "operands", "pair", "intervention", "asked", "head", "score"),
-    *("token", "prompt", "answer", "given"),
-]
 
 
 @dataclass(frozen=True)
@@ -58,8 +23,8 @@ class Stored:
     """What is stored of a study's units, by unit id."""
 
     done: dict[str, dict[str, Any]]
-    unfinished: dict[str, tuple[Status, str]]
-    """Status and reason of every other unit."""
+    unfinished: dict[str, tuple[UnitState, str]]
+    """UnitState and reason of every other unit."""
     rows: dict[str, dict[str, pd.DataFrame]]
     """By kind of row, then by unit id. Numbers are rounded as they are packed, to float32."""
 
@@ -156,7 +121,7 @@ def _none(name: str) -> pd.DataFrame:
     return typed(pd.DataFrame(columns=COLUMNS[name]))
 
 
-def _unfinished(path: Path) -> tuple[Status, str]:
+def _unfinished(path: Path) -> tuple[UnitState, str]:
     if not path.is_file():
         return "missing", "not run yet"
     try:

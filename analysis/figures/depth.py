@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from analysis.data.numbers import probability, share
-from analysis.data.results import Results, Unit
+from analysis.data.results import Results, StudyUnit
 from analysis.figures.style import (
     DEPTH_LABEL,
     HEAT,
@@ -143,7 +143,7 @@ def _heat_map(results: Results, judged: pd.DataFrame, model: str, folder: Path) 
     return save(figure, folder, f"where_{model}", data[columns], alt, caption)
 
 
-def _heat_cell(ax: Axes, x: int, y: int, cells: list[Unit], values: "pd.Series[float]") -> None:
+def _heat_cell(ax: Axes, x: int, y: int, cells: list[StudyUnit], values: "pd.Series[float]") -> None:
     found = [values[cell.id] for cell in cells if cell.id in values.index]
     if found:
         value = float(np.mean(found))
@@ -192,10 +192,10 @@ def _profile(results: Results, model: str, folder: Path) -> Picture:
     return save(figure, folder, f"lens_profile_{model}", data, alt, caption)
 
 
-def _profile_rows(results: Results, cell: Unit, tier: str) -> pd.DataFrame:
+def _profile_rows(results: Results, cell: StudyUnit, tier: str) -> pd.DataFrame:
     """Mean log p by layer for each stage that a finished unit has."""
     reference, zero = results.reference_of(cell), results.zero_of(cell)
-    sources: list[tuple[str, Unit | None, str]] = [
+    sources: list[tuple[str, StudyUnit | None, str]] = [
         ("baseline", reference, "baseline"),
         ("stage 1", reference, "stage1"),
     ]
@@ -265,7 +265,7 @@ def _pareto_point(ax: Axes, point: dict[Any, Any], series: tuple[str, str], pair
     ax.plot(x, y, color=colour, marker=marker, fillstyle=fill(pairs.index(point["pair"])), ls="")
 
 
-def _say_status(ax: Axes, cells: Iterable[Unit]) -> None:
+def _say_status(ax: Axes, cells: Iterable[StudyUnit]) -> None:
     cells = list(cells)
     if not any(cell.finished for cell in cells):
         ax.set_facecolor(MISSING)

@@ -12,14 +12,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from analysis.data.numbers import probability
-from analysis.data.results import Unit
+from analysis.data.results import StudyUnit
 from analysis.figures.style import HEAT, MISSING, Picture, panels, save
 
 EVALUATIONS = ["model", "pair", "trained_layer", "blocks", "weight", "seed", "step", "layer", "tier", "p", "choice"]
 VALUES = {"p": "mean p", "choice": "choice accuracy"}
 
 
-def evaluations(onset: Mapping[str, pd.DataFrame], cells: Iterable[Unit]) -> pd.DataFrame:
+def evaluations(onset: Mapping[str, pd.DataFrame], cells: Iterable[StudyUnit]) -> pd.DataFrame:
     """The evaluations in the training of `cells`, under each other."""
     frames = []
     for cell in cells:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, Unit, place
+from analysis.data.results import PLACE, Results, StudyUnit, place
 from analysis.data.statistics import Floats, bounds, clustered_mean, paired_mean
 from analysis.outcomes.emergence import emergent_where_trained
 
@@ -41,7 +41,7 @@ def effects(results: Results, judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _effects(results: Results, cell: Unit, tier: str, rows: pd.DataFrame) -> dict[str, object]:
+def _effects(results: Results, cell: StudyUnit, tier: str, rows: pd.DataFrame) -> dict[str, object]:
     decisions = results.decisions
     prompts = rows.drop_duplicates("prompt_id").set_index("prompt_id").sort_index()
     operands = prompts["operands"].to_numpy(str)
@@ -75,7 +75,7 @@ def _by_intervention(rows: pd.DataFrame, name: str) -> dict[str, Floats]:
     return {intervention: wide[intervention].to_numpy(float) for intervention in ("none", "swap", "random")}
 
 
-def _carried(lens: pd.DataFrame, cell: Unit, tier: str) -> dict[str, float]:
+def _carried(lens: pd.DataFrame, cell: StudyUnit, tier: str) -> dict[str, float]:
     """Share of prompts whose margin at the last layer changes sign, under the swap and under random."""
     rows = lens[(lens["layer"] == cell.blocks - 1) & (lens["tier"] == tier)]
     if rows.empty or cell.layer == cell.blocks - 1:

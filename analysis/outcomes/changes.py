@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, Unit
+from analysis.data.results import Results, StudyUnit
 from analysis.data.statistics import Interval, bounds, over_seeds
 from study.config.nursery import BASE
 from study.config.study import Decisions
@@ -97,7 +97,7 @@ def _pairs(results: Results) -> Iterator[tuple[str, str, float]]:
                 yield cell.id, nearest.id, nearest.depth
 
 
-def _settings(cell: Unit) -> tuple[object, ...]:
+def _settings(cell: StudyUnit) -> tuple[object, ...]:
     return cell.pair, cell.weight, cell.wordings, cell.seed
 
 

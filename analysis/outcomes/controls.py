@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, Unit, place
+from analysis.data.results import PLACE, Results, StudyUnit, place
 from analysis.data.statistics import Interval, accuracy_of, bounds
 from analysis.outcomes.preservation import paired_difference
 from study.config.study import Decisions
@@ -38,7 +38,7 @@ def controls(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _compare(results: Results, cell: Unit, partner: Unit, tier: str) -> dict[str, object] | None:
+def _compare(results: Results, cell: StudyUnit, partner: StudyUnit, tier: str) -> dict[str, object] | None:
     decisions = results.decisions
     arm, plain = (results.lens_at(unit, "stage2", unit.readout, unit.layer) for unit in (cell, partner))
     difference = paired_difference(plain, arm, "choice", tier, decisions)

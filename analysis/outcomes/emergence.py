@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.numbers import probability, share, signed_probability
-from analysis.data.results import Results, Unit, place
+from analysis.data.results import Results, StudyUnit, place
 from analysis.data.statistics import Interval, accuracy_of, bounds, clustered_mean
 from study.config.study import Decisions
 
@@ -127,13 +127,13 @@ def lowest_class_loss(curve: pd.DataFrame) -> float:
     return float(curve["class_loss"].rolling(min(RUNNING_STEPS, len(curve))).mean().min())
 
 
-def leakage(results: Results, cell: Unit, tier: str) -> float:
+def leakage(results: Results, cell: StudyUnit, tier: str) -> float:
     """Mean summed probability of the class tokens at the model's own output, where they should not appear."""
     rows = results.lens_at(cell, "stage2", cell.readout, cell.blocks - 1)
     return float(np.exp(rows.loc[rows["tier"] == tier, "log_mass"]).mean())
 
 
-def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
+def collect(results: Results, cell: StudyUnit) -> dict[str, Evidence]:
     """The evidence on a finished cell, by tier, without the shuffled-label cell's."""
     decisions = results.decisions
     class_loss = lowest_class_loss(results.curves[cell.id])
@@ -162,7 +162,7 @@ def collect(results: Results, cell: Unit) -> dict[str, Evidence]:
     return found
 
 
-def _row(cell: Unit, tier: str, evidence: Evidence) -> dict[str, object]:
+def _row(cell: StudyUnit, tier: str, evidence: Evidence) -> dict[str, object]:
     return {
         **place(cell),
         "label": cell.label,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, Unit, place
+from analysis.data.results import PLACE, Results, StudyUnit, place
 from study.config.study import Decisions
 
 COLUMNS = [*PLACE, "arm", "tier", "onset_step", "last_step", "peak_layer", "peak_depth", "half_width"]
@@ -63,7 +63,7 @@ def onset_step(steps: pd.DataFrame, decisions: Decisions) -> float:
     return float(steps["step"].iloc[first[0]]) if len(first) else math.nan
 
 
-def spread_of(results: Results, cell: Unit, tier: str) -> Spread | None:
+def spread_of(results: Results, cell: StudyUnit, tier: str) -> Spread | None:
     """Peak and width over layers after stage 2, on the prompts that were read at every layer; None without any."""
     profile = results.profile[cell.id]
     rows = profile[(profile["stage"] == "stage2") & (profile["pair"] == cell.readout) & (profile["tier"] == tier)]

@@ -16,8 +16,8 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.data.statistics import Floats, Interval, bounds, resampling_weights
-from analysis.data.stored import PREDICTORS
 from study.config.study import Decisions
+from study.results.schema import PREDICTORS
 
 BASELINE = ("depth", "weight")
 CLAMP = 0.01

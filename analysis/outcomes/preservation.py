@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, Unit, place
+from analysis.data.results import PLACE, Results, StudyUnit, place
 from analysis.data.statistics import Interval, accuracy_of, bounds, paired_mean
 from study.config.study import Decisions
 
@@ -99,7 +99,7 @@ def paired_difference(
     return paired_mean(values, operands, decisions.confidence, decisions.resamples)
 
 
-def _accuracy(unit: Unit, stage: str, tier: str, rows: pd.DataFrame, decisions: Decisions) -> dict[str, object]:
+def _accuracy(unit: StudyUnit, stage: str, tier: str, rows: pd.DataFrame, decisions: Decisions) -> dict[str, object]:
     right = accuracy_of(rows, "right", decisions.confidence)
     return {
         **place(unit),

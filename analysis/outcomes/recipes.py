@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, Unit
+from analysis.data.results import Results, StudyUnit
 from analysis.data.statistics import Interval, accuracy_of, bounds, clustered_mean, wilson
 from analysis.outcomes.preservation import paired_difference, verdict
 from study.config.recipes import AS_PUBLISHED, CORRECTED, Choice, choices_of, training_of
@@ -41,9 +41,9 @@ class Experiment:
     """`200 steps at 0.0001`."""
 
 
-def experiments(results: Results) -> dict[Experiment, list[Unit]]:
+def experiments(results: Results) -> dict[Experiment, list[StudyUnit]]:
     """The finished cells with a class loss and without an arm; none where the study has the corrected recipe alone."""
-    groups: dict[Experiment, list[Unit]] = {}
+    groups: dict[Experiment, list[StudyUnit]] = {}
     for cell in results.everything.values() if recipes_of(results) != [CORRECTED] else ():
         if cell.layer is not None and cell.arm == "plain" and cell.finished and results.reference_of(cell):
             key = Experiment(cell.model, cell.pair, cell.layer, cell.weight or 0.0, cell.stage2)
@@ -105,7 +105,7 @@ def measured(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MEASURED)
 
 
-def _told(results: Results, cells: Sequence[Unit], choices: Sequence[Choice], stage: str) -> dict[str, Any]:
+def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice], stage: str) -> dict[str, Any]:
     """Both accuracies and the score of one stage, read as a recipe has it; several seeds together."""
     few = "eight_prompts" in choices
     if few:
@@ -120,7 +120,7 @@ def _told(results: Results, cells: Sequence[Unit], choices: Sequence[Choice], st
     return figures | bounds("classifier", _score(scores, results))
 
 
-def _scores(results: Results, cell: Unit, choices: Sequence[Choice], stage: str) -> pd.DataFrame:
+def _scores(results: Results, cell: StudyUnit, choices: Sequence[Choice], stage: str) -> pd.DataFrame:
     """The rows of the score that a recipe reads; the masked ones where blocks take no mask."""
     rows = results.score[_source(results, cell, stage).id]
     rows = rows[(rows["stage"] == stage) & (rows["pair"] == cell.readout)]
@@ -151,13 +151,13 @@ def _accuracy(answers: pd.DataFrame, few: bool, confidence: float) -> Interval:
     return accuracy_of(answers, "number_right", confidence)
 
 
-def _answers(results: Results, cells: Sequence[Unit], stage: str) -> pd.DataFrame:
+def _answers(results: Results, cells: Sequence[StudyUnit], stage: str) -> pd.DataFrame:
     """Answer rows of a stage, indexed by seed and prompt."""
     frames = {cell.seed: results.answers_at(_source(results, cell, stage), stage) for cell in cells}
     return pd.concat(frames)
 
 
-def _source(results: Results, cell: Unit, stage: str) -> Unit:
+def _source(results: Results, cell: StudyUnit, stage: str) -> StudyUnit:
     """The unit whose rows hold a stage of a cell."""
     reference = results.reference_of(cell)
     return cell if stage == "stage2" or reference is None else reference

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.numbers import probability, share, signed_points
-from analysis.data.results import Results, Unit
+from analysis.data.results import Results, StudyUnit
 from analysis.data.statistics import interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.emergence import Outcome
@@ -17,7 +17,7 @@ from study.config.study import Decisions
 Row = list[str]
 
 
-def name_of(study: Results, cell: Unit) -> str:
+def name_of(study: Results, cell: StudyUnit) -> str:
     """`multiply/add · L16 (0.57) · w 0.5`, with wordings and seed where there are several."""
     several = len({unit.wordings for unit in study.cells}) > 1
     wordings = f" · {'+'.join(cell.wordings)}" if several else ""
@@ -168,11 +168,11 @@ def environment_rows(study: Results) -> list[Row]:
     return [[machine, versions, str(count)] for (machine, versions), count in sorted(counts.items())]
 
 
-def _plain(study: Results, model: str) -> list[Unit]:
+def _plain(study: Results, model: str) -> list[StudyUnit]:
     return [cell for cell in study.plain if cell.model == model]
 
 
-def _which(study: Results, unit: Unit) -> str:
+def _which(study: Results, unit: StudyUnit) -> str:
     """Wordings and seed of a unit without a layer, where there are several."""
     several = unit.kind == "cell" and len({cell.wordings for cell in study.cells}) > 1
     wordings = f", {'+'.join(unit.wordings)}" if several else ""
@@ -184,7 +184,7 @@ def _levels(study: Results, levels: pd.DataFrame) -> Row:
     return [share(interval_of(by_tier[tier], "right")) if tier in by_tier else "" for tier in study.tiers]
 
 
-def _text_kl(study: Results, unit: Unit, stage: str) -> str:
+def _text_kl(study: Results, unit: StudyUnit, stage: str) -> str:
     value = study.done[unit.id].get("text_kl", {}).get(stage)
     return "" if value is None else f"{value:.3g}"
 

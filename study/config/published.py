@@ -67,7 +67,7 @@ class SeedParameters(Classifier):
     """Without effect: every recipe's own prompts are asked."""
 
 
-class SeedFile(SeedParameters):
+class PublishedFile(SeedParameters):
     """The whole file; parameters stand at its top or under `parameters`."""
 
     name: str
@@ -80,7 +80,7 @@ class SeedFile(SeedParameters):
     """Not of the published file: by which recipe it is to be run."""
 
 
-def is_seed_file(data: Any) -> bool:
+def is_published_file(data: Any) -> bool:
     """Whether what a YAML file holds is such an experiment: it has stages with a method or `max_steps`, and no grid."""
     if not isinstance(data, dict) or "grid" in data:
         return False
@@ -88,7 +88,7 @@ def is_seed_file(data: Any) -> bool:
     return any(isinstance(stage, dict) and {"method", "max_steps"} & stage.keys() for stage in stages)
 
 
-def as_study(file: SeedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
+def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
     """What a study's YAML file would say. Raises KeyError with the model's name where the catalogue has none such."""
     name = next((name for name, model in catalogue.items() if file.model in (name, _hub(model))), None)
     if name is None:
@@ -118,13 +118,13 @@ def _stage(stage: SeedStage1 | SeedStage2) -> dict[str, Any]:
     return {"steps": stage.max_steps, "learning_rate": stage.learning_rate, **batch}
 
 
-def _told(file: SeedFile, name: str) -> Any:
+def _told(file: PublishedFile, name: str) -> Any:
     """A setting of the classifier, wherever in the file it stands."""
     places = (getattr(part, name) for part in (file.stage2, file.parameters, file))
     return next((value for value in places if value is not None), None)
 
 
-def _seed(file: SeedFile) -> int:
+def _seed(file: PublishedFile) -> int:
     return file.parameters.seed if "seed" in file.parameters.model_fields_set else file.seed
 
 

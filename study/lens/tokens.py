@@ -24,7 +24,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: list[int]) -> str: ...
 
 
-WORDS = Path(__file__).parent / "words.txt"
+COMMON_WORDS = Path(__file__).parent / "words.txt"
 """Common English words, none of them about arithmetic."""
 MATCHED = 20
 """How many of them, nearest to a class token in the vocabulary's order, a random word is drawn from."""
@@ -104,7 +104,7 @@ def _matched_words(
     """
     taken = taken | {token.text.strip().lower() for token in tokens.values()}
     known = {}
-    for word in WORDS.read_text().split():
+    for word in COMMON_WORDS.read_text().split():
         ids = tokenizer.encode(f" {word}", add_special_tokens=False)
         if len(ids) == 1 and word not in taken:
             known[word] = ids[0]
@@ -112,7 +112,9 @@ def _matched_words(
     for operation, token in tokens.items():
         near = sorted(known, key=lambda word: abs(known[word] - token.id))[:MATCHED]
         if not near:
-            raise ClassTokenError(f"the vocabulary has no word of {WORDS.name} to put in the place of {token.text!r}")
+            raise ClassTokenError(
+                f"the vocabulary has no word of {COMMON_WORDS.name} to put in the place of {token.text!r}"
+            )
         word = random.Random(f"word {seed} {operation} {token.text}").choice(near)
         drawn[operation] = ClassToken(f" {word}", known.pop(word), True)
     return drawn

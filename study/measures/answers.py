@@ -1,7 +1,6 @@
 """Answers and lens read-outs of a model on held-out prompts, as one row a prompt (and layer and pair)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,9 +12,9 @@ from study.lens.hooks import Lens, at, attached
 from study.lens.logits import log_sums
 from study.lens.readout import Answer, class_places, read_answers, read_classes
 from study.lens.tokens import Encoded, Readouts, Tokenizer
+from study.results.schema import Row
 from study.training.objectives import make_batch
 
-Row = dict[str, Any]
 Numbered = tuple[int, Encoded]
 """A prompt by its id."""
 

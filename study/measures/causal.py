@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,10 +12,9 @@ from study.config.names import Operation
 from study.lens.hooks import Lens, at, attached
 from study.lens.readout import class_direction, class_places, last_states, read_answers, read_classes
 from study.lens.tokens import Encoded, Tokenizer, encode
+from study.results.schema import Row
 from study.tasks import Task
 from study.training.objectives import make_batch
-
-Row = dict[str, Any]
 
 
 def swap_classes(

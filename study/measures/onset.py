@@ -1,7 +1,6 @@
 """When the class emerges: a light evaluation of all cells of a stack, every few steps of stage 2."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -11,9 +10,8 @@ from study.config.names import Operation
 from study.lens.hooks import Lens, at
 from study.lens.readout import class_places, read_classes
 from study.lens.tokens import Encoded, padded
+from study.results.schema import Row
 from study.training.adapters import lowest_adapted
-
-Row = dict[str, Any]
 
 
 class Onset:

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -23,12 +22,11 @@ from study.lens.logits import log_sums
 from study.lens.readout import LOGITS, class_direction, class_places, last_states, read_classes
 from study.lens.tokens import ClassToken, Encoded, Readouts
 from study.models.quantised import Quantised, rows_of, widths
+from study.results.schema import Row
 from study.tasks import GRADIENT_PROMPTS
 from study.tasks.prompts import random_operation
 from study.training import adapters
 from study.training.objectives import ClassLoss, dual_reward, make_batch
-
-Row = dict[str, Any]
 
 
 def measure(

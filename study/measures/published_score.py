@@ -18,9 +18,8 @@ from study.lens.hooks import Lens, attached, input_embedding_head
 from study.lens.logits import log_sums
 from study.lens.readout import LOGITS
 from study.lens.tokens import ClassToken, Encoded, Readouts, Tokenizer, encode
+from study.results.schema import Row
 from study.tasks.prompts import Prompt
-
-Row = dict[str, Any]
 
 SCORED_TIERS: tuple[Tier, ...] = ("symbolic", "semantic")
 WORDS: dict[Operation, tuple[str, ...]] = {

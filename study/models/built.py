@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from study.config.catalogue import BuiltSource
 from study.models import ModelError
-from study.models.cache import WORDS
+from study.models.cache import WORD_TOKENIZER
 from study.models.tiny import Sizes, configuration
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -34,7 +34,11 @@ def build(source: BuiltSource, blocks: int, out: Path) -> None:
         )
     tokenizer = word_tokenizer([*source.prompt_words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "tokenizer": WORDS}
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "tokenizer": WORD_TOKENIZER,
+    }
     config = configuration(source.built, sizes, source.settings) | special
     model_class, arguments_class = _get_classes(config)
     initial: dict[str, mx.array] = {}

@@ -16,7 +16,7 @@ CONVERSION = 1
 """Raised when a converted folder would come out differently, so that older ones are made again."""
 
 MARKER = "complete.json"
-WORDS = "words"
+WORD_TOKENIZER = "words"
 """What the configuration of a model that is built in place says of its tokenizer."""
 FETCHED = [
     *("*.json", "model*.safetensors", "*.py", "tokenizer.model", "*.tiktoken", "tiktoken.model"),
@@ -60,7 +60,7 @@ def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> t
     """Where a converted or built model lies, and what its marker must say of where it came from."""
     identity = {"conversion": CONVERSION, "model": model.origin()}
     if isinstance(source, BuiltSource):
-        identity |= {"words": source.prompt_words, "tokenizer": WORDS}
+        identity |= {"words": source.prompt_words, "tokenizer": WORD_TOKENIZER}
         name = f"built-{source.built}"
     else:
         name = (

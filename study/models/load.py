@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
-from study.models.cache import MARKER, WORDS, converted, is_complete, locate, sizes, snapshot
+from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
 from study.models.gguf import convert
 from study.models.quantised import hold
 
@@ -109,7 +109,7 @@ def load_tokenizer(path: Path) -> TokenizerWrapper:
     """mlx-lm's tokenizer for a folder from `fetch`, without the weights."""
     config = load_config(path)
     # By the type of the model, transformers would split words in its own way.
-    extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORDS else {}
+    extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORD_TOKENIZER else {}
     tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     return tokenizer
 

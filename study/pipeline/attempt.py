@@ -20,17 +20,17 @@ import mlx.core as mx
 from study.config.units import Unit, kind, origin
 from study.models import blas
 from study.pipeline.gates import Gate
-from study.pipeline.held_model import Bench
+from study.pipeline.held_model import HeldModel
 from study.results.finished import DONE
+from study.results.schema import Row
 from study.results.store import LOG, PROGRESS, write_json
 from study.training.checkpoints import Checkpoint, State
-from study.training.loop import Row
 from study.version import __version__
 
 LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
 
 
-class Notebook:
+class Attempt:
     """What an attempt writes down: progress while it runs, `done.json` at its end."""
 
     def __init__(self, unit: Unit, folder: Path, checkpoint: Checkpoint) -> None:
@@ -72,9 +72,9 @@ class Notebook:
         speed = {"tokens_per_second": row["tokens"] / row["seconds"], "memory_gb": mx.get_active_memory() / 1e9}
         self.progress(stage, row["step"], steps, **figures, **speed)
 
-    def take_down(self, bench: Bench, gates: Sequence[Gate] = ()) -> None:
+    def take_down(self, held: HeldModel, gates: Sequence[Gate] = ()) -> None:
         """How the model was held, and its gates with those of the unit itself."""
-        self.held, self.gates = bench.held, [*bench.gates, *gates]
+        self.held, self.gates = held.description, [*held.gates, *gates]
 
     def tell(self, text: str) -> None:
         """A line of the unit's log."""
@@ -127,11 +127,11 @@ class Notebook:
 
 
 @contextmanager
-def timed(notes: Sequence[Notebook], part: str) -> Iterator[None]:
+def timed(attempts: Sequence[Attempt], part: str) -> Iterator[None]:
     """Time that units spend together; each gets its share."""
     began = time.perf_counter()
-    for note in notes:
-        note.progress(part, 0, 0, force=True)
+    for attempt in attempts:
+        attempt.progress(part, 0, 0, force=True)
     yield
-    for note in notes:
-        note.seconds[part] = note.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(notes)
+    for attempt in attempts:
+        attempt.seconds[part] = attempt.seconds.get(part, 0.0) + (time.perf_counter() - began) / len(attempts)

@@ -14,16 +14,17 @@ from study.measures.onset import Onset
 from study.measures.published_score import score
 from study.models import ModelError
 from study.pipeline import held_model
-from study.pipeline.attempt import Notebook, timed
+from study.pipeline.attempt import Attempt, timed
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
 from study.pipeline.gates import Gate, GateError, checked
-from study.pipeline.held_model import Bench
+from study.pipeline.held_model import HeldModel
 from study.plan.stacks import divide
+from study.results.schema import Row
 from study.results.store import Store, write_rows
 from study.tasks import task_of
 from study.training import adapters
 from study.training.checkpoints import State
-from study.training.loop import Objective, Row, Trained, TrainingError, train
+from study.training.loop import Objective, Trained, TrainingError, train
 from study.training.objectives import ClassLoss
 
 EXPECTED = (
@@ -43,70 +44,70 @@ class _Ready:
     """A cell that can be trained."""
 
     unit: Cell
-    note: Notebook
+    attempt: Attempt
     readouts: Readouts
     state: State | None
     """Where an earlier attempt stood."""
 
 
-def run_cells(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     """Cells that stack: read what they share once, train them side by side, then evaluate and end one by one."""
-    units = [note.unit for note in notes if isinstance(note.unit, Cell)]
+    units = [attempt.unit for attempt in attempts if isinstance(attempt.unit, Cell)]
     shared = units[0]
     first = shared.stage_one
-    with timed(notes, "load"):
-        bench = held_model.with_stage_one(first, store, probe(first))
-    encoded = evaluation_set(bench, first, shared.operations, shared.evaluation)
-    shapes = adapters.shapes(bench.model, shared.stage2.lora)
+    with timed(attempts, "load"):
+        held = held_model.with_stage_one(first, store, probe(first))
+    encoded = evaluation_set(held, first, shared.operations, shared.evaluation)
+    shapes = adapters.shapes(held.model, shared.stage2.lora)
     ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one
-    for unit, note in zip(units, notes, strict=True):
+    for unit, attempt in zip(units, attempts, strict=True):
         try:
-            own = class_readouts(bench, first, unit.readouts, encoded, note, skip=unit.pair is None)
-            state = note.resume(shapes)
-            ready.setdefault(state.step if state else 0, []).append(_Ready(unit, note, own, state))
+            own = class_readouts(held, first, unit.readouts, encoded, attempt, skip=unit.pair is None)
+            state = attempt.resume(shapes)
+            ready.setdefault(state.step if state else 0, []).append(_Ready(unit, attempt, own, state))
         except ClassTokenError as error:
-            note.error = error
-            yield note
+            attempt.error = error
+            yield attempt
     trained_on = [item for item in encoded.values() if item.prompt.tier in shared.wordings]
-    at_once = held_model.fitting(bench, shared, trained_on)
+    at_once = held_model.fitting(held, shared, trained_on)
     stacks = [stack for cells in ready.values() for stack in divide(cells, math.ceil(len(cells) / at_once))]
     for stack in stacks:
-        onset = _onset(bench, stack, encoded)
-        trainings = _train_cells(bench, stack, onset)
+        onset = _onset(held, stack, encoded)
+        trainings = _train_cells(held, stack, onset)
         for cell, trained, emerging in zip(stack, trainings, onset.rows, strict=True):
-            note = cell.note
-            note.error = trained.error
+            attempt = cell.attempt
+            attempt.error = trained.error
             if trained.error is None:
                 try:
-                    _write_cell(bench, cell.unit, note, encoded, cell.readouts, trained)
+                    _write_cell(held, cell.unit, attempt, encoded, cell.readouts, trained)
                     if emerging:
-                        write_rows(note.folder / "onset.parquet", emerging)
+                        write_rows(attempt.folder / "onset.parquet", emerging)
                 except EXPECTED as error:  # of this cell alone
-                    note.error = error
-                    adapters.take_off(bench.model)
-            yield note
+                    attempt.error = error
+                    adapters.take_off(held.model)
+            yield attempt
 
 
-def _train_cells(bench: Bench, stack: Sequence[_Ready], onset: Onset) -> list[Trained]:
-    shared, notes = stack[0].unit, [cell.note for cell in stack]
+def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list[Trained]:
+    shared, attempts = stack[0].unit, [cell.attempt for cell in stack]
 
     def save(cell: int, state: State) -> None:
-        notes[cell].checkpoint.save(replace(state, onset=onset.rows[cell]))
+        attempts[cell].checkpoint.save(replace(state, onset=onset.rows[cell]))
 
-    with timed(notes, "train"):
+    with timed(attempts, "train"):
         return train(
-            bench.model,
-            bench.tokenizer,
+            held.model,
+            held.tokenizer,
             shared.stage2,
             shared.stage_one.data,
             shared.operations,
             [_objective(cell.unit, cell.readouts) for cell in stack],
             shared.stage_one.seed,
             shared.wordings,
-            lambda cell, row: notes[cell].on_step("stage 2", shared.stage2.steps, row),
+            lambda cell, row: attempts[cell].on_step("stage 2", shared.stage2.steps, row),
             onset.look,
             start=[cell.state for cell in stack if cell.state],
-            save_every=notes[0].checkpoint.every,
+            save_every=attempts[0].checkpoint.every,
             save=save,
             choices=shared.choices,
         )
@@ -130,41 +131,43 @@ def _ids(readouts: Readouts) -> dict[Operation, int]:
     return {operation: token.id for operation, token in readouts[0][1].items()}
 
 
-def _onset(bench: Bench, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
+def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
     """The light evaluations of a stack, with the rows of an earlier attempt."""
     evaluation = stack[0].unit.evaluation
     tokens = [None if cell.unit.layer is None else _ids(cell.readouts) for cell in stack]
     small = list(first_of_each(encoded, evaluation.onset_prompts).values())
-    onset = Onset(bench.model, small, tokens, evaluation.onset_every)
+    onset = Onset(held.model, small, tokens, evaluation.onset_every)
     for rows, cell in zip(onset.rows, stack, strict=True):
         rows += cell.state.onset if cell.state else []
     return onset
 
 
 def _write_cell(
-    bench: Bench, unit: Cell, note: Notebook, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
+    held: HeldModel, unit: Cell, attempt: Attempt, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
 ) -> None:
     """Evaluate one trained cell and write all that is kept of it."""
-    if bench.text is None:
-        bench.text = text_log_probs(bench.model, bench.tokenizer)
-    adapters.put(bench.model, unit.stage2.lora, trained.weights)
+    if held.text is None:
+        held.text = text_log_probs(held.model, held.tokenizer)
+    adapters.put(held.model, unit.stage2.lora, trained.weights)
     profile = first_of_each(encoded, unit.evaluation.profile_prompts)
-    answers, lens = evaluate_stage(bench, encoded, readouts, unit.evaluation, "stage2", note, unit.layer, set(profile))
-    note.text_kl["stage2"] = divergence(bench.text, text_log_probs(bench.model, bench.tokenizer))
+    answers, lens = evaluate_stage(
+        held, encoded, readouts, unit.evaluation, "stage2", attempt, unit.layer, set(profile)
+    )
+    attempt.text_kl["stage2"] = divergence(held.text, text_log_probs(held.model, held.tokenizer))
     more: list[tuple[str, list[Row]]] = []
     if unit.scored:
         layers = [] if unit.layer is None else [unit.layer]
-        with note.timed("score"):
-            read = score(bench.model, bench.tokenizer, encoded, readouts, layers, "stage2")
+        with attempt.timed("score"):
+            read = score(held.model, held.tokenizer, encoded, readouts, layers, "stage2")
         more += zip(("score", "eight"), read, strict=True)
     if unit.layer is not None and unit.evaluation.causal_prompts:
         tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
         asked = {number: item for number, item in encoded.items() if item.prompt.tier in tiers}
         asked = first_of_each(asked, unit.evaluation.causal_prompts)
-        with note.timed("intervene"):
+        with attempt.timed("intervene"):
             found = swap_classes(
-                bench.model,
-                bench.tokenizer,
+                held.model,
+                held.tokenizer,
                 asked,
                 _ids(readouts),
                 unit.layer,
@@ -173,20 +176,20 @@ def _write_cell(
                 task_of(unit.stage_one.data),
             )
         more += zip(("causal", "causal_lens"), found, strict=True)
-    adapters.take_off(bench.model)
-    adapters.save(bench.model, unit.stage2.lora, trained.weights, note.folder)
+    adapters.take_off(held.model)
+    adapters.save(held.model, unit.stage2.lora, trained.weights, attempt.folder)
     for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *more):
-        write_rows(note.folder / f"{name}.parquet", rows)
-    note.take_down(bench, _encoding_gates(bench, encoded, readouts))
+        write_rows(attempt.folder / f"{name}.parquet", rows)
+    attempt.take_down(held, _encoding_gates(held, encoded, readouts))
 
 
-def _encoding_gates(bench: Bench, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
+def _encoding_gates(held: HeldModel, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
     """What the encoder has refused already, counted again on the ids that this cell was trained and read with."""
     tokens = [token for _, by_operation in readouts for token in by_operation.values()]
-    split = sum(bench.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
+    split = sum(held.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
     moved = 0
     for item in encoded.values():
-        whole = bench.tokenizer.encode(f"{item.prompt.text} {item.prompt.answer}")
+        whole = held.tokenizer.encode(f"{item.prompt.text} {item.prompt.answer}")
         moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
     return [
         checked(Gate("class names that are not one token", split, 0)),

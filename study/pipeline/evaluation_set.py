@@ -7,9 +7,10 @@ from study.config.names import Operation
 from study.config.study import Evaluation
 from study.config.units import Pretraining, Readout, StageOne
 from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
-from study.measures.answers import Row, evaluate
-from study.pipeline.attempt import Notebook
-from study.pipeline.held_model import Bench
+from study.measures.answers import evaluate
+from study.pipeline.attempt import Attempt
+from study.pipeline.held_model import HeldModel
+from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import Prompt
 
@@ -20,11 +21,11 @@ def probe(unit: Pretraining | StageOne) -> list[Prompt]:
 
 
 def evaluation_set(
-    bench: Bench, unit: StageOne, operations: list[Operation], evaluation: Evaluation
+    held: HeldModel, unit: StageOne, operations: list[Operation], evaluation: Evaluation
 ) -> dict[int, Encoded]:
     """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
     prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
-    return {i: encode(bench.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
+    return {i: encode(held.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
 
 
 def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]:
@@ -40,50 +41,50 @@ def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]
 
 
 def class_readouts(
-    bench: Bench, unit: StageOne, asked: list[Readout], encoded: dict[int, Encoded], note: Notebook, skip: bool
+    held: HeldModel, unit: StageOne, asked: list[Readout], encoded: dict[int, Encoded], attempt: Attempt, skip: bool
 ) -> Readouts:
     """Class tokens of each read-out; where several are asked for, one that has none is left out and noted."""
     taken = task_of(unit.data).words
     readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
     for readout in asked:
         try:
-            tokens = class_tokens(bench.tokenizer, readout, unit.seed, taken)
+            tokens = class_tokens(held.tokenizer, readout, unit.seed, taken)
             check_templates(list(encoded.values()), tokens)
         except ClassTokenError as error:
             if not skip:
                 raise
-            note.tokens[readout.name] = {"skipped": str(error)}
+            attempt.tokens[readout.name] = {"skipped": str(error)}
             continue
         readouts.append((readout, tokens))
-        note.tokens[readout.name] = {operation: asdict(token) for operation, token in tokens.items()}
+        attempt.tokens[readout.name] = {operation: asdict(token) for operation, token in tokens.items()}
     return readouts
 
 
 def evaluate_stage(
-    bench: Bench,
+    held: HeldModel,
     encoded: dict[int, Encoded],
     readouts: Readouts,
     evaluation: Evaluation,
     stage: str,
-    note: Notebook,
+    attempt: Attempt,
     layer: int | None = None,
     profile: Collection[int] = (),
 ) -> tuple[list[Row], list[Row]]:
     """One evaluation, with the lens at every layer; where a `layer` was trained, prompts that are not in `profile` have
     it there and at the last layer only."""
-    blocks = len(bench.model.layers)
+    blocks = len(held.model.layers)
     layers = None
     if layer is not None:
         few = sorted({layer, blocks - 1})
         layers = {number: range(blocks) if number in profile else few for number in encoded}
-    with note.timed("evaluate"):
+    with attempt.timed("evaluate"):
         return evaluate(
-            bench.model,
-            bench.tokenizer,
+            held.model,
+            held.tokenizer,
             encoded,
             readouts,
             evaluation.batch_size,
             stage,
             layers,
-            lambda done: note.progress("evaluation", done, len(encoded)),
+            lambda done: attempt.progress("evaluation", done, len(encoded)),
         )

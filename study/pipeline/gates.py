@@ -51,7 +51,7 @@ def kept_gate(model: nn.Module, lora: Lora, ids: mx.array) -> Gate:
     is zero, and when that is taken off again."""
     adapted = model(ids)
     mx.eval(adapted)
-    adapters.settle(model)
+    adapters.freeze(model)
     adapters.stack(model, lora, [0])
     beside = _gap(model(ids), adapted)
     adapters.take_off(model)

@@ -26,7 +26,7 @@ MEMORY_SHARE = 0.25
 
 
 @dataclass
-class Bench:
+class HeldModel:
     """A loaded model, with what was checked of it."""
 
     model: nn.Module
@@ -40,12 +40,12 @@ class Bench:
     """Its log-probabilities along the neutral text, once they were asked for."""
 
     @property
-    def held(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What a report says of it."""
         return {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
 
 
-_held: dict[str, Bench] = {}
+_held: dict[str, HeldModel] = {}
 
 
 def loaded_model(unit: StageOne, store: Store) -> Loaded:
@@ -54,54 +54,54 @@ def loaded_model(unit: StageOne, store: Store) -> Loaded:
     return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
 
 
-def base(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+def base(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
     """The model as it came, or as the nursery trained it, frozen, in float32.
 
     Raises GateError where its lens is not its logits.
     """
     clear()
     loaded = loaded_model(unit, store)
-    bench = Bench(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
-    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
-    bench.gates.append(checked(lens_gate(bench.model, ids)))
-    return bench
+    held = HeldModel(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
+    ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
+    held.gates.append(checked(lens_gate(held.model, ids)))
+    return held
 
 
-def add_stage_one(bench: Bench, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
+def add_stage_one(held: HeldModel, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
     """Fuse stage 1 into the model, or keep it as a frozen adapter, as its settings say, and hold the model.
 
     Raises GateError where that changes the logits.
     """
-    adapters.put(bench.model, unit.stage1.lora, weights)
-    ids = make_batch([encode(bench.tokenizer, prompt) for prompt in probe]).ids
+    adapters.put(held.model, unit.stage1.lora, weights)
+    ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
     if unit.fuses:
-        bench.gates.append(checked(fused_gate(bench.model, ids)))
-        bench.stage1 = "fused in float32"
+        held.gates.append(checked(fused_gate(held.model, ids)))
+        held.stage1 = "fused in float32"
     else:
-        bench.gates.append(checked(kept_gate(bench.model, unit.stage1.lora, ids)))
-        bench.stage1 = "kept as a frozen adapter"
-    _held[unit.id] = bench
+        held.gates.append(checked(kept_gate(held.model, unit.stage1.lora, ids)))
+        held.stage1 = "kept as a frozen adapter"
+    _held[unit.id] = held
 
 
-def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> Bench:
+def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
     """The model after stage 1: the one held, or made from the adapter in the store."""
     if unit.id not in _held:
-        bench = base(unit, store, probe)
-        add_stage_one(bench, unit, adapters.load(store.folder(unit)), probe)
+        held = base(unit, store, probe)
+        add_stage_one(held, unit, adapters.load(store.folder(unit)), probe)
     return _held[unit.id]
 
 
-def fitting(bench: Bench, cell: Cell, encoded: Sequence[Encoded]) -> int:
+def fitting(held: HeldModel, cell: Cell, encoded: Sequence[Encoded]) -> int:
     """How many cells can train side by side on prompts like these in the memory that is free; one at least.
 
     A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
     layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
     """
-    modules = [m for block in bench.model.layers for m in block.modules()]
+    modules = [m for block in held.model.layers for m in block.modules()]
     linear = [widths(m) for m in modules if isinstance(m, nn.Linear | nn.QuantizedLinear)]
     hidden = min(map(min, linear))
-    kept = sum(2 * outputs for _, outputs in linear) + 8 * hidden * len(bench.model.layers)
-    vocabulary = max(value.shape[0] for _, value in tree_flatten(bench.model.parameters()) if value.ndim > 1)
+    kept = sum(2 * outputs for _, outputs in linear) + 8 * hidden * len(held.model.layers)
+    vocabulary = max(value.shape[0] for _, value in tree_flatten(held.model.parameters()) if value.ndim > 1)
     rows = cell.stage2.batch_size
     longest = max(len(item.prompt_ids) + len(item.answer_ids) for item in encoded)
     read = 1 + max(len(item.answer_ids) for item in encoded)

@@ -22,17 +22,18 @@ from study.models import ModelError
 from study.models.built import CONFIG, WEIGHTS, build
 from study.models.load import load_folder
 from study.pipeline import held_model
-from study.pipeline.attempt import Notebook
+from study.pipeline.attempt import Attempt
 from study.pipeline.cells import EXPECTED, run_cells
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.stacks import stack_key
-from study.results.store import Outcome, Store, write_bytes, write_rows
+from study.results.schema import Row
+from study.results.store import Ending, Store, write_bytes, write_rows
 from study.tasks import FITTING_PROMPTS, task_of
 from study.tasks.nursery_text import NurseryText
 from study.training import adapters
 from study.training.checkpoints import MOMENTS, Checkpoint
-from study.training.loop import Objective, Row, train
+from study.training.loop import Objective, train
 from study.training.objectives import make_batch
 from study.training.pretraining import pretrain
 
@@ -40,12 +41,12 @@ CHECKPOINT_EVERY = RaySettings().checkpoint_every
 """Steps from one checkpoint to the next, where the caller does not say."""
 
 
-def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Outcome:
+def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Ending:
     """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
     return run_units([unit], results, checkpoint_every)[0]
 
 
-def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Outcome]:
+def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Ending]:
     """Carry out one unit, or cells that stack, and publish each; how each ended, in their order.
 
     A class name that is not one token skips a cell, an expected error fails the unit it belongs to; both are recorded.
@@ -54,189 +55,189 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
     if len({stack_key(unit) for unit in units}) > 1:
         raise ValueError(f"these units do not stack: {', '.join(unit.label for unit in units)}")
     store = Store(results)
-    outcomes = {unit.id: Outcome("done", "was finished before", 0.0) for unit in units if store.is_done(unit)}
+    outcomes = {unit.id: Ending("done", "was finished before", 0.0) for unit in units if store.is_done(unit)}
     todo = [unit for unit in units if unit.id not in outcomes]
-    notes: list[Notebook] = []
+    attempts: list[Attempt] = []
     try:
         for unit in todo:
             plain = isinstance(unit, Cell) and "plain_sgd" in unit.choices
             moments = MOMENTS[1:] if plain else MOMENTS
             checkpoint = Checkpoint(store.checkpoint(unit), unit.id, checkpoint_every, moments)
-            notes.append(Notebook(unit, store.begin(unit), checkpoint))
-        for note in _carry_out(notes, store):
-            if note.error is None:
-                note.finish()
-                store.publish(note.folder, note.unit)
-            outcomes[note.unit.id] = _recorded(note, store)
-            if not isinstance(note.error, ModelError):  # which is no fault of the training
-                note.checkpoint.remove()  # so that one that diverged does not go on to diverge
+            attempts.append(Attempt(unit, store.begin(unit), checkpoint))
+        for attempt in _carry_out(attempts, store):
+            if attempt.error is None:
+                attempt.finish()
+                store.publish(attempt.folder, attempt.unit)
+            outcomes[attempt.unit.id] = _recorded(attempt, store)
+            if not isinstance(attempt.error, ModelError):  # which is no fault of the training
+                attempt.checkpoint.remove()  # so that one that diverged does not go on to diverge
     except BaseException:
         held_model.clear()  # a model that was left half-way would be wrong for the next unit
         raise
     finally:
-        for note in notes:
-            store.abandon(note.folder)
+        for attempt in attempts:
+            store.abandon(attempt.folder)
     return [outcomes[unit.id] for unit in units]
 
 
-def _carry_out(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
+def _carry_out(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     """Each notebook once, when its unit has ended."""
-    left = list(notes)
+    left = list(attempts)
     try:
-        for note in _run(notes, store) if notes else ():
-            left.remove(note)
-            yield note
+        for attempt in _run(attempts, store) if attempts else ():
+            left.remove(attempt)
+            yield attempt
     except EXPECTED as error:  # of the model that all of them need
         held_model.clear()
-        for note in left:
-            note.error = error
-            yield note
+        for attempt in left:
+            attempt.error = error
+            yield attempt
 
 
-def _run(notes: list[Notebook], store: Store) -> Iterator[Notebook]:
-    unit = notes[0].unit
+def _run(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
+    unit = attempts[0].unit
     if isinstance(unit, Cell):
-        yield from run_cells(notes, store)
+        yield from run_cells(attempts, store)
     elif isinstance(unit, Pretraining):
-        yield _pretraining(unit, notes[0])
+        yield _pretraining(unit, attempts[0])
     elif isinstance(unit, StageOne):
-        yield _stage_one(unit, store, notes[0])
+        yield _stage_one(unit, store, attempts[0])
     elif isinstance(unit, Reference):
-        yield _reference(unit, store, notes[0])
+        yield _reference(unit, store, attempts[0])
     else:
-        yield _predictors(unit, store, notes[0])
+        yield _predictors(unit, store, attempts[0])
 
 
-def _recorded(note: Notebook, store: Store) -> Outcome:
-    seconds = sum(note.seconds.values())
-    if note.error is None:
-        return Outcome("done", "finished", seconds)
-    state: Literal["skipped", "failed"] = "skipped" if isinstance(note.error, ClassTokenError) else "failed"
-    reason = f"token: {note.error}" if state == "skipped" else f"{type(note.error).__name__}: {note.error}"
+def _recorded(attempt: Attempt, store: Store) -> Ending:
+    seconds = sum(attempt.seconds.values())
+    if attempt.error is None:
+        return Ending("done", "finished", seconds)
+    state: Literal["skipped", "failed"] = "skipped" if isinstance(attempt.error, ClassTokenError) else "failed"
+    reason = f"token: {attempt.error}" if state == "skipped" else f"{type(attempt.error).__name__}: {attempt.error}"
     store.record(
-        note.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(note.error))
+        attempt.unit, state, reason, "" if state == "skipped" else "".join(traceback.format_exception(attempt.error))
     )
-    note.tell(f"{state}: {reason}")
-    store.keep_log(note.unit, note.folder)
-    return Outcome(state, reason, seconds)
+    attempt.tell(f"{state}: {reason}")
+    store.keep_log(attempt.unit, attempt.folder)
+    return Ending(state, reason, seconds)
 
 
-def _pretraining(unit: Pretraining, note: Notebook) -> Notebook:
+def _pretraining(unit: Pretraining, attempt: Attempt) -> Attempt:
     """Leaves a folder that mlx-lm loads."""
     source, settings = unit.model.source, unit.training
     if not isinstance(source, BuiltSource):
         raise ModelError(f"{unit.model_name} is not built in place, so that it cannot be trained from random weights")
-    with note.timed("load"):
+    with attempt.timed("load"):
         held_model.clear()
-        build(source.model_copy(update={"seed": unit.seed}), unit.model.blocks, note.folder)
-        loaded = load_folder(note.folder, unit.model.blocks)
+        build(source.model_copy(update={"seed": unit.seed}), unit.model.blocks, attempt.folder)
+        loaded = load_folder(attempt.folder, unit.model.blocks)
     weights = dict(tree_flatten(loaded.model.parameters()))
-    state = note.resume({name: value.shape for name, value in weights.items()})
-    with note.timed("train"):
+    state = attempt.resume({name: value.shape for name, value in weights.items()})
+    with attempt.timed("train"):
         curve = pretrain(
             loaded.model,
             loaded.tokenizer,
             settings,
             NurseryText(unit.data, unit.words),
             unit.seed,
-            lambda row: note.on_step("nursery", settings.steps, row),
+            lambda row: attempt.on_step("nursery", settings.steps, row),
             state,
-            note.checkpoint.every,
-            note.checkpoint.save,
+            attempt.checkpoint.every,
+            attempt.checkpoint.save,
         )
     content = io.BytesIO()
     mx.save_safetensors(content, dict(tree_flatten(loaded.model.parameters())), {"format": "mlx"})
-    write_bytes(note.folder / WEIGHTS, content.getvalue())
-    write_rows(note.folder / "curves.parquet", curve)
+    write_bytes(attempt.folder / WEIGHTS, content.getvalue())
+    write_rows(attempt.folder / "curves.parquet", curve)
     ids = make_batch([encode(loaded.tokenizer, prompt) for prompt in probe(unit)]).ids
     seen = Gate("held-out operand pairs that the nursery's training saw", sum(row["held_out"] for row in curve), 0)
-    note.gates = [checked(lens_gate(loaded.model, ids)), checked(seen)]
-    note.facts = {
+    attempt.gates = [checked(lens_gate(loaded.model, ids)), checked(seen)]
+    attempt.facts = {
         "parameters": sum(value.size for value in weights.values()),
         "block": sorted({name.rpartition(".")[0] for name, _ in tree_flatten(loaded.model.layers[0].parameters())}),
-        "config": json.loads((note.folder / CONFIG).read_text()),
+        "config": json.loads((attempt.folder / CONFIG).read_text()),
     }
-    return note
+    return attempt
 
 
-def _stage_one(unit: StageOne, store: Store, note: Notebook) -> Notebook:
+def _stage_one(unit: StageOne, store: Store, attempt: Attempt) -> Attempt:
     settings = unit.stage1
-    with note.timed("load"):
-        bench = held_model.base(unit, store, probe(unit))
-    state = note.resume(adapters.shapes(bench.model, settings.lora))
-    with note.timed("train"):
+    with attempt.timed("load"):
+        held = held_model.base(unit, store, probe(unit))
+    state = attempt.resume(adapters.shapes(held.model, settings.lora))
+    with attempt.timed("train"):
         (trained,) = train(
-            bench.model,
-            bench.tokenizer,
+            held.model,
+            held.tokenizer,
             settings,
             unit.data,
             unit.data.operations,
             [Objective(settings.learning_rate)],
             unit.seed,
             settings.wordings,
-            lambda _, row: note.on_step("stage 1", settings.steps, row),
+            lambda _, row: attempt.on_step("stage 1", settings.steps, row),
             start=[state] if state else [],
-            save_every=note.checkpoint.every,
-            save=lambda _, state: note.checkpoint.save(state),
+            save_every=attempt.checkpoint.every,
+            save=lambda _, state: attempt.checkpoint.save(state),
         )
     if trained.error:
         raise trained.error
-    adapters.save(bench.model, settings.lora, trained.weights, note.folder)
-    write_rows(note.folder / "curves.parquet", trained.curve)
-    held_model.add_stage_one(bench, unit, trained.weights, probe(unit))
-    note.take_down(bench)
-    return note
+    adapters.save(held.model, settings.lora, trained.weights, attempt.folder)
+    write_rows(attempt.folder / "curves.parquet", trained.curve)
+    held_model.add_stage_one(held, unit, trained.weights, probe(unit))
+    attempt.take_down(held)
+    return attempt
 
 
-def _reference(unit: Reference, store: Store, note: Notebook) -> Notebook:
+def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
     first = unit.stage_one
     operations = list(first.data.operations)
-    with note.timed("load"):
-        bench = held_model.base(first, store, probe(first))
-    encoded = evaluation_set(bench, first, operations, unit.evaluation)
-    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
+    with attempt.timed("load"):
+        held = held_model.base(first, store, probe(first))
+    encoded = evaluation_set(held, first, operations, unit.evaluation)
+    readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     rows: dict[str, list[Row]] = {}
 
     def measure(stage: str) -> None:
-        found: tuple[list[Row], ...] = evaluate_stage(bench, encoded, readouts, unit.evaluation, stage, note)
+        found: tuple[list[Row], ...] = evaluate_stage(held, encoded, readouts, unit.evaluation, stage, attempt)
         if unit.scored_layers:
-            with note.timed("score"):
-                found += score(bench.model, bench.tokenizer, encoded, readouts, unit.scored_layers, stage)
+            with attempt.timed("score"):
+                found += score(held.model, held.tokenizer, encoded, readouts, unit.scored_layers, stage)
         for name, more in zip(("answers", "lens", "score", "eight"), found, strict=False):
             rows.setdefault(name, []).extend(more)
 
     measure("baseline")
-    text = text_log_probs(bench.model, bench.tokenizer)
-    with note.timed("load"):
-        held_model.add_stage_one(bench, first, adapters.load(store.folder(first)), probe(first))
+    text = text_log_probs(held.model, held.tokenizer)
+    with attempt.timed("load"):
+        held_model.add_stage_one(held, first, adapters.load(store.folder(first)), probe(first))
     measure("stage1")
-    note.text_kl["stage1"] = divergence(text, text_log_probs(bench.model, bench.tokenizer))
+    attempt.text_kl["stage1"] = divergence(text, text_log_probs(held.model, held.tokenizer))
     for name, found in rows.items():
-        write_rows(note.folder / f"{name}.parquet", found)
-    note.take_down(bench)
-    return note
+        write_rows(attempt.folder / f"{name}.parquet", found)
+    attempt.take_down(held)
+    return attempt
 
 
-def _predictors(unit: Predictors, store: Store, note: Notebook) -> Notebook:
+def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
     first = unit.stage_one
     operations = list(first.data.operations)
-    with note.timed("load"):
-        bench = held_model.with_stage_one(first, store, probe(first))
-    encoded = evaluation_set(bench, first, operations, unit.evaluation)
-    readouts = class_readouts(bench, first, unit.readouts, encoded, note, skip=True)
+    with attempt.timed("load"):
+        held = held_model.with_stage_one(first, store, probe(first))
+    encoded = evaluation_set(held, first, operations, unit.evaluation)
+    readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     if not readouts:
         raise ClassTokenError("no class name of the study is a single token of this vocabulary")
     fitting = task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed)
-    with note.timed("measure"):
+    with attempt.timed("measure"):
         rows = predictors.measure(
-            bench.model,
+            held.model,
             readouts,
             list(first_of_each(encoded, unit.evaluation.profile_prompts).values()),
-            [encode(bench.tokenizer, item) for item in fitting],
+            [encode(held.tokenizer, item) for item in fitting],
             unit.lora,
             first.seed,
             unit.evaluation.batch_size,
         )
-    write_rows(note.folder / "predictors.parquet", rows)
-    note.take_down(bench)
-    return note
+    write_rows(attempt.folder / "predictors.parquet", rows)
+    attempt.take_down(held)
+    return attempt

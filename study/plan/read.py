@@ -14,13 +14,13 @@ from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
-from study.config.published import SeedFile, as_study, is_seed_file
+from study.config.published import PublishedFile, as_study, is_published_file
 from study.config.read_examples import read_examples
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
 from study.plan.nursery import nursery_models
 from study.tasks import task_of
-from study.tasks.from_file import OwnTask
+from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
 """Of the project, in whose folder commands are run."""
@@ -58,10 +58,10 @@ def read_study(file: Path) -> Plan:
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
     data = _parsed(file, mistakes[file])
-    if is_seed_file(data) and not catalogue_file.exists():
+    if is_published_file(data) and not catalogue_file.exists():
         catalogue_file = CATALOGUE
     catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
-    if is_seed_file(data) and catalogue is not None:
+    if is_published_file(data) and catalogue is not None:
         data = _translated(data, catalogue, catalogue_file, mistakes[file])
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
     if catalogue is not None:
@@ -110,9 +110,9 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
 
 def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
     """The published experiment's own file as a study; its mistakes are told in its own words."""
-    seed_file: SeedFile | None = checked(SeedFile, data, mistakes)
+    published_file: PublishedFile | None = checked(PublishedFile, data, mistakes)
     try:
-        return as_study(seed_file, catalogue) if seed_file else None
+        return as_study(published_file, catalogue) if published_file else None
     except KeyError as error:
         known = ", ".join(catalogue)
         mistakes.append(f"model: {error.args[0]!r} is neither a name nor a hub repository in {file}; known: {known}")
@@ -140,7 +140,7 @@ def _knowing_words(model: Model, data: Data | Examples) -> Model:
     """A model that is built in place gets the words of a task of one's own into its vocabulary."""
     source = model.source
     if isinstance(source, BuiltSource) and isinstance(data, Examples):
-        words = sorted({*source.words, *OwnTask(data).vocabulary})
+        words = sorted({*source.words, *FileTask(data).vocabulary})
         return model.model_copy(update={"source": source.model_copy(update={"words": words})})
     return model
 

@@ -78,7 +78,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How one attempt at a unit ended."""
 
     state: Literal["done", "failed", "skipped"]

@@ -7,7 +7,7 @@ from study.config.examples import Examples
 from study.config.names import Operation, Tier
 from study.config.study import Data, Evaluation
 from study.tasks.arithmetic import Arithmetic
-from study.tasks.from_file import OwnTask
+from study.tasks.from_file import FileTask
 from study.tasks.prompts import Prompt
 
 FITTING_PROMPTS = 128
@@ -58,4 +58,4 @@ class Task(Protocol):
 
 def task_of(data: Data | Examples) -> Task:
     """The task that a study's `data` describes."""
-    return OwnTask(data) if isinstance(data, Examples) else Arithmetic(data)
+    return FileTask(data) if isinstance(data, Examples) else Arithmetic(data)

@@ -13,7 +13,7 @@ from study.tasks.prompts import Prompt, in_turn
 
 
 @dataclass(frozen=True)
-class OwnTask:
+class FileTask:
     """Prompts of a file; a `study.tasks.Task`. Where it says operation, the file says class."""
 
     data: Examples

@@ -114,7 +114,7 @@ def shapes(model: nn.Module, lora: Lora) -> dict[str, tuple[int, int]]:
 
 
 def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
-    """Add one adapter, for evaluation, `fuse` or `settle`. Raises AdapterError where it does not fit."""
+    """Add one adapter, for evaluation, `fuse` or `freeze`. Raises AdapterError where it does not fit."""
     paths = _paths(model, lora)
     model.freeze()
     layers = []
@@ -145,7 +145,7 @@ def fuse(model: nn.Module) -> None:
     mx.eval(model.parameters())
 
 
-def settle(model: nn.Module) -> None:
+def freeze(model: nn.Module) -> None:
     """Let the adapter from `put` stay beside the weights, frozen, below all that are put on later."""
     model.update_modules(tree_unflatten([(name, SettledLoRA(layer)) for name, layer in _single(model)]))
     model.freeze()

@@ -10,9 +10,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from study.results.schema import Row
 from study.results.store import write_bytes
-
-Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from study.config.recipes import Choice
 from study.config.study import Data, Stage1, Stage2
 from study.lens.hooks import Lens, attached
 from study.lens.tokens import Tokenizer, encode
+from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import random_operation
 from study.training import adapters, compilation
@@ -26,7 +27,6 @@ from study.training.checkpoints import State
 from study.training.flat import NAME, Flat, clip_each
 from study.training.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
 
-Row = dict[str, Any]
 OnStep = Callable[[int, Row], None]
 """Told the place of a cell in the stack and the row of its step."""
 Watch = Callable[[int, Lens, Sequence[int]], None]

@@ -13,9 +13,10 @@ from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 from study.config.nursery import NurseryTraining
 from study.lens.logits import cross_entropy
 from study.lens.tokens import Tokenizer, encode, padded, stop_id
+from study.results.schema import Row
 from study.tasks.arithmetic import is_held_out
 from study.tasks.nursery_text import NurseryText
-from study.training.checkpoints import MOMENTS, Row, State
+from study.training.checkpoints import MOMENTS, State
 from study.training.loop import TrainingError
 
 BETAS = [0.9, 0.98]

@@ -6,14 +6,14 @@ from rich.console import Console
 from actors.progress import Tally, display
 from actors.worker import Ended
 from study.results.running import duration
-from study.results.store import PROGRESS, Outcome, Store, write_json
+from study.results.store import PROGRESS, Ending, Store, write_json
 from tests.actors.test_ray import ONE_MODEL
 
 FIRST, REFERENCE, PREDICTORS, WITHOUT, CELL = ONE_MODEL
 
 
 def ended(unit, state="done", reason="finished", seconds=10.0):
-    return Ended(unit, Outcome(state, reason, seconds), "here")
+    return Ended(unit, Ending(state, reason, seconds), "here")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from study.config.study import Grid, RaySettings, Stage1, Study
 from study.config.units import StageOne
 from study.plan.expand import expand
 from study.results.finished import DONE
-from study.results.store import Outcome, Store, write_json
+from study.results.store import Ending, Store, write_json
 
 STUDY = Study(
     name="example",
@@ -69,7 +69,7 @@ def fake(fault=None):
             with Store(results).attempt(unit) as folder:
                 about = {"pid": os.getpid(), "threads": os.environ["OPENBLAS_NUM_THREADS"]}
                 write_json(folder / DONE, {**about, "task": [unit.label for unit in units]})
-        return [Outcome("done", "finished", 0.1) for _ in units]
+        return [Ending("done", "finished", 0.1) for _ in units]
 
     return run
 
@@ -277,7 +277,7 @@ def test_a_stage_1_that_is_done_already_is_not_run_for_its_cells(cluster, store)
 
 def test_a_result_that_cannot_be_seen_from_here_is_a_failure_with_the_cause(cluster, store):
     def elsewhere(units, results):
-        return [Outcome("done", "finished", 0.1) for _ in units]
+        return [Ending("done", "finished", 0.1) for _ in units]
 
     outcomes = ends(ONE_MODEL[:1], store, elsewhere)
     assert "finished the unit, but its results are not in" in outcomes[ONE_MODEL[0].label].reason

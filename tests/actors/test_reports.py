@@ -4,13 +4,13 @@ import math
 import time
 
 from actors.metrics import figures
-from actors.reports import Report, Switchboard
+from actors.reports import Report, Reports
 
 REPORT = Report("here", "node", 7, True, [{"label": "a"}], 0.0, "")
 
 
 def test_the_last_report_of_a_task_is_heard_with_its_age():
-    board = Switchboard()
+    board = Reports()
     board.report("one", REPORT)
     time.sleep(0.02)
     board.report("two", REPORT)
@@ -20,7 +20,7 @@ def test_the_last_report_of_a_task_is_heard_with_its_age():
 
 
 def test_a_task_that_has_ended_is_heard_no_more():
-    board = Switchboard()
+    board = Reports()
     board.report("one", REPORT)
     board.forget("one")
     board.forget("one")
@@ -28,7 +28,7 @@ def test_a_task_that_has_ended_is_heard_no_more():
 
 
 def test_once_closed_it_stays_closed():
-    board = Switchboard()
+    board = Reports()
     assert not board.is_closed()
     board.close()
     assert board.is_closed()

@@ -14,9 +14,10 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.units import Readout
 from study.lens.hooks import gap_at_last_layer, input_embedding_head
 from study.lens.tokens import class_tokens, encode
-from study.measures.published_score import EIGHT, MOST_PROBABLE, WORDS, Row, score
+from study.measures.published_score import EIGHT, MOST_PROBABLE, WORDS, score
 from study.models.built import word_tokenizer
 from study.models.load import load
+from study.results.schema import Row
 from study.tasks.prompts import Prompt
 
 LAYERS = [1, 2]

@@ -190,14 +190,14 @@ def gradients(model: nn.Module, cells: list[adapters.Weights]) -> dict[str, mx.a
 
 
 @pytest.mark.parametrize("held", ["8bit", "4bit"])
-@pytest.mark.parametrize("settled", [False, True], ids=["plain", "above a kept adapter"])
+@pytest.mark.parametrize("frozen_below", [False, True], ids=["plain", "above a kept adapter"])
 def test_each_cell_of_a_stack_on_quantised_weights_computes_what_its_adapter_computes_alone(
-    held: str, settled: bool
+    held: str, frozen_below: bool
 ) -> None:
     model, ids = load(held), some_ids()
-    if settled:
+    if frozen_below:
         adapters.put(model, ALL, drawn(model, ALL, 7))
-        adapters.settle(model)
+        adapters.freeze(model)
     cells = [drawn(model, VALUE_OUTPUT, seed) for seed in (0, 1)]
     stack_of(model, VALUE_OUTPUT, cells)
     together = model(mx.tile(ids, (2, 1))).reshape(2, *ids.shape, -1)
@@ -214,7 +214,7 @@ def test_taking_stage_2_off_leaves_the_kept_stage_1_bit_by_bit(tmp_path: Path) -
     model = load("4bit")
     base = model(some_ids())
     adapters.put(model, ALL, drawn(model, ALL, 7))
-    adapters.settle(model)
+    adapters.freeze(model)
     before, after_stage_one = dict(tree_flatten(model.parameters())), model(some_ids())
     assert float(mx.abs(after_stage_one - base).max().item()) > 1e-2
     assert tree_flatten(model.trainable_parameters()) == []
@@ -258,7 +258,7 @@ def test_stage_1_fused_equals_stage_1_kept_and_only_what_it_adapted_is_written_o
 def test_the_gate_of_a_kept_adapter_finds_one_that_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load("4bit")
     adapters.put(model, ALL, drawn(model, ALL))
-    monkeypatch.setattr(adapters, "settle", adapters.take_off)
+    monkeypatch.setattr(adapters, "freeze", adapters.take_off)
     assert not held_model.kept_gate(model, ALL, some_ids()).passed
 
 

@@ -15,7 +15,7 @@ from study.config.study import Data, Evaluation, Grid, Lora, Stage2
 from study.config.units import Readout
 from study.config.wordings import words_of_templates
 from study.lens.hooks import attached
-from study.lens.tokens import MATCHED, WORDS, ClassTokenError, class_tokens
+from study.lens.tokens import COMMON_WORDS, MATCHED, ClassTokenError, class_tokens
 from study.models.built import word_tokenizer
 from study.models.load import Loaded, load
 from study.plan.expand import readout
@@ -99,7 +99,7 @@ def test_swapped_tokens_give_each_operation_the_token_of_the_next() -> None:
 
 
 def common_words() -> list[str]:
-    return WORDS.read_text().split()
+    return COMMON_WORDS.read_text().split()
 
 
 @pytest.fixture(scope="module")

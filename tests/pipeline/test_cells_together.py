@@ -18,7 +18,7 @@ from study.lens.tokens import Encoded
 from study.pipeline import held_model
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
-from study.results.store import Outcome, Store
+from study.results.store import Ending, Store
 from study.tasks.arithmetic import prompt
 from tests.pipeline.test_units import assert_same_rows, link_stage_one
 
@@ -59,7 +59,7 @@ def three(cells_of: Callable[..., list[Cell]]) -> list[Cell]:
     return [without, others[0], others[-1]]
 
 
-def states(outcomes: list[Outcome]) -> list[str]:
+def states(outcomes: list[Ending]) -> list[str]:
     return [outcome.state for outcome in outcomes]
 
 
@@ -179,7 +179,7 @@ def test_cells_that_are_done_already_are_left_out_of_their_stack(
     without, first, second = three(cells_of)
     assert run_unit(first, store.root).state == "done"
     outcomes = run_units([without, first, second], store.root)
-    assert outcomes[1] == Outcome("done", "was finished before", 0.0)
+    assert outcomes[1] == Ending("done", "was finished before", 0.0)
     assert states(outcomes) == ["done"] * 3
     assert stacked(store, without) == stacked(store, second) == {2}
 

@@ -12,12 +12,12 @@ from study.config.units import Cell, Predictors, Reference, StageOne, Unit
 from study.pipeline import held_model, units
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
-from study.results.store import Outcome, Store
+from study.results.store import Ending, Store
 
 MakeStudy = Callable[..., Study]
 
 
-def run_all(study: Study, model: Model, results: Path) -> list[tuple[Unit, Outcome]]:
+def run_all(study: Study, model: Model, results: Path) -> list[tuple[Unit, Ending]]:
     return [(unit, run_unit(unit, results)) for unit in expand(study, {"tiny-llama": model})]
 
 
@@ -104,7 +104,7 @@ def test_a_cell_alone_equals_the_cell_after_others_in_the_same_process(
 def test_a_finished_unit_is_not_run_again(finished: tuple[Store, list[Unit]]) -> None:
     store, units = finished
     before = done(store, units[-1])
-    assert run_unit(units[-1], store.root) == Outcome("done", "was finished before", 0.0)
+    assert run_unit(units[-1], store.root) == Ending("done", "was finished before", 0.0)
     assert done(store, units[-1]) == before
 
 

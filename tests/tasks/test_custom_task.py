@@ -12,7 +12,7 @@ from study.lens.tokens import Encoded
 from study.measures import predictors
 from study.plan.read import read_study
 from study.tasks import Task, task_of
-from study.tasks.from_file import OwnTask
+from study.tasks.from_file import FileTask
 from study.tasks.prompts import random_operation
 
 CAPITALS = Path(__file__).parents[2] / "configs" / "capitals.yaml"
@@ -108,7 +108,7 @@ def test_the_other_answer_is_that_of_the_group_or_of_any_test_prompt_of_the_clas
     shared = [one(name, "test", "7,8", answer) for name, answer in (("divide", "0"), ("multiply", "56"))]
     lines = [*shared, one("multiply", "test", "7,9", "63"), one("multiply", "test", "9,9", "81")]
     lines += [one("divide", "test", "2,2", "1"), one("multiply", "train", "1,1", "1")]
-    own = OwnTask(Examples.of("x.jsonl", "0" * 64, lines))
+    own = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
     by_group = {item.operands: item for item in own.evaluation_prompts(["divide"], Evaluation(), 0)}
     assert own.other_answer(by_group["7,8"], "multiply") == "56"
     assert own.other_answer(by_group["2,2"], "multiply") in {"56", "63", "81"}
@@ -125,7 +125,7 @@ def test_shuffled_labels_are_one_for_each_group(task: Task) -> None:
 
 def test_a_control_whose_groups_all_drew_one_class_is_at_chance_and_no_error() -> None:
     lines = [one(name, split, f"{split}{i}") for split in ("train", "test") for name in "ab" for i in range(4)]
-    own = OwnTask(Examples.of("x.jsonl", "0" * 64, lines))
+    own = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
     training, held_out = (
         [Encoded(item, (1,), (2,)) for item in prompts]
         for prompts in (own.fitting_prompts(["a", "b"], 4, 0), own.evaluation_prompts(["a", "b"], Evaluation(), 0))

@@ -7,7 +7,7 @@ import pytest
 
 from study.config.study import Data, Evaluation
 from study.config.wordings import vocabulary, words_of_templates
-from study.lens.tokens import WORDS
+from study.lens.tokens import COMMON_WORDS
 from study.tasks.arithmetic import Arithmetic, is_held_out, result
 from study.tasks.nursery_text import UNRELATED, NurseryText
 
@@ -52,7 +52,7 @@ def test_a_word_that_names_an_operation_is_used_in_its_sense_and_no_other_word_i
 
 def test_random_words_can_only_be_words_that_are_as_frequent_as_class_names():
     known = {*TEXT.vocabulary, *vocabulary()} - words_of_templates()
-    assert known & set(WORDS.read_text().split()) - set(TEXT.words) == set(UNRELATED)
+    assert known & set(COMMON_WORDS.read_text().split()) - set(TEXT.words) == set(UNRELATED)
 
 
 @pytest.mark.parametrize("draw", [TEXT.sentences, TEXT.prompts])

@@ -14,9 +14,10 @@ from study.config.study import Data, Lora, Stage1, Stage2
 from study.config.units import Readout
 from study.lens.tokens import class_tokens, encode
 from study.models.load import Loaded, load
+from study.results.schema import Row
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
-from study.training.loop import Objective, Row, Trained, TrainingError, train
+from study.training.loop import Objective, Trained, TrainingError, train
 from study.training.objectives import ClassLoss, make_batch, tokens_in
 
 DATA = Data(smallest=2, largest=9)
