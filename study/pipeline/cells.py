@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from study.config.arms import ARMS
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
@@ -116,14 +117,15 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
 def _objective(unit: Cell, readouts: Readouts) -> Objective:
     if unit.layer is None:
         return Objective(unit.stage2.learning_rate)
+    arm = ARMS[unit.arm]
     target = ClassLoss(
         unit.layer,
         unit.weight,
         _ids(readouts),
-        shuffled=unit.arm == "shuffled_labels",
-        detached=unit.arm == "detached_answer",
+        shuffled=arm.shuffled_labels,
+        detached=not arm.answer_below,
     )
-    return Objective(unit.stage2.learning_rate, target, unit.layer if unit.arm == "lora_below" else None)
+    return Objective(unit.stage2.learning_rate, target, None if arm.adapters_above else unit.layer)
 
 
 def _ids(readouts: Readouts) -> dict[Operation, int]:

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource
 from study.config.study import RaySettings
-from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit
+from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, foundations
 from study.lens.tokens import ClassTokenError, encode
 from study.measures import predictors
 from study.measures.answers import divergence, text_log_probs
@@ -44,6 +44,17 @@ CHECKPOINT_EVERY = RaySettings().checkpoint_every
 def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Ending:
     """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
     return run_units([unit], results, checkpoint_every)[0]
+
+
+def run_with_foundations(
+    unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY
+) -> Iterator[tuple[Unit, Ending]]:
+    """Carry out what the unit builds on, then the unit; ends after the first that does not finish."""
+    for one in [*foundations(unit), unit]:
+        ending = run_unit(one, results, checkpoint_every)
+        yield one, ending
+        if ending.state != "done":
+            return
 
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Ending]:
