@@ -17,6 +17,7 @@ from study.config.units import Cell, Predictors, Pretraining, Reference, StageOn
 from study.lens.tokens import ClassTokenError, encode
 from study.measures import predictors
 from study.measures.answers import divergence, text_log_probs
+from study.measures.measured_cell import first_of_each
 from study.measures.published_score import score
 from study.models import ModelError
 from study.models.built import CONFIG, WEIGHTS, build
@@ -24,7 +25,7 @@ from study.models.load import load_folder
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt
 from study.pipeline.cells import EXPECTED, run_cells
-from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.stacks import stack_key
 from study.results.schema import Row
