@@ -1,0 +1,1 @@
+"""Results on disk: units, their rows, and whether they are still what was written."""

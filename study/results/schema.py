@@ -1,0 +1,233 @@
+"""The rows of a study: its tables, which units have them, and what each column holds.
+
+A table is declared here alone. Units write it, and reports and packed studies read it, by what stands here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.config.predictors import PREDICTORS
+from study.config.units import Kind
+
+Row = dict[str, Any]
+"""One row of a table, by column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    meaning: str
+    """What it holds, with its unit."""
+    text: bool = False
+    """Whether it holds text; else numbers or truth values."""
+    reported: bool = True
+    """Whether reports read it, so that packed studies hold it; else it is in the units' own folders alone."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Parquet file of a unit."""
+
+    row: str
+    """What one row is about."""
+    columns: Mapping[str, Column]
+    """In the order in which reports read them."""
+    always: tuple[Kind, ...] = ()
+    """Kinds of units that cannot be finished without it."""
+    sometimes: tuple[Kind, ...] = ()
+    """Kinds of units that have it where the study asks for it."""
+
+    @property
+    def reported(self) -> list[str]:
+        """The names of the columns that reports read."""
+        return [name for name, column in self.columns.items() if column.reported]
+
+
+def _text(meaning: str, reported: bool = True) -> Column:
+    return Column(meaning, True, reported)
+
+
+STAGE = {"stage": _text("`baseline` (the model as it came), `stage1` or `stage2`")}
+LAYER = {"layer": Column("block, 0-based")}
+PROMPT = {
+    "prompt_id": Column("number of the prompt among the held-out ones of the seed, the same in all units"),
+    "tier": _text("tier of wording"),
+    "template": _text("tier, operation and number of the template"),
+    "operation": _text("operation, or class of a custom task"),
+    "operands": _text("the unordered operands, or the group of a custom task, by which intervals are clustered"),
+}
+NO_TEMPLATE = {name: column for name, column in PROMPT.items() if name != "template"}
+PAIR = {"pair": _text("class tokens that are read, in the order of the operations; `random:` before drawn words")}
+INTERVENTION = {"intervention": _text("`none`, `swap` (to the other class) or `random` (as far, elsewhere)")}
+LOG_P = {"log_p": Column("log-probability of the right class token, nats")}
+MARGIN = Column("logit of the right class token minus the largest of the other classes', nats")
+RIGHT = {"right": Column("whether greedy decoding gives the answer and then stops")}
+NLL = {"nll": Column("negative log-likelihood of the answer and its stop, nats")}
+
+TABLES: dict[str, Table] = {
+    "answers": Table(
+        "a prompt and stage",
+        {
+            **STAGE,
+            **PROMPT,
+            **RIGHT,
+            "number_right": Column("whether it gives the answer, however it goes on, unless with more digits or letters"),
+            **NLL,
+            "a": Column("first operand", reported=False),
+            "b": Column("second operand", reported=False),
+            "prompt": _text("the prompt", reported=False),
+            "answer": _text("the right answer", reported=False),
+            "tokens": Column("tokens of the answer with its stop", reported=False),
+        },
+        always=("reference", "cell"),
+    ),
+    "lens": Table(
+        "a prompt, stage, layer and pair",
+        {
+            **STAGE,
+            **PROMPT,
+            **PAIR,
+            **LAYER,
+            **LOG_P,
+            "log_mass": Column("log-probability of all class tokens together, nats"),
+            "choice": Column("whether the right class token outranks the other classes'"),
+            "margin": Column(MARGIN.meaning, reported=False),
+            "rank": Column("tokens of the vocabulary that outrank the right class token", reported=False),
+        },
+        always=("reference", "cell"),
+    ),
+    "curves": Table(
+        "a training step",
+        {
+            "step": Column("from 1"),
+            "loss": Column("what is minimised, nats"),
+            "class_loss": Column("cross-entropy of the class token at the layer, nats"),
+            "answer_loss": Column("cross-entropy of the answer tokens, nats"),
+            "seconds": Column("time of the step, divided among the cells of a stack"),
+            "text_loss": Column("of a nursery's training: cross-entropy of its sentences, nats", reported=False),
+            "learning_rate": Column("of a nursery's training", reported=False),
+            "held_out": Column("of a nursery's training: held-out operand pairs in the batch", reported=False),
+            "grad_norm": Column("global norm of the gradient before clipping", reported=False),
+            "tokens": Column("real tokens of the batch", reported=False),
+            "stacked": Column("cells that trained side by side", reported=False),
+        },
+        always=("nursery", "stage1", "cell"),
+    ),
+    "predictors": Table(
+        "a pair, layer and tier, before stage 2",
+        {
+            **PAIR,
+            **LAYER,
+            "tier": PROMPT["tier"],
+            **{name: Column(predictor.words) for name, predictor in PREDICTORS.items()},
+        },
+        always=("predictors",),
+    ),
+    "onset": Table(
+        "a light evaluation during training, layer and tier",
+        {
+            "step": Column("of stage 2"),
+            **LAYER,
+            "tier": PROMPT["tier"],
+            "prompts": Column("prompts that were evaluated"),
+            "choice": Column("share of prompts whose class token outranks the others, mean over the classes"),
+            "p": Column("mean probability of the right class token"),
+            "margin": MARGIN,
+        },
+        sometimes=("cell",),
+    ),
+    "causal": Table(
+        "a prompt and intervention at the trained layer",
+        {
+            **PROMPT,
+            **INTERVENTION,
+            **RIGHT,
+            **NLL,
+            "other_nll": Column("the same of the other operation's answer, nats"),
+            "moved": Column("length of the move of the state"),
+        },
+        sometimes=("cell",),
+    ),
+    "causal_lens": Table(
+        "a prompt, intervention and layer from the trained one on",
+        {
+            **NO_TEMPLATE,
+            **INTERVENTION,
+            **LAYER,
+            **LOG_P,
+            "margin": MARGIN,
+            "template": _text(PROMPT["template"].meaning, reported=False),
+        },
+        sometimes=("cell",),
+    ),
+    "score": Table(
+        "of recipes: a prompt, mask, head and layer or maximum",
+        {
+            **STAGE,
+            "asked": _text("`held-out`, or `eight` for the prompts of the published experiment"),
+            **NO_TEMPLATE,
+            **PAIR,
+            "masked": Column("whether blocks have their causal mask"),
+            "head": _text("`model`, or `input embedding`"),
+            "score": _text("`layer`, or `maximum` over layers and tokens that hold the word, as published"),
+            **LAYER,
+            "p": Column("probability of the token"),
+            "token": _text("the token of a maximum; empty where none counts"),
+        },
+        sometimes=("reference", "cell"),
+    ),
+    "eight": Table(
+        "of recipes: a decoded answer to one of the published experiment's eight prompts",
+        {
+            **STAGE,
+            "prompt_id": Column("number of the prompt among the eight"),
+            "tier": PROMPT["tier"],
+            "operation": PROMPT["operation"],
+            "prompt": _text("the prompt"),
+            "answer": _text("the right answer"),
+            "given": _text("what greedy decoding gives"),
+            "right": Column("whether that is the answer"),
+        },
+        sometimes=("reference", "cell"),
+    ),
+}
+
+PROFILE = ["stage", "pair", "layer", "tier"]
+SUMMARIES: dict[str, Table] = {
+    "profile": Table(
+        "a stage, pair, layer and tier: means of `lens` over the prompts that are read at every layer",
+        {
+            **STAGE,
+            **PAIR,
+            **LAYER,
+            "tier": PROMPT["tier"],
+            "prompts": Column("prompts in the mean"),
+            "p": Column("mean probability of the right class token"),
+            **LOG_P,
+        },
+    )
+}
+"""Tables that are made from others when a study is read."""
+
+COLUMNS = {name: table.reported for name, table in (TABLES | SUMMARIES).items()}
+TEXT = frozenset(name for table in TABLES.values() for name, column in table.columns.items() if column.text)
+
+
+def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError where rows of a table do not all have the same columns, lack one that reports read, or have
+    one that is not declared: Parquet would leave it out without a word."""
+    if not rows:
+        return
+    declared, first = TABLES[name].columns, rows[0].keys()
+    wrong = {*(first - declared.keys()), *(set(TABLES[name].reported) - first)}
+    wrong |= {column for row in rows if row.keys() != first for column in row.keys() ^ first}
+    if wrong:
+        raise ValueError(f"rows of {name} are not as study.results.schema declares them: {', '.join(sorted(wrong))}")
+
+
+def tables_of(kind: str) -> tuple[list[str], list[str]]:
+    """The tables that units of a kind always have, and those that they have where the study asks for them."""
+    always = [name for name, table in TABLES.items() if kind in table.always]
+    return always, [name for name, table in TABLES.items() if kind in table.sometimes]
