@@ -16,8 +16,8 @@ from study.config.recipes import RecipeError, choices_of, recipe_of
 
 
 class Names(NamedTuple):
-    """What a study may name, in the order in which it is told. It is arithmetic's unless a task of one's own is given
-    as the context of validation; empty, it allows everything."""
+    """What a study may name, in the order in which reports show it. It is arithmetic's unless a custom task is given as
+    the context of validation; empty, it allows everything."""
 
     operations: Sequence[str]
     """Or classes."""
@@ -50,7 +50,7 @@ def _tier(name: str, info: ValidationInfo) -> str:
 
 
 Operation = Annotated[str, AfterValidator(_operation), Field(examples=list(OPERATIONS))]
-"""What a prompt asks for: an operation, or a class of a task of one's own."""
+"""What a prompt asks for: an operation, or a class of a custom task."""
 Tier = Annotated[str, AfterValidator(_tier), Field(examples=list(TIERS))]
 Arm = Literal["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 Role = Literal["query", "key", "value", "output", "mlp"]
