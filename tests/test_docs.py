@@ -1,11 +1,13 @@
 """README.md and docs/: links that lead somewhere, commands that exist, and the table of folders beside the code."""
 
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 import yaml
 
@@ -102,16 +104,32 @@ def test_the_study_that_is_shown_is_the_one_that_make_smoke_runs(page: str) -> N
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_lines_of_python_work_as_they_are_printed(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    mpl.use("Agg")
+    blocks = [block for _, language, block in FENCED.findall((ROOT / page).read_text()) if language == "python"]
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+    assert len(list(Path("results/smoke/cells").iterdir())) == 1
+
+
 def folders_by_layer() -> list[set[str]]:
-    """The folders of modules in each layer of pyproject.toml, from the highest; a module stands for its folder."""
+    """The folders of modules in each layer of pyproject.toml, from the highest; a module stands for its folder, which
+    counts where it is first met."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (layers,) = (c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
-    found = []
+    found: list[set[str]] = []
     for layer in layers:
         paths = [ROOT.joinpath(*name.strip().split(".")) for name in re.split(r"[|:]", layer)]
         tops = [path if path.is_dir() else path.parent for path in paths]
         modules = [file for top, path in zip(tops, paths, strict=True) if path.is_dir() for file in top.rglob("*.py")]
-        found.append({str(folder.relative_to(ROOT)) for folder in [*tops, *(file.parent for file in modules)]})
+        folders = {str(folder.relative_to(ROOT)) for folder in [*tops, *(file.parent for file in modules)]}
+        found.append(folders.difference(*found))
     return found
 
 
