@@ -26,9 +26,23 @@ from study.results.store import ResultsError, write_bytes
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit code: 0, or 2 where the report cannot be made."""
-    parser = argparse.ArgumentParser(prog="study report", description="Write the report of one study.")
-    parser.add_argument("--results", type=Path, required=True, help="folder of the study, such as results/grid")
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file; its figures lie in a folder beside it")
+    parser = argparse.ArgumentParser(
+        prog="study report", description="Write the report of a study again from its rows; needs neither MLX nor Ray."
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="results folder or packed study, such as results/smoke or reports/data/seed",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.md",
+        help="the report; an HTML page and a folder of figures are written beside it",
+    )
     options = parser.parse_args(arguments)
     try:
         write_report(options.results, options.out)

@@ -1,4 +1,4 @@
-"""docs/own-task.md, followed to the letter."""
+"""docs/custom-task.md, followed to the letter."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from study.plan.read import ConfigError, Plan, read_study
 from study.results.store import Store
 
 ROOT = Path(__file__).parent.parent
-DOC = (ROOT / "docs" / "own-task.md").read_text()
+DOC = (ROOT / "docs" / "custom-task.md").read_text()
 OF_ARITHMETIC = ("operand", "operation", "symbolic", "semantic", "construction", "arithmetic", "7 * 8", "if the number")
 
 
@@ -36,7 +36,7 @@ REFUSED, COMMAND = blocks("")
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the models of the repository, and the files that the page tells to save."""
+    """An empty folder with the models of the repository, and the files that the page says to save."""
     (tmp_path / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "models.yaml", tmp_path / "configs")
     for study in (OPPOSITES, DIVISION):
@@ -100,7 +100,7 @@ def test_rows_are_of_test_lines_alone_and_name_their_group(place: Path) -> None:
     assert causal["other_nll"].gt(0).all()
 
 
-def test_mistakes_are_told_as_the_page_shows_them(place: Path) -> None:
+def test_mistakes_are_reported_as_the_page_shows_them(place: Path) -> None:
     spoilt = LINES.splitlines()
     spoilt[3] = spoilt[3].replace('"class"', '"clas"')
     spoilt[8] = spoilt[8].replace("healthy is", "good is")
@@ -111,7 +111,7 @@ def test_mistakes_are_told_as_the_page_shows_them(place: Path) -> None:
     assert str(refused.value) == REFUSED.strip()
 
 
-def test_the_snippet_of_the_page_makes_an_operation_of_ones_own(place: Path) -> None:
+def test_the_snippet_of_the_page_makes_another_operation(place: Path) -> None:
     (snippet,) = blocks("python")
     subprocess.run([sys.executable, "-c", snippet], check=True)
     plan = read_study(place / "configs" / "division.yaml")

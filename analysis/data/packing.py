@@ -1,4 +1,4 @@
-"""`study pack`: the rows of a study as a few small files, which say all that its report says."""
+"""`study pack`: pack the rows of a study into a few small files, from which its report can be written."""
 
 import argparse
 import io
@@ -17,9 +17,14 @@ from study.results.store import UNFINISHED, ResultsError, read_description, writ
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit code: 0, or 2 where there is nothing to pack."""
-    parser = argparse.ArgumentParser(prog="study pack", description="Pack the rows of one study.")
-    parser.add_argument("results", type=Path, help="folder of the study, such as results/grid")
-    parser.add_argument("target", type=Path, help="folder of the packed study, such as reports/data/grid")
+    parser = argparse.ArgumentParser(
+        prog="study pack",
+        description="Pack the rows of a study into a few small files, from which its report can be written.",
+    )
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of the study, such as results/smoke"
+    )
+    parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write, such as reports/data/smoke")
     options = parser.parse_args(arguments)
     try:
         pack(options.results, options.target)

@@ -123,7 +123,7 @@ class Results:
 
     @property
     def judged_tiers(self) -> tuple[str, ...]:
-        """Those whose answers are to be preserved: of a task of one's own all."""
+        """Those whose answers are to be preserved: of a custom task all."""
         return JUDGED if self.terms is ARITHMETIC else self.tiers
 
     @property
@@ -254,7 +254,7 @@ def _unit(entry: dict[str, Any], status: UnitState, reason: str) -> StudyUnit:
         blocks=entry["blocks"],
         seed=entry["seed"],
         operations=operations,
-        tiers=tuple(entry.get("tiers", TIERS)),  # which were the only ones before tasks of one's own
+        tiers=tuple(entry.get("tiers", TIERS)),  # which were the only ones before custom tasks
         layer=entry["layer"],
         pair="/".join(pair[operation] for operation in operations) if pair else "",
         readout=entry["readout"] or "",

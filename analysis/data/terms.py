@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Terms:
-    """The words that differ between arithmetic and a task of one's own."""
+    """The words that differ between arithmetic and a custom task."""
 
     kind: str
     """What a prompt asks for, and is named by its class token."""

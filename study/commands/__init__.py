@@ -1,4 +1,4 @@
-"""What a person runs: `study run`, `study status` and the rest, each in a module of its own."""
+"""The commands: `study run`, `study status` and the others, each in a module of its own."""
 
 import argparse
 import sys
@@ -9,13 +9,13 @@ from study.version import __version__
 
 COMMANDS = {
     "run": ("study.commands.run", "run what is missing of a study and write its report"),
-    "status": ("study.commands.status", "say where a study stands"),
-    "report": ("analysis.report", "write the report again from a study's rows"),
-    "pack": ("analysis.data.packing", "put the rows of a study into a few small files"),
-    "merge": ("study.commands.merge", "unite results of machines that never met"),
+    "status": ("study.commands.status", "say what of a study is done, running or failed, and why"),
+    "report": ("analysis.report", "write the report again from the rows of a study"),
+    "pack": ("analysis.data.packing", "pack the rows of a study into a few small files"),
+    "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
-    "cluster": ("study.commands.cluster", "start a Ray cluster, join one, hand a study to one"),
-    "architectures": ("study.commands.architectures", "try every architecture of mlx-lm"),
+    "cluster": ("study.commands.cluster", "start a Ray cluster, join one, submit a study to one"),
+    "architectures": ("study.commands.architectures", "test every architecture of the installed mlx-lm"),
     "schemas": ("study.commands.schemas", "write what is made from the code: schemas, reference"),
 }
 """The module of each command, which is imported when it is asked for, and what it does."""
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="study",
         usage="study COMMAND [OPTIONS]",
-        description=f"commands:\n{listed}\n\n`study COMMAND --help` says more of each.",
+        description=f"commands:\n{listed}\n\n`study COMMAND --help` describes the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"study {__version__}")

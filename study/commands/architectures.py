@@ -1,6 +1,6 @@
-"""study architectures: what works with each architecture of the installed mlx-lm, as a table.
+"""`study architectures`: whether the study works with each architecture of the installed mlx-lm, as a table.
 
-Each is built tiny, with random weights, and goes through the study's own code in float32 on the CPU.
+Each architecture is built tiny, with random weights, and goes through the study's own code in float32 on the CPU.
 """
 
 import argparse
@@ -253,9 +253,15 @@ def _counted(names: dict[str, int]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="study architectures",
-        description="Try every architecture of the installed mlx-lm, built tiny, and write what works.",
+        description="Test every architecture of the installed mlx-lm, built tiny, and write a table of which work.",
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/architectures.md"), metavar="FILE")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/architectures.md"),
+        metavar="FILE",
+        help="the table (default: docs/architectures.md)",
+    )
     out = parser.parse_args(arguments).out
     mx.set_default_device(mx.cpu)
     with tempfile.TemporaryDirectory() as cache:

@@ -1,8 +1,8 @@
-"""`study cluster head` starts a Ray cluster on this machine, `study cluster join` adds a machine.
+"""`study cluster head` starts a Ray cluster on this machine, `study cluster join` adds this machine to one.
 
-Both run until they are interrupted, with everything that Ray needs for the study: its token, one MLX process a Mac,
-the memory that models may take, BLAS threads. A study runs on the cluster with `python -m study.grid … --address`, or,
-handed over with `study cluster submit`, without the machine that it was asked from.
+Both run until they are interrupted, with everything that Ray needs for a study: its token, one MLX process on a Mac,
+the memory that models may take, BLAS threads. A study uses the cluster through `python -m study.grid … --address`, or
+runs as a Ray job of the cluster through `study cluster submit`.
 """
 
 import argparse
@@ -146,26 +146,34 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="study cluster", description=(__doc__ or "").split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     node = argparse.ArgumentParser(add_help=False)
-    node.add_argument("--host", help="address of this machine that the others reach it by; found out if left out")
-    node.add_argument("--workers", type=int, help="units at a time here: one on a Mac, one a core on a CPU machine")
+    node.add_argument("--host", help="address by which other machines reach this one (default: detected)")
+    node.add_argument("--workers", type=int, help="units at a time (default: 1 on a Mac, 1 per core on a CPU)")
     head = commands.add_parser("head", parents=[node], help="start a cluster on this machine")
-    head.add_argument("--port", type=int, default=PORT, help=f"of the cluster, {PORT} if left out")
+    head.add_argument("--port", type=int, default=PORT, help=f"port of the cluster (default: {PORT})")
     head.add_argument(
         "--dashboard-host",
         default="127.0.0.1",
-        help="who may see the dashboard: this machine alone; 0.0.0.0 for everybody who has the token",
+        metavar="HOST",
+        help="interface of the dashboard (default: 127.0.0.1, this machine alone; 0.0.0.0 shows it to the network)",
     )
-    head.add_argument("--dashboard-port", type=int, default=RaySettings().dashboard_port)
+    dashboard_port = RaySettings().dashboard_port
+    head.add_argument(
+        "--dashboard-port",
+        type=int,
+        default=dashboard_port,
+        metavar="PORT",
+        help=f"port of the dashboard (default: {dashboard_port})",
+    )
     join = commands.add_parser("join", parents=[node], help="add this machine to a cluster")
-    join.add_argument("address", metavar="HOST:PORT", help="as `head` printed it")
-    submit = commands.add_parser("submit", help="hand a study to a cluster, which needs this machine no more then")
-    submit.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
-    submit.add_argument("--results", type=Path, required=True, metavar="DIR", help="whole path, on the head machine")
-    submit.add_argument("--report", type=Path, metavar="FILE", help="instead of DIR/report.md")
+    join.add_argument("address", metavar="HOST:PORT", help="address that `study cluster head` printed")
+    submit = commands.add_parser("submit", help="run a study as a job of a cluster, without this machine")
+    submit.add_argument("config", type=Path, metavar="FILE", help="the study, such as configs/grid.yaml")
+    submit.add_argument("--results", type=Path, required=True, metavar="DIR", help="absolute path on the head machine")
+    submit.add_argument("--report", type=Path, metavar="FILE", help="report (default: report.md in the results folder)")
     submit.add_argument(
         "--dashboard",
         default=f"http://127.0.0.1:{RaySettings().dashboard_port}",
         metavar="URL",
-        help="of the head machine, where the job is handed in",
+        help="dashboard of the head machine (default: http://127.0.0.1:8265)",
     )
     return parser.parse_args(arguments)

@@ -1,6 +1,6 @@
-"""`study doctor`: what a study would run on here or on a cluster, how fast, and what is missing.
+"""`study doctor`: what a study would run on, on this machine or a cluster, how fast, and what is missing.
 
-Exit codes: 0 no problems, 1 some.
+Exit codes: 0 no problems, 1 some problems.
 """
 
 import argparse
@@ -65,15 +65,17 @@ def _cluster(address: str, results: Path, problems: list[str]) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="study doctor",
-        description="What a study would run on here, or on a cluster, and what is missing.",
+        description="Say what a study would run on, on this machine or a cluster, and what is missing.",
     )
-    parser.add_argument("--address", metavar="HOST:PORT", help="look at every node of this Ray cluster instead")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="check every node of this Ray cluster (default: this machine)"
+    )
     parser.add_argument(
         "--results",
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="where results would lie, ./results if left out",
+        help="results folder to check (default: results)",
     )
     return parser.parse_args(arguments)
 

@@ -1,9 +1,9 @@
-"""`study merge INTO FROM …`: one results folder of one study from several, made on machines that never met.
+"""`study merge INTO FROM …`: unite the results of one study that were made on separate machines.
 
 Units that INTO lacks are copied, checked to the byte and published by a rename, so that a merge may be killed and run
-again. Of a unit with two different results neither is believed: both are kept in `INTO/conflicts/`.
+again. Where a unit has two different results, neither is used: both are kept in `INTO/conflicts/`.
 
-Exit codes: 0 merged, 1 merged but for what is named (damaged, or two results of one unit), 2 bad usage, folders of
+Exit codes: 0 merged, 1 merged except for what is named (damaged, or two results of one unit), 2 bad usage, folders of
 different studies, or a folder that cannot be written, 130 interrupted.
 """
 
@@ -45,9 +45,13 @@ class MergeError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="study merge", description="Merge the results of one study.")
-    parser.add_argument("into", type=Path, metavar="INTO", help="results folder that gains; made where there is none")
-    parser.add_argument("sources", type=Path, nargs="+", metavar="FROM", help="results folders, which stay as they are")
+    parser = argparse.ArgumentParser(
+        prog="study merge", description="Unite the results of one study that were made on separate machines."
+    )
+    parser.add_argument("into", type=Path, metavar="INTO", help="results folder to add to; created if missing")
+    parser.add_argument(
+        "sources", type=Path, nargs="+", metavar="FROM", help="results folders to read; they are not changed"
+    )
     options = parser.parse_args(arguments)
     try:
         return merge(options.into, options.sources)

@@ -1,6 +1,6 @@
 """`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
 
-Exit codes: 0 every unit is finished or skipped by rule, 1 some failed or turned out damaged, 2 bad usage or
+Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, 2 bad usage or
 configuration, no cluster, or a results folder that cannot be written, 130 interrupted.
 """
 
@@ -176,21 +176,25 @@ def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
 
 
 def _parse(arguments: Sequence[str] | None) -> Command:
-    parser = argparse.ArgumentParser(prog="study run", description="Run a study and write its report.")
-    parser.add_argument("config", type=Path, help="the study, such as configs/grid.yaml")
-    parser.add_argument("--dry-run", action="store_true", help="list every unit with its state and why; run nothing")
+    parser = argparse.ArgumentParser(
+        prog="study run", description="Run what is missing of a study, then write its report."
+    )
+    parser.add_argument("config", type=Path, metavar="FILE", help="the study, such as configs/grid.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="list every unit and each model's needs; run nothing")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="run the cells with this model, layer, pair, weight, arm, seed, recipe or id; repeatable",
+        help="run only cells with this model, layer, pair, weight, arm, seed, recipe or id; may be repeated",
     )
-    parser.add_argument("--force-failed", action="store_true", help="run again what failed")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="instead of results/<name of the study>")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="instead of reports/<name of the study>.md")
+    parser.add_argument("--force-failed", action="store_true", help="run failed units again")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="results folder (default: results/NAME)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="report (default: reports/NAME.md)")
     parser.add_argument(
-        "--export", type=Path, metavar="DIR", help="also write the one chosen cell as checkpoints that mlx-lm loads"
+        "--export", type=Path, metavar="DIR", help="also write the one selected cell as checkpoints that mlx-lm loads"
     )
-    parser.add_argument("--address", help="join the Ray cluster at this address instead of starting a private one")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="use this Ray cluster (default: start a private one on this machine)"
+    )
     return Command(**vars(parser.parse_args(arguments)))

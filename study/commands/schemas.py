@@ -1,4 +1,4 @@
-"""`study schemas`: what is made from the code: JSON Schemas of the YAML files, and the reference page of the docs."""
+"""`study schemas`: write what is made from the code, the JSON Schemas of the YAML files and docs/reference.md."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write `study.schema.json`, `models.schema.json` and the reference page; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="study schemas",
-        description="Write the JSON Schemas of the YAML files into configs/, and docs/reference.md.",
+        description="Write what is made from the code: the JSON Schemas in configs/, and docs/reference.md.",
     )
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="of the repository; this one if left out")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(), metavar="FOLDER", help="folder of the repository (default: .)"
+    )
     folder = parser.parse_args(arguments).folder
     if not (folder / "configs").is_dir() or not (folder / REFERENCE).parent.is_dir():
         parser.error(f"{folder.resolve()} has no configs/ and docs/: give the folder of the repository")

@@ -1,7 +1,7 @@
-"""`study status results/NAME`: where a study stands, read from its files, with or without a cluster.
+"""`study status results/NAME`: what of a study is done, running or failed, read from its files alone.
 
-Exit codes: 0 every unit is done or skipped by rule, 1 some failed and nothing is left to run, 2 bad usage or no study's
-folder, 3 not finished yet, 130 interrupted.
+Exit codes: 0 every unit is done or skipped by rule, 1 some failed and nothing is left to run, 2 bad usage or not a
+study's folder, 3 not finished yet, 130 interrupted.
 """
 
 import argparse
@@ -200,15 +200,19 @@ def _indented(columns: int, text: Text) -> Padding:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="study status", description="Say where a study stands.")
-    parser.add_argument("results", type=Path, help="folder of the study, such as results/grid")
+    parser = argparse.ArgumentParser(
+        prog="study status", description="Say what of a study is done, running or failed and why, and the time left."
+    )
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of the study, such as results/smoke"
+    )
     parser.add_argument(
         "--watch",
         nargs="?",
         const=REFRESH_SECONDS,
         type=_seconds,
         metavar="SECONDS",
-        help=f"look again every so many seconds ({REFRESH_SECONDS:g}), until everything has ended or Ctrl-C",
+        help=f"look again after so many seconds (default: {REFRESH_SECONDS:g}), until everything has ended",
     )
     return parser.parse_args(arguments)
 

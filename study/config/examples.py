@@ -1,4 +1,4 @@
-"""What a study knows of the prompts of a task of one's own: the lines of a file."""
+"""The prompts of a custom task: the lines of a file, as a study holds them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -28,7 +28,7 @@ Name = Annotated[str, Field(pattern=r"^\w[\w-]*$", max_length=40)]
 
 
 class Example(Settings):
-    """A prompt of one's own, with its answer: one line of a file."""
+    """A prompt of a custom task with its answer: one line of a file."""
 
     prompt: Text
     answer: Annotated[Text, AfterValidator(_one_line)]

@@ -18,8 +18,8 @@ from study.config.recipes import RecipeError, choices_of, recipe_of
 
 
 class Names(NamedTuple):
-    """What a study may name, in the order in which it is told. It is arithmetic's unless a task of one's own is given
-    as the context of validation; empty, it allows everything."""
+    """What a study may name, in the order in which reports show it. It is arithmetic's unless a custom task is given as
+    the context of validation; empty, it allows everything."""
 
     operations: Sequence[str]
     """Or classes."""
@@ -60,7 +60,7 @@ def _predictor(name: str) -> str:
 
 
 Operation = Annotated[str, AfterValidator(_operation), Field(examples=list(OPERATIONS))]
-"""What a prompt asks for: an operation, or a class of a task of one's own."""
+"""What a prompt asks for: an operation, or a class of a custom task."""
 Tier = Annotated[str, AfterValidator(_tier), Field(examples=list(TIERS))]
 Arm = Annotated[str, AfterValidator(_arm), Field(json_schema_extra={"enum": list(ARMS)})]
 """The name of one of ARMS."""

@@ -1,4 +1,4 @@
-"""The file of a task of one's own, checked: every mistake with its line."""
+"""The file of a custom task, checked: every mistake with its line."""
 
 import hashlib
 import json

@@ -265,7 +265,7 @@ class Study(Settings):
     also: list[Part] = []
     """Further parts of the grid: control arms at one depth, more seeds for some of the cells."""
     data: AnyData = Data()
-    """The settings of arithmetic, or `file` with the prompts of a task of one's own."""
+    """The settings of arithmetic, or `file` with the prompts of a custom task."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()

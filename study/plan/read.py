@@ -75,7 +75,7 @@ class Plan:
 def read_study(file: Path) -> Plan:
     """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
 
-    The prompts of a task of one's own come with it, and their words with tokenizers that are built in place. The file
+    The prompts of a custom task come with it, and their words with tokenizers that are built in place. The file
     may be the published experiment's own too, which has no catalogue beside it: then that of the project serves.
     """
     catalogue_file = file.parent / "models.yaml"
@@ -176,7 +176,7 @@ def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
 
 
 def _knowing_words(model: Model, data: Data | Examples) -> Model:
-    """A model that is built in place gets the words of a task of one's own into its vocabulary."""
+    """A model that is built in place gets the words of a custom task into its vocabulary."""
     source = model.source
     if isinstance(source, BuiltSource) and isinstance(data, Examples):
         words = sorted({*source.words, *FileTask(data).vocabulary})
@@ -216,7 +216,7 @@ def _cross_checks(study: Study) -> Iterable[str]:
                     yield f"{place}: {token!r} stands in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
-            yield f"{where}.recipes: a task of one's own has the recipe {CORRECTED} alone; the others are of arithmetic"
+            yield f"{where}.recipes: a custom task has the recipe {CORRECTED} alone; the others are of arithmetic"
         for axis in ("arms", "wordings", "seeds", "recipes"):
             values = getattr(part, axis) or []
             if any(values.count(value) > 1 for value in values):

@@ -50,7 +50,7 @@ def test_operations_are_counted_alike_for_every_kind_of_unit_and_model_of_the_co
 
 
 def test_the_committed_study_is_estimated_within_the_margin_on_cores_like_those_that_ran_it() -> None:
-    """The README gives 80 to 200 GFLOP/s for a core of such a machine."""
+    """docs/speed.md gives 80 to 200 GFLOP/s for a core of such a machine."""
     units, taken = expand(COMMITTED.study, COMMITTED.models), seconds_taken()
     told = prospects(COMMITTED, units, Machine(20, 2, 150.0))
     for name, prospect in told.items():

@@ -1,4 +1,4 @@
-"""The file of a task of one's own: every mistake is told with its line before anything runs."""
+"""The file of a custom task: every mistake is reported with its line before anything runs."""
 
 import json
 from collections.abc import Callable
@@ -247,7 +247,7 @@ def test_the_sum_that_a_study_is_stored_with_is_accepted_when_it_is_read_again(c
     assert read_study(configs / "study.yaml").study.model_dump(mode="json") == stored
 
 
-def test_arithmetic_is_as_it_was_beside_a_task_of_ones_own(configs: Path) -> None:
+def test_arithmetic_is_as_it_was_beside_a_custom_task(configs: Path) -> None:
     assert "grid.pairs.0.bird: input should be 'multiply', 'add' or 'subtract'" in mistakes(
         configs, STUDY.replace("data: {file: words.jsonl}\n", "")
     )

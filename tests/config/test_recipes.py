@@ -100,7 +100,7 @@ def test_a_part_may_change_stage_2_and_its_cells_say_so(tiny_study: Any) -> None
     assert "steps=3|learning_rate=1e-05" in changed.label
 
 
-def test_a_task_of_ones_own_has_the_corrected_recipe_alone(tmp_path: Path) -> None:
+def test_a_custom_task_has_the_corrected_recipe_alone(tmp_path: Path) -> None:
     configs = Path(__file__).parents[2] / "configs"
     for name in ("capitals.jsonl", "models.yaml"):
         (tmp_path / name).write_text((configs / name).read_text())
@@ -110,7 +110,7 @@ def test_a_task_of_ones_own_has_the_corrected_recipe_alone(tmp_path: Path) -> No
         .replace("  weights: [0, 0.5]\n", "  weights: [0.5]\n  recipes: [as-published]\n")
     )
     (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"grid\.recipes: a task of one's own has the recipe corrected alone"):
+    with pytest.raises(ConfigError, match=r"grid\.recipes: a custom task has the recipe corrected alone"):
         read_study(tmp_path / "own.yaml")
 
 

@@ -1,4 +1,4 @@
-"""The prompts of a task of one's own: drawn as those of arithmetic are."""
+"""The prompts of a custom task: drawn as those of arithmetic are."""
 
 from collections import Counter
 from pathlib import Path
