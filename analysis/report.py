@@ -11,7 +11,8 @@ import yaml
 
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit, read_results
-from analysis.figures import draw_pictures
+from analysis.figures import describe_pictures
+from analysis.figures.matplotlib_renderer import save
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.controls import CONTROLS, MANIPULATIONS
@@ -53,7 +54,9 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
     folder = out.with_suffix("")
     for name, table in (decided.tables | {"units": _units(study), "answer": answer_table(numbers)}).items():
         write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-    pictures = draw_pictures(study, decided, folder)
+    pictures = describe_pictures(study, decided)
+    for picture in pictures:
+        save(picture, folder)
     text = _render(
         study=study,
         tiers=list(study.tiers),
@@ -73,7 +76,7 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
     write_bytes(out, text.encode())
-    write_page(out, study.tiers)
+    write_page(out, study.tiers, pictures)
     return [unit for unit in study.everything.values() if unit.status == "unreadable"]
 
 
