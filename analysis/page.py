@@ -19,7 +19,8 @@ from markdown_it.utils import OptionsDict
 
 from analysis.data.numbers import probability, share
 from analysis.data.statistics import Interval
-from analysis.figures.interactive import chart
+from analysis.figures.description import Chart, Picture
+from analysis.figures.vega_lite_renderer import specification
 from study.results.store import write_bytes
 
 VEGA_LITE = "6.4"
@@ -42,12 +43,13 @@ class Value:
     key: float | None = None
 
 
-def write_page(markdown: Path, tiers: Sequence[str]) -> None:
+def write_page(markdown: Path, tiers: Sequence[str], pictures: Sequence[Picture]) -> None:
     """Write the report at `markdown`, with what lies in the folder beside it, as an HTML file of the same name."""
     folder = markdown.with_suffix("")
     tables = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.csv"))}
     drawings = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.svg"))}
-    charts = {name: spec for name in drawings if (spec := chart(name, pd.read_csv(folder / f"{name}.csv")))}
+    described = {picture.name: picture for picture in pictures if isinstance(picture, Chart)}
+    charts = {name: specification(described[name]) for name in drawings if name in described}
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,

@@ -11,7 +11,8 @@ import yaml
 
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit, read_results
-from analysis.figures import draw_pictures
+from analysis.figures import describe_pictures
+from analysis.figures.matplotlib_renderer import save
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.controls import CONTROLS, MANIPULATIONS
@@ -19,7 +20,7 @@ from analysis.outcomes.preservation import AGAINST
 from analysis.page import write_page
 from analysis.text import changes, models_and_outcomes, why
 from analysis.text.answer import answer, limits, progress, shuffled_criterion
-from analysis.text.counts import counts
+from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
 from analysis.text.published import recipe_tables
 from study.results.store import ResultsError, write_bytes
 
@@ -63,20 +64,23 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         raise ResultsError(f"the report cannot be {out}: name a Markdown file, such as reports/{results.name}.md")
     study = read_results(results)
     decided = decide_study(study)
+    numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
-    for name, table in (decided.tables | {"units": _units(study), "answer": counts(study, decided)}).items():
+    for name, table in (decided.tables | {"units": _units(study), "answer": answer_table(numbers)}).items():
         write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-    pictures = draw_pictures(study, decided, folder)
+    pictures = describe_pictures(study, decided)
+    for picture in pictures:
+        save(picture, folder)
     text = _render(
         study=study,
         tiers=list(study.tiers),
         folder=folder.name,
         progress=progress(study),
-        answer=answer(study, decided) if pictures else [],
-        limits=limits(study, decided) if pictures else [],
+        answer=answer(study, decided, numbers) if pictures else [],
+        limits=limits(study, decided, numbers) if pictures else [],
         pictures={picture.name: picture for picture in pictures},
         **_outcomes(study, decided),
-        **_reasons(study, decided),
+        **_reasons(study, decided, numbers),
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
@@ -86,7 +90,7 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
     write_bytes(out, text.encode())
-    write_page(out, study.tiers)
+    write_page(out, study.tiers, pictures)
     return [unit for unit in study.everything.values() if unit.status == "unreadable"]
 
 
@@ -110,14 +114,14 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
     }
 
 
-def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
+def _reasons(study: Results, decided: Decided, numbers: Numbers) -> dict[str, Any]:
     """Tables of training, controls, predictors and interventions."""
     models, compared = study.model_names, decided.controls
     return {
         "onset": why.onset_rows(study, decided.onset),
         "controls": why.control_rows(study, compared, CONTROLS),
         "manipulations": why.control_rows(study, compared, MANIPULATIONS),
-        "shuffled": shuffled_criterion(decided.plain, study.decisions.choice_accuracy),
+        "shuffled": shuffled_criterion(numbers),
         "pairs": why.pair_rows(study, decided.plain),
         "facts": why.fact_rows(study, decided),
         "associations": why.association_rows(decided.associations),

@@ -1,24 +1,16 @@
 """Whether the model uses its classifier: what a swap of the class direction does, beside a random one as large."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.style import (
-    DEPTH_LABEL,
-    Picture,
-    Style,
-    intervals,
-    legend_beside,
-    panels,
-    save,
-    step_aside,
-    tier_styles,
-)
+from analysis.figures.axes import intervals, legend_beside, panels, step_aside
+from analysis.figures.description import Drawing
+from analysis.figures.style import DEPTH_LABEL, Style, tier_styles
 
 
 class Effect(NamedTuple):
@@ -41,10 +33,30 @@ EFFECTS = [
 ]
 
 
-def causal_use(results: Results, causal: pd.DataFrame, folder: Path) -> list[Picture]:
+def causal_use(results: Results, causal: pd.DataFrame) -> list[Drawing]:
     """Four effects by relative depth of the trained layer; rows are models. None where nothing was swapped."""
     if causal.empty:
         return []
+    moved = 100 * causal["answers_moved"]
+    drawing = Drawing(
+        name="causal",
+        data=causal,
+        alt=(
+            "Effect of swapping the class direction against relative depth, by model. Answers moved, swap minus "
+            f"random: {moved.min():+.0f} to {moved.max():+.0f} %."
+        ),
+        caption=(
+            "Cells that are emergent where they were trained: what exchanging the classes' directions at the trained "
+            "layer does, beside a move as far in a random direction; "
+            f"{share(results.decisions.confidence)} intervals. No effect is the line at 0; a negative lead means that "
+            f"the answer moves towards the other {results.terms.kind}'s."
+        ),
+        draw=lambda: _draw(results, causal),
+    )
+    return [drawing]
+
+
+def _draw(results: Results, causal: pd.DataFrame) -> Figure:
     models = [model for model in results.model_names if model in set(causal["model"])]
     styles = {tier: style for tier, style in tier_styles(results.tiers).items() if tier in set(causal["tier"])}
     figure, axes = panels(len(models), len(EFFECTS), width=2.9, height=1.9, y="col")
@@ -60,17 +72,7 @@ def causal_use(results: Results, causal: pd.DataFrame, folder: Path) -> list[Pic
     for ax in axes[-1]:
         ax.set_xlabel(DEPTH_LABEL)
     legend_beside(figure, styles, "swap", "random direction")
-    caption = (
-        "Cells that are emergent where they were trained: what exchanging the classes' directions at the trained layer "
-        f"does, beside a move as far in a random direction; {share(results.decisions.confidence)} intervals. No effect "
-        f"is the line at 0; a negative lead means that the answer moves towards the other {results.terms.kind}'s."
-    )
-    moved = 100 * causal["answers_moved"]
-    alt = (
-        "Effect of swapping the class direction against relative depth, by model. Answers moved, swap minus random: "
-        f"{moved.min():+.0f} to {moved.max():+.0f} %."
-    )
-    return [save(figure, folder, "causal", causal, alt, caption)]
+    return figure
 
 
 def _effect(ax: Axes, rows: pd.DataFrame, effect: Effect, styles: dict[str, Style]) -> None:

@@ -1,29 +1,49 @@
 """What each change of a small model does beside the base: small multiples of differences, by measure and tier."""
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.style import SERIES, Picture, outer_labels, panels, save
+from analysis.figures.axes import outer_labels, panels
+from analysis.figures.description import Drawing
+from analysis.figures.style import SERIES
 from analysis.outcomes.changes import MEASURES, overall, verdict
 from study.config.nursery import BASE
 
 COLOUR = SERIES[0][0]
 
 
-def one_change(results: Results, changes: pd.DataFrame, folder: Path) -> list[Picture]:
+def one_change(results: Results, changes: pd.DataFrame) -> list[Drawing]:
     """A dot and an interval a change, where there is anything to compare: of the pair, weight and wordings that most
     cells have."""
-    where = ["pair", "weight", "wordings"]
     if changes.empty:
         return []
+    where = ["pair", "weight", "wordings"]
     shown = changes[where].value_counts(sort=True).index[0]
     rows = changes[(changes[where] == list(shown)).all(axis=1) & changes["depth"].isna()]
-    means, names = overall(rows), list(dict.fromkeys(rows["change"]))
-    measures = [name for name in MEASURES if name in set(means["measure"])]
+    means = overall(rows)
+    found = [row for _, row in means.iterrows() if verdict(row) not in ("no difference shown", "one seed")]
+    drawing = Drawing(
+        name="changes",
+        data=rows.drop(columns="depth"),
+        alt=(
+            "Difference of each change from the base, by measure and tier. "
+            f"{len(found)} of {len(means)} intervals exclude zero."
+        ),
+        caption=(
+            f"Each change minus {BASE}, paired by seed and relative depth, {shown[0]} at w = {shown[1]:g}: means over "
+            f"depths, with {share(results.decisions.confidence)} intervals over {means['seeds'].max()} seeds."
+        ),
+        draw=lambda: _draw(results, rows, [name for name in MEASURES if name in set(means["measure"])]),
+    )
+    return [drawing]
+
+
+def _draw(results: Results, rows: pd.DataFrame, measures: list[str]) -> Figure:
+    names = list(dict.fromkeys(rows["change"]))
     figure, axes = panels(len(measures), len(results.tiers), width=2.7, height=0.7 + 0.24 * len(names), x="none")
     for line, name in zip(axes, measures, strict=True):
         of_measure = rows[rows["measure"] == name]
@@ -43,19 +63,7 @@ def one_change(results: Results, changes: pd.DataFrame, folder: Path) -> list[Pi
         Line2D([], [], color="#999999", marker="|", ls="", label="one seed"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    percent = f"{100 * results.decisions.confidence:.0f} %"
-    caption = (
-        f"Each change minus {BASE}, paired by seed and relative depth, {' · '.join(map(str, shown[:1]))} at w = "
-        f"{shown[1]:g}: means over depths, with {percent} intervals over {means['seeds'].max()} seeds."
-    )
-    found = [
-        f"{row['change']} {row['tier']} {MEASURES[row['measure']].name} {told}"
-        for _, row in means.iterrows()
-        if (told := verdict(row)) not in ("no difference shown", "one seed")
-    ]
-    counted = f"{len(found)} of {len(means)} intervals exclude zero."
-    alt = f"Difference of each change from the base, by measure and tier. {counted}"
-    return [save(figure, folder, "changes", rows.drop(columns="depth"), alt, caption)]
+    return figure
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, names: list[str], scale: float) -> None:

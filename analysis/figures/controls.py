@@ -1,58 +1,60 @@
 """What the controls do beside the plain cells."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.style import (
-    DEPTH_LABEL,
-    Picture,
-    Style,
-    choice_axis,
-    intervals,
-    legend_beside,
-    outer_labels,
-    panels,
-    save,
-    step_aside,
-    tier_styles,
-)
+from analysis.figures.axes import choice_axis, intervals, legend_beside, outer_labels, panels, step_aside
+from analysis.figures.description import Drawing
+from analysis.figures.style import DEPTH_LABEL, Style, tier_styles
 
 KEYS = ["model", "pair", "layer", "weight", "seed", "tier"]
 DRAWN = [*KEYS, "depth", "arm", "choice", "choice_low", "choice_high"]
 
 
-def controls_by_depth(results: Results, controls: pd.DataFrame, judged: pd.DataFrame, folder: Path) -> list[Picture]:
+def controls_by_depth(results: Results, controls: pd.DataFrame, judged: pd.DataFrame) -> list[Drawing]:
     """Choice accuracy of each arm beside the plain cells; rows are models, columns arms. None without a control."""
     if controls.empty:
         return []
     plain = _partners(controls, judged)
+    data = pd.concat([plain, controls])[DRAWN].reset_index(drop=True)
+    drawing = Drawing(
+        name="controls",
+        data=data,
+        alt=f"Choice accuracy of plain cells and controls against relative depth, by model and control. {_means(data)}",
+        caption=(
+            "Choice accuracy at the trained layer of each control (filled), to the right of the plain cell that "
+            f"differs from it in that one thing (hollow), with {share(results.decisions.confidence)} intervals; the "
+            "dotted line is chance."
+        ),
+        draw=lambda: _draw(results, controls, plain),
+    )
+    return [drawing]
+
+
+def _draw(results: Results, controls: pd.DataFrame, plain: pd.DataFrame) -> Figure:
     arms = list(dict.fromkeys(controls["arm"]))
     models = [model for model in results.model_names if model in set(controls["model"])]
     styles = {tier: style for tier, style in tier_styles(results.tiers).items() if tier in set(controls["tier"])}
-    data = pd.concat([plain, controls])[DRAWN].reset_index(drop=True)
+    chances = sorted({cell.chance for cell in results.plain})
+    lowest = min([*chances, *plain["choice_low"], *controls["choice_low"]])
+    shallowest = min(plain["depth"].min(), controls["depth"].min())
     figure, axes = panels(len(models), len(arms), width=2.9, height=2.1)
     for row, model in enumerate(models):
         for ax, arm in zip(axes[row], arms, strict=True):
             here = controls[(controls["model"] == model) & (controls["arm"] == arm)]
             _panel(ax, here, plain.merge(here[KEYS].drop_duplicates(), on=KEYS), styles)
-            choice_axis(ax, results, data)
+            choice_axis(ax, chances, lowest)
             ax.set_title(f"{model} · {arm_name(arm)}")
-            ax.set_xlim(max(0.0, data["depth"].min() - 0.2), 1.12)
+            ax.set_xlim(max(0.0, shallowest - 0.2), 1.12)
     outer_labels(axes, DEPTH_LABEL, "choice accuracy")
     legend_beside(figure, styles, "control", "plain cell beside it")
-    caption = (
-        "Choice accuracy at the trained layer of each control (filled), to the right of the plain cell that differs "
-        f"from it in that one thing (hollow), with {share(results.decisions.confidence)} intervals; the dotted line is "
-        "chance."
-    )
-    alt = f"Choice accuracy of plain cells and controls against relative depth, by model and control. {_means(data)}"
-    return [save(figure, folder, "controls", data, alt, caption)]
+    return figure
 
 
 def arm_name(arm: str) -> str:

@@ -1,7 +1,6 @@
 """How a classifier emerges in training: p and choice accuracy by step and by layer."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from analysis.data.numbers import probability
 from analysis.data.results import StudyUnit
-from analysis.figures.style import HEAT, MISSING, Picture, panels, save
+from analysis.figures.axes import panels
+from analysis.figures.description import Drawing
+from analysis.figures.style import HEAT, MISSING
 
 EVALUATIONS = ["model", "pair", "trained_layer", "blocks", "weight", "seed", "step", "layer", "tier", "p", "choice"]
 VALUES = {"p": "mean p", "choice": "choice accuracy"}
@@ -30,16 +32,33 @@ def evaluations(onset: Mapping[str, pd.DataFrame], cells: Iterable[StudyUnit]) -
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=EVALUATIONS)
 
 
-def emergence(watched: pd.DataFrame, values: Mapping[str, str], folder: Path) -> list[Picture]:
+def emergence(watched: pd.DataFrame, values: Mapping[str, str]) -> list[Drawing]:
     """A picture for each model that was watched in training.
 
     `watched` is of `evaluations` of cells of one weight; `values` are the tiers to show, each with what its colour is:
     `p` or `choice`.
     """
-    return [_emergence(rows, values, folder) for _, rows in watched.groupby("model", sort=False)]
+    return [_emergence(rows, values) for _, rows in watched.groupby("model", sort=False)]
 
 
-def _emergence(watched: pd.DataFrame, values: Mapping[str, str], folder: Path) -> Picture:
+def _emergence(watched: pd.DataFrame, values: Mapping[str, str]) -> Drawing:
+    model, weight = watched["model"].iloc[0], watched["weight"].iloc[0]
+    return Drawing(
+        name=f"emergence_{model}",
+        data=watched,
+        alt=(
+            f"Heat maps of {model} over training step and relative depth, by trained layer. "
+            f"{_at_the_end(watched, values)}"
+        ),
+        caption=(
+            f"{model}: {_in_words(values)} in the course of stage 2 at every layer, on a small held-out set (mean over "
+            f"seeds), w = {weight:g}; arrows mark the trained layer, grey was not measured."
+        ),
+        draw=lambda: _draw(watched, values),
+    )
+
+
+def _draw(watched: pd.DataFrame, values: Mapping[str, str]) -> Figure:
     """Step x relative depth; rows are pairs and tiers, columns trained layers."""
     model, blocks = watched["model"].iloc[0], int(watched["blocks"].iloc[0])
     layers, pairs = sorted(watched["trained_layer"].unique()), list(watched["pair"].unique())
@@ -57,14 +76,7 @@ def _emergence(watched: pd.DataFrame, values: Mapping[str, str], folder: Path) -
     figure.supylabel("relative depth of the read-out", fontsize=9)
     figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), ax=axes, aspect=40, label="p or choice accuracy")
     figure.suptitle(f"{model}: how the classifier emerges, by trained layer (arrows)", fontsize=11)
-    caption = (
-        f"{model}: {_in_words(values)} in the course of stage 2 at every layer, on a small held-out set (mean over "
-        f"seeds), w = {watched['weight'].iloc[0]:g}; arrows mark the trained layer, grey was not measured."
-    )
-    alt = (
-        f"Heat maps of {model} over training step and relative depth, by trained layer. {_at_the_end(watched, values)}"
-    )
-    return save(figure, folder, f"emergence_{model}", watched, alt, caption)
+    return figure
 
 
 def _map(ax: Axes, rows: pd.DataFrame, value: str, blocks: int) -> None:

@@ -1,14 +1,14 @@
 """What each training of the published experiment does, one choice at a time."""
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.style import Picture, panels, save
+from analysis.figures.axes import panels
+from analysis.figures.description import Drawing
 from analysis.outcomes.preservation import Verdict
 from analysis.outcomes.recipes import EXPERIMENT
 from study.config.recipes import AS_PUBLISHED
@@ -17,41 +17,48 @@ EMERGES, NONE = ("#0072B2", "o"), ("#999999", "s")
 HURT, OTHER = ("#D55E00", "v"), ("#000000", "D")
 
 
-def by_choice(results: Results, measured: pd.DataFrame, folder: Path) -> list[Picture]:
+def by_choice(results: Results, measured: pd.DataFrame) -> list[Drawing]:
     """A picture a model: p at the trained layer and the change in answers, by recipe of training and by experiment."""
-    pictures = []
-    for model in results.model_names:
-        here = measured[measured["model"] == model]
-        if here.empty:
-            continue
-        recipes = sorted(dict.fromkeys(here["recipe"]), key=lambda name: name.startswith(AS_PUBLISHED))
-        groups = [rows for _, rows in here.groupby(EXPERIMENT, sort=False)]
-        figure, axes = panels(len(groups), 2, width=3.8, height=0.21 * len(recipes) + 0.5, x="col", y="all")
-        for (left, right), rows in zip(axes, groups, strict=True):
-            _panel(left, rows, recipes, "p", 1.0, rows["emerges"].astype(bool), EMERGES, NONE)
-            _panel(right, rows, recipes, "answers", 100.0, rows["verdict"] == Verdict.HURT, HURT, OTHER)
-            first = rows.iloc[0]
-            left.set_title(f"w {first['weight']:g}, {first['stage2']}", loc="left")
-            left.axvline(results.decisions.probability, color="#000000", lw=0.9, ls=":")
-            right.axvline(0, color="#000000", lw=0.9, ls=":")
-            left.set_xlim(-0.03, 1.03)
-        axes[-1][0].set_xlabel("p at the trained layer")
-        axes[-1][1].set_xlabel("answers minus stage 1, points")
-        styles = (("emerges", EMERGES), ("does not", NONE), ("answers hurt", HURT), ("not hurt, or undecided", OTHER))
-        handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in styles]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
-        emerging = [f"{recipe}" for recipe in recipes if here[here["recipe"] == recipe]["emerges"].all()]
-        caption = (
+    by_model = {model: measured[measured["model"] == model] for model in results.model_names}
+    return [_by_choice(results, model, rows) for model, rows in by_model.items() if not rows.empty]
+
+
+def _by_choice(results: Results, model: str, measured: pd.DataFrame) -> Drawing:
+    recipes = sorted(dict.fromkeys(measured["recipe"]), key=lambda name: name.startswith(AS_PUBLISHED))
+    emerging = [recipe for recipe in recipes if measured[measured["recipe"] == recipe]["emerges"].all()]
+    return Drawing(
+        name=f"recipes_{model}",
+        data=measured.reset_index(drop=True),
+        alt=(
+            f"Probability of the class token and change in answers by recipe of training, {model}. A classifier "
+            f"emerges in every experiment by: {', '.join(emerging) or 'none'}."
+        ),
+        caption=(
             f"{model}: what each training does on held-out symbolic prompts, with "
             f"{share(results.decisions.confidence)} intervals. Left the class token's mean probability at the trained "
             "layer, the dotted line is the bound of emergent; right the answers' accuracy minus that after stage 1."
-        )
-        alt = (
-            f"Probability of the class token and change in answers by recipe of training, {model}. A classifier "
-            f"emerges in every experiment by: {', '.join(emerging) or 'none'}."
-        )
-        pictures.append(save(figure, folder, f"recipes_{model}", here.reset_index(drop=True), alt, caption))
-    return pictures
+        ),
+        draw=lambda: _draw(results, measured, recipes),
+    )
+
+
+def _draw(results: Results, measured: pd.DataFrame, recipes: list[str]) -> Figure:
+    groups = [rows for _, rows in measured.groupby(EXPERIMENT, sort=False)]
+    figure, axes = panels(len(groups), 2, width=3.8, height=0.21 * len(recipes) + 0.5, x="col", y="all")
+    for (left, right), rows in zip(axes, groups, strict=True):
+        _panel(left, rows, recipes, "p", 1.0, rows["emerges"].astype(bool), EMERGES, NONE)
+        _panel(right, rows, recipes, "answers", 100.0, rows["verdict"] == Verdict.HURT, HURT, OTHER)
+        first = rows.iloc[0]
+        left.set_title(f"w {first['weight']:g}, {first['stage2']}", loc="left")
+        left.axvline(results.decisions.probability, color="#000000", lw=0.9, ls=":")
+        right.axvline(0, color="#000000", lw=0.9, ls=":")
+        left.set_xlim(-0.03, 1.03)
+    axes[-1][0].set_xlabel("p at the trained layer")
+    axes[-1][1].set_xlabel("answers minus stage 1, points")
+    styles = (("emerges", EMERGES), ("does not", NONE), ("answers hurt", HURT), ("not hurt, or undecided", OTHER))
+    handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in styles]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
 
 
 def _panel(

@@ -1,31 +1,28 @@
-"""Sentences made from the decisions alone, so that the words cannot say more than the numbers."""
-
-import pandas as pd
+"""The report's answer in sentences, which say the numbers of table_answer.csv and the decisions."""
 
 from analysis.data.numbers import share, signed_probability
 from analysis.data.results import Results
-from analysis.data.statistics import interval_of
+from analysis.data.statistics import Interval, interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.controls import CONTROLS
-from analysis.outcomes.emergence import Outcome, emergent_where_trained
+from analysis.outcomes.emergence import Outcome
 from analysis.outcomes.prediction import EXPLAINS, NOT_EXPLAINED, TOO_FEW
 from analysis.outcomes.preservation import AGAINST, Verdict
 from analysis.text import changes
+from analysis.text.answer_numbers import HALF_WIDTH, OTHERS, TRAINED, Numbers, Place
 from study.config.arms import ARMS
 
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
-ABOVE_CHANCE = (Outcome.EMERGENT, Outcome.DISCRIMINATING, Outcome.PARTIAL)
 
-
-def answer(results: Results, decided: Decided) -> list[str]:
+def answer(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
     """The answer in five lines, and one more where the study has a nursery; needs at least one judged plain cell."""
     one_change = [f"**One change.** {changes.summary(results, decided)}"] if results.nursery else []
     return [
-        f"**Transfer.** {_transfer(results, decided.plain)}",
-        f"**Cost.** {_cost(results, decided)}",
-        f"**Controls.** {_controls(results, decided)}",
-        f"**Use.** {_use(results, decided)}",
+        f"**Transfer.** {_transfer(results, numbers)}",
+        f"**Cost.** {_cost(results, numbers)}",
+        f"**Controls.** {_controls(results, decided, numbers)}",
+        f"**Use.** {_use(results, numbers)}",
         f"**Why there.** {_why(results, decided)}",
         *one_change,
     ]
@@ -40,7 +37,7 @@ def progress(results: Results) -> str:
     return f"{text}; {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
 
 
-def limits(results: Results, decided: Decided) -> list[str]:
+def limits(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
     """What the study's own data cannot show."""
     prompts = next(iter(results.answers.values()))
     prompts = prompts[prompts["stage"] == prompts["stage"].iloc[0]]
@@ -64,7 +61,7 @@ def limits(results: Results, decided: Decided) -> list[str]:
         "templates they may be too narrow.",
         f"{len(decided.plain)} outcomes, {len(decided.controls)} comparisons with controls and {len(decided.causal)} "
         f"interventions are each decided at {percent}, with no correction for their number.",
-        shuffled_criterion(decided.plain, results.decisions.choice_accuracy),
+        shuffled_criterion(numbers),
     ]
     if not decided.associations_by_model.empty:
         said.append(
@@ -74,94 +71,88 @@ def limits(results: Results, decided: Decided) -> list[str]:
     return said
 
 
-def tally(frame: pd.DataFrame, column: str, values: list[str]) -> str:
-    """`3 preserved, 1 hurt`: how often each value occurs, those that do not occur left out."""
-    counts = frame[column].value_counts()
-    return ", ".join(f"{counts[value]} {value}" for value in values if value in counts)
-
-
-def shuffled_criterion(plain: pd.DataFrame, bound: float) -> str:
+def shuffled_criterion(numbers: Numbers) -> str:
     """How many outcomes of plain cells were held against shuffled labels, and what came of it."""
-    run = plain["shuffled_choice"].notna()
-    if not run.any():
+    place = Place("Controls", arm="shuffled_labels")
+    run, missing = numbers[place, "outcomes beside shuffled labels"], numbers[place, "outcomes without shuffled labels"]
+    if not run:
         return "The shuffled-label control was not run: `emergent` means all other criteria."
-    same = (plain["shuffled_choice_low"] >= bound).sum()
-    text = f"Shuffled labels do the same in {same} of {run.sum()} outcomes{', which are not emergent' if same else ''}."
-    elsewhere = (run & (plain["shuffled_layer"] != plain["layer"])).sum()
-    if elsewhere:
+    same = numbers[place, "shuffled labels do the same"]
+    text = f"Shuffled labels do the same in {same} of {run} outcomes{', which are not emergent' if same else ''}."
+    if elsewhere := numbers[place, "shuffled labels at another layer"]:
         text += f" In {elsewhere} of them the shuffled-label cell stands at another layer."
-    if not run.all():
-        text += f" For {(~run).sum()} outcomes it was not run: there `emergent` means all other criteria."
+    if missing:
+        text += f" For {missing} outcomes it was not run: there `emergent` means all other criteria."
     return text
 
 
-def _transfer(results: Results, plain: pd.DataFrame) -> str:
+def _transfer(results: Results, numbers: Numbers) -> str:
     """The primary outcome: wordings that were not trained on, model by model."""
-    transfer = plain[plain["transfer"].astype(bool)]
-    trained = plain.drop(transfer.index)
-    seen = f"On the trained wording: {_of(trained)}."
-    if transfer.empty:
-        return f"Every wording was trained on, so transfer is not measured. {seen}"
+    seen = f"On the trained wording: {_emergent(numbers, Place('Transfer', tier=TRAINED))}."
     parts = []
-    for tier in (tier for tier in results.tiers if (transfer["tier"] == tier).any()):
-        rows = transfer[transfer["tier"] == tier]
-        models = [_model(rows[rows["model"] == model], model) for model in results.model_names]
-        best = rows.sort_values("choice", kind="stable").iloc[-1]
+    for tier in _tiers(results, numbers, Place("Transfer")):
+        place = Place("Transfer", tier=tier)
+        best = Interval(*(numbers[place, f"best {name}"] for name in ("choice", "choice_low", "choice_high")))
+        models = [_model(numbers, place._replace(model=model)) for model in results.model_names]
         found = "; ".join(filter(None, models))
-        parts.append(f"{tier} {_of(rows)} ({found}; best choice accuracy {share(interval_of(best, 'choice'))})")
+        parts.append(f"{tier} {_emergent(numbers, place)} ({found}; best choice accuracy {share(best)})")
+    if not parts:
+        return f"Every wording was trained on, so transfer is not measured. {seen}"
     return f"Emergent on wordings that were not trained on: {', '.join(parts)}. {seen}"
 
 
-def _model(rows: pd.DataFrame, model: str) -> str:
-    if rows.empty:
+def _model(numbers: Numbers, place: Place) -> str:
+    if (place, "cells") not in numbers:
         return ""
-    emergent, above = rows[rows["outcome"] == Outcome.EMERGENT], rows[rows["outcome"].isin(ABOVE_CHANCE)]
-    text = f"{model} {_of(rows)}{_from_depth(emergent)}"
-    return text + (f", above chance {len(above)}{_from_depth(above)}" if len(above) > len(emergent) else "")
+    text = f"{place.model} {_emergent(numbers, place)}{_from_depth(numbers, place, 'emergent')}"
+    above = numbers[place, "above chance"]
+    if above > numbers[place, "emergent"]:
+        text += f", above chance {above}{_from_depth(numbers, place, 'above chance')}"
+    return text
 
 
-def _from_depth(rows: pd.DataFrame) -> str:
-    return "" if rows.empty else f" from relative depth {rows['depth'].min():.2f}"
+def _from_depth(numbers: Numbers, place: Place, quantity: str) -> str:
+    depth = numbers.get((place, f"{quantity} from relative depth"))
+    return "" if depth is None else f" from relative depth {depth:.2f}"
 
 
-def _cost(results: Results, decided: Decided) -> str:
-    emergent = emergent_where_trained(decided.outcomes)["unit"].unique()
-    if not len(emergent):
+def _cost(results: Results, numbers: Numbers) -> str:
+    cells = numbers[Place("Cost"), "cells"]
+    if not cells:
         return "No cell is emergent on the trained wording, so there is nothing to weigh against it."
-    rows = decided.preservation[decided.preservation["unit"].isin(emergent)]
     parts = []
     for against in AGAINST:
         for tier in results.judged_tiers:
-            here = rows[(rows["against"] == against) & (rows["tier"] == tier)]
-            verdicts = tally(here, "verdict", [verdict.value for verdict in Verdict])
+            place = Place("Cost", tier=tier, against=against)
+            counts = {verdict.value: numbers.get((place, verdict.value), 0) for verdict in Verdict}
+            verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
             parts.append(f"{tier} against {against}: {verdicts or 'not compared'}")
-    text = f"Answer accuracy in the {len(emergent)} cells that are emergent on the trained wording: {'; '.join(parts)}."
-    if not rows.empty:
-        half = 100 * ((rows["difference_high"] - rows["difference_low"]) / 2).median()
+    text = f"Answer accuracy in the {cells} cells that are emergent on the trained wording: {'; '.join(parts)}."
+    half = numbers.get((Place("Cost"), HALF_WIDTH))
+    if half is not None:
         margin = 100 * results.decisions.non_inferiority_margin
         text += f" The differences are known to ±{half:.1f} points (median), the margin is {margin:g}."
     return text
 
 
-def _controls(results: Results, decided: Decided) -> str:
-    compared, planned = decided.controls, {cell.arm for cell in results.cells}
-    parts = [shuffled_criterion(decided.plain, results.decisions.choice_accuracy)]
+def _controls(results: Results, decided: Decided, numbers: Numbers) -> str:
+    planned = {cell.arm for cell in results.cells}
+    parts = [shuffled_criterion(numbers)]
     for arm in CONTROLS[1:]:
-        rows = compared[compared["arm"] == arm]
-        if not rows.empty:
-            parts.append(f"Names against {ARMS[arm].words}: {_compared(results, rows)}.")
+        if compared := _compared(results, numbers, arm):
+            parts.append(f"Names against {ARMS[arm].words}: {compared}.")
         else:
             parts.append(f"{ARMS[arm].words.capitalize()}: {'not finished' if arm in planned else 'not run'}.")
-    return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, decided.plain)])
+    return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, numbers)])
 
 
-def _compared(results: Results, rows: pd.DataFrame) -> str:
-    """On which tiers, and in how many cells, the interval of the difference excludes zero."""
+def _compared(results: Results, numbers: Numbers, arm: str) -> str:
+    """On which tiers, and in how many cells, the interval of the difference excludes zero; empty without a cell."""
     parts, equal = [], []
-    for tier in (tier for tier in results.tiers if (rows["tier"] == tier).any()):
-        here = rows[rows["tier"] == tier]
-        counts = {"better": (here["difference_low"] > 0).sum(), "worse": (here["difference_high"] < 0).sum()}
-        told = [f"{word} in {count} of {len(here)}" for word, count in counts.items() if count]
+    for tier in _tiers(results, numbers, Place("Controls", arm=arm)):
+        place = Place("Controls", tier=tier, arm=arm)
+        counts = {word: numbers[place, f"plain {word}"] for word in ("better", "worse")}
+        told = [f"{word} in {count} of {numbers[place, 'cells']}" for word, count in counts.items() if count]
         parts += [f"on {tier} {' and '.join(told)}"] if told else []
         equal += [] if told else [tier]
     return "; ".join([*parts, *([f"no difference shown on {', '.join(equal)}"] if equal else [])])
@@ -181,41 +172,40 @@ def _any_token(results: Results, decided: Decided) -> list[str]:
     return [f"On {', '.join(tiers)} random words are emergent as often as names: any token can be written there."]
 
 
-def _by_pair(results: Results, plain: pd.DataFrame) -> list[str]:
-    pairs = [pair for pair in results.pairs if (plain["pair"] == pair).any()]
-    if len(pairs) == 1:
+def _by_pair(results: Results, numbers: Numbers) -> list[str]:
+    places = [Place("Controls", pair=pair) for pair in results.pairs]
+    places = [place for place in places if (place._replace(tier=TRAINED), "cells") in numbers]
+    if len(places) == 1:
         return []
-    parts = []
-    for pair in pairs:
-        rows = plain[plain["pair"] == pair]
-        transfer = rows["transfer"].astype(bool)
-        part = f"{pair} {_of(rows[~transfer])} on the trained wording"
-        parts.append(part + (f" and {_of(rows[transfer])} on the others" if transfer.any() else ""))
-    text, primary = [f"Emergent by pair: {'; '.join(parts)}."], plain[plain["tier"] == results.decisions.primary_tier]
-    primary = primary[primary["transfer"].astype(bool)]
-    if not primary.empty:
-        rows_of = {pair: primary[primary["pair"] == pair] for pair in pairs}
-        counts = [f"{pair} {rows['outcome'].isin(ABOVE_CHANCE).sum()} of {len(rows)}" for pair, rows in rows_of.items()]
+    parts, counts = [], []
+    for place in places:
+        others, primary = place._replace(tier=OTHERS), place._replace(tier=results.decisions.primary_tier)
+        part = f"{place.pair} {_emergent(numbers, place._replace(tier=TRAINED))} on the trained wording"
+        parts.append(part + (f" and {_emergent(numbers, others)} on the others" if numbers[others, "cells"] else ""))
+        counts.append(f"{place.pair} {numbers[primary, 'above chance']} of {numbers[primary, 'cells']}")
+    text = [f"Emergent by pair: {'; '.join(parts)}."]
+    if any(numbers[place._replace(tier=results.decisions.primary_tier), "cells"] for place in places):
         text.append(f"Above chance on {results.decisions.primary_tier} by pair: {'; '.join(counts)}.")
     return text
 
 
-def _use(results: Results, decided: Decided) -> str:
-    rows, kind = decided.causal, results.terms.kind
-    if rows.empty:
-        emergent = not emergent_where_trained(decided.outcomes).empty
+def _use(results: Results, numbers: Numbers) -> str:
+    cells, kind = numbers[Place("Use"), "cells"], results.terms.kind
+    if not cells:
+        emergent = numbers[Place("Cost"), "cells"]
         return "Not run." if emergent else "No cell is emergent on the trained wording, so there is nothing to swap."
-    moved, towards = rows["answers_moved_low"] > 0, rows["towards_other_high"] < 0
-    if not moved.any() and not towards.any():
+    places = [Place("Use", tier=tier) for tier in _tiers(results, numbers, Place("Use"))]
+    if not any(numbers[place, "verdicts moved"] or numbers[place, "towards the other"] for place in places):
         return (
-            f"In none of {rows['unit'].nunique()} emergent cells does swapping the class direction change more "
+            f"In none of {cells} emergent cells does swapping the class direction change more "
             f"verdicts than a random direction of the same size, or move the answer towards the other {kind}'s: that "
             "the network uses the classifier is not shown."
         )
-    parts = []
-    for tier in (tier for tier in results.tiers if (rows["tier"] == tier).any()):
-        here = rows["tier"] == tier
-        parts.append(f"{tier} {(here & moved).sum()} and {(here & towards).sum()} of {here.sum()}")
+    parts = [
+        f"{place.tier} {numbers[place, 'verdicts moved']} and {numbers[place, 'towards the other']} of "
+        f"{numbers[place, 'cells']}"
+        for place in places
+    ]
     return (
         "Emergent cells where swapping the class direction changes more verdicts than a random direction of the same "
         f"size, and where it moves the answer towards the other {kind}'s: {'; '.join(parts)}."
@@ -251,5 +241,10 @@ def _why(results: Results, decided: Decided) -> str:
     )
 
 
-def _of(rows: pd.DataFrame) -> str:
-    return f"{(rows['outcome'] == Outcome.EMERGENT).sum()} of {len(rows)}"
+def _tiers(results: Results, numbers: Numbers, place: Place) -> list[str]:
+    """The tiers on which cells of that place were counted."""
+    return [tier for tier in results.tiers if (place._replace(tier=tier), "cells") in numbers]
+
+
+def _emergent(numbers: Numbers, place: Place) -> str:
+    return f"{numbers[place, 'emergent']} of {numbers[place, 'cells']}"

@@ -73,7 +73,9 @@ TABLES: dict[str, Table] = {
             **STAGE,
             **PROMPT,
             **RIGHT,
-            "number_right": Column("whether it gives the answer, however it goes on, unless with more digits or letters"),
+            "number_right": Column(
+                "whether it gives the answer, however it goes on, unless with more digits or letters"
+            ),
             **NLL,
             "a": Column("first operand", reported=False),
             "b": Column("second operand", reported=False),

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.config.units import Unit, describe, folder_name, kind
-from study.results.schema import check_rows
 from study.results.finished import DONE, FILES, DamagedError, list_files, read_done, verify
+from study.results.schema import check_rows
 
 FOLDERS = {
     "nursery": "nursery",

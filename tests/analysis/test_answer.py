@@ -9,7 +9,7 @@ import pytest
 from analysis.data.results import Results, read_results
 from analysis.outcomes import Decided, decide_study
 from analysis.text.answer import answer, limits, shuffled_criterion
-from analysis.text.counts import counts
+from analysis.text.answer_numbers import answer_numbers, answer_table
 from tests.simulated import Plan, Point, Truth, write_study
 
 
@@ -41,13 +41,21 @@ def decided(results: Results) -> Decided:
     return decide_study(results)
 
 
+def _answer(results: Results, decided: Decided) -> list[str]:
+    return answer(results, decided, answer_numbers(results, decided))
+
+
+def _limits(results: Results, decided: Decided) -> list[str]:
+    return limits(results, decided, answer_numbers(results, decided))
+
+
 def _line(results: Results, decided: Decided, name: str) -> str:
-    (line,) = (line for line in answer(results, decided) if line.startswith(f"**{name}.**"))
+    (line,) = (line for line in _answer(results, decided) if line.startswith(f"**{name}.**"))
     return line
 
 
 def test_the_answer_has_five_lines_in_their_order(results: Results, decided: Decided) -> None:
-    names = [line.split("**")[1] for line in answer(results, decided)]
+    names = [line.split("**")[1] for line in _answer(results, decided)]
     assert names == ["Transfer.", "Cost.", "Controls.", "Use.", "Why there."]
 
 
@@ -85,8 +93,8 @@ def test_tiers_where_names_and_words_part_are_named_and_so_are_the_others(tmp_pa
 
 
 def test_every_number_of_the_answer_stands_in_its_table(results: Results, decided: Decided) -> None:
-    table = counts(results, decided)
-    for line in answer(results, decided)[:4]:
+    table = answer_table(answer_numbers(results, decided))
+    for line in _answer(results, decided)[:4]:
         name, words = line.removeprefix("**").split(".**", 1)
         known = table.loc[table["line"] == name, "value"].to_numpy(float)
         shown = {f"{value:{form}}" for value in known for form in ("g", ".2f", ".1f", ".0f")}
@@ -94,6 +102,18 @@ def test_every_number_of_the_answer_stands_in_its_table(results: Results, decide
         words = words.replace("stage 1", "").replace("w = 0", "")
         margin = {f"{100 * results.decisions.non_inferiority_margin:g}"}
         assert set(re.findall(r"\d+(?:\.\d+)?", words)) <= shown | margin, line
+
+
+def test_a_sentence_says_the_number_that_stands_in_the_table(results: Results, decided: Decided) -> None:
+    numbers = answer_numbers(results, decided)
+    changed = {key: value + 1000 if isinstance(value, int) and value else value for key, value in numbers.items()}
+    assert answer_table(changed)["value"].max() > 1000
+    words = "\n".join(answer(results, decided, changed))
+    assert "semantic 1001 of 1002 (alpha 1001 of 1002 from relative depth 1.00" in words
+    assert "On the trained wording: 1002 of 1002." in words
+    assert "in the 1002 cells that are emergent on the trained wording" in words
+    assert "Shuffled labels do the same in 0 of 1008 outcomes." in words
+    assert "symbolic 1002 and 1002 of 1002" in words
 
 
 def test_random_words_that_do_as_well_are_said_to_be_any_token(results: Results, decided: Decided) -> None:
@@ -158,15 +178,15 @@ def test_cells_that_are_not_emergent_have_no_cost_and_no_use(results: Results, d
 
 
 def test_a_missing_shuffled_control_is_a_limit_and_a_finished_one_is_not(results: Results, decided: Decided) -> None:
-    assert not any("was not run" in line for line in limits(results, decided))
+    assert not any("was not run" in line for line in _limits(results, decided))
     without = replace(decided, outcomes=decided.outcomes.assign(shuffled_choice=float("nan")))
-    assert any("The shuffled-label control was not run" in line for line in limits(results, without))
+    assert any("The shuffled-label control was not run" in line for line in _limits(results, without))
 
 
-def test_a_shuffled_control_that_is_partly_missing_or_elsewhere_is_said_so(decided: Decided) -> None:
+def test_a_shuffled_control_that_is_partly_missing_or_elsewhere_is_said_so(results: Results, decided: Decided) -> None:
     plain = decided.plain.reset_index(drop=True)
     some = plain.assign(shuffled_choice=plain["shuffled_choice"].where(plain.index > 2), shuffled_layer=1)
-    text = shuffled_criterion(some, 0.9)
+    text = shuffled_criterion(answer_numbers(results, replace(decided, outcomes=some)))
     assert "do the same in 0 of 5 outcomes" in text
     assert "For 3 outcomes it was not run: there `emergent` means all other criteria." in text
     assert "In 4 of them the shuffled-label cell stands at another layer." in text

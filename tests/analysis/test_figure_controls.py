@@ -1,35 +1,30 @@
 """Pictures of training, controls, causes and causal use, from frames made here."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
+from analysis.figures.axes import step_aside
 from analysis.figures.causal import causal_use
 from analysis.figures.controls import controls_by_depth
+from analysis.figures.description import Picture
+from analysis.figures.matplotlib_renderer import save
 from analysis.figures.onset import EVALUATIONS, emergence, evaluations
-from analysis.figures.predictors import NAMES, why
-from analysis.figures.style import STYLE, Picture, step_aside
+from analysis.figures.predictors import NAMES, predictors, predictors_added
 from study.config.names import TIERS
 from tests.simulated import Plan, write_study
 
 ONE, MANY = ["alpha"], [f"model-{letter}-135m" for letter in "abcdefgh"]
 ARMS = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 SHOWN = {"symbolic": "p", "construction": "choice"}
-
-
-@pytest.fixture(autouse=True)
-def _style() -> Iterator[None]:
-    with mpl.rc_context(STYLE):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +94,16 @@ def _predicted(models: list[str], names: list[str]) -> tuple[pd.DataFrame, pd.Da
     return cells, by_model, _with_interval(added, "increment", rng.uniform(-0.1, 0.3, len(names)))
 
 
-def _check(pictures: list[Picture], folder: Path) -> None:
-    """Files, words and pixels as every picture of the report has them."""
+def _why(
+    models: list[str], cells: pd.DataFrame, by_model: pd.DataFrame, added: pd.DataFrame, tier: str
+) -> list[Picture]:
+    return [*predictors(models, cells, by_model, added, tier), *predictors_added(added)]
+
+
+def _check(pictures: Sequence[Picture], folder: Path) -> None:
+    """Save the pictures: they have files, words and pixels as every picture of the report has them."""
+    for picture in pictures:
+        save(picture, folder)
     names = {picture.name for picture in pictures}
     assert {file.name for file in folder.iterdir()} == {f"{n}{end}" for n in names for end in (".png", ".svg", ".csv")}
     for picture in pictures:
@@ -121,7 +124,7 @@ def test_controls_stand_beside_their_plain_cells(
     results: Results, tmp_path: Path, models: list[str], depths: int, seeds: int
 ) -> None:
     controls, plain = _controls(models, depths, seeds)
-    pictures = controls_by_depth(_with(results, models), controls, plain, tmp_path)
+    pictures = controls_by_depth(_with(results, models), controls, plain)
     _check(pictures, tmp_path)
     drawn = pd.read_csv(tmp_path / "controls.csv")
     assert set(drawn["arm"]) == set(ARMS)
@@ -131,7 +134,7 @@ def test_controls_stand_beside_their_plain_cells(
 def test_a_plain_cell_is_drawn_once_whatever_else_was_trained_with_its_keys(results: Results, tmp_path: Path) -> None:
     controls, plain = _controls(ONE, 2)
     other = plain.assign(unit="other", choice=0.99)
-    controls_by_depth(results, controls, pd.concat([other, plain]), tmp_path)
+    _check(controls_by_depth(results, controls, pd.concat([other, plain])), tmp_path)
     drawn = pd.read_csv(tmp_path / "controls.csv")
     drawn = drawn[drawn["arm"] == "plain"]
     assert drawn["choice"].to_list() == pytest.approx(plain["choice"].to_list(), rel=1e-5)
@@ -143,7 +146,7 @@ def test_a_plain_cell_is_drawn_once_whatever_else_was_trained_with_its_keys(resu
 def test_every_model_that_was_watched_has_its_picture(
     tmp_path: Path, models: list[str], layers: list[int], seeds: int
 ) -> None:
-    pictures = emergence(_watched(models, layers, seeds=seeds), SHOWN, tmp_path)
+    pictures = emergence(_watched(models, layers, seeds=seeds), SHOWN)
     assert [picture.name for picture in pictures] == [f"emergence_{model}" for model in models]
     assert "symbolic mean p 1.00 to 1.00" in pictures[0].alt
     _check(pictures, tmp_path)
@@ -152,7 +155,7 @@ def test_every_model_that_was_watched_has_its_picture(
 def test_training_that_was_evaluated_once_or_not_on_a_tier_is_drawn(tmp_path: Path) -> None:
     watched = _watched(ONE, [3])
     once = watched[(watched["step"] == 20) & (watched["tier"] == "symbolic")]
-    pictures = emergence(once, SHOWN, tmp_path)
+    pictures = emergence(once, SHOWN)
     assert "construction" not in pictures[0].alt
     _check(pictures, tmp_path)
 
@@ -168,7 +171,7 @@ def test_evaluations_are_those_of_the_given_cells(results: Results) -> None:
 
 @pytest.mark.parametrize(("models", "depths"), [(ONE, 1), (ONE, 4), (MANY, 8)])
 def test_causal_use_has_a_row_a_model(results: Results, tmp_path: Path, models: list[str], depths: int) -> None:
-    pictures = causal_use(_with(results, models), _causal(models, depths), tmp_path)
+    pictures = causal_use(_with(results, models), _causal(models, depths))
     _check(pictures, tmp_path)
     assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
 
@@ -178,7 +181,7 @@ def test_why_has_a_panel_a_predictor_with_each_models_correlation(
     tmp_path: Path, models: list[str], names: list[str]
 ) -> None:
     cells, by_model, added = _predicted(models, names)
-    pictures = why(models, cells, by_model, added, "construction", tmp_path)
+    pictures = _why(models, cells, by_model, added, "construction")
     assert [picture.name for picture in pictures] == ["predictors", "predictors_added"]
     _check(pictures, tmp_path)
     text = (tmp_path / "predictors.svg").read_text()
@@ -190,20 +193,19 @@ def test_with_too_few_models_only_the_predictors_are_drawn(tmp_path: Path) -> No
     cells, by_model, added = _predicted(ONE, ["log_p", "a_lin"])
     cells["a_lin"] = np.nan
     by_model["rho"] = np.nan
-    pictures = why(ONE, cells, by_model, added.assign(increment=np.nan), "construction", tmp_path)
+    pictures = _why(ONE, cells, by_model, added.assign(increment=np.nan), "construction")
     assert [picture.name for picture in pictures] == ["predictors"]
     assert "none" in pictures[0].alt
     _check(pictures, tmp_path)
 
 
-def test_empty_frames_have_no_picture(results: Results, tmp_path: Path) -> None:
+def test_empty_frames_have_no_picture(results: Results) -> None:
     controls, plain = _controls(ONE, 1)
     cells, by_model, added = _predicted(ONE, ["log_p"])
-    assert controls_by_depth(results, controls[:0], plain, tmp_path) == []
-    assert causal_use(results, _causal(ONE, 1)[:0], tmp_path) == []
-    assert emergence(evaluations({}, results.cells), SHOWN, tmp_path) == []
-    assert why(ONE, cells[:0], by_model[:0], added.assign(increment=np.nan), "construction", tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert controls_by_depth(results, controls[:0], plain) == []
+    assert causal_use(results, _causal(ONE, 1)[:0]) == []
+    assert emergence(evaluations({}, results.cells), SHOWN) == []
+    assert _why(ONE, cells[:0], by_model[:0], added.assign(increment=np.nan), "construction") == []
 
 
 def test_marks_at_one_depth_keep_clear_of_the_next() -> None:

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.image
 import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
-from analysis.figures.depth import draw
-from analysis.figures.style import STYLE, Picture
+from analysis.figures.choice_by_depth import cover, transfer
+from analysis.figures.description import Picture
+from analysis.figures.heat_map import where
+from analysis.figures.lens_profile import lens_profile
+from analysis.figures.matplotlib_renderer import save
+from analysis.figures.preservation import preservation
 from analysis.outcomes.emergence import judge
-from analysis.outcomes.preservation import preservation
+from analysis.outcomes.preservation import preservation as kept_accuracy
 from tests.simulated import Plan, Point, Truth, write_study
 
 
@@ -46,9 +49,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(results: Results, folder: Path) -> dict[str, Picture]:
-    with mpl.rc_context(STYLE):
-        drawn = draw(results, judge(results), preservation(results), folder)
-    return {picture.name: picture for picture in drawn}
+    judged = judge(results)
+    described = [
+        cover(results, judged),
+        *(where(results, judged, model) for model in results.model_names),
+        transfer(results, judged, "transfer_by_depth"),
+        *(lens_profile(results, model) for model in results.model_names),
+        preservation(results, judged, kept_accuracy(results)),
+    ]
+    for picture in described:
+        save(picture, folder)
+    return {picture.name: picture for picture in described}
 
 
 def test_every_model_has_its_pictures(pictures: dict[str, Picture]) -> None:

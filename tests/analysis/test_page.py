@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from analysis.page import write_page
+from analysis.data.results import read_results
+from analysis.figures import describe_pictures
+from analysis.figures.description import Drawing
+from analysis.outcomes import decide_study
 from analysis.report import write_report
-from study.config.names import TIERS
 from tests.simulated import Plan, Point, Truth, write_study
 
 
@@ -131,6 +133,16 @@ def test_data_in_it_is_what_lies_beside_the_report(page: Page, report: Path) -> 
     ]
 
 
+def test_every_picture_is_a_chart_of_the_page_or_a_drawing(page: Page, report: Path) -> None:
+    study = read_results(report.parent / "results" / "study")
+    pictures = describe_pictures(study, decide_study(study))
+    drawings = {picture.name for picture in pictures if isinstance(picture, Drawing)}
+    charts = set(json.loads(page.scripts["charts"]))
+    assert {figure["id"].removeprefix("figure-") for figure in page.all("figure")} == {one.name for one in pictures}
+    assert charts == {picture.name for picture in pictures} - drawings
+    assert charts == {figure["data-chart"] for figure in page.all("figure") if "data-chart" in figure}
+
+
 def test_fields_of_a_chart_are_columns_of_its_data(page: Page) -> None:
     tables, charts = json.loads(page.scripts["tables"]), json.loads(page.scripts["charts"])
     for name, chart in charts.items():
@@ -146,7 +158,7 @@ def test_it_is_small(report: Path) -> None:
 
 def test_writing_it_again_gives_the_same_bytes(report: Path) -> None:
     before = report.with_suffix(".html").read_bytes()
-    write_page(report, TIERS)
+    write_report(report.parent / "results" / "study", report)
     assert report.with_suffix(".html").read_bytes() == before
 
 

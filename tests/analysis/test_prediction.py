@@ -25,6 +25,7 @@ from analysis.outcomes.prediction import (
     sign_flip,
 )
 from analysis.text.answer import answer
+from analysis.text.answer_numbers import answer_numbers
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -233,6 +234,6 @@ def test_a_predictor_and_a_depth_planted_in_a_study_are_found_from_its_rows(tmp_
     found = decided.associations.set_index("predictor")
     assert found["words"].to_dict() == {"depth": EXPLAINS, "a_lin": EXPLAINS, "kl": NOT_EXPLAINED}
     assert found["signs"]["depth"] == found["signs"]["a_lin"] == 8
-    why = answer(results, decided)[-1]
+    why = answer(results, decided, answer_numbers(results, decided))[-1]
     assert "is explained by depth (positive in 8 of 8 models, corrected p 0.023" in why
     assert why.endswith("Not explained by: kl.")
