@@ -72,7 +72,7 @@ def with_axis(axis):
         (with_axis("arms: []"), "grid.arms: list should have at least 1 item"),
         (with_axis("wordings: [symbolic]"), "grid.wordings.0: input should be a valid list (given: 'symbolic')"),
         (with_axis("wordings: [[storys]]"), "grid.wordings.0.0: input should be 'symbolic', 'semantic'"),
-        (with_axis("wordings: [[story, story]]"), "grid.wordings.0: names one tier twice"),
+        (with_axis("wordings: [[story, story]]"), "grid.wordings.0: names a tier twice"),
         (with_axis("wordings: [[story, symbolic], [symbolic, story]]"), "names one twice"),
         (STUDY + "also: {layers: [1]}", "also: input should be a valid list"),
         (STUDY + "also: [{layrs: [1]}]", "also.0.layrs: unknown key; did you mean 'layers'?"),
@@ -86,7 +86,10 @@ def with_axis(axis):
             "also.0.pairs.1.add: 'sum' stands in a prompt; choose",
         ),
         (STUDY + "also: [{pairs: [{subtract: a, add: b}]}]", "also.0.pairs.0.subtract: stage 1 does not train it"),
-        (STUDY + "also: [{pairs: [{multiply: a, add: a}]}]", "also.0.pairs.0: every operation of a pair needs a class"),
+        (
+            STUDY + "also: [{pairs: [{multiply: a, add: a}]}]",
+            "also.0.pairs.0: every operation of a pair needs its own class",
+        ),
         (STUDY + "ray: {workers: many}", "ray.workers: input should be a valid integer, or input should be 'auto'"),
         (STUDY + "name: again", "the key 'name' is given twice"),
         (STUDY.replace("example", "A b"), "name: string should match pattern"),
@@ -110,7 +113,7 @@ def with_axis(axis):
         (with_grid(pairs="[{multiply: a}]"), "grid.pairs.0: dictionary should have at least 2 items"),
         (
             with_grid(pairs="[{multiply: same, add: same}]"),
-            "grid.pairs.0: every operation of a pair needs a class token of its own",
+            "grid.pairs.0: every operation of a pair needs its own class token",
         ),
         (
             with_grid(pairs="[{multiply: yes, add: no}]"),
