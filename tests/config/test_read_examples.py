@@ -192,13 +192,16 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
     ("study", "told"),
     [
         (STUDY.replace("bird: bird", "birds: bird"), "grid.pairs.0.birds: input should be 'bird' or 'fish'; did you"),
-        (STUDY.replace("bird: bird", "bird: robin"), "grid.pairs.0.bird: 'robin' stands in a prompt; choose a word"),
+        (STUDY.replace("bird: bird", "bird: robin"), "grid.pairs.0.bird: 'robin' occurs in a prompt; choose a word"),
         (STUDY + "stage1: {wordings: [symbolic]}", "stage1.wordings.0: input should be 'short' or 'long'"),
-        (STUDY + "stage1: {wordings: [long]}", "stage1.wordings: 'long' has no training prompts of"),
-        (STUDY + "  wordings: [[short], [short, long]]", "grid.wordings.1: 'long' has no training prompts of"),
+        (STUDY + "stage1: {wordings: [long]}", "stage1.wordings: not every class has training prompts in 'long'"),
+        (
+            STUDY + "  wordings: [[short], [short, long]]",
+            "grid.wordings.1: not every class has training prompts in 'long'",
+        ),
         (
             STUDY + "also: [{wordings: [[long]]}]",
-            "also.0.wordings.0: 'long' has no training prompts of every class; allowed",
+            "also.0.wordings.0: not every class has training prompts in 'long'; allowed",
         ),
         (STUDY + "evaluation: {prompts_per_class: 3}", "3 is more than the 2 held-out prompts that short has"),
         (STUDY + "evaluation: {prompts_per_class: {short: 1}}", "needs a number for long too"),
@@ -210,7 +213,7 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
         (of_data(f"file: {'a' * 300}"), "cannot be read: File name too long"),
         (of_data("file: 3"), "data.file: input should be a valid string (given: 3)"),
         (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, sha256"),
-        (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), "it is not the file that is meant"),
+        (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), ", not the one given"),
     ],
 )
 def test_a_study_may_name_what_its_file_has_and_nothing_else(configs: Path, study: str, told: str) -> None:

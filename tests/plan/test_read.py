@@ -115,7 +115,7 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ("{source: {hub: llama}, blocks: 3}", "small.source.hub: string should match pattern"),
         ("{source: {built: llama}}", "small.blocks: is missing"),
         ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
-        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which is not there"),
+        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
             "small.source.wheels.a: string should match",
