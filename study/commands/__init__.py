@@ -1,4 +1,4 @@
-"""The commands: `study run`, `study status` and the others, each in a module of its own."""
+"""The commands of the command line, `study run`, `study status` and so on, each in its own module."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ COMMANDS = {
     "architectures": ("study.commands.architectures", "test every architecture of the installed mlx-lm"),
     "schemas": ("study.commands.schemas", "write what is made from the code: schemas, reference"),
 }
-"""The module of each command, which is imported when it is asked for, and what it does."""
+"""The module of each command, which is imported when the command is run, and what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

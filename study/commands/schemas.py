@@ -1,4 +1,4 @@
-"""`study schemas`: write what is made from the code, the JSON Schemas of the YAML files and docs/reference.md."""
+"""`study schemas`: write the JSON Schemas of study files and of `models.yaml`, from which editors complete settings."""
 
 import argparse
 from collections.abc import Iterator, Sequence

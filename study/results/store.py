@@ -236,7 +236,7 @@ class Store:
                 if self.standing(of_kind, name).state != "done":
                     raise
                 with (self.root / DUPLICATES).open("a") as notes:
-                    notes.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {whole.name} is dropped: another attempt finished first\n")
+                    notes.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {whole.name} is dropped: it was late\n")
             else:
                 _sync(target.parent)
 
