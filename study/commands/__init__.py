@@ -1,4 +1,4 @@
-"""The commands of the command line, `study run`, `study status` and so on, each in its own module."""
+"""The commands: `study run`, `study status` and the others, each in a module of its own."""
 
 import argparse
 import sys

@@ -1,6 +1,6 @@
-"""`study architectures`: a table of what works with each architecture of the installed mlx-lm.
+"""`study architectures`: whether the study works with each architecture of the installed mlx-lm, as a table.
 
-A tiny model of each is built, with random weights, and goes through the study's own code in float32 on the CPU.
+Each architecture is built tiny, with random weights, and goes through the study's own code in float32 on the CPU.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """`study cluster head` starts a Ray cluster on this machine, `study cluster join` adds this machine to one.
 
-Both run until they are interrupted, with everything that Ray needs for the study: its token, one MLX process a Mac,
-the memory that models may take, BLAS threads. A study runs on the cluster with `python -m study.grid … --address` or,
-submitted with `study cluster submit`, independently of the machine that submitted it.
+Both run until they are interrupted, with everything that Ray needs for a study: its token, one MLX process on a Mac,
+the memory that models may take, BLAS threads. A study uses the cluster through `python -m study.grid … --address`, or
+runs as a Ray job of the cluster through `study cluster submit`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""`study doctor`: the hardware and software that a study would run on, its speed, and problems with their fixes.
+"""`study doctor`: what a study would run on, on this machine or a cluster, how fast, and what is missing.
 
-Exit codes: 0 no problems, 1 problems.
+Exit codes: 0 no problems, 1 some problems.
 """
 
 import argparse

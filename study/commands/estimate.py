@@ -1,8 +1,8 @@
-"""Estimates of whether the models of a study fit this machine and how long it takes, without loading or fetching any.
+"""What of a study fits this machine, and roughly how long it takes, before anything is loaded or fetched.
 
-The arithmetic operations of each unit are counted: 2 for each parameter of the blocks and each token of a forward pass,
-and twice that in training, where weights are frozen; and 2 for each parameter of the embedding and each row of logits.
-The unit's time is their number divided by a share of the measured speed of large matrix products.
+The arithmetic operations of each unit are counted: 2 for each parameter of the blocks and each token that passes
+forward, twice that in training, where the base weights are frozen; and 2 for each parameter of the embedding and each
+row of logits. A unit's time is their number divided by the measured speed of large products.
 """
 
 import json

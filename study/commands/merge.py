@@ -1,10 +1,10 @@
-"""`study merge INTO FROM …`: merge results folders of one study that were made on machines without a connection.
+"""`study merge INTO FROM …`: unite the results of one study that were made on separate machines.
 
 Units that INTO lacks are copied, checked to the byte and published by a rename, so that a merge may be killed and run
-again. If a unit has two different results, neither counts: both are kept in `INTO/conflicts/`.
+again. Where a unit has two different results, neither is used: both are kept in `INTO/conflicts/`.
 
-Exit codes: 0 merged, 1 merged except for the units that are named (damaged, or with two results), 2 bad usage, folders
-of different studies, or a folder that cannot be written, 130 interrupted.
+Exit codes: 0 merged, 1 merged except for what is named (damaged, or two results of one unit), 2 bad usage, folders of
+different studies, or a folder that cannot be written, 130 interrupted.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`study run configs/grid.yaml`, or `python -m study.grid`: run the missing units of a study and write its report.
+"""`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
 
 Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, 2 bad usage or
 configuration, no cluster, or a results folder that cannot be written, 130 interrupted.

@@ -1,4 +1,4 @@
-"""`study schemas`: write the JSON Schemas of study files and of `models.yaml`, from which editors complete settings."""
+"""`study schemas`: write what is made from the code, the JSON Schemas of the YAML files and docs/reference.md."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def reference() -> str:
-    """The page that lists arms, predictors and the columns of all rows, in Markdown."""
+    """Return the page that lists arms, predictors and the columns of all rows, in Markdown."""
     return "\n".join([*_arms(), *_predictors(), *_tables()]) + "\n"
 
 

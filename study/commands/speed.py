@@ -1,6 +1,6 @@
-"""`python -m study.commands.speed`: print float32 GFLOP/s of MLX and numpy, with the environment's BLAS threads.
+"""`python -m study.commands.speed` prints float32 GFLOP/s of MLX and of numpy, with the environment's BLAS threads.
 
-`python -m study.commands.speed compilation`: print seconds of a training step of a tiny model, plain and compiled.
+`python -m study.commands.speed compilation` prints the seconds of a training step of a tiny model, plain and compiled.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""`study status results/NAME`: print the progress of a study, read from its files, whether or not it runs now.
+"""`study status results/NAME`: what of a study is done, running or failed, read from its files alone.
 
-Exit codes: 0 every unit is done or skipped by rule, 1 some failed and nothing is left to run, 2 bad usage or not the
-folder of a study, 3 not finished yet, 130 interrupted.
+Exit codes: 0 every unit is done or skipped by rule, 1 some failed and nothing is left to run, 2 bad usage or not a
+study's folder, 3 not finished yet, 130 interrupted.
 """
 
 import argparse

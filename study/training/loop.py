@@ -27,13 +27,6 @@ from study.training.checkpoints import State
 from study.training.flat import NAME, Flat, clip_each
 from study.training.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
 
-OnStep = Callable[[int, Row], None]
-"""Called after a step with the index of a cell in the stack and the row of its step."""
-Watch = Callable[[int, Lens, Sequence[int]], None]
-"""Called after a step with its number, the lens on the stacked model, and the indices of the cells that still train."""
-Save = Callable[[int, State], None]
-"""Called with the index of a cell in the stack and its state, to save it."""
-
 
 class TrainingError(Exception):
     """A loss, gradient norm or weight is not finite."""
@@ -62,18 +55,18 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on. The batch of a step follows from the seed and the step alone, so that cells can share it."""
+    """The training data. The batch of a step is a function of the seed and the step, so that cells can share it."""
 
     data: Data | Examples
     operations: Sequence[Operation]
     seed: int
     wordings: Sequence[Tier] = ("symbolic",)
-    """Tiers whose templates are drawn."""
+    """Tiers of wording to draw prompts from."""
     choices: Collection[Choice] = ()
-    """Choices of a recipe that change the training."""
+    """The choices of a recipe that change the training."""
 
     def batch(self, tokenizer: Tokenizer, step: int, size: int) -> tuple[list[Encoded], list[Operation]]:
-        """The encoded prompts of a step, and for each the operation that a shuffled label names."""
+        """Return the encoded prompts of a step, and the operation that the shuffled label of each names."""
         prompts = task_of(self.data).training_prompts(self.operations, self.wordings, self.seed, step, size)
         encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in self.choices) for prompt in prompts]
         return encoded, [random_operation(prompt, self.operations, self.seed) for prompt in prompts]
@@ -81,16 +74,16 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What is called while a stack trains; a cell is named by its index in the stack."""
+    """Functions that are called while a stack trains; a cell is given by its index in the stack."""
 
     on_step: Callable[[int, Row], None] = lambda cell, row: None
-    """Called with a cell and the row of its step."""
+    """Called after a step with a cell and the row of its step."""
     watch: Callable[[int, Lens, Sequence[int]], None] = lambda step, lens, cells: None
-    """Called after a step with the lens on the stacked model and the cells that still train."""
+    """Called with a step that has ended, the lens on the stacked model, and the cells that still train."""
     save_every: int = 0
-    """Steps from one call of `save` to the next; there is one after the last step too. 0 for none."""
+    """Steps between two calls of `save`, which is also called after the last step; 0 for none."""
     save: Callable[[int, State], None] = lambda cell, state: None
-    """Called with a cell and the state from which its training can go on."""
+    """Called with a cell and the state from which its training can resume."""
 
 
 def train(
@@ -105,12 +98,9 @@ def train(
 ) -> list[Trained]:
     """Train a new adapter for each objective, remove all of them again, and return the outcome of each, in their order.
 
-    The batch of a step is a function of the seed and the step alone, so that cells can share it. A cell whose loss or
-    gradient norm is not finite is dropped with its error, which leaves the others unchanged. Steps are compiled where
-    that saves time, or as `compiled` says. With `start`, one state for each objective, all after the same step,
-    training resumes from there. States are saved every `save_every` steps and after the last one, or never if it is 0.
-    `choices` are those of a recipe that change the training. Raises AdapterError where the model lacks a layer to
-    adapt.
+    A cell whose loss or gradient norm is not finite is dropped with its error, which leaves the others unchanged. With
+    `start`, one state for each objective, all after the same step, training resumes from there. Steps are compiled
+    where that saves time, or as `compiled` says. Raises AdapterError where the model lacks a layer to adapt.
     """
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [data.seed] * len(objectives))
