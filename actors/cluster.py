@@ -1,4 +1,4 @@
-"""A Ray cluster to run on: a private one on this machine, or one that is already there.
+"""Connections to a Ray cluster: a private one on this machine, or one that already runs.
 
 A private cluster listens on 127.0.0.1 only and ends with the program.
 """
@@ -20,19 +20,20 @@ from study.config.study import RaySettings
 from study.models import blas
 
 RESOURCE = "mlx"
-"""The Ray resource that a unit takes one of: a slot for one process with one model."""
+"""The Ray resource of which a task takes one: a slot for one process with one model."""
 MEMORY = "unified_gb"
-"""The Ray resource that a unit takes as much of as its model and training are estimated to need."""
+"""The Ray resource of which a task takes as many GB as its model and training are estimated to need."""
 MEMORY_SHARE = 0.8
-"""Of a machine's memory, what units may take."""
+"""Share of a machine's memory that units may take."""
 OBJECT_STORE_BYTES = 500_000_000
-"""Ray's own store stays small: at most the files of some cells and adapters go through it."""
+"""Size of Ray's object store, which is small: at most the files of some cells and adapters go through it."""
 PORT = 6379
+"""Port of a cluster's head, where none is given."""
 START_ATTEMPTS = 3
 
 
 class ClusterError(Exception):
-    """No cluster to run on; the message says what to do."""
+    """There is no cluster to run on, or it cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,26 @@ class Cluster:
     """A connected cluster."""
 
     slots: int
-    """Units that run at a time."""
+    """Number of tasks that run at a time."""
     dashboard: str
-    """The address of Ray's dashboard."""
+    """Address of Ray's dashboard."""
     memory_gb: float
-    """What the node offers that offers most."""
+    """Memory that the node with the most offers to units, GB."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """How a private cluster divides this machine."""
+    """The division of this machine's cores among the workers of a cluster."""
 
     workers: int
+    """Number of workers."""
     threads: int
     """BLAS threads of each worker."""
 
 
 def share(settings: RaySettings) -> Share:
-    """One worker where there is a GPU, which serves one process at a time; otherwise one a core, unless the settings
-    say."""
+    """Return the workers that the settings give or, if they do not: one with a GPU, which serves one process at a time,
+    else one for each core."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     automatic = 1 if sys.platform == "darwin" or blas.has_cuda() else cores
     workers = automatic if settings.workers == "auto" else settings.workers
@@ -66,13 +68,16 @@ def share(settings: RaySettings) -> Share:
 
 
 def resources(workers: int) -> dict[str, float]:
-    """What this machine offers to units; Ray takes whole numbers."""
+    """Return the Ray resources that this machine offers to units, in whole numbers, as Ray requires."""
     return {RESOURCE: workers, MEMORY: int(MEMORY_SHARE * psutil.virtual_memory().total / 1e9)}
 
 
 @contextmanager
 def connect(settings: RaySettings, address: str | None = None) -> Iterator[Cluster]:
-    """A private cluster, or the one at `address`; left at the end. Raises ClusterError."""
+    """Connect to a private cluster, or to the one at `address`, and disconnect at the end.
+
+    Raises ClusterError where that is not possible, or no node offers slots.
+    """
     environment.prepare(serving=address is not None and not address.startswith("127."))
     import ray
 
@@ -93,7 +98,10 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
 
 
 def _start(settings: RaySettings) -> Any:
-    """Ray gives its own processes 15 s to start, which a busy machine may exceed, so there are several attempts."""
+    """Start a private cluster, in several attempts: Ray waits 15 s for its processes, which may be too short.
+
+    Raises ClusterError.
+    """
     import ray
 
     divided = share(settings)
@@ -108,7 +116,7 @@ def _start(settings: RaySettings) -> Any:
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=_free_port(settings.dashboard_port),
-                # For the whole job: a task with an environment of its own gets a new process.
+                # Set for the whole job, since a task with its own environment gets a new process.
                 runtime_env={"env_vars": environment.blas_threads(divided.threads)},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -137,7 +145,7 @@ def _join(address: str) -> Any:
 
 
 def check_reachable(address: str) -> None:
-    """Raises ClusterError where nobody listens: Ray itself would try for minutes."""
+    """Raises ClusterError where nothing listens at `address`, since Ray itself would try for minutes."""
     if address == "auto":  # the cluster of the job that this process is part of
         return
     host, _, port = address.rpartition(":")
@@ -153,7 +161,7 @@ def check_reachable(address: str) -> None:
 
 
 def _free_port(first: int) -> int:
-    """The first free port of this machine from `first` on."""
+    """Return the first free port of this machine from `first` on. Raises ClusterError where 100 are taken."""
     for port in range(first, min(first + 100, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -166,11 +174,11 @@ def _free_port(first: int) -> int:
 
 
 def own_address(towards: str | None = None) -> str:
-    """The address by which other machines reach this one: that of the interface on the way to `towards`, HOST:PORT.
+    """Return the address by which other machines reach this one: that of its interface to `towards`, HOST:PORT.
 
     Raises ClusterError where there is no network.
     """
-    host = towards.rpartition(":")[0].strip("[]") if towards else "198.51.100.1"  # set aside for documentation
+    host = towards.rpartition(":")[0].strip("[]") if towards else "198.51.100.1"  # reserved for documentation
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((host, 9))  # sends nothing
@@ -180,7 +188,8 @@ def own_address(towards: str | None = None) -> str:
 
 
 def submit_job(command: Sequence[str], dashboard: str) -> str:
-    """Hand a command to a cluster as a job, with the code of this folder; the job's name. Raises ClusterError."""
+    """Submit a command to a cluster as a job, with the code of this folder; return the job's id. Raises
+    ClusterError."""
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The units of a study as Ray tasks: in order, a bounded number at a time, and never stopped by one that fails."""
+"""Submission of a study's units as Ray tasks: in order, a bounded number at a time; a failed unit stops no other."""
 
 import re
 import uuid
@@ -27,31 +27,34 @@ if TYPE_CHECKING:
     import ray
 
 SILENT_SECONDS = 120.0
-"""A task that has not reported for so long, though it reports every few seconds, hangs."""
+"""A task that has not reported for this long hangs, since tasks report every few seconds."""
 NODE_LOSSES = 5
-"""How often a unit is begun again because its node was lost, which is not the unit's fault."""
+"""Number of times that a unit is started again because its node was lost, which is not the unit's fault."""
 CAREFUL = 4
-"""By this factor a unit that is begun again evaluates fewer prompts at a time: memory may be why its worker died."""
+"""Factor by which a unit that is retried evaluates fewer prompts at a time, since its worker may have run out of
+memory."""
 LOG_CHARACTERS = 4000
+"""Characters of a dead process's fault report that are recorded."""
 
 
 @dataclass
 class Stop:
-    """Whether somebody wants the run to end once the units that run now have ended."""
+    """A request to end the run once the units that run now have ended."""
 
     asked: bool = False
 
 
 @dataclass
 class Flight:
-    """A task that is with Ray."""
+    """A task that was submitted to Ray and has not ended."""
 
     task: str
+    """Id of the task."""
     units: Sequence[Unit]
     hung: float = 0.0
-    """Seconds that it had said nothing for when it was killed."""
+    """Seconds without progress after which it was killed; 0 if it was not."""
     shown: set[str] = field(default_factory=set)
-    """Folders in tmp/ that show its progress here, though it works elsewhere."""
+    """Folders in tmp/ that show the progress of a task on a machine that does not share the results folder."""
 
 
 class Driver:
@@ -68,8 +71,8 @@ class Driver:
         memory: Reservations | None = None,
         stop: Stop | None = None,
     ) -> None:
-        """`run` is what a worker does with units that it is given, `run_units` where none is named. `travels`: some
-        node does not share the results folder. `memory`: what tasks ask for; nothing, where it is not given.
+        """`run` is the function that a worker calls with the units of a task, `run_units` if not given. `travels`: some
+        node does not share the results folder. `memory`: the memory that tasks reserve; none if not given.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -87,19 +90,19 @@ class Driver:
         self._lost: Counter[str] = Counter()
         self._heard: dict[str, Heard] = {}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # Without events: its calls, many a unit, would hide the units in the dashboard.
+        # Without events: its calls, many for each unit, would hide the units in the dashboard.
         quiet = ray.remote(Reports).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
         self._reports: Any = quiet.remote()
         self._task: Any = ray.remote(carry)
 
     def carry_out(self, poll_seconds: float = 1.0) -> Iterator[Ended | None]:
-        """Run the units; yields each as it ends, and None whenever nothing ended for `poll_seconds`.
+        """Run the units; yield each as it ends, and None whenever none ended for `poll_seconds`.
 
-        Cells that stack go into one task. At most `in_flight` tasks a slot are with Ray at a time. A unit is submitted
-        once those that it builds on are done; where one failed, the unit is recorded as failed. A task whose worker
-        died is run once more, a stack of cells cell by cell, so that one that cannot be computed stops no other; one
-        whose node was lost is run again as it was. Once a stop is asked for, tasks that have begun are waited for, and
-        no others.
+        Cells of one stack are one task. At most `in_flight` tasks for each slot are with Ray at a time. A unit is
+        submitted once those that it builds on are done; if one of them failed, the unit is recorded as failed. A task
+        whose worker died is run once more, a stack of cells cell by cell, so that a cell that cannot be computed stops
+        no other; a task whose node was lost is run again unchanged. Once a stop is requested, only tasks that have
+        started are waited for. Raises UnwritableError or ClusterError where a task ended with it.
         """
         import ray
 
@@ -122,7 +125,7 @@ class Driver:
                     yield None
 
     def running(self) -> int:
-        """Units that run now."""
+        """Return the number of units that run now."""
         self._listen()
         return sum(len(flight.units) for flight in self._flights.values() if flight.task in self._heard)
 
@@ -138,7 +141,10 @@ class Driver:
         self._flights[named.remote(self._run, assignment, self._reports, *parcels)] = flight
 
     def _parcel(self, unit: Pretraining | StageOne) -> "ray.ObjectRef[Parcel]":
-        """A unit that others build on, for nodes that cannot read it here; in Ray's own store once."""
+        """Return a reference to the results of a unit that others build on, which are put into Ray's object store once.
+
+        It is for nodes that do not share the results folder.
+        """
         import ray
 
         if unit.id not in self._parcels:
@@ -146,7 +152,7 @@ class Driver:
         return self._parcels[unit.id]
 
     def _lacking(self, unit: Unit) -> str:
-        """Why a unit cannot run that builds on one which did not finish."""
+        """Return the reason why a unit cannot run: one that it builds on did not finish."""
         for needed in foundations(unit):
             if needed.id not in self.queue.trained:
                 return f"its {NAMES[kind(needed)]} failed: {self.store.status(needed).reason}"
@@ -163,7 +169,7 @@ class Driver:
         except RayError as error:
             yield from self._crashed(flight, error)
             return
-        for ended in results or []:  # None where nothing may begin any more
+        for ended in results or []:  # None if no task may start any more
             try:
                 if ended.parcel:
                     unpack(ended.parcel, self.store, ended.unit)
@@ -179,10 +185,10 @@ class Driver:
             yield ended
 
     def _crashed(self, flight: Flight, error: "Exception") -> Iterator[Ended]:
-        """A task that ended without a result: run again, or recorded, since it could not do so itself."""
+        """Run a task that ended without a result again, or record its units as failed and yield them."""
         from ray.exceptions import NodeDiedError, RayTaskError
 
-        self._listen()  # to its last words
+        self._listen()  # for its last report
         self._reports.forget.remote(flight.task)
         if isinstance(error, NodeDiedError):
             self._lost.update(unit.id for unit in flight.units)
@@ -190,7 +196,7 @@ class Driver:
                 self.queue.put_back(flight.units)
                 return
         cause = error.cause if isinstance(error, RayTaskError) else None
-        if isinstance(cause, UnwritableError | ClusterError):  # no fault of the unit, and the next would fare no better
+        if isinstance(cause, UnwritableError | ClusterError):  # not the unit's fault, and the next one would fail too
             raise cause
         again: list[Unit] = []
         if cause is None or isinstance(cause, OSError) or len(flight.units) > 1:
@@ -207,7 +213,8 @@ class Driver:
                 yield self._failed(unit, _reason(flight, error, cause), detail)
 
     def _listen(self) -> None:
-        """Hear what tasks report, show it in the results folder if they cannot, and end those that hang."""
+        """Get the reports of tasks, write their progress to the results folder if they cannot, and kill those that
+        hang."""
         import ray
 
         self._heard = ray.get(self._reports.heard.remote())
@@ -229,7 +236,7 @@ class Driver:
             write_json(self.store.root / "tmp" / note["attempt"] / PROGRESS, note)
 
     def _close(self) -> None:
-        """Begin nothing any more: neither what waits here nor what waits with Ray."""
+        """Start no further tasks, neither those that wait here nor those that wait with Ray."""
         self.queue.clear()
         self._reports.close.remote()
 
@@ -238,13 +245,13 @@ class Driver:
         return Ended(unit, Ending("failed", reason, 0.0), "")
 
     def _left_by(self, flight: Flight, unit: Unit) -> list[Path]:
-        """What the dead process of a task left of its attempts; others at the unit may be alive elsewhere."""
+        """Return the attempts at a unit that the dead process of a task left; others may be running elsewhere."""
         heard = self._heard.get(flight.task)
         process = f".{heard.report.host}.{heard.report.pid}." if heard else None
         return [attempt for attempt in self.store.attempts(unit) if process and process in attempt.name]
 
     def _last_words(self, flight: Flight) -> str:
-        """What a task that died had told, and what Python wrote down when it did."""
+        """Return the end of a dead task's log, and Python's fault report of its death."""
         heard = self._heard.get(flight.task)
         crash = self.store.root / "tmp" / flight.task / CRASH
         told = f"its log ended with:\n{heard.report.log}" if heard and heard.report.log else "it left no log"
@@ -265,7 +272,7 @@ def carry_out(
 
 
 def _careful(unit: Unit) -> Unit:
-    """The same unit, with fewer prompts evaluated at a time, which changes no result."""
+    """Return the same unit with fewer prompts evaluated at a time, which changes no result."""
     if isinstance(unit, Pretraining | StageOne):
         return unit
     fewer = max(1, unit.evaluation.batch_size // CAREFUL)
@@ -281,7 +288,7 @@ def _reason(flight: Flight, error: Exception, cause: Exception | None) -> str:
 
 
 def _end(heard: Heard) -> None:
-    """End a task's process from a process beside it; Ray then sees that it died."""
+    """Kill a task's process from another process on its node; Ray then reports that it died."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,11 +1,11 @@
-"""What Ray must find in the environment before it is imported or started: one place for all of it."""
+"""The environment variables and the token that Ray needs before it is imported or started."""
 
 import os
 import secrets
 from pathlib import Path
 
 KEEPALIVE_SECONDS = 20
-"""A node that does not answer for twice as long counts as lost: Macs that fall asleep say no goodbye."""
+"""A node that does not answer for twice as long counts as lost: Macs that fall asleep do not sign off."""
 
 DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -21,8 +21,8 @@ AUTH_MODE = "RAY_AUTH_MODE"
 def prepare(serving: bool) -> None:
     """Set the environment of this process and those that it starts.
 
-    `serving`: as part of a cluster of several machines. Ray then listens on every interface, and its token is what
-    keeps others out; otherwise it listens on 127.0.0.1 only. The token is never optional.
+    `serving`: as part of a cluster of several machines. Ray then listens on every interface, and only its token keeps
+    others out; otherwise it listens on 127.0.0.1 only. The token is required in both cases.
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -32,12 +32,12 @@ def prepare(serving: bool) -> None:
 
 
 def asks_for_token() -> bool:
-    """Whether Ray's processes here, of which this may be one, let in nobody without the token."""
+    """Whether Ray's processes on this machine refuse connections without the token."""
     return os.environ.get(AUTH_MODE) == "token"
 
 
 def token_file() -> Path:
-    """Where Ray looks for the token that opens a cluster."""
+    """Return the file in which Ray looks for the token of a cluster."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
@@ -46,7 +46,7 @@ def has_token() -> bool:
 
 
 def write_token(token: str) -> None:
-    """Readable by this user alone from its first byte on."""
+    """Write the token to a file that only this user can read, from its first byte on."""
     file = token_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -56,17 +56,17 @@ def write_token(token: str) -> None:
 
 
 def ensure_token() -> None:
-    """Make a token where there is none."""
+    """Make a token if there is none."""
     if not has_token():
         write_token(secrets.token_hex(32))
 
 
 def protect_token() -> None:
-    """Ray leaves the token that it makes readable by everybody on the machine."""
+    """Make the token readable by this user only: Ray leaves a token that it makes readable by everybody."""
     if token_file().is_file():
         token_file().chmod(0o600)
 
 
 def blas_threads(threads: int) -> dict[str, str]:
-    """The environment of a process whose matrix products use this many threads."""
+    """Return the environment variables of a process whose matrix products use this many threads."""
     return {f"{library}_NUM_THREADS": str(threads) for library in ("MKL", "OPENBLAS", "OMP")}

@@ -1,4 +1,4 @@
-"""What Ray's metrics show of a study: a few gauges under a few tags, for Prometheus and Grafana."""
+"""Metrics of a study in Ray's metrics, for Prometheus and Grafana: a few gauges with a few tags."""
 
 import math
 import time
@@ -17,7 +17,7 @@ FIGURES = {
 
 
 class Metrics:
-    """The gauges of one process; a name may be registered once a process only."""
+    """The gauges of one process; a name may be registered only once in a process."""
 
     def __init__(self) -> None:
         from ray.util.metrics import Gauge
@@ -25,13 +25,13 @@ class Metrics:
         self._gauges = {name: Gauge(f"{PREFIX}_{name}", text, TASK_TAGS) for name, text in FIGURES.items()}
 
     def tell(self, notes: Iterable[Mapping[str, Any]]) -> None:
-        """Set them from the progress of the units that run here."""
+        """Set the gauges from the progress of the units that run in this process."""
         for name, (value, note) in figures(list(notes)).items():
             self._gauges[name].set(value, {"model": note["model"], "stage": note["stage"]})
 
 
 def figures(notes: list[Mapping[str, Any]]) -> dict[str, tuple[float, Mapping[str, Any]]]:
-    """Of each gauge its value and a note that it comes from; without those that nobody told."""
+    """Return the value of each gauge and one of the notes that it comes from; gauges without a value are left out."""
     found: dict[str, tuple[float, Mapping[str, Any]]] = {}
     for name in ("loss", "tokens_per_second", "memory_gb"):
         told = [note for note in notes if name in note]
@@ -44,7 +44,7 @@ def figures(notes: list[Mapping[str, Any]]) -> dict[str, tuple[float, Mapping[st
 
 
 class States:
-    """How many units of the run are in which state; told by the process that submits them."""
+    """A gauge of the units of the run by state, set by the process that submits them."""
 
     def __init__(self, study: str) -> None:
         from ray.util.metrics import Gauge
@@ -53,7 +53,7 @@ class States:
         self._gauge = Gauge(f"{PREFIX}_units", "units of the run by state", ("study", "state"))
 
     def tell(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Units by state, counted at most once in some seconds."""
+        """Set the gauge to the units by state, which are counted at most once in STATES_SECONDS."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + STATES_SECONDS

@@ -1,4 +1,4 @@
-"""What every machine of a cluster has, looked at before a study runs on it, and what has to be mended first."""
+"""Checks of every machine of a cluster before a study runs on it, and the problems that have to be fixed first."""
 
 import os
 import platform
@@ -19,25 +19,26 @@ from actors.cluster import MEMORY, RESOURCE
 from study.version import code_fingerprint
 
 PATIENCE_SECONDS = 60.0
-"""How long a node may take to answer."""
+"""Time that a node may take to answer."""
 SHARED_SECONDS = 10.0
-"""How long a shared folder may take to show what another machine has written."""
+"""Time that a shared folder may take to show a file that another machine has written."""
 LEAST_DISK_GB = 2.0
+"""Free disk space that a node needs."""
 MARK = ".shared-"
-"""How the file begins by which a machine sees whether it shares the results folder."""
+"""Beginning of the name of the file by which a machine sees whether it shares the results folder."""
 
 MUST_MATCH = {
-    "python": "use the same Python on every machine, to the last digit",
+    "python": "use the same Python on every machine, patch version included",
     "ray": "install the locked packages (`make`) on every machine",
     "mlx": "install the locked packages (`make`) on every machine",
     "mlx-lm": "install the locked packages (`make`) on every machine",
-    "study": "bring every machine to the same commit",
+    "study": "check out the same commit on every machine",
 }
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one machine says of itself."""
+    """Facts about one machine."""
 
     host: str
     versions: dict[str, str]
@@ -46,11 +47,11 @@ class Facts:
     free_memory_gb: float
     free_disk_gb: float
     shares: bool
-    """Whether it sees the results folder of the machine that asks."""
+    """Whether it sees the results folder of the machine that runs the study."""
     can_write: bool
-    """Whether it can write there; where it does not share the folder, to its own."""
+    """Whether it can write to that folder or, if it does not share it, to its own cache."""
     asks_for_token: bool
-    """Whether its Ray lets in nobody without the cluster's token."""
+    """Whether its Ray refuses connections without the cluster's token."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class Node:
     """A machine of the cluster."""
 
     id: str
+    """Ray's id of the node."""
     address: str
     offers: dict[str, float]
+    """Its Ray resources."""
     facts: Facts | None
-    """None where it did not answer."""
+    """Facts about the machine; None if it did not answer."""
     reason: str = ""
-    """Why it did not."""
+    """The reason why it did not answer."""
 
     @property
     def name(self) -> str:
@@ -79,14 +82,14 @@ class Node:
 
 
 def versions() -> dict[str, str]:
-    """Of what has to be the same everywhere."""
+    """Return the versions that have to be equal on all machines."""
     packages = {name: version(name) for name in ("ray", "mlx", "mlx-lm")}
     return {"python": platform.python_version(), **packages, "study": code_fingerprint()}
 
 
 @contextmanager
 def marked(root: Path) -> Iterator[str]:
-    """A file in the results folder for as long as a study runs; its name, by which others know the folder again."""
+    """Keep a file in the results folder while a study runs; yield its name, by which others recognise the folder."""
     root.mkdir(parents=True, exist_ok=True)
     mark = root / f"{MARK}{socket.gethostname()}-{os.getpid()}"
     mark.touch()
@@ -97,7 +100,7 @@ def marked(root: Path) -> Iterator[str]:
 
 
 def survey(root: Path, mark: str) -> list[Node]:
-    """Every living node of the connected cluster, asked at the same time."""
+    """Return every living node of the connected cluster with its facts; all are examined at the same time."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -123,7 +126,7 @@ def survey(root: Path, mark: str) -> list[Node]:
 
 
 def look(root: Path, mark: str, node: str) -> Facts:
-    """Runs on the node."""
+    """Return the facts about the machine on which this runs."""
     import mlx.core as mx
 
     from study.models.cache import cache_root
@@ -144,12 +147,12 @@ def look(root: Path, mark: str, node: str) -> Facts:
 
 
 def problems(nodes: Sequence[Node]) -> list[str]:
-    """What has to be mended before a study runs on these nodes, each with the node, what was found and the fix."""
+    """Return the problems to fix before a study runs on these nodes, each with the node, what was found and the fix."""
     own = versions()
     found = []
     for node in nodes:
         if node.facts is None:
-            found.append(f"{node.address} does not answer: {node.reason or 'no reason given'}; restart it, or end it")
+            found.append(f"{node.address} does not answer: {node.reason or 'no reason given'}; restart it, or stop it")
             continue
         for name, fix in MUST_MATCH.items():
             if node.facts.versions[name] != own[name]:
@@ -158,8 +161,8 @@ def problems(nodes: Sequence[Node]) -> list[str]:
             found.append(f"{node.name} cannot write its results: make the folder writable there, or free some space")
         if not node.facts.asks_for_token:
             found.append(
-                f"{node.name} lets in everybody on its network, who could run code there: its Ray was started without "
-                "a token; start it with `study cluster`"
+                f"{node.name} accepts connections from everybody on its network, who could run code there: its Ray was "
+                "started without a token; start it with `study cluster`"
             )
         if node.facts.free_disk_gb < LEAST_DISK_GB:
             free = f"{node.facts.free_disk_gb:.1f} GB of disk free"
@@ -173,7 +176,7 @@ def problems(nodes: Sequence[Node]) -> list[str]:
 
 
 def described(nodes: Sequence[Node]) -> list[str]:
-    """A line for every node that answered."""
+    """Return a line for every node that answered."""
     lines = []
     for node in nodes:
         if node.facts:
@@ -203,7 +206,7 @@ def _can_write(file: Path, keep: bool) -> bool:
 
 
 def _appears(file: Path) -> bool:
-    """Whether a file that another machine has written is seen here soon; it is removed then."""
+    """Whether a file that another machine has written appears here in SHARED_SECONDS; if so, it is removed."""
     deadline = time.monotonic() + SHARED_SECONDS
     while not file.is_file():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What a running grid tells: a live bar with the units that run, or plain lines where there is no terminal."""
+"""Progress of a run: a live display with the units that run, or plain lines where there is no terminal."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from study.results.store import Store
 
 @dataclass
 class Tally:
-    """How far a run is, and how long the rest may take."""
+    """The units of a run that have ended, and the estimated time that is left."""
 
     units: Sequence[Unit]
     slots: int
@@ -30,7 +30,7 @@ class Tally:
         return sum(ended.outcome.state == state for ended in self.ended)
 
     def states(self, running: int) -> dict[str, int]:
-        """How many units of the run are in which state."""
+        """Return the number of units of the run by state."""
         over = {state: self.count(state) for state in ("done", "failed", "skipped")}
         return {**over, "running": running, "waiting": len(self.units) - len(self.ended) - running}
 
@@ -39,7 +39,8 @@ class Tally:
         return 60 * len(self.ended) / max(1e-9, time.monotonic() - self.started)
 
     def seconds_left(self) -> float | None:
-        """From the mean duration of each kind of unit, all slots busy; None until a unit of each kind has finished."""
+        """Return the estimated seconds that are left, as `study.results.running.seconds_left`; None if not known
+        yet."""
         done = [(kind(ended.unit), ended.outcome.seconds) for ended in self.ended if ended.outcome.state == "done"]
         over = {ended.unit.id for ended in self.ended}
         return seconds_left(done, [kind(unit) for unit in self.units if unit.id not in over], self.slots)
@@ -57,13 +58,13 @@ class Tally:
 
 
 class Display:
-    """Shows one run; `tell` is called for every unit that ends and, with None, in between."""
+    """Displays one run; `tell` is called for every unit that ends and, with None, in between."""
 
     def __init__(self, tally: Tally, store: Store, console: Console, live: Live | None) -> None:
         self.tally, self.store, self.console, self.live = tally, store, console, live
 
     def say(self, text: str) -> None:
-        """A line of its own, above the live bar where there is one."""
+        """Print a separate line, above the live display if there is one."""
         self.console.print(text, markup=False)
 
     def tell(self, ended: Ended | None) -> None:
@@ -78,7 +79,7 @@ class Display:
 
 @contextmanager
 def display(units: Sequence[Unit], slots: int, store: Store, console: Console) -> Iterator[Display]:
-    """A display of the run of `units`: live on a terminal, otherwise a line for each unit that ends."""
+    """Yield a display of the run of `units`: live on a terminal, otherwise a line for each unit that ends."""
     tally = Tally(units, slots)
     if not console.is_terminal:
         yield Display(tally, store, console, None)

@@ -1,4 +1,4 @@
-"""Which units are submitted next: in what order, and how many cells side by side."""
+"""The queue of units: the order in which they are submitted, and the number of cells that train side by side."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from study.plan.stacks import LARGEST_STACK, stack_key
 
 
 class Queue:
-    """Units that wait to be submitted, and their order: a stack of cells, or one other unit, a turn."""
+    """Units that wait to be submitted: each turn takes a stack of cells, or one other unit."""
 
     def __init__(self, units: Sequence[Unit], settings: RaySettings, slots: int, trained: set[str]) -> None:
         self.trained = trained
-        """Ids of the units that others build on and that are done: of the nursery, and stage 1s."""
+        """Ids of the finished units that others build on: trainings of the nursery and stage 1."""
         self._settings, self._slots = settings, slots
         self._groups: dict[str, list[Unit]] = {}
         self._sizes: dict[str, int] = {}
@@ -25,9 +25,9 @@ class Queue:
         return bool(self._groups)
 
     def take(self) -> Sequence[Unit]:
-        """Any unit that others build on first, so that no worker idles for want of one; then what belongs to the model
-        that ran last, since workers hold it loaded; then the next model. Empty where nothing is ready.
-        """
+        """Take the units of the next task: first those that others build on, so that no worker idles for lack of them;
+        then those of the model that was taken last, since workers have it in memory; then those of the next model.
+        Empty if nothing is ready."""
         ready = [key for key, (unit, *_) in self._groups.items() if self._is_ready(unit)]
         order = {key: self._groups[key][0] for key in ready}
         key = min(
@@ -48,17 +48,17 @@ class Queue:
         return stack
 
     def put_back(self, stack: Sequence[Unit]) -> None:
-        """Units to be run once more, in one task, before others of their model."""
+        """Queue units once more, as one task, before all others."""
         key = stack[0].id if _is_foundation(stack[0]) else f"{stack[0].id} again"
         self._groups = {key: list(stack), **self._groups}
         self._sizes[key] = len(stack)
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Remove all units."""
         self._groups.clear()
 
     def take_orphans(self, pending: set[str]) -> list[Unit]:
-        """Units that build on one which is neither done nor going to be."""
+        """Remove and return the units that build on one that is neither done, waiting nor `pending`."""
         coming = self.trained | self._groups.keys() | pending  # the key of a unit that others build on is its id
         orphans = [key for key, (unit, *_) in self._groups.items() if not _needed(unit) <= coming]
         return [unit for key in orphans for unit in self._groups.pop(key)]
@@ -67,7 +67,8 @@ class Queue:
         return _needed(unit) <= self.trained
 
     def _size(self, cells: int) -> int:
-        """As many cells as the settings say; otherwise the same number of stacks for every slot, as even as may be."""
+        """Return the cells of a stack: as the settings say or, if `auto`, so that every slot gets equally many
+        stacks."""
         if self._settings.stack != "auto":
             return self._settings.stack
         rounds = math.ceil(cells / (LARGEST_STACK * self._slots))

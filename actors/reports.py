@@ -1,4 +1,4 @@
-"""What running tasks say of themselves while they run, and whether tasks that wait may still begin."""
+"""Reports of running tasks, and whether tasks that wait may still start."""
 
 import time
 from dataclasses import dataclass
@@ -7,32 +7,35 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Report:
-    """What a task says every few seconds."""
+    """The report that a task sends every few seconds."""
 
     host: str
     node: str
-    """The node that it runs on, by Ray's id."""
+    """Ray's id of the node that it runs on."""
     pid: int
     shares: bool
-    """Whether its notes stand in the results folder anyway."""
+    """Whether it works in the results folder, where its progress can be read directly."""
     notes: list[dict[str, Any]]
-    """The progress of each of its units, as `study.notebook` writes it."""
+    """The progress of each of its units, as `study.pipeline.attempt` writes it."""
     quiet_seconds: float
-    """Since any of them last made progress."""
+    """Seconds since one of them last made progress."""
     log: str
-    """The end of the log of the unit that spoke last."""
+    """The end of the log of the unit that wrote progress last."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """The last report of a task, and how long ago it came."""
+    """The last report of a task, and how long ago it was received."""
 
     report: Report
     seconds_ago: float
 
 
 class Reports:
-    """A Ray actor: tasks report to it, the program that submitted them asks it. Ages are by its own clock alone."""
+    """A Ray actor to which tasks report, and from which the process that submitted them gets the reports.
+
+    The ages of reports are measured by its own clock.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, Report]] = {}
@@ -45,12 +48,12 @@ class Reports:
         self._last.pop(task, None)
 
     def heard(self) -> dict[str, Heard]:
-        """By task."""
+        """Return the last report of each running task, by the task's id."""
         now = time.monotonic()
         return {task: Heard(report, now - at) for task, (at, report) in self._last.items()}
 
     def close(self) -> None:
-        """No task begins any more."""
+        """Let no further task start."""
         self._closed = True
 
     def is_closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""How much memory a task of each model asks for: an estimate at first, and what was measured where that is more."""
+"""Memory that tasks of each model reserve: an estimate at first, later the measured peak if that is larger."""
 
 import json
 import math
@@ -9,11 +9,14 @@ from typing import TypedDict
 from study.results.store import write_json
 
 MEMORY_FILE = "memory.json"
-"""In the results folder: of each model the estimate, the most that a task of it took, and what tasks ask for, GB."""
+"""File in the results folder: a Reservation for each model."""
 
 
 class Reservation(TypedDict):
-    """Of one model, GB; the estimate is None where the catalogue does not tell the model's parameters."""
+    """Memory of a task of one model, GB: the estimate, the measured peak, and what tasks reserve.
+
+    The estimate is None if the catalogue does not give the model's parameters.
+    """
 
     estimated_gb: float | None
     measured_gb: float
@@ -21,10 +24,10 @@ class Reservation(TypedDict):
 
 
 class Reservations:
-    """Of the models of one run. What was measured in earlier runs of the study is known again."""
+    """The reservations of the models of one run, with the peaks that were measured in earlier runs of the study."""
 
     def __init__(self, estimated: Mapping[str, float | None], most: float, root: Path) -> None:
-        """`most`: what the node with most memory offers, GB; nothing larger is asked for, since it would never run."""
+        """`most` is the memory of the largest node, GB: a task that reserves more would never run."""
         self._file, self._most = root / MEMORY_FILE, most
         measured = _measured(self._file)
         self._models = {
@@ -35,11 +38,11 @@ class Reservations:
             self._reserve(name)
 
     def of(self, model: str) -> int:
-        """GB that a task of the model asks for."""
+        """Return the GB that a task of the model reserves."""
         return self._models[model]["reserved_gb"]
 
     def measured(self, model: str, gb: float) -> str:
-        """Take note of what a task took at most; says so where the next ones ask for more, else empty."""
+        """Record the peak memory of a task; return a message if the next ones reserve more, else an empty string."""
         found = self._models[model]
         if gb <= found["measured_gb"]:
             return ""
@@ -49,7 +52,7 @@ class Reservations:
         write_json(self._file, self._models)
         if found["reserved_gb"] == before:
             return ""
-        return f"{model}: a task took {gb:.1f} GB, and {before} were set aside; the next ones ask for {self.of(model)}"
+        return f"{model}: a task took {gb:.1f} GB, but {before} were reserved; the next ones reserve {self.of(model)}"
 
     def _reserve(self, model: str) -> None:
         found = self._models[model]
@@ -57,7 +60,7 @@ class Reservations:
 
 
 def _measured(file: Path) -> dict[str, float]:
-    """By model, from an earlier run; nothing where the file is missing or torn."""
+    """Return the peaks by model of earlier runs; empty if the file is missing or torn."""
     try:
         return {name: float(one["measured_gb"]) for name, one in json.loads(file.read_bytes()).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

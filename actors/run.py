@@ -1,4 +1,4 @@
-"""A study's units on a cluster, from joining it to the last unit: what `study.grid` does between plan and report."""
+"""Running a study's units on a cluster, from connecting to it to the last unit."""
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +22,10 @@ from study.results.store import Store
 
 
 def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | None, console: Console) -> None:
-    """Run the units on a private cluster, or on the one at `address`, and show how far they are.
+    """Run the units on a private cluster, or on the one at `address`, and display their progress.
 
-    Those whose model no node can hold are skipped. Raises ClusterError where there is no cluster, or it is not fit for
-    the study, and KeyboardInterrupt once a run that was interrupted has ended.
+    Units whose model needs more memory than any node has are skipped. Raises ClusterError where there is no cluster, or
+    it has problems, and KeyboardInterrupt once a run that was interrupted has ended.
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
@@ -52,7 +52,7 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
 
 
 def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, console: Console) -> list[Unit]:
-    """The units of other models than the refused ones, which are told and recorded with the reason."""
+    """Record the units of the refused models as skipped, print the reasons by model, and return the other units."""
     for name, reason in refused.items():
         own = [unit for unit in units if origin(unit).model_name == name]
         for unit in own:
@@ -63,7 +63,7 @@ def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, c
 
 
 def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path) -> Reservations:
-    """What tasks ask for, by model."""
+    """Return the memory that tasks reserve, by model."""
     stacked = {}
     for name, model in plan.models.items():
         own = [unit for unit in todo if origin(unit).model_name == name]
@@ -72,9 +72,10 @@ def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path
 
 
 def _look_around(root: Path, console: Console, alone: bool) -> bool:
-    """Say what every node has; whether results must travel. Raises ClusterError with all that must be mended.
+    """Print the facts about every node, and return whether some do not share the results folder.
 
-    Alone, on a cluster of this machine only, nothing can differ, and a full disk is told where it is written to.
+    Raises ClusterError with all problems of the nodes, unless `alone`: on a cluster of this machine only, nothing can
+    differ, and a full disk is reported on writing.
     """
     with marked(root) as mark:
         nodes = survey(root, mark)
@@ -93,7 +94,7 @@ def _say_what_runs(driver: Driver, shown: Display) -> bool:
 
 @contextmanager
 def _interruptible(stop: Stop) -> Iterator[None]:
-    """The first Ctrl-C asks for a stop, the second interrupts."""
+    """Within the context, the first Ctrl-C requests a stop, the second raises KeyboardInterrupt."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.asked:

@@ -1,4 +1,4 @@
-"""What runs on a node: a task of one or more units, with its reports, and its results where no folder is shared."""
+"""The code that runs on a node: a task of one or more units, its reports, and its results if no folder is shared."""
 
 import faulthandler
 import os
@@ -26,58 +26,63 @@ from study.version import code_fingerprint
 REPORT_SECONDS = 5.0
 LOG_BYTES = 4000
 CRASH = "crash.txt"
-"""Where Python writes what it was doing when its process was killed by a fault, in the task's folder in tmp/."""
+"""File, in the task's folder in tmp/, to which Python writes its stack if a fault kills the process."""
 
 Run = Callable[[Sequence[Unit], Path], list[Ending]]
 
 
 class VersionError(ClusterError):
-    """A machine that runs another version of the program: left alone, it would fail every unit, and quickly."""
+    """A machine runs another version of the program; if ignored, it would quickly fail every unit."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a task is told."""
+    """The input of a task."""
 
     task: str
+    """Id of the task."""
     units: Sequence[Unit]
     root: Path
-    """The results folder of the machine that asks."""
+    """Results folder of the machine that submits the task."""
     mark: str
-    """The file by which a machine sees that it shares this folder."""
+    """Name of the file by which a machine sees that it shares this folder."""
     code: str
+    """Fingerprint of the program's source on the machine that submits the task."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A unit that ended, and where."""
+    """A unit that ended, with its outcome and host."""
 
     unit: Unit
     outcome: Ending
     host: str
     parcel: Parcel | None = None
-    """What it left, where its machine does not share the results folder."""
+    """Its results, if its machine does not share the results folder."""
     peak_gb: float = 0.0
-    """Memory of the process that ran it, at most."""
+    """Peak memory of the process that ran it, GB."""
 
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Ending]:
-    """`study.pipeline.run_units`, imported where it runs: it loads MLX, which the submitting process never needs."""
+    """Call `study.pipeline.units.run_units`; imported here, since it loads MLX, which the submitting process never
+    needs."""
     from study.pipeline.units import run_units
 
     return run_units(units, results, checkpoint_every)
 
 
 def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> list[Ended] | None:
-    """Run the units of one task; None if nothing may begin any more. `parcels` are what the units build on, for nodes
-    that have it not.
+    """Run the units of one task and return how each ended; None if no task may start any more.
+
+    `parcels` are the results of the units that these build on, for nodes that do not share the results folder. Raises
+    VersionError where this machine runs another version of the program.
     """
     import ray
 
     if assignment.code != code_fingerprint():
         raise VersionError(
             f"{socket.gethostname()} runs another version of the program ({code_fingerprint()}) than the machine that "
-            f"asks ({assignment.code}): bring both to the same commit"
+            f"submits ({assignment.code}): check out the same commit on both"
         )
     if ray.get(reports.is_closed.remote()):
         return None
@@ -99,7 +104,7 @@ def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> l
 
 
 def scratch(root: Path) -> Path:
-    """Where a machine works that does not share the results folder `root`."""
+    """Return the folder in which a machine works that does not share the results folder `root`."""
     from study.models.cache import cache_root
 
     return cache_root() / "scratch" / root.name
@@ -107,7 +112,7 @@ def scratch(root: Path) -> Path:
 
 @contextmanager
 def _faults(store: Store, task: str) -> Iterator[None]:
-    """What Python was doing is written down if a fault, such as a full GPU, kills the process."""
+    """Within the context, Python writes its stack to a file if a fault, such as a full GPU, kills the process."""
     folder = store.root / "tmp" / task
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / CRASH).open("w") as file:
@@ -121,19 +126,20 @@ def _faults(store: Store, task: str) -> Iterator[None]:
 
 @dataclass
 class Peak:
-    """The most memory that this process was seen to have."""
+    """The largest memory of this process that was measured, GB."""
 
     gb: float = 0.0
 
     def look(self) -> None:
-        """The resident set, or what MLX has allocated since the unit began: a Mac's GPU buffers may not be resident."""
+        """Measure: the resident set, or MLX's peak allocation if larger, since a Mac's GPU buffers may not be
+        resident."""
         allocated = sys.modules["mlx.core"].get_peak_memory() if "mlx.core" in sys.modules else 0
         self.gb = max(self.gb, psutil.Process().memory_info().rss / 1e9, allocated / 1e9)
 
 
 @contextmanager
 def _reporting(store: Store, task: str, reports: Any, shares: bool) -> Iterator[Peak]:
-    """A thread that reports, and looks at the memory, at once and then every few seconds until the units have ended."""
+    """Within the context, a thread sends reports and measures memory, at once and then every REPORT_SECONDS."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
@@ -179,7 +185,7 @@ def _tail(file: Path) -> str:
 
 
 def kill(pid: int) -> None:
-    """End a worker of Ray's on this node that no longer answers."""
+    """Kill a worker process of Ray on this node; other processes are left alone."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         if "ray::" in " ".join(process.cmdline()):

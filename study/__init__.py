@@ -1,4 +1,4 @@
-"""The experiment: can a classifier be trained into a layer of a language model, where, and at what cost?
+"""Can a classifier be trained into a layer of a language model, at which layers, and at what cost?
 
 import study
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from study.plan.read import Plan
 
 # Both come before any import of MLX: it takes the BLAS that it finds when it is loaded, and reads the variable before
-# its first operation. Else GPUs with matrix units, Apple's from M5 on and NVIDIA's, round the factors of float32
-# products to 10 bits.
+# its first operation. Without the variable, GPUs with matrix units (Apple's from M5 on, and NVIDIA's) round the factors
+# of float32 products to 10 bits.
 blas.load()
 os.environ["MLX_ENABLE_TF32"] = "0"
 
@@ -32,7 +32,7 @@ _PLACES = {"Plan": "study.plan.read", "Trace": "study.lens.trace"}
 
 
 def __getattr__(name: str) -> Any:
-    """What is offered is imported when it is first used: MLX, pandas and the rest come with it."""
+    """Import a name of `__all__` when it is first used, since MLX, pandas and others come with it."""
     if name not in __all__:
         raise AttributeError(f"module 'study' has no attribute {name!r}")
     return getattr(import_module(_PLACES.get(name, "study.api")), name)

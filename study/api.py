@@ -1,4 +1,4 @@
-"""What `import study` offers: load a model, read its lens, read a study, run a unit of it, and get the rows."""
+"""The functions of `import study`: load a model and read its logit lens; read a study, run a unit, get its rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ AnyUnit = TypeVar("AnyUnit", bound=Unit)
 
 
 class UnitError(Exception):
-    """A unit that was skipped by rule or failed; the reason is in the message."""
+    """A unit was skipped by rule or failed; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen model that computes in float32, with its tokenizer."""
+    """A frozen model that computes in float32, with its tokenizer; made by `load`."""
 
     name: str
     loaded: Loaded
@@ -40,7 +40,10 @@ class Model:
         return self.loaded.blocks
 
     def lens(self, text: str) -> Trace:
-        """The logit lens along a text: every layer, at every position."""
+        """Return the logit lens along a text, at every layer and position.
+
+        Raises ValueError where the text has no tokens, LensError where the lens cannot read the architecture.
+        """
         return trace(self.loaded.model, self.loaded.tokenizer, text)
 
     def __repr__(self) -> str:
@@ -50,21 +53,24 @@ class Model:
 def load(name: str | PathLike[str], weights: str = "float32", catalogue: str | PathLike[str] | None = None) -> Model:
     """Load a model by a short name of `models.yaml`, as a folder or a GGUF file, or by its id on the Hugging Face hub.
 
-    `catalogue` is the `models.yaml` to look in; configs/models.yaml of this folder or of the project if left out.
-    `weights` is how they are held where the catalogue does not say: `float32`, `8bit` or `4bit`. Raises ModelError.
+    `catalogue` is the `models.yaml` to look in; if left out, configs/models.yaml in this folder or in the project.
+    `weights` is how the weights of a model that it does not list are kept in memory: `float32`, `8bit` or `4bit`.
+    Raises ModelError where the model is not found or cannot be loaded, ConfigError where the catalogue has mistakes.
     """
     entries = catalogue_of(Path(catalogue) if catalogue else None)
     return Model(str(name), load_named(str(name), entries, weights))
 
 
 def read(file: str | PathLike[str]) -> Plan:
-    """Read a study's YAML, with the models that it names and the units that it makes. Raises ConfigError, which lists
-    all of its mistakes."""
+    """Read a study's YAML file, with the models that it names; `units` of the plan are its units of work.
+
+    Raises ConfigError, which lists all mistakes of the file.
+    """
     return read_study(Path(file))
 
 
 def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
-    """Run a unit in this process, without Ray, after what it builds on. What has finished in the folder is kept.
+    """Run a unit in this process, without Ray, after the units that it builds on. Finished units are not run again.
 
     `results` is the folder of one study, such as results/smoke. Returns the unit, so that it can be given to `rows`.
     Raises UnitError where the unit, or one that it builds on, is skipped or fails.
@@ -76,10 +82,10 @@ def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
 
 
 def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
-    """The rows of a finished unit by the name of their table: `answers`, `lens`, `curves` and so on.
+    """Return the rows of a finished unit by the name of their table: `answers`, `lens`, `curves` and so on.
 
-    Every file is held against the size and SHA-256 that were recorded for it. Raises ResultsError where the unit is not
-    finished, DamagedError where a file is not what was written.
+    Every file is checked against the size and SHA-256 that were recorded for it. Raises ResultsError where the unit is
+    not finished, DamagedError where a file is not what was written.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""`python -m study.grid configs/grid.yaml`: the command `study run`, under the name that a study is run by."""
+"""`python -m study.grid configs/grid.yaml`: the same as `study run configs/grid.yaml`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The program's version, and the fingerprint of its source."""
+"""The program's version, and the fingerprint of its source code."""
 
 import hashlib
 from functools import cache
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 @cache
 def code_fingerprint() -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of the program's own source, which machines must have in common."""
+    """Return the first 8 hexadecimal digits of the SHA-256 of the source code, which must be equal on all machines."""
     digest = hashlib.sha256()
     top = Path(__file__).parent.parent
     for file in sorted(file for package in ("study", "actors") for file in (top / package).rglob("*.py")):

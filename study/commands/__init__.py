@@ -18,7 +18,7 @@ COMMANDS = {
     "architectures": ("study.commands.architectures", "test every architecture of the installed mlx-lm"),
     "schemas": ("study.commands.schemas", "write what is made from the code: schemas, reference"),
 }
-"""The module of each command, which is imported when it is asked for, and what it does."""
+"""The module of each command, which is imported when the command is run, and what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,12 +38,12 @@ BLOCKS = 4
 STEPS = 10
 RATE = 5e-3
 SAME = 1e-4
-"""Largest gap between numbers that should be the same, as a share of the largest of them."""
+"""Largest difference of numbers that should be equal, as a share of the largest of them."""
 DATA = Data(smallest=2, largest=9)
 OPERATIONS: tuple[Operation, ...] = ("multiply", "add")
 PAIR = Readout(pair={"multiply": "multiply", "add": "add"})
 WORDINGS: tuple[Tier, ...] = ("symbolic", "story")
-"""A short one and a long one, so that batches are padded."""
+"""A tier with short prompts and one with long ones, so that batches are padded."""
 LORA = Lora(rank=4, alpha=8.0, projections="all")
 
 WHY = {
@@ -55,7 +55,7 @@ WHY = {
     "muse_spark": "it is computed in bfloat16, by Metal kernels that have no gradient",
     "recurrent_gemma": "its class in mlx-lm leaves out the constructor of `nn.Module` and cannot be frozen",
 }
-"""Of architectures that are refused, what is behind the error."""
+"""The reason behind the error, for architectures that are refused."""
 NOTES = {
     "rwkv7": "on Metal, mlx-lm computes it by a kernel that has no gradient: train it on the CPU or with CUDA",
 }
@@ -99,24 +99,24 @@ attention has for each head.
 
 
 class CheckError(Exception):
-    """Something that a study rests on and that an architecture does not give."""
+    """An architecture does not meet a condition of the study."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen of one architecture."""
+    """The result for one architecture."""
 
     architecture: str
     refused: str = ""
-    """Why; empty where it works."""
+    """The reason why it is refused; empty where it works."""
     blocks: str = ""
-    """What they are."""
+    """Kind of its blocks: attention, recurrent or hybrid, and `experts` or `shared`."""
     layers: dict[Role | None, dict[str, int]] = field(default_factory=dict)
-    """By role, or None for none: the names of linear layers that take an adapter, and how many blocks have them."""
+    """Names of the linear layers that can be adapted, by role or None, each with the number of blocks that have it."""
 
 
 def examine(architecture: str) -> Finding:
-    """Build it, try it, and say what was found. The model is made in the cache of models."""
+    """Build a tiny model of an architecture in the cache of models, try it, and return the result."""
     try:
         loaded = load(Model(source=BuiltSource(built=architecture), blocks=BLOCKS))
         _try(loaded)
@@ -126,7 +126,7 @@ def examine(architecture: str) -> Finding:
 
 
 def _try(loaded: Loaded) -> None:
-    """Raises an error where something fails."""
+    """Train and check a model. Raises an error where something fails."""
     model = loaded.model
     prompts = task_of(DATA).training_prompts(OPERATIONS, WORDINGS, seed=0, step=1, batch_size=4)
     encoded = [encode(loaded.tokenizer, prompt) for prompt in prompts]
@@ -142,7 +142,7 @@ def _try(loaded: Loaded) -> None:
 
 
 def _check_padding(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
-    """A prompt in a padded batch has the states that it has alone: nothing looks to the right."""
+    """Check that a prompt has the same hidden states in a padded batch as alone. Raises GateError."""
     with attached(model) as lens:
         together = lens.hidden(padded(prompts))
         for row, prompt in enumerate(prompts):
@@ -151,7 +151,8 @@ def _check_padding(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
 
 
 def _check_copies(model: nn.Module, ids: mx.array) -> None:
-    """Cells that share their lower blocks have the states that each has in a batch of its own."""
+    """Check that cells that share their lower blocks have the same hidden states as without sharing. Raises
+    GateError."""
     with attached(model) as lens:
         expected = lens.hidden(mx.tile(ids, (2, 1)))
         for shared in range(BLOCKS):
@@ -160,7 +161,7 @@ def _check_copies(model: nn.Module, ids: mx.array) -> None:
 
 
 def _trained(loaded: Loaded) -> list[Trained]:
-    """A cell that trains a class and one that trains answers alone, side by side."""
+    """Train a cell with a class loss and one without, side by side. Raises CheckError where a loss does not fall."""
     tokens = {operation: token.id for operation, token in class_tokens(loaded.tokenizer, PAIR).items()}
     objectives = [Objective(RATE, ClassLoss(BLOCKS // 2, 0.5, tokens)), Objective(RATE)]
     settings = Stage2(steps=STEPS, learning_rate=RATE, warmup_steps=0, lora=LORA)
@@ -174,7 +175,10 @@ def _trained(loaded: Loaded) -> list[Trained]:
 
 
 def _check_stack(model: nn.Module, cells: Sequence[Trained], ids: mx.array) -> None:
-    """Each cell of a stack computes what its adapter computes alone; leaves the last one's adapter on the model."""
+    """Check that each cell of a stack computes the same as its adapter alone, and leave the last one's adapter on.
+
+    Raises GateError.
+    """
     adapters.stack(model, LORA, [0] * len(cells))
     stacked = {name: mx.stack([cell.weights[name] for cell in cells]) for name in cells[0].weights}
     model.update(tree_unflatten(list(stacked.items())))
@@ -192,7 +196,7 @@ def _check_same(what: str, ours: mx.array, theirs: mx.array) -> None:
 
 
 def _kind(model: nn.Module) -> str:
-    """Told by what blocks keep of the tokens before, what they return, and what is in them."""
+    """Return the kind of the blocks, by what they cache, what they return, and which layers they contain."""
     kept = make_prompt_cache(model)[-BLOCKS:]
     caches = [one for cache in kept for one in (cache.caches if isinstance(cache, CacheList) else [cache])]
     recurrent = [isinstance(cache, ArraysCache) for cache in caches]
@@ -218,7 +222,7 @@ def _layers(model: nn.Module) -> dict[Role | None, dict[str, int]]:
 
 
 def document(findings: Sequence[Finding]) -> str:
-    """docs/architectures.md."""
+    """Return the text of docs/architectures.md."""
     working = [finding for finding in findings if not finding.refused]
     refused = [finding for finding in findings if finding.refused]
     return PAGE.format(
@@ -240,7 +244,7 @@ def _row(finding: Finding) -> str:
 
 
 def _named(finding: Finding) -> str:
-    """With the model types that mlx-lm reads as this one."""
+    """Return the architecture's name, with the model types that mlx-lm reads as this one."""
     also = sorted(name for name, read_as in MODEL_REMAPPING.items() if read_as == finding.architecture)
     return ", ".join(f"`{name}`" for name in [finding.architecture, *also])
 

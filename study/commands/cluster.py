@@ -31,12 +31,13 @@ from actors.cluster import (
 from study.config.study import RaySettings
 
 STARTED = "Ray runtime started."
-"""In what `ray start` says, once the node is up."""
+"""Text that `ray start` prints once the node is up."""
 TOKEN = re.compile(r"[0-9a-zA-Z_-]{16,}")
+"""Form of a token."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start the node and stay with it; returns the exit code."""
+    """Run the command, and for a node stay until it ends; returns the exit code."""
     asked = _parse(arguments)
     try:
         if asked.command == "submit":
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stay(command: Sequence[str], told: str) -> int:
-    """Run Ray until it ends or is interrupted; says `told` once it has started. Raises ClusterError if it does not."""
+    """Run Ray until it ends or is interrupted; print `told` once it has started. Raises ClusterError if Ray fails."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as node:
         said: list[str] = []
@@ -62,9 +63,9 @@ def _stay(command: Sequence[str], told: str) -> int:
                 said = [*said[-9:], line]
             if node.wait() == 0:
                 return 0
-            raise ClusterError(f"Ray ended with code {node.returncode}; the last that it said:\n{''.join(said)}")
+            raise ClusterError(f"Ray ended with code {node.returncode}; its last output:\n{''.join(said)}")
         finally:
-            node.terminate()  # on which it ends the other processes of its node
+            node.terminate()  # whereupon it ends the other processes of its node
 
 
 def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
@@ -72,14 +73,14 @@ def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
     host = asked.host or own_address()
     with socket.socket() as probe:
         if probe.connect_ex((host, asked.port)) == 0:
-            raise ClusterError(f"port {asked.port} of {host} is taken, perhaps by a cluster that runs: give --port")
+            raise ClusterError(f"port {asked.port} of {host} is taken, maybe by a running cluster: give --port")
     address, results = f"{host}:{asked.port}", Path.cwd() / "results" / "grid"
     told = (
         f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
         f"  add a machine:  study cluster join {address}\n"
         f"                  (asks for the token, which `cat {environment.token_file()}` shows here)\n"
         f"  run a study:    python -m study.grid configs/grid.yaml --address {address}\n"
-        f"  or hand it in:  study cluster submit configs/grid.yaml --results {results}\n"
+        f"  or submit it:   study cluster submit configs/grid.yaml --results {results}\n"
         f"  check it:       study doctor --address {address}"
     )
     dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(asked.dashboard_port)]
@@ -95,11 +96,11 @@ def _join(asked: argparse.Namespace) -> tuple[list[str], str]:
 
 
 def _start(asked: argparse.Namespace, host: str) -> list[str]:
-    """`ray start` with what every node has; also prepares the environment that it inherits."""
+    """Return the command `ray start` with the options of every node; also prepare the environment that it inherits."""
     environment.prepare(serving=True)
     divided = share(RaySettings(workers=asked.workers or "auto"))
     os.environ.update(environment.blas_threads(divided.threads))
-    # So that `python`, in a job that is submitted, is this one.
+    # So that `python` in a submitted job is this one.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
@@ -107,14 +108,14 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
 
 
 def _submit(asked: argparse.Namespace) -> int:
-    """Hand a study to the cluster as a Ray job, with the code of this folder. Raises ClusterError."""
+    """Submit a study to the cluster as a Ray job, with the code of this folder. Raises ClusterError."""
     report = asked.report or asked.results / "report.md"
     for option, path in (("--results", asked.results), ("--report", report)):
         if not path.is_absolute():
-            raise ClusterError(f"{option} {path}: must be a whole path, since it lies on the cluster's head machine")
+            raise ClusterError(f"{option} {path}: must be an absolute path on the cluster's head machine")
     config = asked.config.resolve()
     if not config.is_file() or not config.is_relative_to(Path.cwd()):
-        raise ClusterError(f"{asked.config}: must be a file within this folder, which is what the job gets")
+        raise ClusterError(f"{asked.config}: must be a file in this folder, which is copied to the job")
     if not environment.has_token():
         _ask_for_token()
     environment.prepare(serving=True)
@@ -122,16 +123,16 @@ def _submit(asked: argparse.Namespace) -> int:
     study += ["--results", str(asked.results), "--report", str(report)]
     job = submit_job(study, asked.dashboard)
     print(
-        f"{job} runs on the cluster, and needs this machine no more. On the head machine:\n"
-        f"  how far it is:  study status {asked.results}\n"
-        f"  what it says:   {environment.AUTH_MODE}=token ray job logs {job} --address {asked.dashboard}\n"
-        f"  end it:         {environment.AUTH_MODE}=token ray job stop {job} --address {asked.dashboard}"
+        f"{job} runs on the cluster and no longer needs this machine. On the head machine:\n"
+        f"  its progress:   study status {asked.results}\n"
+        f"  its output:     {environment.AUTH_MODE}=token ray job logs {job} --address {asked.dashboard}\n"
+        f"  stop it:        {environment.AUTH_MODE}=token ray job stop {job} --address {asked.dashboard}"
     )
     return 0
 
 
 def _ask_for_token() -> None:
-    """From the terminal, or a line on standard input. Raises ClusterError."""
+    """Read the token from the terminal, or a line of standard input, and keep it. Raises ClusterError if it is none."""
     where = "the head machine shows it with `cat ~/.ray/auth_token`"
     given = getpass.getpass(f"the cluster's token ({where}): ") if sys.stdin.isatty() else sys.stdin.readline()
     if not TOKEN.fullmatch(given.strip()):

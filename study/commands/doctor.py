@@ -30,11 +30,11 @@ from study.training import compilation
 from study.version import __version__
 
 NEEDED_GB = 10
-"""Free disk space that the study of configs/grid.yaml uses at most, downloads and conversions with it."""
+"""Disk space that the study of configs/grid.yaml needs at most, downloads and conversions included, GB."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print everything, problems last, each with what to do; the exit code, 1 where there are any."""
+    """Print everything, problems last, each with what to do; returns the exit code, 1 if there are problems."""
     asked = _parse(arguments)
     problems = [blas.problem()] if blas.problem() and not asked.address else []
     if asked.address:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cluster(address: str, results: Path, problems: list[str]) -> None:
-    """A line for every node of a cluster, seen from a study that would keep its results in a folder of `results`."""
+    """Print a line for every node of a cluster, for a study whose results folder is in `results`; add problems."""
     try:
         with connect(RaySettings(), address), marked(results) as mark:
             nodes = survey(results, mark)
@@ -89,12 +89,14 @@ def _machine() -> Iterator[tuple[str, str]]:
         yield package, _version(package)
     yield "MLX device", str(mx.default_device())
     loaded = blas.load()
-    yield "BLAS of MLX", f"{loaded.name}, {loaded.path}" if loaded else "the one that MLX brings"
+    yield "BLAS of MLX", f"{loaded.name}, {loaded.path}" if loaded else "MLX's own"
 
 
 def _speed(problems: list[str]) -> Iterator[tuple[str, str]]:
-    """Each number of threads in a process of its own: the environment alone sets it. A worker's is remembered, for the
-    time that a dry run tells."""
+    """Measure GFLOP/s for each number of threads, in a process of its own, since only the environment sets it.
+
+    The speed of a worker is recorded, for the time that a dry run estimates.
+    """
     divided = share(RaySettings())
     for threads in sorted({1, divided.workers * divided.threads}):
         if not (measured := _measure([], problems, blas_threads(threads))):
@@ -107,22 +109,22 @@ def _speed(problems: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _measure(arguments: list[str], problems: list[str], environment: Mapping[str, str]) -> str:
-    """What study.commands.speed prints; nothing, and a problem more, where it fails."""
+    """Return the output of study.commands.speed; empty, with a problem added, where it fails."""
     command = [sys.executable, "-m", "study.commands.speed", *arguments]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         problems.append(f"`python -m {' '.join(command[2:])}` failed, which measures this machine: {last}")
         return ""
     return done.stdout
 
 
 def _compilation(problems: list[str]) -> Iterator[tuple[str, str]]:
-    """Measured, and remembered for training, on a GPU; on a CPU steps are never compiled."""
+    """Measure on a GPU whether compiling steps saves time, and record it for training; on a CPU it never does."""
     if on_cpu():
         yield (
             "compiled steps",
-            "no: a CPU's call a C++ compiler (`python -m study.commands.speed compilation` measures)",
+            "no: on a CPU they need a C++ compiler (`python -m study.commands.speed compilation` measures)",
         )
         return
     if not (measured := _measure(["compilation"], problems, {})):
@@ -142,9 +144,9 @@ def _folders(problems: list[str]) -> Iterator[tuple[str, str]]:
         free = shutil.disk_usage(there).free / 1e9
         yield f"{name} lie in", f"{folder.resolve()} ({free:.0f} GB free)"
         if not os.access(there, os.W_OK):
-            problems.append(f"{there} cannot be written to: choose another place for {name} with {setting}")
+            problems.append(f"{there} cannot be written to: choose another folder for {name} with {setting}")
         if free < NEEDED_GB:
-            problems.append(f"{there} has {free:.1f} GB free of the {NEEDED_GB} wanted: set another with {setting}")
+            problems.append(f"{there} has {free:.1f} GB free of {NEEDED_GB} needed: set another folder with {setting}")
 
 
 def _models(problems: list[str]) -> Iterator[tuple[str, str]]:
@@ -152,7 +154,7 @@ def _models(problems: list[str]) -> Iterator[tuple[str, str]]:
     mistakes: list[str] = []
     for name, model in (read_catalogue(file, mistakes) or {}).items():
         folder = locate(model)
-        yield name, f"in {folder}" if folder else "not here yet: fetched when a study first needs it"
+        yield name, f"in {folder}" if folder else "not on this machine yet: fetched when a study first needs it"
     problems += [f"{file}: {mistake}" for mistake in mistakes]
 
 

@@ -20,7 +20,7 @@ COLUMNS = ("model", "parameters", "tuned for", "licence", "hub asks", "needs", "
 
 
 def this_machine(settings: RaySettings) -> Machine:
-    """What a private cluster would give a study here."""
+    """Return the resources that a private cluster on this machine would have."""
     divided = share(settings)
     offered = resources(divided.workers)
     speed = measured()
@@ -29,7 +29,8 @@ def this_machine(settings: RaySettings) -> Machine:
 
 
 def show(plan: Plan, units: Sequence[Unit], standing: Mapping[str, Status], console: Console) -> None:
-    """Every unit with its state and why, a table on a terminal, plain lines elsewhere; then the models."""
+    """Print every unit with its state and the reason, as a table on a terminal, else as plain lines; then the
+    models."""
     if console.is_terminal:
         table = Table("unit", "state", "why", box=None, pad_edge=False)
         for unit in units:
@@ -47,7 +48,7 @@ def show(plan: Plan, units: Sequence[Unit], standing: Mapping[str, Status], cons
 
 
 def summary(standing: Mapping[str, Status]) -> str:
-    """`5 units: 0 to run, 5 done, 0 skipped, 0 failed`."""
+    """Return the number of units by state: `5 units: 0 to run, 5 done, 0 skipped, 0 failed`."""
     counts = Counter(status.state for status in standing.values())
     return (
         f"{len(standing)} units: {counts['run']} to run, {counts['done']} done, {counts['skipped']} skipped, "
@@ -56,7 +57,8 @@ def summary(standing: Mapping[str, Status]) -> str:
 
 
 def outlook(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> list[str]:
-    """A line a model: what it is, whether it fits, what is to fetch and how long its units take; then the machine."""
+    """Return a line for each model: what it is, whether it fits, what is to be fetched, how long its units take; and
+    lines about the machine."""
     found = prospects(plan, to_run, machine)
     rows = [COLUMNS, *(_row(name, plan.models[name], prospect) for name, prospect in found.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -82,14 +84,14 @@ def _totals(found: Mapping[str, Prospect], machine: Machine) -> list[str]:
         f"{len(found)} models fit; to fetch for them: {_bytes(fetched)}"
     ]
     if machine.gflops is None:
-        lines.append("time: run `study doctor` first, which measures how fast this machine multiplies")
+        lines.append("time: run `study doctor` first, which measures the speed of this machine")
     elif seconds:
         lines.append(
             f"time: roughly {duration(sum(seconds))} at {machine.gflops:.0f} GFLOP/s each on a machine that does "
             f"nothing else, by a count of operations that may be off by a factor of {MARGIN}"
         )
     if len(seconds) < len(fitting) and machine.gflops is not None:
-        lines.append(f"{UNKNOWN}: models.yaml does not tell it")
+        lines.append(f"{UNKNOWN}: models.yaml does not say")
     return lines
 
 

@@ -27,57 +27,60 @@ from study.tasks import FITTING_PROMPTS, GRADIENT_PROMPTS, task_of
 from study.tasks.prompts import Prompt
 
 UTILISATION = 0.6
-"""Of the measured speed, what a unit has of it: the rest is small products, and what is no product."""
+"""Share of the measured speed that units reach, since small products and other operations are slower."""
 MARGIN = 2
-"""By this factor an estimate of time may be off, either way."""
+"""Factor by which an estimate of time may be wrong, either way."""
 PIECE = re.compile(r"\d| (?=\d)|[^\W\d]+|[^\w\s]")
-"""What is about one token: a digit, the space before a number, a word, a sign."""
+"""Pieces of text that are about one token each: a digit, the space before a number, a word, a sign."""
 SWAP_PASSES = 5
-"""Of a prompt in the swap of classes: once for its state, then with two answers under three interventions, which have
-the blocks below the trained layer in common."""
+"""Forward passes of a prompt in the swap of classes, an estimate: one for its state, then one with each of two answers
+under three interventions, which have the blocks below the trained layer in common."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """As `study doctor` measured it on this machine."""
+    """The speed of this machine, as `study doctor` measured it."""
 
     gflops: float
-    """Of float32 matrix products in one worker."""
+    """GFLOP/s of float32 matrix products in one worker."""
     workers: int
+    """Number of workers among which the cores were divided."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What one machine gives a study."""
+    """The resources that one machine offers to a study."""
 
     memory_gb: float
-    """What units may take, all together."""
+    """Memory that all units together may take, GB."""
     workers: int
-    """Units at a time, where memory allows."""
+    """Number of units that run at a time, if memory allows."""
     gflops: float | None
-    """Of one of them, in float32 matrix products; None where it was not measured."""
+    """GFLOP/s of float32 matrix products in one worker; None if it was not measured."""
 
 
 @dataclass(frozen=True)
 class Prospect:
-    """Of one model on one machine."""
+    """The estimates for one model on one machine."""
 
     needed_gb: float | None
-    """None where the catalogue does not tell its parameters."""
+    """Memory that the model needs, GB; None if the catalogue does not give its parameters."""
     fits: bool
-    """True where that is not known."""
+    """Whether it fits in memory; true if that is not known."""
     to_fetch: float | None
-    """Bytes; None where the catalogue does not tell."""
+    """Bytes to download; None if the catalogue does not give them."""
     seconds: float | None
-    """Of the units that are to run, several at a time; None where the catalogue or the machine does not tell enough."""
+    """Time of the units that are to run, several at a time; None if it cannot be estimated."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What passes through a model: tokens through its blocks, rows through its head; in training, twice."""
+    """The amount of computation of a unit; training counts as two forward passes."""
 
     tokens: float = 0.0
+    """Tokens that pass through the blocks."""
     rows: float = 0.0
+    """Hidden states that pass through the unembedding."""
 
     def __add__(self, other: "Work") -> "Work":
         return Work(self.tokens + other.tokens, self.rows + other.rows)
@@ -86,7 +89,10 @@ class Work:
         return Work(count * self.tokens, count * self.rows)
 
     def operations(self, model: Model) -> float | None:
-        """In float32; None where the catalogue does not tell enough. A head of its own is counted as a block's."""
+        """Return the number of float32 operations; None if the catalogue lacks sizes of the model.
+
+        The parameters of an untied unembedding are counted as part of the blocks.
+        """
         if model.parameters is None or model.hidden_size is None or model.vocabulary_size is None:
             return None
         embedding = model.hidden_size * model.vocabulary_size
@@ -94,7 +100,7 @@ class Work:
 
 
 def prospects(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> dict[str, Prospect]:
-    """By model, in the order of the study."""
+    """Return the estimates by model, in the order of the study."""
     work = works(plan.study, to_run)
     found = {}
     for name, model in plan.models.items():
@@ -113,18 +119,18 @@ def prospects(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> dict[str,
 
 
 def works(study: Study, units: Sequence[Unit]) -> dict[str, Work]:
-    """By the unit's id."""
+    """Return the amount of computation of each unit, by its id."""
     lengths = _lengths(study)
     return {unit.id: _work(unit, study, lengths) for unit in units}
 
 
 def remember(speed: Speed) -> None:
-    """Keep a measurement beside the models."""
+    """Write a measurement to the cache of models."""
     write_json(_record(), vars(speed))
 
 
 def measured() -> Speed | None:
-    """What was measured on this machine; None where nothing was."""
+    """Return the speed that was measured on this machine; None if it was not."""
     try:
         found = json.loads(_record().read_bytes())
         return Speed(float(found["gflops"]), int(found["workers"]))
@@ -144,15 +150,16 @@ def _to_fetch(model: Model) -> float | None:
 
 @dataclass(frozen=True)
 class _Length:
-    """Of a prompt of one tier on the mean, in tokens."""
+    """Mean length of the prompts of one tier, in tokens."""
 
     whole: float
-    """With its answer and the token that ends it."""
+    """Tokens of the prompt, its answer and the stop token."""
     answer: float
+    """Tokens of the answer and the stop token."""
 
 
 def _lengths(study: Study) -> dict[Tier, _Length]:
-    """Of each tier, from its held-out prompts, which are as long as the trained ones."""
+    """Return the mean lengths by tier, from held-out prompts, which are as long as the trained ones."""
     prompts: dict[Tier, list[Prompt]] = defaultdict(list)
     for prompt in task_of(study.data).evaluation_prompts(study.data.operations, study.evaluation, 0):
         prompts[prompt.tier].append(prompt)
@@ -165,13 +172,13 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
     evaluation, blocks, tiers = study.evaluation, origin(unit).model.blocks, list(lengths)
 
     def passing(prompts: Mapping[Tier, float], rows: float = 0.0) -> Work:
-        """Forward, with logits for every token of the answers and `rows` more of each prompt."""
+        """Return one forward pass, with logits for every token of the answers and `rows` more of each prompt."""
         tokens = sum(count * lengths[tier].whole for tier, count in prompts.items())
         read = sum(count * (lengths[tier].answer + rows) for tier, count in prompts.items())
         return Work(tokens, read)
 
     def of_each(count: int, chosen: Sequence[Tier]) -> dict[Tier, float]:
-        """So many prompts of every operation in each tier, as far as they are evaluated."""
+        """Return the number of prompts by tier: `count` of every operation, or as many as are evaluated."""
         operations = unit.operations if isinstance(unit, Cell) else study.data.operations
         return {tier: len(operations) * min(count, evaluation.prompts_in(tier)) for tier in chosen}
 

@@ -32,15 +32,16 @@ from study.results.store import (
 )
 
 Description = dict[str, Any]
-"""What `study.json` holds."""
+"""The content of `study.json`."""
 Taken = Literal["copied", "there already", "in conflict", "damaged"]
+"""What was done with a unit of another folder."""
 
 MAY_DIFFER = ("models", "grid", "also", "ray")
-"""Settings that say which units there are and where they run, not how one is trained, measured or judged."""
+"""Settings that determine which units there are and where they run, not how one is trained, measured or judged."""
 
 
 class MergeError(Exception):
-    """Why these folders cannot be merged."""
+    """The folders cannot be merged; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def merge(into: Path, sources: Sequence[Path]) -> int:
-    """Merge, and print what was done and what was not; the exit code.
+    """Merge, print what was done and what was not, and return the exit code.
 
     Raises MergeError or ResultsError before anything is written, UnwritableError at any time.
     """
@@ -93,8 +94,9 @@ def merge(into: Path, sources: Sequence[Path]) -> int:
 
 
 def join(study: Description, other: Description, source: Path) -> Description:
-    """`study` with the models, the grid and the units that `other` has besides. Raises MergeError where the two differ
-    in what a report needs to be the same.
+    """Return `study` with the models, the parts of the grid and the units that only `other` has.
+
+    Raises MergeError where the two differ in what has to be equal.
     """
     if differences := list(_differences(study, other)):
         raise MergeError(f"{source} cannot be merged, it is of another study: " + "; ".join(differences))
@@ -114,14 +116,14 @@ def join(study: Description, other: Description, source: Path) -> Description:
 
 
 def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The grid and its further parts, each with all its axes."""
+    """Return the grid and its further parts, each with all its axes."""
     grid = config["grid"]
     given = [{axis: value for axis, value in part.items() if value is not None} for part in config.get("also", [])]
     return [grid, *({**grid, **part} for part in given)]
 
 
 def _differences(study: Description, other: Description) -> Iterator[str]:
-    """Name, settings, version of the results and what the models are, where they are not equal."""
+    """Yield the differences in name, settings, version of the results and identity of the models."""
     yield from _unequal("name", study["name"], other["name"])
     ours, theirs = (
         {key: one["config"][key] for key in one["config"] if key not in MAY_DIFFER} for one in (study, other)
@@ -150,7 +152,7 @@ def _unequal(where: str, ours: Any, theirs: Any) -> Iterator[str]:
 
 
 def _finished(store: Store) -> Iterator[tuple[str, Path]]:
-    """The kind and the folder of each published unit, whether `study.json` lists it or not."""
+    """Yield the kind and the folder of each published unit, whether `study.json` lists it or not."""
     for of_kind, folder in FOLDERS.items():
         for path in sorted((store.root / folder).glob("*")):
             if path.is_dir():
@@ -158,7 +160,7 @@ def _finished(store: Store) -> Iterator[tuple[str, Path]]:
 
 
 def _take(folder: Path, of_kind: str, store: Store, complaints: list[str]) -> Taken:
-    """Publish a copy of a unit's folder, or keep it as one of several results; `complaints` gains what is damaged."""
+    """Publish a copy of a unit's folder, or keep it as one of several results; damage is added to `complaints`."""
     name = folder.name
     target = store.root / FOLDERS[of_kind] / name
     rivals = store.root / CONFLICTS / FOLDERS[of_kind] / name
@@ -177,7 +179,7 @@ def _take(folder: Path, of_kind: str, store: Store, complaints: list[str]) -> Ta
         if there and ((rivals / found).exists() or fingerprint(target) == found):
             return "there already"
         if there or any(rivals.glob("*")):
-            # In this order: were it the other way round and broke off in between, ours would look like the one chosen.
+            # In this order: in the other one, an interruption in between would leave ours as if it had been chosen.
             for one in [target, copy] if there else [copy]:
                 _keep(one, rivals, store)
             return "in conflict"
@@ -191,7 +193,7 @@ def _take(folder: Path, of_kind: str, store: Store, complaints: list[str]) -> Ta
 
 
 def _copy(folder: Path, copy: Path) -> None:
-    """The files of one folder. Raises DamagedError where one cannot be read, UnwritableError."""
+    """Copy the files of one folder. Raises DamagedError where one cannot be read, UnwritableError."""
     with writing(copy):
         copy.mkdir(parents=True)
     for file in folder.iterdir():
@@ -204,7 +206,7 @@ def _copy(folder: Path, copy: Path) -> None:
 
 
 def _keep(folder: Path, rivals: Path, store: Store) -> None:
-    """Move a folder beside the other results of its unit; it is removed where the same result is there."""
+    """Move a folder to the other results of its unit; it is removed where the same result is there."""
     kept = rivals / fingerprint(folder)
     if kept.exists():
         store.abandon(folder)
@@ -215,7 +217,7 @@ def _keep(folder: Path, rivals: Path, store: Store) -> None:
 
 
 def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
-    """Copy why units did not finish, and their logs, of those that INTO knows nothing of; how many."""
+    """Copy the records and logs of units that did not finish, of which INTO has nothing; return their number."""
     taken = 0
     for file in sorted((other.root / RECORDS).glob("*.json")):
         try:
@@ -234,15 +236,15 @@ def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
 
 
 def _conflicts(store: Store) -> Iterator[str]:
-    """What to say of each unit that has several results and none that was chosen."""
+    """Yield the lines to print about each unit that has several results, none of which was chosen."""
     for of_kind, folder in FOLDERS.items():
         for rivals in sorted((store.root / CONFLICTS / folder).glob("*")):
             kept = sorted(rivals.iterdir())
             if kept and store.standing(of_kind, rivals.name).state != "done":
                 place = store.root / folder / rivals.name
-                yield f"conflict: {place} has {len(kept)} different results, so that none counts:"
+                yield f"conflict: {place} has {len(kept)} different results, and none counts:"
                 yield from (f"  {one}: finished {_of(one, 'finished')} on {_of(one, 'machine')}" for one in kept)
-                yield "  Rename one of them to it, or let study.grid make another."
+                yield "  Rename one of them to that folder, or run the study again to make another."
 
 
 def _of(folder: Path, what: str) -> str:

@@ -22,12 +22,12 @@ from study.plan.selection import SelectionError, choose
 from study.results.store import NO_RESULT, Status, Store, UnwritableError, writing
 
 ABANDONED_SECONDS = 3600.0
-"""Running attempts write every few seconds; one that has been silent for this long was killed."""
+"""Running attempts write progress every few seconds; one that has written none for this long was killed."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     config: Path
     only: Sequence[str]
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
-    """Carry out what is to do; 2 if there is no cluster to do it on, else 0."""
+    """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
     store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
     store.sweep(time.time() - ABANDONED_SECONDS)
@@ -100,7 +100,8 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
 
 
 def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
-    """Set aside what is damaged of a unit that is to run, and say so; say also what else was there of it."""
+    """Move a damaged folder of a unit that is to run to `aside/`; print that, and the reason why the unit runs
+    again."""
     kept = store.set_aside(kind(unit), folder_name(unit))
     if status.reason != NO_RESULT:
         where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
@@ -108,7 +109,7 @@ def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -
 
 
 def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, console: Console) -> int:
-    """Write the report, say where everything is and what failed; the exit code."""
+    """Write the report, print where everything is and what failed, and return the exit code."""
     from analysis.report import write_report
 
     report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
@@ -132,7 +133,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
 
 
 def _exported(chosen: list[Unit]) -> Cell:
-    """The one cell whose checkpoints are to be written. Raises SelectionError where there are several."""
+    """Return the cell whose checkpoints are to be written. Raises SelectionError if not exactly one is chosen."""
     cells = [unit for unit in chosen if isinstance(unit, Cell)]
     if len(cells) != 1:
         raise SelectionError(
@@ -143,7 +144,7 @@ def _exported(chosen: list[Unit]) -> Cell:
 
 
 def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
-    """Write the checkpoints of a cell; the exit code, which says whether it has any."""
+    """Write the checkpoints of a cell; return the exit code, 1 if it is not done, 2 if its model cannot be loaded."""
     from study.models import ModelError
     from study.pipeline.export import FUSED, STAGE2, export
 
@@ -162,10 +163,10 @@ def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
 
 
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:
-    """Where a unit stands before a run, and so what the run would do."""
+    """Return the state of a unit before a run, which determines what the run does with it."""
     status = store.status(unit)
     if status.state == "skipped" and status.reason.startswith(TOO_LARGE):
-        status = Status("run", NO_RESULT)  # it may fit this time
+        status = Status("run", NO_RESULT)  # it may fit now
     if status.state == "failed" and force_failed:
         return Status("run", f"failed before: {status.reason}")
     if status.state == "run" and not force_failed:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def reference() -> str:
-    """The page that lists arms, predictors and the columns of all rows, in Markdown."""
+    """Return the page that lists arms, predictors and the columns of all rows, in Markdown."""
     return "\n".join([*_arms(), *_predictors(), *_tables()]) + "\n"
 
 

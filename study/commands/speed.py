@@ -26,7 +26,7 @@ SHAPE = (256, 2048, 2048)
 
 
 def gflops() -> tuple[float, float]:
-    """The best of some products, of MLX and of numpy."""
+    """Return the GFLOP/s of MLX and of numpy, each the best of several products."""
     m, k, n = SHAPE
     generator = np.random.default_rng(0)
     a, b = (generator.standard_normal(shape, dtype=np.float32) for shape in ((m, k), (k, n)))
@@ -45,7 +45,8 @@ def _best(multiply: Callable[[], object], repeats: int = 8) -> float:
 
 
 def compiled_and_plain() -> dict[str, float]:
-    """Seconds of a step of the tiny model plain and compiled, and of the first compiled one; also remembered."""
+    """Return the seconds of a step of a tiny model, plain, compiled, and of the first compiled one; also record
+    them."""
     loaded = load(Model(source=BuiltSource(built="llama"), blocks=4))
     pair = Readout(pair={"multiply": "multiply", "add": "add"})
     tokens = {name: t.id for name, t in class_tokens(loaded.tokenizer, pair).items()}

@@ -32,19 +32,21 @@ STATES = ("done", "running", "silent", "failed", "skipped", "to run")
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a study stood at one moment."""
+    """The progress of a study at one moment."""
 
     name: str
     units: Sequence[dict[str, Any]]
-    """As `study.json` lists them."""
+    """The units as `study.json` lists them."""
     stored: dict[str, Status]
-    """Of each unit by id, from what is published."""
+    """State of each unit by id, from what is published."""
     running: Sequence[Process]
+    """Processes that write progress."""
     silent: Sequence[Process]
+    """Processes that have stopped writing progress, and whose units are not done."""
 
     @property
     def states(self) -> dict[str, str]:
-        """One of STATES for each unit by id."""
+        """The state of each unit by id, one of STATES."""
         states = {unit: status.state.replace("run", "to run") for unit, status in self.stored.items()}
         for state, some in (("silent", self.silent), ("running", self.running)):
             states |= {unit: state for process in some for unit in process.units}
@@ -92,9 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_standing(store: Store, done: dict[str, Status]) -> Standing:
-    """Where the study stands now. Raises ResultsError.
+    """Return the progress of the study now. Raises ResultsError.
 
-    `done` holds units that are not looked at again, and gains those that are found done.
+    Units in `done` are not read again; those that are found done are added to it.
     """
     study = store.study()
     stored: dict[str, Status] = {}
@@ -114,7 +116,10 @@ def read_standing(store: Store, done: dict[str, Status]) -> Standing:
 
 
 def _show(store: Store, every: float | None) -> int:
-    """Once or, where `every` is given in seconds, until all has ended: a live picture, without a terminal a line."""
+    """Print the progress once or, with `every` in seconds, until all units have ended; return the exit code.
+
+    Repeated output is a live display on a terminal, otherwise a line each time.
+    """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)  # a pipe has lines of any length
     done: dict[str, Status] = {}
     if every is None:
@@ -152,7 +157,7 @@ def _picture(standing: Standing) -> RenderableType:
 
 
 def _by_kind(standing: Standing) -> Table:
-    """A row a kind of unit: how many are in which state, and how long one took."""
+    """Return a table with a row for each kind of unit: the number in each state, and the mean duration."""
     states = standing.states
     counts = Counter((unit["kind"], states[unit["id"]]) for unit in standing.units)
     shown = [state for state in STATES if any(counts[kind, state] for kind in FOLDERS)]
@@ -176,14 +181,15 @@ def _by_process(some: Sequence[Process]) -> list[RenderableType]:
             started = datetime.fromisoformat(process.started).astimezone()
             told.append(f"since {started:%H:%M} ({duration(time.time() - started.timestamp())})")
         if process.is_silent:
-            told.append(f"said nothing for {duration(time.time() - process.written)}")
+            told.append(f"silent for {duration(time.time() - process.written)}")
         label = Text.assemble(process.label, (f"  on {process.host}, process {process.pid}", "dim"))
         lines += [_indented(2, label), _indented(4, Text(" · ".join(filter(None, told))))]
     return lines
 
 
 def _by_reason(standing: Standing, state: str) -> list[RenderableType]:
-    """Every unit in that state, above its reason; of those to run, the ones that have left something."""
+    """Return the units in a state, above the reason; of those to run, only the ones that have another reason than that
+    they have not run yet."""
     groups: dict[str, list[str]] = {}
     for unit in standing.units:
         status = standing.stored[unit["id"]]
@@ -223,4 +229,4 @@ def _seconds(text: str) -> float:
             return seconds
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text} is no number of seconds; the folder comes first: results/NAME --watch")
+    raise argparse.ArgumentTypeError(f"{text} is no positive number of seconds; put the folder first: NAME --watch")

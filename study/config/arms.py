@@ -1,6 +1,6 @@
 """The arms of a grid: the experiment itself, its controls, and changes in how a cell is trained.
 
-An arm is declared here alone. The configuration, training, the report and the documentation take it from ARMS.
+An arm is declared only here. The configuration, training, the report and the documentation take it from ARMS.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """What an arm does otherwise than the experiment, and what is said of it."""
+    """How an arm differs from the experiment, and how it is described."""
 
     role: Literal["experiment", "control", "manipulation"]
-    """A control changes what is named, and asks whether the classifier is one; a manipulation changes how it is
-    trained, and asks why it emerges where it does."""
+    """A control changes the class labels or tokens and tests whether a classifier was learned at all; a manipulation
+    changes how it is trained and tests why it emerges where it does."""
     words: str
-    """What a report calls it."""
+    """Its name in reports."""
     changes: str
-    """What is otherwise, in a phrase."""
+    """How it differs from the experiment, in a phrase."""
     asks: str
-    """What it decides, in a phrase."""
+    """The question that it answers, in a phrase."""
     tokens: Literal["own", "next", "random"] = "own"
     """The class token that an operation is trained with: its own, that of the next operation, or a random word."""
     shuffled_labels: bool = False
-    """Whether each group of operands has one random class, whatever the operation."""
+    """Whether each group of operands has one class drawn at random, whatever the operation."""
     adapters_above: bool = True
     """Whether there are adapters above the layer."""
     answer_below: bool = True
@@ -78,5 +78,5 @@ ARMS_IN_WORDS = "`plain` is the experiment, the others are its controls. " + " "
 
 
 def arms_that_are(role: Literal["control", "manipulation"]) -> tuple[str, ...]:
-    """The names of all controls, or of all manipulations, in their order."""
+    """Return the names of all controls, or of all manipulations, in the order of ARMS."""
     return tuple(name for name, arm in ARMS.items() if arm.role == role)

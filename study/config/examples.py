@@ -1,4 +1,4 @@
-"""The prompts of a custom task: the lines of a file, as a study holds them."""
+"""The prompts of a custom task: the lines of its file."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -18,52 +18,55 @@ def _trimmed(text: str) -> str:
 
 def _one_line(text: str) -> str:
     if len(text.splitlines()) > 1:
-        raise PydanticCustomError("one_line", "has more than one line, and a new line ends an answer")
+        raise PydanticCustomError("one_line", "has more than one line: a new line ends an answer")
     return text
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_trimmed)]
 Name = Annotated[str, Field(pattern=r"^\w[\w-]*$", max_length=40)]
-"""Of letters, digits, - and _: it becomes part of labels and of file names."""
+"""A name of letters, digits, - and _, since it becomes part of labels and of file names."""
 
 
 class Example(Settings):
-    """A prompt of a custom task with its answer: one line of a file."""
+    """A prompt of a custom task with its answer: one line of the file."""
 
     prompt: Text
     answer: Annotated[Text, AfterValidator(_one_line)]
     operation: Annotated[Name, Field(alias="class")]
     split: Literal["train", "test"]
     wording: Name = "plain"
-    """The tier that it belongs to."""
+    """Tier of wording that the prompt belongs to."""
     template: Name | None = None
-    """Prompts of the same one differ in what they are about alone. If none is named, all of a class and wording do."""
+    """Name of the prompt's template: prompts of one template differ only in what they are about. If none is given, all
+    prompts of a class and wording have the same one."""
     group: Text | None = None
-    """What its prompts are about; all of a group are on one side of the split. The prompt itself if none is named."""
+    """What the prompt is about; all prompts of a group are on one side of the split. If none is given, the prompt is a
+    group of its own."""
 
     @property
     def about(self) -> str:
-        """The group."""
+        """The group; the prompt itself where none is given."""
         return self.group or self.prompt
 
 
 class Examples(Settings):
-    """The prompts of a file, in the place of arithmetic.
+    """The prompts of a file, instead of arithmetic.
 
-    Settings that name wordings are the file's where they are not given: `wordings` its first that can be trained on,
-    `primary_tier` its last, `prompts_per_class` at most all there are.
+    The defaults of settings that name wordings come from the file: `wordings` is its first one that can be trained on,
+    `primary_tier` its last one, and `prompts_per_class` is no more than there are.
     """
 
     file: str
-    """JSON Lines, beside the study's YAML: a prompt a line, with `prompt`, `answer`, `class` and `split` (`train` or
-    `test`), and where there are several with `wording`, `template` and `group`."""
+    """JSON Lines file in the same folder as the study's YAML, one prompt a line, with `prompt`, `answer`, `class` and
+    `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
     sha256: Sha256 | None = None
-    """Of the file, which is refused if it has another one; it stands in results, so that they name their prompts."""
+    """SHA-256 of the file, which is refused if it has another one. It is recorded in results and identifies their
+    prompts."""
     _lines: tuple[Example, ...] = ()
 
     @classmethod
     def of(cls, file: str, sha256: str, lines: Sequence[Example]) -> Self:
-        """With the lines of the file: they travel with every unit, and `sha256` stands for them in ids."""
+        """Return examples with the lines of the file, which travel with every unit; in ids, `sha256` replaces them."""
         examples = cls(file=file, sha256=sha256)
         examples._lines = tuple(lines)
         return examples

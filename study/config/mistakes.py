@@ -1,4 +1,4 @@
-"""Mistakes in files that people write: what is wrong, where, what is allowed, and the nearest name that is."""
+"""Mistakes in files that users write: what is wrong, where, what is allowed, and the nearest valid name."""
 
 import difflib
 import re
@@ -13,11 +13,11 @@ from study.config.names import Names
 from study.config.study import DATA_KEYS
 
 SHOWN = 80
-"""Characters of a wrong value that are shown."""
+"""Largest number of characters of a wrong value that a message shows."""
 
 
 def checked(kind: Any, data: Any, mistakes: list[str], names: Names | None = None) -> Any:
-    """`data` as settings of `kind`, which may use `names`; or None, and its mistakes are added to `mistakes`."""
+    """Return `data` as settings of `kind`, which may use `names`; None, with its mistakes added, if it is not valid."""
     try:
         return TypeAdapter(kind).validate_python(data, context=names)
     except ValidationError as error:
@@ -26,7 +26,7 @@ def checked(kind: Any, data: Any, mistakes: list[str], names: Names | None = Non
 
 
 def _worth_telling(error: ValidationError) -> list[Any]:
-    """One mistake a place: a value that fits no branch of a union gives an error for each branch."""
+    """Return one mistake for each path: a value that fits no branch of a union gives an error for each branch."""
     kept: dict[str, Any] = {}
     for item in error.errors(include_url=False):
         path = _path(item["loc"])
@@ -38,7 +38,7 @@ def _worth_telling(error: ValidationError) -> list[Any]:
 
 
 def _path(place: tuple[int | str, ...]) -> str:
-    """The place as a person writes it: without the branches of unions, which pydantic names in between."""
+    """Return the path as a user would write it: without the branches of unions, which pydantic inserts."""
     branches = {"int", "float", "str", "constrained-int", "constrained-float", "[key]"}
     parts = [
         str(part)
@@ -68,10 +68,10 @@ def _mistake(item: Any, kind: Any) -> str:
 
 
 def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
-    """The keys that the settings at `place` have."""
+    """Return the allowed keys of the settings at the path `place`."""
     for part in place:
         settings = _settings_within(kind)
-        if len(settings) > 1:  # of a source or of data, and `part` says which
+        if len(settings) > 1:  # a source or data, which are unions; `part` says which branch
             kind = next(one for one in settings if part in one.model_fields)
         elif settings and part in settings[0].model_fields:
             kind = settings[0].model_fields[str(part)].annotation

@@ -1,4 +1,4 @@
-"""What a study may name, and the types of its settings: operations, tiers of wording, arms, roles, layers, weights."""
+"""The names that a study may use, and the types of its settings: operations, tiers of wording, arms, layers, …"""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
@@ -18,13 +18,13 @@ from study.config.recipes import RecipeError, choices_of, recipe_of
 
 
 class Names(NamedTuple):
-    """What a study may name, in the order in which reports show it. It is arithmetic's unless a custom task is given as
-    the context of validation; empty, it allows everything."""
+    """The names of a task that a study may use, in the order in which they are reported. Those of arithmetic, unless
+    validation is given those of a custom task as its context; an empty sequence allows every name."""
 
     operations: Sequence[str]
-    """Or classes."""
+    """Operations of arithmetic, or classes of a custom task."""
     tiers: Sequence[str]
-    """Of wording."""
+    """Tiers of wording."""
 
 
 ARITHMETIC = Names(("multiply", "add", "subtract"), ("symbolic", "semantic", "construction", "story"))
@@ -36,7 +36,7 @@ def _names(info: ValidationInfo) -> Names:
 
 
 def _known(name: str, known: Sequence[str]) -> str:
-    """The name. Where it is unknown, it is told as pydantic tells it of a literal."""
+    """Return the name. Raises the error that pydantic raises for a literal if it is unknown."""
     if known and name not in known:
         *others, last = (f"'{one}'" for one in known)
         raise PydanticKnownError("literal_error", {"expected": " or ".join(filter(None, [", ".join(others), last]))})
@@ -60,8 +60,9 @@ def _predictor(name: str) -> str:
 
 
 Operation = Annotated[str, AfterValidator(_operation), Field(examples=list(OPERATIONS))]
-"""What a prompt asks for: an operation, or a class of a custom task."""
+"""What a prompt asks for: an operation of arithmetic, or a class of a custom task."""
 Tier = Annotated[str, AfterValidator(_tier), Field(examples=list(TIERS))]
+"""The name of a tier of wording."""
 Arm = Annotated[str, AfterValidator(_arm), Field(json_schema_extra={"enum": list(ARMS)})]
 """The name of one of ARMS."""
 PredictorName = Annotated[str, AfterValidator(_predictor), Field(json_schema_extra={"enum": list(TESTABLE)})]
@@ -71,21 +72,21 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def _names_differ(pair: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    """The pair in the order of the operations, so that the order in which it is written changes nothing."""
+    """Return the pair in the order of the operations, so that the order in which it is written changes nothing."""
     if len(set(pair.values())) < len(pair):
-        raise PydanticCustomError("pair", "every operation of a pair needs a class token of its own")
+        raise PydanticCustomError("pair", "every operation of a pair needs its own class token")
     return {operation: pair[operation] for operation in _names(info).operations if operation in pair}
 
 
 def _tiers_differ(wordings: list[str], info: ValidationInfo) -> list[str]:
-    """The tiers in their own order: prompts are drawn from them by their place."""
+    """Return the tiers in the order of the task, since prompts are drawn from them by index."""
     if len(set(wordings)) < len(wordings):
-        raise PydanticCustomError("wordings", "names one tier twice")
+        raise PydanticCustomError("wordings", "names a tier twice")
     return [tier for tier in _names(info).tiers if tier in wordings]
 
 
 def _recipe(recipe: str) -> str:
-    """The one name of a recipe, however it was written."""
+    """Return the canonical name of a recipe, however it was written."""
     try:
         return recipe_of(choices_of(recipe))
     except RecipeError as error:
@@ -93,7 +94,7 @@ def _recipe(recipe: str) -> str:
 
 
 def _every_tier(prompts: dict[str, int], info: ValidationInfo) -> dict[str, int] | int:
-    """In the order of the tiers, and one number where all are the same, so that how it is written changes nothing."""
+    """Return the numbers in the order of the tiers, or one if all are equal: how they are written changes nothing."""
     tiers = _names(info).tiers
     if missing := [tier for tier in tiers if tier not in prompts]:
         raise PydanticCustomError("prompts", "needs a number for {tiers} too", {"tiers": ", ".join(missing)})

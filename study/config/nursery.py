@@ -1,4 +1,4 @@
-"""Small models that a study trains itself, from random weights."""
+"""Settings of the nursery: small models that a study trains itself, from random weights."""
 
 from typing import Annotated, Self
 
@@ -23,18 +23,20 @@ class NurseryModel(Settings):
     architecture: str = "llama"
     """An architecture of mlx-lm (its `model_type`); `docs/architectures.md` lists them."""
     blocks: PositiveInt = 4
+    """Number of transformer blocks."""
     hidden_size: PositiveInt = 96
+    """Width of the hidden states."""
     intermediate_size: PositiveInt = 192
     """Width of the MLP."""
     attention_heads: PositiveInt = 4
     tied: bool = True
-    """Whether the head is the input embedding; false is refused where the architecture leaves no choice."""
+    """Whether the unembedding is the input embedding; false is refused where the architecture leaves no choice."""
     settings: dict[str, JsonValue] = {}
     """Further keys of the architecture's `config.json`, such as `num_key_value_heads: 1`."""
 
 
 class NurseryChange(Settings):
-    """What is otherwise than in the base; a setting that is not given is the base's."""
+    """The settings in which a model differs from the base; a setting that is not given is the base's."""
 
     architecture: str | None = None
     blocks: PositiveInt | None = None
@@ -43,24 +45,24 @@ class NurseryChange(Settings):
     attention_heads: PositiveInt | None = None
     tied: bool | None = None
     settings: dict[str, JsonValue] | None = None
-    """United with the base's."""
+    """Added to those of the base, or in place of them where a key is the same."""
 
     def over(self, base: NurseryModel) -> NurseryModel:
-        """The changed model."""
+        """Return the base with this change."""
         given = {name: value for name, value in self if value is not None}
         return base.model_copy(update={**given, "settings": {**base.settings, **(self.settings or {})}})
 
 
 class NurseryTraining(Settings):
-    """AdamW on all weights with a linear warm-up and a rate that falls to zero as a cosine; weight decay is of
-    matrices alone. Operand pairs that are held out are never seen."""
+    """Training with AdamW on all weights, with a linear warm-up and cosine decay of the learning rate to zero; weight
+    decay applies to matrices only. Operand pairs that are held out are never seen."""
 
     steps: PositiveInt = 2000
     batch_size: Annotated[int, Field(ge=2)] = 32
-    """Prompts of all tiers with their answers, and sentences."""
+    """Sequences of a batch: prompts of all tiers with their answers, and sentences."""
     sentences: Fraction = 0.25
-    """Share of a batch that is sentences with the words of the grid's pairs, all words equally often. A word that is
-    the name of an operation is used in its sense."""
+    """Share of a batch that is sentences with the words of the grid's pairs, all words equally often. A word that names
+    an operation is used with that meaning."""
     learning_rate: PositiveFloat = 4e-3
     warmup_steps: NonNegativeInt = 100
     weight_decay: NonNegativeFloat = 0.5
@@ -69,28 +71,28 @@ class NurseryTraining(Settings):
 
 
 BASE = "base"
-"""The name of the nursery's model that others are changes of."""
+"""Name of the nursery's model that the others are changes of."""
 
 
 class Nursery(Settings):
-    """Small models that the study trains from random weights, once for each seed: one, and changes of it. They belong
-    to the study beside `models`, under the name `base` and the names of the changes."""
+    """Small models that the study trains from random weights, once for each seed: a base, and changes of it. They are
+    studied in addition to `models`, under the name `base` and the names of the changes."""
 
     base: NurseryModel = NurseryModel()
     changes: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=40)], NurseryChange] = {}
-    """By name, each with exactly what is otherwise: `deep: {blocks: 8}`."""
+    """Changes by name, each with only the settings that differ from the base: `deep: {blocks: 8}`."""
     training: NurseryTraining = NurseryTraining()
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
         if BASE in self.changes:
-            raise PydanticCustomError("nursery", "a change cannot be named base, which is what it changes")
+            raise PydanticCustomError("nursery", "a change cannot be named base: that is the model that it changes")
         for name, change in self.changes.items():
             if change.over(self.base) == self.base:
-                raise PydanticCustomError("nursery", "{name} changes nothing of the base", {"name": name})
+                raise PydanticCustomError("nursery", "{name} changes nothing in the base", {"name": name})
         return self
 
     @property
     def models(self) -> dict[str, NurseryModel]:
-        """All of them by name, the base first."""
+        """All models by name, the base first."""
         return {BASE: self.base, **{name: change.over(self.base) for name, change in self.changes.items()}}

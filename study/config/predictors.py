@@ -1,6 +1,6 @@
-"""What is measured of a model before stage 2 that may say where a class can be trained.
+"""Predictors: quantities measured on a model before stage 2 that may predict where a class can be trained.
 
-A predictor is declared here alone: its name, what a figure calls it, and how it follows from what was measured at one
+A predictor is declared only here: its name, its label in figures, and how it follows from the measurements at one
 layer. The configuration, the rows, the report and its figures take it from PREDICTORS.
 """
 
@@ -12,49 +12,51 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Place:
-    """What was measured of a pair of class tokens at one layer, on the held-out prompts of one tier whose operations
-    have a class."""
+    """Measurements of a pair of class tokens at one layer, on the held-out prompts of one tier whose operations have a
+    class."""
 
     layer: int
-    """0-based."""
+    """Index of the block, 0-based."""
     blocks: int
+    """Number of blocks of the model."""
     states: np.ndarray
-    """[prompts, hidden]: outputs of the block at the last token of each prompt."""
+    """[prompts, hidden]: hidden states that the block returns at the last token of each prompt."""
     states_below: np.ndarray | None
-    """[prompts, hidden]: those of the block below; None at the first."""
+    """[prompts, hidden]: those that the block below returns; None at the first block."""
     log_p: np.ndarray
-    """[prompts]: the right class token's log-probability by the lens, nats."""
+    """[prompts]: log-probability of the right class token by the logit lens, nats."""
     rank: np.ndarray
-    """[prompts]: tokens of the vocabulary that outrank it."""
+    """[prompts]: number of tokens of the vocabulary that outrank it."""
     choice: np.ndarray
     """[prompts]: whether it outranks the other class tokens."""
     classes: list[np.ndarray]
-    """[prompts]: for each class, which of the prompts are its own."""
+    """[prompts] for each class: whether a prompt belongs to it."""
     divergence: np.ndarray
-    """[prompts]: kL of the last layer's distribution to this layer's, nats."""
+    """[prompts]: KL(last layer || this layer) of the distributions of the next token, nats."""
     probe: float
     """Balanced accuracy of a linear probe for the operation, fitted on training prompts."""
     probe_control: float
-    """The same of a probe for one random class for each group of operands (Hewitt & Liang, 2019)."""
+    """The same of a probe for labels that are drawn at random for each group of operands (Hewitt & Liang, 2019)."""
     direction_cosine: float
-    """Cosine between the direction that the lens reads and the difference of the class means."""
+    """Cosine of the direction that the logit lens reads and the difference of the class means."""
     unembedding: np.ndarray
-    """[classes, hidden]: the class tokens' rows of the head."""
+    """[classes, hidden]: the class tokens' rows of the unembedding."""
     tied: bool
-    """Whether the input embedding is the head."""
+    """Whether the unembedding is the input embedding."""
     class_gradient: np.ndarray
-    """[parameters]: gradient of the class loss over the adapter at and below the layer, as stage 2 starts it."""
+    """[parameters]: gradient of the class loss by the adapter at and below the layer, as initialised in stage 2."""
     answer_gradient: np.ndarray
-    """[parameters]: that of the answer loss."""
+    """[parameters]: the same of the answer loss."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """One figure of a layer, and what it is called."""
+    """One quantity of a layer, and its label."""
 
     words: str
-    """What a figure calls it, with its unit."""
+    """Its label in figures, with its unit."""
     value: Callable[[Place], float | None]
+    """The quantity; None at a layer where it is not defined."""
     testable: bool = True
     """Whether `decisions.predictors` may name it; a fact that is the same at all layers explains no depth."""
 
@@ -65,7 +67,7 @@ def _norms(states: np.ndarray) -> np.ndarray:
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """The cosine of two vectors; zero where one of them is zero: a layer may have the same state for all classes."""
+    """Return the cosine of two vectors; 0 where one is zero: a layer may have the same state for all classes."""
     length = np.linalg.norm(one) * np.linalg.norm(other)
     return float(one @ other / length) if length else 0.0
 

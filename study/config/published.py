@@ -1,4 +1,4 @@
-"""The published experiment's own `config.yaml`, as a study of one cell."""
+"""The `config.yaml` of the published experiment, read as a study of one cell."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,27 +11,28 @@ from study.config.names import Fraction, Operation, Weight
 from study.config.recipes import CORRECTED
 
 DEPTH = 0.55
-"""Of the classifier layer: block int(0.55 N), 0-based, of N."""
+"""Relative depth of the classifier layer: block int(0.55 N), 0-based, of N blocks."""
 TARGETS = {"multiply": "multiply", "add": "add", "subtract": "subtract"}
+"""Class tokens by operation, where the file gives none."""
 
 
 class SeedLora(Settings):
-    """An adapter."""
+    """Settings of a LoRA adapter."""
 
     rank: PositiveInt
     alpha: PositiveFloat | None = None
-    """Twice the rank, where it is not given."""
+    """Twice the rank if not given."""
     targets: list[str] | None = None
-    """Names of linear layers."""
+    """Names of the linear layers to adapt; those of the stage if not given."""
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
-    """None of the stages drops anything out."""
+    """Must be 0: neither stage uses dropout."""
 
     def as_study(self, projections: list[str] | Literal["all"]) -> dict[str, Any]:
         return {"rank": self.rank, "alpha": self.alpha or 2.0 * self.rank, "projections": self.targets or projections}
 
 
 class SeedStage1(Settings):
-    """Fine-tuning on answers."""
+    """Stage 1: fine-tuning on answers."""
 
     method: Literal["sft"] = "sft"
     max_steps: PositiveInt = 500
@@ -41,14 +42,14 @@ class SeedStage1(Settings):
 
 
 class Classifier(Settings):
-    """Where and what the class loss trains."""
+    """The relative depth at which the class loss is applied, and the class tokens."""
 
     classifier_layer_pct: Fraction | None = None
     classifier_targets: dict[Operation, str] | list[Operation] | None = None
 
 
 class SeedStage2(Classifier):
-    """Dual reward on the fused model."""
+    """Stage 2: dual reward on the fused model."""
 
     method: Literal["dual_reward"] = "dual_reward"
     max_steps: PositiveInt = 200
@@ -58,17 +59,17 @@ class SeedStage2(Classifier):
 
 
 class SeedParameters(Classifier):
-    """What else the experiment was told."""
+    """Further parameters of the experiment."""
 
     seed: NonNegativeInt = 42
     num_samples: PositiveInt | None = None
-    """Without effect: a step draws its prompts from all trained operands."""
+    """Has no effect: a step draws its prompts from all trained operands."""
     test_prompts: Any = None
-    """Without effect: every recipe's own prompts are asked."""
+    """Has no effect: the recipe determines the prompts."""
 
 
 class PublishedFile(SeedParameters):
-    """The whole file; parameters stand at its top or under `parameters`."""
+    """The whole file; parameters are at its top level or under `parameters`."""
 
     name: str
     description: str = ""
@@ -77,11 +78,11 @@ class PublishedFile(SeedParameters):
     stage2: SeedStage2 = SeedStage2()
     parameters: SeedParameters = SeedParameters()
     recipe: str = CORRECTED
-    """Not of the published file: by which recipe it is to be run."""
+    """The recipe to run it by; not part of the published file."""
 
 
 def is_published_file(data: Any) -> bool:
-    """Whether what a YAML file holds is such an experiment: it has stages with a method or `max_steps`, and no grid."""
+    """Whether the content of a YAML file is such an experiment: stages with a method or `max_steps`, and no grid."""
     if not isinstance(data, dict) or "grid" in data:
         return False
     stages = [data.get(name) for name in ("stage1", "stage2")]
@@ -89,7 +90,7 @@ def is_published_file(data: Any) -> bool:
 
 
 def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
-    """What a study's YAML file would say. Raises KeyError with the model's name where the catalogue has none such."""
+    """Return the content of a study's YAML file. Raises KeyError with the model's name if the catalogue lacks it."""
     name = next((name for name, model in catalogue.items() if file.model in (name, _hub(model))), None)
     if name is None:
         raise KeyError(file.model)
@@ -119,7 +120,7 @@ def _stage(stage: SeedStage1 | SeedStage2) -> dict[str, Any]:
 
 
 def _told(file: PublishedFile, name: str) -> Any:
-    """A setting of the classifier, wherever in the file it stands."""
+    """Return a setting of the classifier, from whichever part of the file has it."""
     places = (getattr(part, name) for part in (file.stage2, file.parameters, file))
     return next((value for value in places if value is not None), None)
 

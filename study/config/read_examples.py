@@ -1,4 +1,4 @@
-"""The file of a custom task, checked: every mistake with its line."""
+"""Reading and checking the file of a custom task: every mistake is reported with its line."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from study.config.examples import Example, Examples
 from study.config.mistakes import checked
 
 LARGEST = 2**24
-"""Bytes of a file that is read: it travels with every unit."""
+"""Largest size of the file in bytes, since it travels with every unit."""
 
 
 def read_examples(name: str, file: Path, mistakes: list[str]) -> Examples:
-    """The prompts of the file that a study calls `name`; where there are mistakes, those of the lines that have none.
+    """Return the prompts of the file that a study calls `name`; only those of right lines where there are mistakes.
 
-    Empty lines are skipped.
+    Mistakes are added to `mistakes`. Empty lines are skipped.
     """
     content = _content(file, mistakes)
     lines: dict[int, Example] = {}
@@ -35,12 +35,12 @@ def read_examples(name: str, file: Path, mistakes: list[str]) -> Examples:
 
 
 def _content(file: Path, mistakes: list[str]) -> bytes:
-    """The bytes of the file; none where it cannot be read."""
+    """Return the bytes of the file; none, with a mistake added, where it cannot be read."""
     try:
         if not file.is_file():
-            mistakes.append("is not there, or no file")
+            mistakes.append("does not exist or is not a file")
         elif file.stat().st_size > LARGEST:
-            mistakes.append(f"is larger than {LARGEST // 2**20} MiB: it is held in memory, and travels with every unit")
+            mistakes.append(f"is larger than {LARGEST // 2**20} MiB: it is kept in memory and travels with every unit")
         else:
             content = file.read_bytes()
             content.decode()
@@ -75,13 +75,13 @@ def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:
-    """Prompts that are there twice, and groups on both sides of the split."""
+    """Yield mistakes between lines: prompts that occur twice, and groups on both sides of the split."""
     prompts: dict[str, int] = {}
     groups: dict[str, int] = {}
     for number, line in lines.items():
         first = prompts.setdefault(line.prompt, number)
         if first != number:
-            yield f"line {number}: the prompt {line.prompt!r} stands in line {first} too"
+            yield f"line {number}: the prompt {line.prompt!r} is in line {first} too"
             continue
         first = groups.setdefault(line.about, number)
         if lines[first].split != line.split:
@@ -92,9 +92,9 @@ def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:
 
 
 def _of_all_lines(examples: Examples) -> Iterator[str]:
-    """What a whole file lacks."""
+    """Yield what the file as a whole lacks."""
     if len(examples.operations) < 2:
-        yield f"has {len(examples.operations)} class{'es' * (not examples.operations)}, and two are the least"
+        yield f"has {len(examples.operations)} class{'es' * (not examples.operations)}: at least two are needed"
         return
     trained = {line.operation for line in examples.lines if line.split == "train"}
     tested = {(line.wording, line.operation) for line in examples.lines if line.split == "test"}
@@ -103,6 +103,6 @@ def _of_all_lines(examples: Examples) -> Iterator[str]:
             yield f"class {name!r} has no prompt whose split is train"
         for tier in examples.tiers:
             if (tier, name) not in tested:
-                yield f"class {name!r} has no prompt whose split is test in wording {tier!r}; each is tested in each"
+                yield f"class {name!r} has no prompt whose split is test in wording {tier!r}; each class needs one"
     if not examples.trained and trained == set(examples.operations):
-        yield "no wording has prompts of every class whose split is train"
+        yield "no wording has prompts of every class with the split train; one must, to be trained on"

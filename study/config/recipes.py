@@ -1,7 +1,7 @@
-"""Named recipes: what the published experiment that this study grew from did otherwise, each choice on its own.
+"""Named recipes: the choices in which the published experiment differs, each of which can be switched on its own.
 
-`corrected` is the experiment as described, `as-published` makes all of the choices; any of them may be added to the one
-or left out of the other.
+`corrected` is the experiment as described, `as-published` makes all of the choices; any of them may be added to the
+former or left out of the latter.
 """
 
 import re
@@ -31,18 +31,18 @@ MEANING: dict[Choice, str] = {
 }
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 TRAINING: tuple[Choice, ...] = CHOICES[:4]
-"""Those that change what a cell trains; the others change only how it is read."""
+"""Choices that change what a cell trains; the others change only how it is evaluated."""
 READING: tuple[Choice, ...] = CHOICES[4:]
 CORRECTED, AS_PUBLISHED = "corrected", "as-published"
 FORM = f"{CORRECTED}, {AS_PUBLISHED}, `{CORRECTED} with CHOICE, …` or `{AS_PUBLISHED} without CHOICE, …`"
 
 
 class RecipeError(ValueError):
-    """A recipe that says nothing clear."""
+    """A recipe that is malformed or makes an unknown choice."""
 
 
 def choices_of(recipe: str) -> list[Choice]:
-    """What a recipe does otherwise than described, in the order of CHOICES. Raises RecipeError."""
+    """Return the choices that a recipe makes, in the order of CHOICES. Raises RecipeError where it is malformed."""
     found = re.fullmatch(rf"({CORRECTED}|{AS_PUBLISHED})(?: (with|without) (.+))?", recipe.strip())
     base, joined, named = found.groups() if found else (None, None, None)
     if base is None or joined == ("with" if base == AS_PUBLISHED else "without"):
@@ -54,7 +54,7 @@ def choices_of(recipe: str) -> list[Choice]:
 
 
 def recipe_of(choices: Collection[str], among: Iterable[Choice] = CHOICES) -> str:
-    """The name of the recipe that makes these of the choices in question, the shorter of its two names."""
+    """Return the shorter name of the recipe that makes `choices`, where only the choices `among` count."""
     known = list(among)
     made = [choice for choice in known if choice in choices]
     left = [choice for choice in known if choice not in choices]
@@ -64,5 +64,5 @@ def recipe_of(choices: Collection[str], among: Iterable[Choice] = CHOICES) -> st
 
 
 def training_of(choices: Iterable[Choice]) -> list[Choice]:
-    """Those that change what a cell trains."""
+    """Return those of the choices that change what a cell trains."""
     return [choice for choice in TRAINING if choice in set(choices)]

@@ -1,4 +1,4 @@
-"""Everything that a user may write in a study's YAML, with the bounds and the one default of each setting."""
+"""All settings of a study's YAML, with the bounds and the default of each."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -41,43 +41,44 @@ class Grid(Settings):
     """The axes of the study; a cell is one point of their product with the models."""
 
     layers: Layers
-    """Classifier layers: a whole number is a 0-based block, a fraction in (0, 1] is relative depth (L+1)/N."""
+    """Classifier layers: an integer is the 0-based index of a block, a fraction in (0, 1] a relative depth (L+1)/N."""
     pairs: Pairs
     """Class tokens by operation, e.g. `{multiply: multiply, add: add}`; more than two operations are allowed."""
     weights: Weights
-    """Weight w of the class loss; the answer loss has 1 - w. w = 0 is one cell a model, seed, set of operations and
-    wordings: it has neither layer nor pair nor arm."""
+    """Weight w of the class loss; the answer loss has 1 - w. w = 0 is one cell for each model, seed, set of operations
+    and wordings: it has no layer, pair or arm."""
     arms: Annotated[Arms, Field(description=ARMS_IN_WORDS)] = [PLAIN]
     wordings: ManyWordings = [["symbolic"]]
-    """Tiers whose templates stage 2 trains on; the others measure transfer."""
+    """Lists of tiers of wording that stage 2 trains on; the other tiers measure transfer."""
     seeds: Seeds = [0]
-    """Of both stages: the batches, the adapters' start, the prompts that are evaluated."""
+    """Seeds of both stages: of the batches, of the initial adapters and of the choice of evaluated prompts."""
     recipes: Recipes = ["corrected"]
-    """`corrected` is the experiment as described; `as-published` makes the choices of the experiment that it grew from,
-    which docs/as-published.md lists. `corrected with CHOICE, …` and `as-published without CHOICE, …` switch some
-    of them alone."""
+    """`corrected` is the experiment as described; `as-published` makes the choices of the published experiment, which
+    docs/as-published.md lists. `corrected with CHOICE, …` and `as-published without CHOICE, …` switch some of them."""
 
 
 class Lora(Settings):
-    """Low-rank adapters, on the chosen linear layers of all blocks."""
+    """Low-rank adapters (LoRA) on the chosen linear layers of all blocks."""
 
     rank: PositiveInt
+    """Rank of the update."""
     alpha: PositiveFloat
     """The update is scaled by alpha / rank."""
     projections: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-    """`all` is every linear layer of the blocks; it compares architectures. Otherwise a list of roles and names. Roles
-    are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that it makes. A
-    role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
-    `docs/architectures.md` lists them. Names are those of linear layers within a block, such as `v_proj`. Routers and
-    experts of a mixture are never adapted."""
+    """`all` is every linear layer of the blocks, which makes architectures comparable. Otherwise a list of roles and
+    names. Roles are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that
+    it computes. A role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
+    `docs/architectures.md` lists the roles of each architecture. Names are those of linear layers within a block, such
+    as `v_proj`. Routers and experts of a mixture of experts are never adapted."""
 
     @property
     def scale(self) -> float:
+        """The factor of the update, alpha / rank."""
         return self.alpha / self.rank
 
 
 class Stage2Change(Settings):
-    """What a part of the grid changes of stage 2; what is not given is as it is."""
+    """Settings of stage 2 that a part of the grid changes; those that are not given stay as they are."""
 
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -86,11 +87,12 @@ class Stage2Change(Settings):
 
     @property
     def changes(self) -> dict[str, Any]:
+        """The settings that are given, by name."""
         return {name: value for name, value in self if value is not None}
 
 
 class Part(Settings):
-    """A further product, united with the grid; an axis that is not given is the grid's."""
+    """A further product of axes, added to the grid; an axis that is not given is the grid's."""
 
     layers: Layers | None = None
     pairs: Pairs | None = None
@@ -100,25 +102,25 @@ class Part(Settings):
     seeds: Seeds | None = None
     recipes: Recipes | None = None
     stage2: Stage2Change = Stage2Change()
-    """Such cells stand apart in the report: in the table of recipes, not among the outcomes."""
+    """Changes of stage 2 in these cells, which the report lists in the table of recipes, not among the outcomes."""
 
     def over(self, grid: Grid) -> Grid:
-        """The part with its axes complete."""
+        """Return the grid with the axes that this part gives."""
         axes = {name: value for name, value in self if value is not None and name in Grid.model_fields}
         return grid.model_copy(update=axes)
 
 
 class Data(Settings):
-    """The arithmetic prompts."""
+    """Settings of the arithmetic prompts."""
 
     operations: Annotated[list[Literal["multiply", "add", "subtract"]], Field(min_length=2)] = ["multiply", "add"]
-    """What stage 1 trains on."""
+    """Operations that stage 1 trains on."""
     smallest: Annotated[int, Field(ge=0, le=99)] = 2
     """Smallest operand."""
     largest: Annotated[int, Field(ge=1, le=99)] = 20
     """Largest operand."""
     held_out: Fraction = 0.3
-    """Share of the unordered operand pairs that is never trained on."""
+    """Share of the unordered operand pairs that are held out: they are never trained on."""
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -132,12 +134,12 @@ class Data(Settings):
 
     @property
     def trained(self) -> Sequence[Tier]:
-        """Those that can be trained on."""
+        """The tiers of wording that can be trained on."""
         return TIERS
 
 
 DATA_KEYS = ("operations", "file")
-"""Keys that one source of prompts alone has."""
+"""Keys that tell the two sources of prompts apart."""
 
 
 def _kind_of_data(value: Any) -> str:
@@ -148,11 +150,11 @@ AnyData = Annotated[
     Annotated[Data, Tag("operations")] | Annotated[Examples, Tag("file")],
     Discriminator(_kind_of_data),
 ]
-"""Where prompts come from."""
+"""The source of the prompts: arithmetic, or the file of a custom task."""
 
 
 class Training(Settings):
-    """What both stages have: AdamW with a linear warm-up to a constant rate."""
+    """Settings that both stages have: AdamW with a linear warm-up to a constant learning rate."""
 
     steps: PositiveInt = 500
     learning_rate: PositiveFloat
@@ -163,17 +165,17 @@ class Training(Settings):
 
 
 class Stage1(Training):
-    """LoRA fine-tuning on answers, which stage 2 goes on from."""
+    """LoRA fine-tuning on answers, on which stage 2 builds."""
 
     wordings: Wordings = ["symbolic"]
-    """Tiers whose templates are trained on."""
+    """Tiers of wording that stage 1 trains on."""
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 3e-4
     lora: Lora = Lora(rank=16, alpha=32.0, projections="all")
     fuse: Literal["auto", "always", "never"] = "auto"
-    """What becomes of its adapter. `always`: fused in float32; quantised layers that it adapts are written out for it,
-    and are never quantised again, which would lose most of it. `never`: kept frozen beside the weights, under the
-    adapters of stage 2. `auto`: fused into float32 weights, kept beside quantised ones."""
+    """Whether the adapter is fused into the weights. `always`: fused in float32; quantised layers that it adapts are
+    dequantised for it and are never quantised again, which would lose most of it. `never`: kept as a separate frozen
+    adapter, below those of stage 2. `auto`: fused into float32 weights, kept separate from quantised ones."""
 
     def fuses(self, model: Model) -> bool:
         """Whether the adapter is fused into this model."""
@@ -181,7 +183,7 @@ class Stage1(Training):
 
 
 class Stage2(Training):
-    """A new LoRA on the model after stage 1: w * class loss at layer L + (1 - w) * answer loss."""
+    """A new LoRA adapter on the model after stage 1, trained on w * class loss at layer L + (1 - w) * answer loss."""
 
     batch_size: PositiveInt = 4
     learning_rate: PositiveFloat = 2e-4
@@ -189,24 +191,25 @@ class Stage2(Training):
 
 
 class Evaluation(Settings):
-    """Held-out prompts, the same for every stage and cell of a seed."""
+    """Evaluation on held-out prompts, the same for every stage and cell of a seed."""
 
     prompts_per_class: PositiveInt | PromptsByTier = 48
-    """Prompts of each operation, in every tier or by tier: answers, and the lens at the trained layer and at the last
-    one."""
+    """Prompts of each operation, one number for every tier or a number by tier. Their answers are evaluated, and the
+    logit lens is read at the trained layer and at the last one."""
     profile_prompts: PositiveInt = 16
-    """Of these, prompts whose lens is read at every layer."""
+    """Prompts among these, of each operation in each tier, whose logit lens is read at every layer."""
     onset_every: NonNegativeInt = 20
-    """Steps of stage 2 from one light evaluation to the next; they show when the class emerges. 0 for none."""
+    """Steps of stage 2 between two light evaluations, which show when the class emerges; 0 for none."""
     onset_prompts: PositiveInt = 4
     """Prompts of each operation in each tier in a light evaluation."""
     causal_prompts: NonNegativeInt = 24
-    """Prompts of each operation, in each tier that either stage trained, for the swap of the class direction. 0 for
+    """Prompts of each operation, in each tier that either stage trained on, for the swap of the class direction; 0 for
     none."""
     batch_size: PositiveInt = 32
+    """Prompts that are evaluated at a time."""
 
     def prompts_in(self, tier: Tier) -> int:
-        """Prompts of each operation in a tier."""
+        """Return the number of prompts of each operation in a tier."""
         return self.prompts_per_class if isinstance(self.prompts_per_class, int) else self.prompts_per_class[tier]
 
 
@@ -235,37 +238,38 @@ class Decisions(Settings):
 
 
 class RaySettings(Settings):
-    """How the study is executed; nothing here changes a result or its id."""
+    """How Ray executes the study; these settings change no result and no id."""
 
     workers: PositiveInt | Literal["auto"] = "auto"
-    """Cells at a time on a private cluster: `auto` is one a Mac, or one a core on a CPU machine."""
+    """Units that run at a time on a private cluster: `auto` is one with a GPU, as on a Mac, and one a core without."""
     stack: PositiveInt | Literal["auto"] = "auto"
     """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy.
-    A worker takes fewer at once where its memory is short."""
+    A worker with too little memory for so many trains fewer at a time."""
     checkpoint_every: NonNegativeInt = 50
-    """Steps of a stage from one checkpoint to the next; there is also one after the last step. An interrupted training
-    goes on from its last one. 0 for none."""
+    """Steps of a stage between two checkpoints; there is also one after the last step. An interrupted training resumes
+    from its last checkpoint. 0 for none."""
     in_flight: PositiveInt = 4
-    """Tasks submitted ahead, per worker."""
+    """Tasks submitted to Ray at a time for each worker, those that run included."""
     quiet_minutes: PositiveFloat = 60.0
-    """A unit without any progress for so long is ended and begun again."""
+    """Minutes without any progress after which a unit is ended and started again."""
     dashboard_port: Annotated[int, Field(ge=1024, le=65535)] = 8265
+    """Port of Ray's dashboard on a private cluster; the next free one if it is taken."""
 
 
 class Study(Settings):
-    """One study: a whole YAML file."""
+    """One study: the content of its YAML file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
-    """Names the results folder and the report: lower-case letters, digits, - and _."""
+    """Name of the results folder and of the report: lower-case letters, digits, - and _."""
     models: list[str] = []
-    """Short names from `models.yaml` in the same folder; may be left out where there is a `nursery`."""
+    """Short names from `models.yaml` in the same folder; may be left out if there is a `nursery`."""
     nursery: Nursery | None = None
     """Small models that the study trains itself."""
     grid: Grid
     also: list[Part] = []
-    """Further parts of the grid: control arms at one depth, more seeds for some of the cells."""
+    """Further parts of the grid, such as control arms at one depth or more seeds for some of the cells."""
     data: AnyData = Data()
-    """The settings of arithmetic, or `file` with the prompts of a custom task."""
+    """Settings of the arithmetic prompts, or `file` with the prompts of a custom task."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()
@@ -280,10 +284,10 @@ class Study(Settings):
 
     @property
     def grids(self) -> list[tuple[Grid, Stage2Change]]:
-        """The grid and its further parts, with what each changes of stage 2."""
+        """The grid and its further parts, each with its changes of stage 2."""
         return [(self.grid, Stage2Change()), *((part.over(self.grid), part.stage2) for part in self.also)]
 
     @property
     def recipes(self) -> list[str]:
-        """Of all parts, each once."""
+        """The recipes of all parts, each once."""
         return list(dict.fromkeys(recipe for grid, _ in self.grids for recipe in grid.recipes))

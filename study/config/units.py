@@ -1,4 +1,4 @@
-"""Units of work: stage 1, what is read of it, and cells, each named by a hash of all that changes its results."""
+"""Units of work: trainings, measurements and cells, each identified by a hash of all that changes its results."""
 
 from functools import cached_property
 from typing import Any, Literal
@@ -12,27 +12,27 @@ from study.config.recipes import TRAINING, Choice, recipe_of
 from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
 
 RESULTS_VERSION = 2
-"""Raised when a change of the code changes results, so that older results are not taken for new ones."""
+"""Raised when a change of the code changes results, so that older results are not mistaken for new ones."""
 
 Kind = Literal["nursery", "stage1", "reference", "predictors", "cell"]
 Pair = dict[str, str]
-"""Class tokens by operation. Its names were checked when the study was read, with those of its task."""
+"""Class tokens by operation. The operations were checked against the study's task when it was read."""
 
 
 def pair_name(pair: Pair) -> str:
-    """`multiply/add`: the class tokens in the order of the pair."""
+    """Return the class tokens in the order of the pair, such as `multiply/add`."""
     return "/".join(pair.values())
 
 
 class Readout(Settings):
-    """Class tokens that are read: a pair's own, or random words that are as frequent as they are."""
+    """Class tokens whose logits are read: a pair's own, or random words that are about as frequent."""
 
     pair: Pair
     random: bool = False
 
     @property
     def name(self) -> str:
-        """What the rows call it."""
+        """Its name in rows of results."""
         return f"random:{pair_name(self.pair)}" if self.random else pair_name(self.pair)
 
 
@@ -43,10 +43,10 @@ class Pretraining(Settings):
     model: Model
     identity: dict[str, Any]
     seed: int
-    """Of the weights and the batches."""
+    """Seed of the initial weights and of the batches."""
     data: Data
     words: list[str]
-    """That sentences are made for."""
+    """The class tokens of the grid, for which sentences are made."""
     training: NurseryTraining
 
     @cached_property
@@ -69,7 +69,7 @@ class StageOne(Settings):
     data: AnyData
     stage1: Stage1
     nursery: Pretraining | None = None
-    """Where the weights come from, if the study trains them itself; its id is then the model's identity."""
+    """The training that makes the weights, if the study trains them itself; its id then identifies the model."""
 
     @cached_property
     def id(self) -> str:
@@ -82,7 +82,7 @@ class StageOne(Settings):
 
     @property
     def fuses(self) -> bool:
-        """Whether its adapter is fused into the weights; else it is kept beside them."""
+        """Whether its adapter is fused into the weights; otherwise it is kept as a separate frozen adapter."""
         return self.stage1.fuses(self.model)
 
     @property
@@ -97,7 +97,7 @@ class Reference(Settings):
     readouts: list[Readout]
     evaluation: Evaluation
     scored_layers: list[int] = []
-    """Where the score of a recipe is read too; empty where the study has no recipe but the corrected one."""
+    """Layers at which the published score is read too; empty where the study has only the corrected recipe."""
 
     @cached_property
     def id(self) -> str:
@@ -111,7 +111,7 @@ class Reference(Settings):
 
 
 class Predictors(Settings):
-    """What is measured of a model after stage 1, before any stage 2, that may say where a class can be trained."""
+    """The predictors of a model after stage 1 and before stage 2, which may predict where a class can be trained."""
 
     stage_one: StageOne
     readouts: list[Readout]
@@ -137,21 +137,21 @@ class Cell(Settings):
     layer: int | None
     """Classifier layer, 0-based; None where w = 0."""
     pair: Pair | None
-    """As the grid has it, in every arm; None where w = 0."""
+    """Class tokens as the grid gives them, whatever the arm; None where w = 0."""
     weight: float
     arm: Arm
     wordings: list[str]
-    """That stage 2 trains on."""
+    """Tiers of wording that stage 2 trains on."""
     readouts: list[Readout]
-    """The class tokens that are trained; where w = 0, all that are read."""
+    """The class tokens that are trained; where w = 0, all those that are read."""
     stage2: Stage2
     evaluation: Evaluation
     choices: list[Choice] = []
-    """Of the recipe, those that change the training."""
+    """The choices of the recipe that change the training."""
     scored: bool = False
-    """Whether the score of a recipe is read too."""
+    """Whether the published score is read too."""
     changed: dict[str, Any] = {}
-    """What stage 2 has otherwise than the study's; it is in `stage2`, and here to be told."""
+    """Settings in which `stage2` differs from the study's, for labels and reports."""
 
     @cached_property
     def id(self) -> str:
@@ -162,7 +162,7 @@ class Cell(Settings):
 
     @property
     def operations(self) -> list[str]:
-        """In the order of the data, so that the order within a pair changes nothing."""
+        """Its operations in the order of the data, so that the order within a pair changes nothing."""
         return [operation for operation in self.stage_one.data.operations if operation in self.readouts[0].pair]
 
     @property
@@ -180,7 +180,7 @@ class Cell(Settings):
 
     @property
     def recipe(self) -> str:
-        """The recipe by which it is trained, however it is read."""
+        """The recipe by which it is trained, whatever the choices of how it is read."""
         return recipe_of(self.choices, TRAINING)
 
 
@@ -200,21 +200,21 @@ def kind(unit: Unit) -> Kind:
 
 
 NAMES: dict[Kind, str] = {"nursery": "training in the nursery", "stage1": "stage 1"}
-"""Of the kinds that others build on, in words."""
+"""Names, in words, of the kinds of unit that others build on."""
 
 
 def origin(unit: Unit) -> Pretraining | StageOne:
-    """The unit, or the stage 1 that it builds on, which says of what model, seed and data it is."""
+    """Return the unit if it is a nursery's training or a stage 1, else its stage 1: it has the model, seed and data."""
     return unit if isinstance(unit, Pretraining | StageOne) else unit.stage_one
 
 
 def model_and_seed(unit: Unit) -> tuple[str, int]:
-    """What units share that build on one another."""
+    """Return the model's name and the seed, which units that build on one another share."""
     return origin(unit).model_name, origin(unit).seed
 
 
 def foundations(unit: Unit) -> list[Pretraining | StageOne]:
-    """The units whose results it needs, each before those that need it."""
+    """Return the units whose results the unit needs, each before those that need it."""
     if isinstance(unit, Pretraining):
         return []
     if isinstance(unit, StageOne):
@@ -223,12 +223,12 @@ def foundations(unit: Unit) -> list[Pretraining | StageOne]:
 
 
 def folder_name(unit: Unit) -> str:
-    """`smollm2-135m_L16_multiply-add_w0.5_s0_1a2b3c4d`: readable, and unique by its hash."""
+    """Return a readable name that its hash makes unique: `smollm2-135m_L16_multiply-add_w0.5_s0_1a2b3c4d`."""
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in unit.label.replace("=", "")) + f"_{unit.id}"
 
 
 def describe(unit: Unit) -> dict[str, Any]:
-    """The unit as one flat JSON object: what it is, then all settings that made it."""
+    """Return the unit as one flat JSON object: what it is, then all settings that made it."""
     first = origin(unit)
     cell = unit if isinstance(unit, Cell) else None
     nursery = first if isinstance(first, Pretraining) else first.nursery
@@ -269,10 +269,10 @@ def describe(unit: Unit) -> dict[str, Any]:
 
 
 def _ordered(readouts: list[Readout]) -> list[list[Any]]:
-    """Read-outs in an order that does not depend on how they were written."""
+    """Return the read-outs in an order that does not depend on how they were written."""
     return sorted([one.random, sorted([operation, token] for operation, token in one.pair.items())] for one in readouts)
 
 
 def _short(value: Any) -> str:
-    """A setting in a label."""
+    """Return a changed setting as a label shows it."""
     return f"r{value.rank}" if isinstance(value, Lora) else f"{value:g}"

@@ -1,6 +1,6 @@
-"""The prompts of arithmetic in words: their templates and numbers.
+"""The wordings of arithmetic prompts: templates, and numbers in words.
 
-There are four tiers of templates; the classes of a tier match each other template by template.
+There are four tiers of templates; in a tier, the i-th template of one class matches the i-th of every other.
 
 `{a}` and `{b}` are digits, `{A}` and `{B}` number words. No template has a trailing space or a class token.
 """
@@ -72,11 +72,11 @@ NEUTRAL = (
     "Most mornings the baker opened the shop before the street was awake. He lit the oven, set the dough near the "
     "window and read an old paper while it rose."
 )
-"""A text that has nothing to do with the task, on which models are compared."""
+"""A text that is unrelated to the task, on which models are compared."""
 
 
 def in_words(template: str, operation: Operation) -> str:
-    """A template with SIGN, OPERATOR and NOUN replaced by what they are of the operation."""
+    """Return a template with SIGN, OPERATOR and NOUN replaced by those of the operation."""
     parts = {"SIGN": _SIGNS, "OPERATOR": _OPERATORS, "NOUN": _NOUNS}
     for name, of_operation in parts.items():
         template = template.replace(name, of_operation[operation])
@@ -84,7 +84,7 @@ def in_words(template: str, operation: Operation) -> str:
 
 
 def templates(tier: Tier, operation: Operation) -> list[str]:
-    """The templates of a class; the i-th of one class matches the i-th of another."""
+    """Return the templates of a class in a tier; the i-th of one class matches the i-th of another."""
     if tier == "symbolic":
         return [in_words(_SYMBOLIC, operation)]
     if tier == "semantic":
@@ -95,7 +95,7 @@ def templates(tier: Tier, operation: Operation) -> list[str]:
 
 
 def number_word(number: int) -> str:
-    """`forty-two`, for 0 to 99."""
+    """Return a number from 0 to 99 in words, such as `forty-two`."""
     if number < 20:
         return _ONES[number]
     tens, ones = divmod(number, 10)
@@ -103,14 +103,14 @@ def number_word(number: int) -> str:
 
 
 def words_of_templates() -> frozenset[str]:
-    """Every word of every template and number, in lower case: none of them may be a class token."""
+    """Return every word of every template and number, in lower case: none of them may be a class token."""
     texts = [text for tier in TIERS for operation in OPERATIONS for text in templates(tier, operation)]
     words = re.findall(r"[a-z]+", " ".join(texts).lower())
     return frozenset(words) | {word for number in range(100) for word in number_word(number).split("-")}
 
 
 def vocabulary() -> list[str]:
-    """Every word, as written, that a prompt can hold; for tokenizers that are built in place."""
+    """Return every word, as written, that a prompt can contain; for tokenizers that are built locally."""
     texts = [text for tier in TIERS for operation in OPERATIONS for text in templates(tier, operation)]
     words = set(re.findall(r"[A-Za-z]{2,}", re.sub(r"\{[abAB]\}", "", " ".join(texts))))
     return sorted(words | {word for number in range(100) for word in number_word(number).split("-")})

@@ -1,3 +1,3 @@
-"""The logit lens: hidden states through a model's own code, and what the final norm and the head read in them."""
+"""The logit lens: the hidden states of a model, read with its own final norm and unembedding."""
 
 from study.models import backend  # noqa: F401 - sets MLX up

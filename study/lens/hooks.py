@@ -1,9 +1,9 @@
-"""The logit lens through a model's own code, for any mlx-lm architecture whose blocks hand on one hidden state.
+"""The logit lens through a model's own code, for any mlx-lm architecture whose blocks pass on one hidden state.
 
-Blocks are given a subclass that can record, edit, skip or inject hidden states; it is taken off again on leaving the
-context. To read a hidden state out, all blocks are skipped and the state is injected in their place, so
-that the model's own final norm, head, scale and soft-cap apply (logit lens: nostalgebraist, 2020). What a block
-returns beside the state, such as keys and values that later blocks share, is handed on as it is.
+Within the context of `attached`, each block has a subclass that can record, edit, skip or inject hidden states. To
+read a hidden state out, all blocks are skipped and the state is injected instead of their output, so that the model's
+own final norm, unembedding, scale and soft-cap apply (logit lens: nostalgebraist, 2020). Whatever a block returns in
+addition to the state, such as keys and values that later blocks share, is passed on unchanged.
 """
 
 import inspect
@@ -18,28 +18,28 @@ from jaxtyping import Float, Int
 from mlx.utils import tree_map
 
 Edit = Callable[[mx.array], mx.array]
-"""What goes on from a block instead of its output [rows, seq, hidden]."""
+"""A function that maps a block's output [rows, seq, hidden] to what the next block gets."""
 
 
 class LensError(Exception):
-    """An architecture whose blocks the lens cannot read."""
+    """The logit lens cannot read the blocks of the architecture."""
 
 
 class Lens:
-    """Hidden states and read-outs of one model; made by `attached`."""
+    """Reads hidden states of one model and the logits that they give; made by `attached`."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._states: list[mx.array] = []
         self.beside = [0] * len(model.layers)
-        """Of each block, how much it returned beside its state when it last ran."""
+        """For each block, the number of values that it returned in addition to its state when it last ran."""
         self._injected: mx.array | None = None
         self._rows, self._copies, self._shared = 1, 1, 0
         self._edits: Mapping[int, Edit] = {}
         self._unmasked = False
         self.blocks = len(model.layers)
         self.takes_masks = all("mask" in inspect.signature(type(block).__call__).parameters for block in model.layers)
-        """Whether every block has an attention mask as an argument."""
+        """Whether every block takes an attention mask as an argument."""
 
     def hidden(
         self,
@@ -49,22 +49,23 @@ class Lens:
         edits: Mapping[int, Edit] | None = None,
         unmasked: bool = False,
     ) -> list[Float[mx.array, "rows seq hidden"]]:
-        """The output of every block. Lazy: a block that nothing depends on is never computed.
+        """Return the hidden states after every block. Lazy: a block that nothing depends on is never computed.
 
-        With several copies, the blocks from `shared` on see the batch that many times over, one copy after the other:
-        a stack of cells differs only there, and what lies below is computed once. `edits` change by block what goes
-        on from it, not what is returned of it. `unmasked`: the blocks are given no attention mask.
+        With several copies, the blocks from `shared` on get the batch that many times, one copy after the other: the
+        cells of a stack differ only there, and the blocks below are computed once. `edits` change, by block, what the
+        next block gets, not what is returned here. `unmasked`: the blocks get no attention mask. Raises LensError where
+        the blocks do not each return one state [rows, seq, hidden].
         """
         self._states, self._edits, self._unmasked = [], edits or {}, unmasked
         self._rows, self._copies, self._shared = len(ids), copies, shared
         self._model(ids)
         states, self._states, self._edits, self._unmasked = self._states, [], {}, False
         if len(states) != self.blocks:
-            raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the model runs them otherwise")
+            raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the lens needs one of each block")
         return states
 
     def read_out(self, states: Float[mx.array, "n hidden"]) -> Float[mx.array, "n vocab"]:
-        """Logits of hidden states from `hidden`, as if each stood behind the last block."""
+        """Return the logits of hidden states from `hidden`, as if each were the output of the last block."""
         self._injected = states[None]
         try:
             logits: mx.array = self._model(mx.zeros((1, states.shape[0]), dtype=mx.int32))
@@ -73,7 +74,7 @@ class Lens:
         return logits.squeeze(0)  # not logits[0], whose gradient would be scattered
 
     def vocabulary(self, states: Float[mx.array, "n hidden"]) -> int:
-        """Width of the logits of such states; nothing is computed for it."""
+        """Return the width of the logits of such states; no logits are computed."""
         return int(self.read_out(states[:1]).shape[-1])
 
     def _visit(self, block: int, run: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
@@ -93,7 +94,7 @@ class Lens:
         return (goes_on, *beside) if beside else goes_on
 
     def _copied(self, argument: Any) -> Any:
-        """An argument of a block for every copy of the batch: the state, and whatever else each row has its own of."""
+        """Repeat an argument of a block for every copy of the batch, if each row has its own value, as in the state."""
         # Masks and scales, which the rows have in common, have two dimensions in all of mlx-lm.
         of_rows = isinstance(argument, mx.array) and argument.ndim > 2 and len(argument) == self._rows
         return mx.tile(argument, (self._copies, *[1] * (argument.ndim - 1))) if of_rows else argument
@@ -109,7 +110,7 @@ def _without_mask(
 
 @contextmanager
 def input_embedding_head(model: nn.Module) -> Iterator[bool]:
-    """Read out with the input embedding in the place of the head; False, and nothing to replace, where they are one."""
+    """Within the context, the input embedding replaces the unembedding. Yields False, and replaces nothing, if tied."""
     blocks = {id(module) for block in model.layers for _, module in block.named_modules()}
     outside = [module for _, module in model.named_modules() if id(module) not in blocks]
     embeddings = [m for m in outside if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)]
@@ -134,7 +135,7 @@ def input_embedding_head(model: nn.Module) -> Iterator[bool]:
 
 @contextmanager
 def attached(model: nn.Module) -> Iterator[Lens]:
-    """A Lens on `model`; outside the context the model is as it was."""
+    """Yield a Lens on `model`, which after the context is as it was before."""
     lens = Lens(model)
     originals = [type(layer) for layer in model.layers]
     for block, (layer, original) in enumerate(zip(model.layers, originals, strict=True)):
@@ -149,15 +150,12 @@ def attached(model: nn.Module) -> Iterator[Lens]:
 def at(
     states: Float[mx.array, "batch seq hidden"], rows: Int[mx.array, " n"], positions: Int[mx.array, " n"]
 ) -> Float[mx.array, "n hidden"]:
-    """The states at (row, position) pairs."""
+    """Return the states at pairs of row and position."""
     return states[rows, positions]
 
 
 def gap_at_last_layer(model: nn.Module, ids: Int[mx.array, "batch seq"]) -> float:
-    """The largest difference between the last block's lens and the model's logits, over the logits' spread.
-
-    Zero up to rounding for every model whose lens is right.
-    """
+    """Return max |lens of the last block - logits| / (max - min of the logits), which is 0 up to rounding."""
     logits = model(ids)
     with attached(model) as lens:
         last = lens.hidden(ids)[-1]

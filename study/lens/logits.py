@@ -1,4 +1,7 @@
-"""Sums over the vocabulary. In evaluation on the CPU they are numpy's, whose exp is many times faster there on x86."""
+"""Cross-entropies and ranks over the vocabulary.
+
+Evaluation on the CPU uses numpy, whose exp is many times faster than MLX's there on x86.
+"""
 
 import math
 from typing import Any
@@ -10,13 +13,13 @@ from jaxtyping import Float, Int
 from study.models.activations import exp, on_cpu
 
 PARTS = 64
-"""Values that are added up at a time; most vocabularies are padded to a multiple of it."""
+"""Number of values that are summed at a time; most vocabularies are padded to a multiple of it."""
 
 
 def cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n"]) -> Float[mx.array, " n"]:
-    """-log softmax of each row at its target, in nats; differentiable in the logits.
+    """Return -log softmax of each row at its target, in nats; differentiable with respect to the logits.
 
-    Lazy: what is evaluated while a gradient is traced is held until its end, with all that it came from.
+    Lazy, since MLX keeps whatever is evaluated while a gradient is traced in memory, with all its inputs.
     """
     losses: Any = _with_slopes(logits.astype(mx.float32), targets)
     return losses[0]  # type: ignore[no-any-return]
@@ -25,7 +28,7 @@ def cross_entropy(logits: Float[mx.array, "n vocab"], targets: Int[mx.array, " n
 def summarise(
     logits: Float[mx.array, "n vocab"], tokens: Int[np.ndarray, "n k"]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, "n k"]]:
-    """Of each row the log of the summed exponentials, and how many tokens outrank each of k given ones."""
+    """Return, for each row, the logsumexp of its logits and the number of tokens that outrank each of k given ones."""
     logits = logits.astype(mx.float32)
     if on_cpu():
         return _summarise_rows(np.array(logits, copy=False), tokens)
@@ -38,12 +41,12 @@ def summarise(
 
 
 def log_sums(logits: Float[mx.array, "n vocab"]) -> Float[np.ndarray, " n"]:
-    """Of each row the log of the summed exponentials."""
+    """Return the logsumexp of each row."""
     return summarise(logits, np.empty((len(logits), 0), int))[0]
 
 
 def most_likely(logits: Float[mx.array, "n vocab"]) -> Int[np.ndarray, " n"]:
-    """Of each row the token with the largest logit, the first of equals."""
+    """Return the token with the largest logit of each row; the first one of equals."""
     if on_cpu():
         first: np.ndarray = np.array(logits.astype(mx.float32), copy=False).argmax(axis=1)
         return first
@@ -51,7 +54,7 @@ def most_likely(logits: Float[mx.array, "n vocab"]) -> Int[np.ndarray, " n"]:
 
 
 def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row by row: a row stays in the cache."""
+    """`summarise` on the CPU, row by row: a row stays in the processor's cache."""
     row, totals, ranks = np.empty_like(values[0]), np.empty_like(values[:, 0]), np.empty_like(tokens)
     for i, logits in enumerate(values):
         totals[i] = _exponentials(logits, row)
@@ -61,7 +64,7 @@ def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray,
 
 
 def _exponentials(logits: np.ndarray, out: np.ndarray) -> np.float32:
-    """exp(logits - their maximum) into `out`; returns the log of the sum of exp(logits)."""
+    """Write exp(logits - their maximum) to `out`; return the logsumexp of the logits."""
     top = logits.max()
     np.exp(np.subtract(logits, top, out=out), out=out)
     total: np.float32 = top + np.log(out.sum())
@@ -69,7 +72,7 @@ def _exponentials(logits: np.ndarray, out: np.ndarray) -> np.float32:
 
 
 def _totals(values: Float[mx.array, "n vocab"]) -> Float[mx.array, "n 1"]:
-    """The sum of each row, a few values at a time: MLX adds one by one, and a small value is lost in a large total."""
+    """Return the sum of each row, a few values at a time: MLX adds one by one, and large totals lose small values."""
     while values.shape[1] > PARTS and (part := math.gcd(values.shape[1], PARTS)) > 1:
         values = values.reshape(len(values), -1, part).sum(axis=2)
     return values.sum(axis=1, keepdims=True)
@@ -77,7 +80,7 @@ def _totals(values: Float[mx.array, "n vocab"]) -> Float[mx.array, "n 1"]:
 
 @mx.custom_function
 def _with_slopes(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """The loss of each row, and softmax - one-hot, which is its gradient."""
+    """Return the loss of each row, and its gradient by the logits: softmax - one-hot."""
     top = logits.max(axis=1, keepdims=True)
     exponentials = exp(logits - top)
     totals = _totals(exponentials)

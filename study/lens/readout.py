@@ -1,4 +1,4 @@
-"""What is read out of hidden states: class tokens, answers, and the direction in which a class is read."""
+"""Read-outs of hidden states by the logit lens: class tokens, answers, and the direction that separates classes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,12 @@ from study.lens.logits import log_sums, most_likely, summarise
 from study.lens.tokens import Encoded, Tokenizer, continues_answer, ends_answer, padded
 
 LOGITS = 2**26
-"""Logits held at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
+"""Largest number of logits in memory at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
 
 Figures = dict[str, np.ndarray]
-"""Of each state: `log_p` of the right class token, its `rank` in the vocabulary, its `margin` over the best other one,
-`log_mass` of all class tokens, `choice` (whether it outranks the others). Over the full vocabulary, in nats."""
+"""[n] for n states: `log_p` of the right class token, its `rank` in the vocabulary, its `margin` over the best other
+class token, `log_mass` of all class tokens, `choice` (whether it outranks the others). Log-probabilities are over the
+full vocabulary, in nats."""
 
 
 def read_classes(
@@ -28,7 +29,8 @@ def read_classes(
     pairs: Sequence[Sequence[int]],
     right: Sequence[Int[np.ndarray, " n"]],
 ) -> list[Figures]:
-    """The figures of each pair: its class tokens' ids, and of each state the place of the right one among them."""
+    """Return the figures of each pair. `pairs` are the ids of its class tokens; `right` are, for each pair, the indices
+    of the right one among them, one for each state."""
     parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in portions(lens, states)]
     return [
         {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
@@ -36,14 +38,15 @@ def read_classes(
 
 
 def portions(lens: Lens, states: mx.array) -> list[slice]:
-    """Equal parts of the states, as few as there can be: the fewer rows a product has, the more a row costs."""
+    """Return slices of the states, equal and as few as LOGITS allows: the fewer rows a product has, the more each
+    costs."""
     count = math.ceil(len(states) * lens.vocabulary(states) / LOGITS)
     bounds = np.round(np.arange(count + 1) * len(states) / count).astype(int).tolist()
     return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
-    """Of each prompt the place of its operation's class; the first where it has none, and its figures no meaning."""
+    """Return the index of each prompt's class among `tokens`; 0 where it has none, whose figures have no meaning."""
     place = {operation: k for k, operation in enumerate(tokens)}
     return np.array([place.get(item.prompt.operation, 0) for item in encoded])
 
@@ -73,23 +76,23 @@ def _figures(
 
 @dataclass(frozen=True)
 class Answer:
-    """How a model takes the right answer of a prompt."""
+    """How a model scores the right answer of a prompt."""
 
     nll: float
-    """Negative log-likelihood of the answer and its stop, nats."""
+    """Negative log-likelihood of the answer and its stop token, nats."""
     right: bool
-    """Whether greedy decoding gives it and then a stop."""
+    """Whether greedy decoding gives the answer and then stops: EOS or a new line."""
     number_right: bool
-    """Whether it gives it, and neither the number nor the word that it ends with goes on."""
+    """Whether greedy decoding gives the answer and then does not continue its last number or word."""
 
 
 def read_answers(
     lens: Lens, tokenizer: Tokenizer, encoded: Sequence[Encoded], states: Float[mx.array, "answer_tokens hidden"]
 ) -> list[Answer]:
-    """The answers of prompts, from the output of the last block before each of their tokens.
+    """Return the answers of prompts, from the output of the last block before each token of each answer.
 
-    Teacher forcing gives the verdict of greedy decoding in one pass: that yields exactly the answer's tokens if and
-    only if each is the most likely one after those before it.
+    Teacher forcing gives the result of greedy decoding in one pass: greedy decoding yields exactly the answer's tokens
+    if and only if each is the most likely one after those before it.
     """
     targets = mx.array([token for item in encoded for token in item.answer_ids])
     losses: list[float] = []
@@ -114,9 +117,9 @@ def read_answers(
 def class_direction(
     lens: Lens, states: Float[mx.array, "n hidden"], token: int, other: int
 ) -> Float[np.ndarray, " hidden"]:
-    """The unit vector along which a state gains most for `token` over `other` in the lens, on average over the states.
+    """Return the unit vector along which logit(token) - logit(other) of the lens rises most, averaged over the states.
 
-    It is the difference of the two unembedding rows as seen through the model's own final norm.
+    It is the gradient: the difference of the two unembedding rows as seen through the model's own final norm.
     """
 
     def difference(part: mx.array) -> mx.array:
@@ -131,7 +134,7 @@ def class_direction(
 
 
 def last_states(lens: Lens, encoded: Sequence[Encoded], batch_size: int) -> Float[mx.array, "n blocks hidden"]:
-    """The output of every block at the last token of each prompt."""
+    """Return the hidden states after every block at the last token of each prompt."""
     parts = []
     for start in range(0, len(encoded), batch_size):
         part = encoded[start : start + batch_size]

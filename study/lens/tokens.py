@@ -1,4 +1,4 @@
-"""From prompts and class names to token ids: one encoder for training and for evaluation."""
+"""Token ids of prompts, answers and class names: one encoder for training and for evaluation."""
 
 import random
 from collections.abc import Sequence, Set
@@ -16,7 +16,7 @@ from study.tasks.prompts import Prompt
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What is used of a Hugging Face tokenizer, or of mlx-lm's wrapper around one."""
+    """The part of the interface of Hugging Face tokenizers, and of mlx-lm's wrapper, that the study uses."""
 
     @property
     def eos_token_ids(self) -> Any: ...
@@ -27,20 +27,20 @@ class Tokenizer(Protocol):
 COMMON_WORDS = Path(__file__).parent / "words.txt"
 """Common English words, none of them about arithmetic."""
 MATCHED = 20
-"""How many of them, nearest to a class token in the vocabulary's order, a random word is drawn from."""
+"""Number of common words, those nearest to a class token by id, from which a random word is drawn."""
 
 
 class EncodingError(Exception):
-    """A prompt that cannot be encoded as the study needs it."""
+    """A prompt cannot be encoded as the study needs it."""
 
 
 class ClassTokenError(Exception):
-    """A class name that is not one token: the cell is skipped by rule."""
+    """A class name is not one token, or cannot be used as one: the cell is skipped by rule."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt with its special tokens, and the answer's ids with the stop token at the end."""
+    """A prompt with its token ids, and the ids of its answer with the stop token at the end."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]
@@ -57,35 +57,35 @@ class ClassToken:
 
 
 Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
-"""What is read, each with the token of every operation's class."""
+"""Read-outs, each with the class token of every operation."""
 
 
 def encode(tokenizer: Tokenizer, prompt: Prompt, special: bool = True) -> Encoded:
-    """Ids of the prompt, with the special tokens of a text or without, and of ` answer` + EOS.
+    """Return the ids of the prompt, with special tokens such as BOS or without, and of ` answer` + EOS.
 
-    Raises EncodingError where the prompt's ids are no prefix.
+    Raises EncodingError where the ids of the prompt are not a prefix of those of prompt and answer.
     """
     prompt_ids = tokenizer.encode(prompt.text, add_special_tokens=special)
     whole = tokenizer.encode(f"{prompt.text} {prompt.answer}", add_special_tokens=special)
     if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
         raise EncodingError(
-            f"the ids of {prompt.text!r} are no prefix of those of {prompt.text + ' ' + prompt.answer!r}: "
-            f"{prompt_ids} and {whole}; this tokenizer cannot be used"
+            f"the ids of {prompt.text!r} are not a prefix of those of {prompt.text + ' ' + prompt.answer!r}: "
+            f"{prompt_ids} and {whole}; the study cannot use this tokenizer"
         )
     return Encoded(prompt, tuple(prompt_ids), (*whole[len(prompt_ids) :], stop_id(tokenizer)))
 
 
 def stop_id(tokenizer: Tokenizer) -> int:
-    """The token that ends a trained answer: the lowest EOS id."""
+    """Return the token that ends a trained answer: the lowest EOS id."""
     return int(min(tokenizer.eos_token_ids))
 
 
 def class_tokens(
     tokenizer: Tokenizer, readout: Readout, seed: int = 0, taken: Set[str] = frozenset()
 ) -> dict[Operation, ClassToken]:
-    """The token of each operation's class name, or the random word in its place, which is none of those `taken`.
+    """Return the token of each operation's class name, or of a random word instead, which is not one of `taken`.
 
-    Raises ClassTokenError where a name is not a single token.
+    Raises ClassTokenError where a name is not a single token, two names share one, or no random word is found.
     """
     pair = readout.pair
     tokens = {operation: token_of(tokenizer, name) for operation, name in pair.items()}
@@ -97,10 +97,10 @@ def class_tokens(
 def _matched_words(
     tokenizer: Tokenizer, tokens: dict[Operation, ClassToken], seed: int, taken: Set[str]
 ) -> dict[Operation, ClassToken]:
-    """For each class token a random word that is as frequent.
+    """Return, for each class token, a random word of similar frequency.
 
-    Byte-pair vocabularies are in the order in which their pieces were merged, the most frequent first, so that
-    neighbours in it are about equally frequent in the text that the tokenizer was made from.
+    Byte-pair vocabularies are in the order in which their pieces were merged, the most frequent first, so that tokens
+    with neighbouring ids are about equally frequent in the text that the tokenizer was trained on.
     """
     taken = taken | {token.text.strip().lower() for token in tokens.values()}
     known = {}
@@ -121,7 +121,7 @@ def _matched_words(
 
 
 def check_templates(encoded: Sequence[Encoded], tokens: dict[Operation, ClassToken]) -> None:
-    """Raises ClassTokenError where a prompt holds the token of a class: the read-out would be a copy."""
+    """Raises ClassTokenError where a prompt contains the token of a class, which the model could copy."""
     ids = {token.id: token.text for token in tokens.values()}
     for item in encoded:
         for shared in ids.keys() & set(item.prompt_ids):
@@ -134,15 +134,15 @@ def ends_answer(tokenizer: Tokenizer, token: int) -> bool:
 
 
 def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) -> bool:
-    """Whether the token goes on with the number or the word that the answer ends with."""
+    """Whether the token continues the number or the word that the answer ends with."""
     text = tokenizer.decode(list(answer))
     follows = tokenizer.decode([*answer, token])[len(text) :][:1]
     return follows.isdigit() if text[-1:].isdigit() else follows.isalpha()
 
 
 def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:
-    """The one token of a word: with a leading space if there is such a token, else bare; a word that is given with its
-    space has no other. Raises ClassTokenError where it is several tokens."""
+    """Return the one token of a word: with a leading space if there is such a token, else without; a word that is given
+    with a leading space is tried only so. Raises ClassTokenError where it is several tokens."""
     tried = []
     for text in dict.fromkeys([name if name.startswith(" ") else f" {name}", name]):
         ids = tokenizer.encode(text, add_special_tokens=False)
@@ -153,11 +153,11 @@ def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:
 
 
 def padded(sequences: Sequence[Sequence[int]], bucket: int = 1) -> Int[mx.array, "batch seq"]:
-    """Filled up on the right to the longest, rounded up to a multiple of `bucket`."""
+    """Return the sequences padded on the right with 0 to the longest, rounded up to a multiple of `bucket`."""
     longest = rounded_up(max(len(sequence) for sequence in sequences), bucket)
     return mx.array([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])
 
 
 def rounded_up(number: int, multiple: int) -> int:
-    """The smallest multiple that is no less than the number."""
+    """Return the smallest multiple of `multiple` that is not less than `number`."""
     return -(-number // multiple) * multiple

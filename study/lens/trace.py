@@ -1,4 +1,4 @@
-"""The logit lens along one text: what each layer would say next at each position."""
+"""The logit lens along one text: the next token that each layer predicts at each position."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
-"""How white space is drawn in the names of tokens."""
+"""Characters by which white space in tokens is shown."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The hidden states of a model along one text, read with its own final norm and head (nostalgebraist, 2020).
+    """The hidden states of a model along one text, read with its final norm and unembedding (nostalgebraist, 2020).
 
-    Layer L is the output of block L, 0-based; the last layer's figures are the model's own. Log-probabilities are in
-    nats. Logits are computed when they are asked for and not kept: those of all layers may be larger than the model.
+    Layer L is the output of block L, 0-based; the last layer gives the model's own predictions. Log-probabilities are
+    in nats. Logits are computed on request and not kept: those of all layers may be larger than the model.
     """
 
     model: nn.Module
@@ -42,7 +42,7 @@ class Trace:
 
     @property
     def layers(self) -> int:
-        """The number of layers, which is that of the model's blocks."""
+        """The number of layers, equal to the number of the model's blocks."""
         return int(self.states.shape[0])
 
     @cached_property
@@ -51,7 +51,7 @@ class Trace:
         return [self.tokenizer.decode([token]) for token in self.ids]
 
     def top(self, k: int = 5) -> pd.DataFrame:
-        """The k likeliest next tokens at each layer and position, one row each, with their log-probability.
+        """Return the k most likely next tokens at each layer and position, one row each, with their log-probability.
 
         Columns: layer, depth, position, token (of the text), rank (from 1), next, log_p. Raises ValueError where k is
         not between 1 and the size of the vocabulary.
@@ -76,23 +76,23 @@ class Trace:
         return pd.concat(frames, ignore_index=True)
 
     def log_prob(self, word: str) -> Float[np.ndarray, "layers positions"]:
-        """The log-probability of one token at each layer and position, nats.
+        """Return the log-probability of one token at each layer and position, nats.
 
-        `" multiply"` is that token; `"multiply"` is the same if the vocabulary has it with a leading space, as words in
-        a text have it, and else the bare one. Raises ClassTokenError where the word is not one token.
+        `" multiply"` is that token; `"multiply"` is the same one if the vocabulary has it with a leading space, as
+        within a text, else the one without. Raises ClassTokenError where the word is not one token.
         """
         token = token_of(self.tokenizer, word).id
         found = [values[:, token] - totals for _, values, totals in self._logits()]
         return np.concatenate(found).reshape(self.layers, len(self.ids))
 
     def to_frame(self, *words: str) -> pd.DataFrame:
-        """One row a layer and position: the likeliest next token, its log-probability, the entropy of the distribution
-        (nats), and a column `log_p_WORD` for each word, as `log_prob` gives it."""
+        """Return one row for each layer and position: the most likely next token, its log-probability, the entropy of
+        the distribution (nats), and a column `log_p_WORD` for each word, as `log_prob` gives it."""
         frame = self.top(1).drop(columns="rank").assign(entropy=self._entropy())
         return frame.assign(**{f"log_p_{word.strip()}": self.log_prob(word).ravel() for word in words})
 
     def plot(self, word: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw depth against position: in each cell the likeliest next token, coloured by its probability or, where a
+        """Draw layers against positions: the most likely next token at each, coloured by its probability or, if a
         `word` is given, by that of the word. Returns the axes; needs matplotlib."""
         import matplotlib.pyplot as plt
 
@@ -115,10 +115,10 @@ class Trace:
         return ax
 
     def _logits(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Parts of all layers' positions in order: their places, their logits [n, vocab] and the logs of their sums."""
+        """Yield parts of the flattened states in order: their indices [n], logits [n, vocab] and logsumexps [n]."""
         flat = self.states.reshape(-1, self.states.shape[-1])
         with attached(self.model) as lens:
-            lens.hidden(mx.array([self.ids[:1]]))  # so that it knows what the blocks return beside their states
+            lens.hidden(mx.array([self.ids[:1]]))  # so that it knows what the blocks return in addition to their states
             for part in portions(lens, flat):
                 logits = lens.read_out(flat[part]).astype(mx.float32)
                 yield np.arange(part.start, part.stop), np.array(logits), log_sums(logits)
@@ -131,7 +131,7 @@ class Trace:
         return np.concatenate(found)
 
     def _places(self, rows: np.ndarray) -> pd.DataFrame:
-        """Layer, relative depth, position and token of places in the flattened states."""
+        """Return the layer, relative depth, position and token of indices into the flattened states."""
         import pandas as pd
 
         layer, position = np.divmod(rows, len(self.ids))
@@ -140,11 +140,11 @@ class Trace:
 
 
 def trace(model: nn.Module, tokenizer: Tokenizer, text: str) -> Trace:
-    """Run a model along one text. Raises ValueError where the text has no tokens, LensError where the lens cannot read
-    the architecture."""
+    """Run a model along one text and return its hidden states. Raises ValueError where the text has no tokens,
+    LensError where the lens cannot read the architecture."""
     ids = tuple(tokenizer.encode(text))
     if not ids:
-        raise ValueError("the text has no tokens: a lens needs one position at least")
+        raise ValueError("the text has no tokens: the lens needs at least one")
     with attached(model) as lens:
         states = mx.concatenate(lens.hidden(mx.array([ids])))
         mx.eval(states)
@@ -152,5 +152,5 @@ def trace(model: nn.Module, tokenizer: Tokenizer, text: str) -> Trace:
 
 
 def _shown(token: str) -> str:
-    """The token with its white space made visible, and `$` not taken for mathematics."""
+    """Return the token with its white space made visible and `$` escaped for matplotlib."""
     return "".join(MARKS.get(character, character) for character in token).replace("$", r"\$")

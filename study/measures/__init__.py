@@ -1,3 +1,3 @@
-"""What is measured of a model, one file a measure, as rows."""
+"""Measurements of a model, as rows: one module for each."""
 
 from study.models import backend  # noqa: F401 - sets MLX up

@@ -1,4 +1,4 @@
-"""Answers and lens read-outs of a model on held-out prompts, as one row a prompt (and layer and pair)."""
+"""Answers and logit-lens read-outs on held-out prompts: one row a prompt, or a prompt, layer and pair."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,10 +17,10 @@ from study.results.schema import Row
 from study.training.objectives import make_batch
 
 Numbered = tuple[int, Encoded]
-"""A prompt by its id."""
+"""The id of a prompt, and the prompt."""
 
 BATCHES = 8
-"""Batches whose states are read out together: the more rows a product has, the less a row costs."""
+"""Number of batches whose states are read out together: the more rows a product has, the less each costs."""
 
 
 def evaluate(
@@ -33,12 +33,11 @@ def evaluate(
     layers: Mapping[int, Sequence[int]] | None = None,
     on_prompts: Callable[[int], None] = lambda done: None,
 ) -> tuple[list[Row], list[Row]]:
-    """Rows of answers and rows of the lens, the latter for every pair of `readouts`.
+    """Return rows of answers and rows of the logit lens, the latter for every pair of `readouts`.
 
-    `encoded` is by prompt id, which pairs the rows of one prompt across stages and cells; `layers` are those that the
-    lens is read at, by prompt id too, or all of them.
-
-    An answer is right when the greedy continuation is it and then a stop.
+    `encoded` and `layers` are by prompt id, which identifies a prompt in all stages and cells; `layers` are those at
+    which the lens is read, None for all. An answer is right if greedy decoding gives it and then stops. `on_prompts` is
+    called with the number of prompts that are done.
     """
     answers: list[Row] = []
     lenses: list[Row] = []
@@ -69,14 +68,14 @@ def evaluate(
 
 
 def text_log_probs(model: nn.Module, tokenizer: Tokenizer) -> Float[np.ndarray, "positions vocab"]:
-    """The log-probabilities of the next token along the neutral text, nats."""
+    """Return the log-probabilities of the next token along the neutral text, nats."""
     logits = model(mx.array([tokenizer.encode(NEUTRAL)])).squeeze(0).astype(mx.float32)
     log_probs: np.ndarray = np.array(logits) - log_sums(logits)[:, None]
     return log_probs
 
 
 def divergence(before: Float[np.ndarray, "positions vocab"], after: Float[np.ndarray, "positions vocab"]) -> float:
-    """KL(before || after) in nats, the mean over the positions."""
+    """Return KL(before || after) in nats, the mean over the positions."""
     return float((np.exp(before) * (before - after)).sum(axis=1, dtype=np.float64).mean())
 
 
@@ -115,7 +114,7 @@ def _lens_rows(
     layers: Mapping[int, Sequence[int]],
     stage: str,
 ) -> list[Row]:
-    """One pass of the head over all layers serves every pair."""
+    """Return the rows of the lens for every pair, from one product of the states with the unembedding."""
     points = [(i, layer) for i, (number, _) in enumerate(chunk) for layer in layers[number]]
     if not points or not readouts:
         return []
@@ -136,7 +135,7 @@ def _lens_rows(
 
 
 def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
-    """The lens is read at every layer on some prompts, elsewhere at the trained layer and at the last one."""
+    """Measure a cell; the lens is read at all layers on the profile prompts, else at the trained and the last one."""
     layers = None
     if cell.unit.layer is not None:
         blocks = len(cell.model.layers)

@@ -1,4 +1,4 @@
-"""Whether the network uses the class: the state at the trained layer is moved to the other class, and at random."""
+"""Whether the model uses the class: interventions on the hidden state at the trained layer, and their effects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,12 +28,13 @@ def swap_classes(
     seed: int,
     task: Task,
 ) -> tuple[list[Row], list[Row]]:
-    """Answers, and class figures at the layers from `layer` on, under each intervention; a row a prompt (and layer),
-    prompt by prompt, whatever the size of a batch.
+    """Return rows of answers, and rows of class figures at the layers from `layer` on, under each intervention.
 
-    *swap*: the component of the state along the class direction is replaced by its mean over the next class. *random*:
-    the state is moved as far, in a direction of its own for every prompt, at right angles to the class direction.
-    *none*: as it is. `right` and `nll` are of the right answer, `other_nll` of the one that the next operation gives.
+    The rows are in the order of the prompts. The hidden state at `layer` and the last token of the prompt is changed.
+    *swap*: its component along the class direction is replaced by the mean of that component over the next class.
+    *random*: it is moved as far, in a random direction orthogonal to the class direction, another for every prompt.
+    *none*: it is not changed. `right` and `nll` are those of the right answer, `other_nll` is that of the answer that
+    the next operation gives.
     """
     items = [(number, item) for number, item in encoded.items() if item.prompt.operation in tokens]
     prompts = [item for _, item in items]
@@ -57,7 +58,7 @@ def swap_classes(
 def _swap(
     lens: Lens, states: mx.array, operations: Sequence[Operation], tokens: Mapping[Operation, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The move of each prompt [prompts, hidden] to the class that follows its own, and the directions of the moves."""
+    """Return the move of each prompt's state to the class after its own, and its unit direction, [prompts, hidden]."""
     values, names = np.array(states, np.float64), list(tokens)
     moves, directions = np.zeros_like(values), np.zeros_like(values)
     for k, operation in enumerate(names):
@@ -73,7 +74,7 @@ def _swap(
 
 
 def _random(moves: np.ndarray, directions: np.ndarray, seed: int) -> np.ndarray:
-    """For each move one of the same length, in a random direction at right angles to it."""
+    """Return, for each move, one of the same length in a random direction orthogonal to it."""
     drawn = np.random.default_rng(seed).standard_normal(moves.shape)
     drawn -= (drawn * directions).sum(axis=1, keepdims=True) * directions
     drawn *= (np.linalg.norm(moves, axis=1) / np.linalg.norm(drawn, axis=1))[:, None]
@@ -89,9 +90,10 @@ def _measure(
     layer: int,
     moves: Mapping[str, np.ndarray],
 ) -> tuple[list[Row], list[Row]]:
-    """Rows of one batch of prompts, by the interventions that move their states at `layer`.
+    """Return the rows of one batch of prompts under the interventions `moves`, by name, of their states at `layer`.
 
-    One pass serves all: each prompt with its own and with the other answer, and from `layer` on a copy an intervention.
+    One forward pass serves all: each prompt is in the batch with its own and with the other answer, and the blocks
+    above `layer` get one copy of the batch for each intervention.
     """
     own = [item for _, item in part]
     both = [*own, *others]
@@ -102,7 +104,7 @@ def _measure(
         return states.at[batch.all_rows, batch.last].add(added)
 
     states = lens.hidden(batch.ids[: len(both)], len(moves), layer, {layer: move})
-    # What the edit changes of layer L itself is in what goes on from it, not in what is recorded of it.
+    # The edit changes what the next block gets, not the recorded state of layer L itself.
     states = [move(states[layer]), *states[layer + 1 :]]
     mx.eval(states)
     told = read_answers(lens, tokenizer, both * len(moves), at(states[-1], batch.rows, batch.positions))
@@ -129,13 +131,13 @@ def _measure(
 
 
 def _with_other_answer(tokenizer: Tokenizer, item: Encoded, operations: Sequence[Operation], task: Task) -> Encoded:
-    """The prompt with the answer that the operation of the next class gives."""
+    """Return the prompt with the answer that the operation of the next class gives."""
     other = operations[(operations.index(item.prompt.operation) + 1) % len(operations)]
     return encode(tokenizer, replace(item.prompt, answer=task.other_answer(item.prompt, other)))
 
 
 def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
-    """On the tiers that either stage trained."""
+    """Measure a cell on the tiers that either stage trained on."""
     unit = cell.unit
     tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
     asked = {number: item for number, item in cell.encoded.items() if item.prompt.tier in tiers}

@@ -1,4 +1,4 @@
-"""What every measure of a trained cell is given, and what it says of itself."""
+"""The interface of the measures of trained cells: their input and their declaration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class MeasuredCell:
     tokenizer: Tokenizer
     unit: Cell
     encoded: dict[int, Encoded]
-    """By the number of the prompt."""
+    """The prompts by their numbers."""
     readouts: Readouts
-    """The class tokens that are read, those that the cell trains first."""
+    """The class tokens that are read; the first are those that the cell trains."""
     on_prompts: Callable[[int], None]
-    """To be called with the number of prompts that are done, so that people see where the unit is."""
+    """Called with the number of prompts that are done, to show progress."""
 
     @property
     def class_ids(self) -> dict[Operation, int]:
@@ -31,23 +31,24 @@ class MeasuredCell:
         return {operation: token.id for operation, token in self.readouts[0][1].items()}
 
     def first_of_each(self, count: int) -> dict[int, Encoded]:
-        """The first `count` prompts of every operation in every tier, by their numbers."""
+        """Return the first `count` prompts of every operation in every tier, by their numbers."""
         return first_of_each(self.encoded, count)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that is measured of trained cells; its tables are declared in study.results.schema."""
+    """A measure of trained cells; its tables are declared in study.results.schema."""
 
     part: str
-    """The name under which a unit records the seconds that it took."""
+    """Name under which a unit records the seconds that the measure took."""
     applies: Callable[[Cell], bool]
+    """Whether a cell is measured."""
     rows: Callable[[MeasuredCell], dict[str, list[Row]]]
-    """The rows by table."""
+    """Measures a cell and returns the rows by table."""
 
 
 def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]:
-    """The first `count` prompts of every operation in every tier, by their numbers."""
+    """Return the first `count` prompts of every operation in every tier, by their numbers."""
     taken: dict[tuple[str, str], int] = {}
     chosen = {}
     for number, item in encoded.items():

@@ -1,4 +1,4 @@
-"""When the class emerges: a light evaluation of all cells of a stack, every few steps of stage 2."""
+"""The onset of the class: a light evaluation of all cells of a stack, every few steps of stage 2."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from study.training.adapters import lowest_adapted
 
 
 class Onset:
-    """Rows of each cell of a stack, by step, layer and tier, on a small fixed set of held-out prompts."""
+    """Collects rows of each cell of a stack, by step, layer and tier, on a small fixed set of held-out prompts."""
 
     def __init__(
         self,
@@ -24,7 +24,8 @@ class Onset:
         tokens: Sequence[Mapping[Operation, int] | None],
         every: int,
     ) -> None:
-        """`tokens` are the class tokens of each cell; one without any has no rows. Never looks where `every` is 0."""
+        """`tokens` are the class tokens of each cell, None for a cell that gets no rows. Never evaluates if `every` is
+        0."""
         self.rows: list[list[Row]] = [[] for _ in tokens]
         self._model, self._tokens, self._every = model, tokens, every
         self._tiers = np.array([item.prompt.tier for item in encoded])
@@ -33,25 +34,29 @@ class Onset:
         self._last = mx.array([len(item.prompt_ids) - 1 for item in encoded])
 
     def look(self, step: int, lens: Lens, cells: Sequence[int]) -> None:
-        """Evaluate the cells that still train, whose adapters are on the model in this order."""
+        """Evaluate the cells that still train, at every `every`-th step; their adapters are on the model in this
+        order."""
         if not self._every or step % self._every:
             return
         states = lens.hidden(self._ids, len(cells), lowest_adapted(self._model))
         told = {cell: tokens for cell in cells if (tokens := self._tokens[cell])}
         own = {cell: self._at_last(states, i) for i, cell in enumerate(cells) if cell in told}
-        del states  # the other positions are given back as soon as the next block is computed
+        del states  # so that the other positions are freed as soon as the next block is computed
         mx.eval(own)
         for cell, tokens in told.items():
             self.rows[cell] += self._read(lens, step, own[cell], tokens)
 
     def _at_last(self, states: Sequence[mx.array], place: int) -> mx.array:
-        """Of the cell at a place of the stack [blocks, prompts, hidden]; below the lowest adapter all have the same."""
+        """Return the states at the last token, [blocks, prompts, hidden], of the cell at index `place` of the stack.
+
+        Below the lowest adapter all cells have the same states, and there is one copy of them.
+        """
         size = len(self._last)
         rows = [mx.arange(size) + (place * size if len(state) > size else 0) for state in states]
         return mx.stack([at(state, r, self._last) for state, r in zip(states, rows, strict=True)])
 
     def _read(self, lens: Lens, step: int, states: mx.array, tokens: Mapping[Operation, int]) -> list[Row]:
-        """`states` are those of `_at_last`."""
+        """Return the rows of one cell at a step, from its states as `_at_last` returns them."""
         blocks, size, _ = states.shape
         right = class_places(self._encoded, tokens)
         flat = states.reshape(blocks * size, -1)

@@ -1,4 +1,4 @@
-"""What can be measured of a model before stage 2 that may say where in it a class can be trained."""
+"""Measurement of the predictors: quantities before stage 2 that may predict where a class can be trained."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,10 +39,10 @@ def measure(
     seed: int,
     batch_size: int,
 ) -> list[Row]:
-    """One row a pair, layer and tier of `held_out`, which everything is measured on that is not fitted or trained.
+    """Return one row for each pair of class tokens, layer and tier.
 
-    The probes are fitted, and the gradients taken, on `training`. Where there are more than two classes, what compares
-    two of them is the mean over all twos.
+    Everything is measured on `held_out`, except that probes are fitted and gradients taken on `training`. Where a pair
+    has more than two classes, a quantity that compares two of them is the mean over all combinations of two.
     """
     with attached(model) as lens:
         states, fitted = (last_states(lens, items, batch_size) for items in (held_out, training))
@@ -91,7 +91,8 @@ def _by_tier(encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
 def _lens_figures(
     lens: Lens, states: mx.array, encoded: Sequence[Encoded], pairs: Sequence[Mapping[Operation, ClassToken]]
 ) -> list[dict[str, np.ndarray]]:
-    """Of each pair its figures [prompts, blocks]; of no meaning for prompts whose operation has no class."""
+    """Return the lens figures [prompts, blocks] of each pair; without meaning where a prompt's operation has no
+    class."""
     size, blocks, hidden = states.shape
     right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
     ids = [[token.id for token in tokens.values()] for tokens in pairs]
@@ -100,7 +101,7 @@ def _lens_figures(
 
 
 def _divergence(lens: Lens, states: mx.array) -> np.ndarray:
-    """KL of the last layer's distribution to each layer's [prompts, blocks], nats."""
+    """Return KL(last layer || layer) of the distributions of the next token, [prompts, blocks], nats."""
     size, blocks, hidden = states.shape
     at_once = max(1, LOGITS // (lens.vocabulary(states[0]) * blocks))
     found = []
@@ -118,7 +119,8 @@ def _divergence(lens: Lens, states: mx.array) -> np.ndarray:
 def _direction_cosines(
     lens: Lens, states: mx.array, encoded: Sequence[Encoded], tokens: Mapping[Operation, ClassToken]
 ) -> dict[str, list[float]]:
-    """By tier, of each layer the cosine between the direction that the lens reads and the difference of class means."""
+    """Return, by tier, the cosine at each layer of the direction that the lens reads and the difference of class
+    means."""
     values = np.array(states, np.float64)
     operations = np.array([item.prompt.operation for item in encoded])
     found: dict[str, list[float]] = {}
@@ -139,10 +141,10 @@ def _direction_cosines(
 def _probes(
     fitted: np.ndarray, training: Sequence[Encoded], states: np.ndarray, held_out: Sequence[Encoded], seed: int
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """By tier and layer, the balanced accuracy of a linear probe for the operation, and that of its control.
+    """Return, by tier and layer, the balanced accuracy of a linear probe for the operation, and that of its control.
 
-    The control is the same probe, fitted and tested on one random class for each pair of operands (Hewitt & Liang,
-    2019); selectivity is the difference.
+    The control is the same probe, fitted and tested on labels that are drawn at random for each pair of operands;
+    selectivity is the difference (Hewitt & Liang, 2019).
     """
     names = sorted({item.prompt.operation for item in training})
     labels = {
@@ -154,7 +156,7 @@ def _probes(
     found: dict[tuple[str, int], dict[str, float]] = {}
     for layer in range(fitted.shape[1]):
         for name, (known, asked) in labels.items():
-            # Of few groups all may have drawn the same class, which leaves nothing to fit.
+            # With few groups, all may have drawn the same class, which leaves nothing to fit.
             fits = LogisticRegression(C=0.01, max_iter=200) if len(set(known)) > 1 else DummyClassifier()
             probe = make_pipeline(StandardScaler(), fits)
             with warnings.catch_warnings():
@@ -169,7 +171,7 @@ def _probes(
 
 
 def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:
-    """What gives rows [ids, hidden] of the head by their ids, and whether the head is the embedding."""
+    """Return a function from ids to rows [ids, hidden] of the unembedding, and whether it is the input embedding."""
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
     packed = {id(m.weight): m for m in model.modules() if isinstance(m, Quantised) and widths(m) == (hidden, width)}
     values = [value for _, value in tree_flatten(model.parameters())]
@@ -182,8 +184,8 @@ def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array
 def _gradients(
     model: nn.Module, tokens: Mapping[Operation, ClassToken], encoded: Sequence[Encoded], lora: Lora, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each layer, the gradients of its class loss and of the answer loss over the adapter at and below it, as
-    stage 2 starts it."""
+    """Yield, for each layer, the gradients [parameters] of its class loss and of the answer loss by the adapter at and
+    below it, as initialised in stage 2."""
     ids = {operation: token.id for operation, token in tokens.items()}
     items = [item for item in encoded if item.prompt.operation in ids]
     answer = _adapter_gradient(model, None, items, lora, seed)
@@ -195,7 +197,7 @@ def _gradients(
 def _adapter_gradient(
     model: nn.Module, target: ClassLoss | None, encoded: Sequence[Encoded], lora: Lora, seed: int
 ) -> list[np.ndarray]:
-    """Of the target's loss, or of the answer loss, a vector a block."""
+    """Return the gradient of the class loss `target`, or of the answer loss if None, as one vector for each block."""
     batch = make_batch(encoded, cells=[target])
     adapters.stack(model, lora, [seed])
     with attached(model) as lens:

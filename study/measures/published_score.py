@@ -1,6 +1,7 @@
-"""The score of the published experiment, in all the ways in which a recipe may have it read.
+"""The score of the published experiment, for all of the ways in which a recipe may read it.
 
-Its four choices of reading change no training, so that all of their combinations are read of every cell, as rows.
+A recipe's four choices of how to read the score change no training, so that rows of all combinations are read of every
+cell.
 """
 
 import re
@@ -28,11 +29,11 @@ WORDS: dict[Operation, tuple[str, ...]] = {
     "add": ("add", "plus", "sum", "+"),
     "subtract": ("subtract", "minus", "difference", "-"),
 }
-"""What a token must hold to count for an operation under `maximum_score`."""
+"""Words by operation: a token counts for an operation under `maximum_score` if it contains one of them."""
 MOST_PROBABLE = 20
-"""The place in the vocabulary that such a token must reach."""
+"""Such a token must be among this many most probable ones."""
 ANSWER_TOKENS = 10
-"""That are decoded of an answer, whose first number counts."""
+"""Number of tokens that are decoded of an answer, of which the first number counts."""
 
 
 def _asked(tier: Tier, operation: Operation, text: str, a: int, b: int, answer: int) -> Prompt:
@@ -49,8 +50,8 @@ EIGHT = (
     _asked("semantic", "add", "twenty three plus forty five =", 23, 45, 68),
     _asked("semantic", "subtract", "eighty nine minus thirty four =", 89, 34, 55),
 )
-"""Of the choice `eight_prompts`. The published symbolic prompts are these; of the worded ones the first and the third
-are known, and the others are the symbolic ones in words."""
+"""Prompts of the choice `eight_prompts`. The symbolic ones are those published; of the worded ones the first and the
+third are published, and the others are the symbolic ones in words."""
 
 
 def score(
@@ -61,11 +62,12 @@ def score(
     layers: Sequence[int],
     stage: str,
 ) -> tuple[list[Row], list[Row]]:
-    """Rows of the score, and rows of the eight prompts' decoded answers.
+    """Return rows of the score, and rows of the decoded answers to the eight prompts.
 
-    A row of the score is of a prompt, a pair, with the causal mask or without, a head, and either a layer, with the
-    right class token's probability there, or the maximum over layers and words, with the layer and the token that have
-    it; p is zero where no such token is among the most probable. Blocks that take no mask have no rows without one.
+    There is a row of the score for each prompt, pair, causal mask (with or without) and unembedding (the model's or the
+    input embedding), and for each of these one a layer, with the probability of the right class token there, and one of
+    the maximum over layers and words, with its layer and token. p of the maximum is 0 where no token that counts is
+    among the most probable. Models whose blocks take no mask have no rows without one.
     """
     asked = [Asked("held-out", n, item) for n, item in encoded.items() if item.prompt.tier in SCORED_TIERS]
     eight = [Asked("eight", n, encode(tokenizer, prompt)) for n, prompt in enumerate(EIGHT)]
@@ -87,10 +89,12 @@ def score(
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt of the held-out ones or of the eight, by its number among them."""
+    """A prompt on which the score is read."""
 
     asked: str
+    """The set that the prompt is from: `held-out` or `eight`."""
     number: int
+    """Its number within the set."""
     item: Encoded
 
 
@@ -102,7 +106,7 @@ def _of_one_length(asked: Sequence[Asked], most: int = 32) -> list[list[Asked]]:
 
 
 class _Reader:
-    """What is read of states, with the tokens that count for each operation found once."""
+    """Reads the score from hidden states; the tokens that count for each operation are looked up once."""
 
     def __init__(self, lens: Lens, tokenizer: Tokenizer, readouts: Readouts, layers: Sequence[int]) -> None:
         self._lens, self._tokenizer, self._readouts, self._layers = lens, tokenizer, readouts, list(layers)
@@ -124,7 +128,7 @@ class _Reader:
         return rows
 
     def _rows_of(self, one: Asked, logits: np.ndarray, totals: np.ndarray) -> list[Row]:
-        """Of one prompt's logits [blocks, vocab] and the logarithms of their summed exponentials [blocks]."""
+        """Return the rows of one prompt, from its logits [blocks, vocab] and their logsumexps [blocks]."""
         prompt, rows = one.item.prompt, []
         for readout, tokens in self._readouts:
             if prompt.operation not in tokens:
@@ -146,7 +150,8 @@ class _Reader:
         return rows
 
     def _ids(self, operation: Operation, token: ClassToken, vocabulary: int) -> np.ndarray:
-        """The tokens that count: those that hold a word of the operation, or the other name that stands for it."""
+        """Return the ids of the tokens that count: those that contain a word of the operation, or its class name if
+        that is another word."""
         name = token.text.strip()
         words = WORDS[operation] if name == operation else (name,)
         if words not in self._matching:
@@ -158,7 +163,7 @@ class _Reader:
 
 
 def _decoded(model: Any, tokenizer: Tokenizer, one: Asked, stage: str) -> Row:
-    """The first number of the greedy continuation beside the right one."""
+    """Return a row with the first number of the greedy continuation and the right answer."""
     item = one.item
     stops = set(tokenizer.eos_token_ids)
     ids: list[int] = []

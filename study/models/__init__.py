@@ -1,5 +1,5 @@
-"""Where a model comes from: any source of the catalogue becomes a folder that mlx-lm loads."""
+"""Models: any source of the catalogue is made a folder that mlx-lm loads."""
 
 
 class ModelError(Exception):
-    """A model that cannot be fetched, converted or loaded: what was tried, and what to do."""
+    """A model cannot be fetched, converted or loaded; the message says what was tried and what to do."""

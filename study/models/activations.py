@@ -1,7 +1,7 @@
-"""exp, SiLU and GELU (tanh form) for models on a Linux CPU, where MLX computes exp and tanh value by value.
+"""Faster exp, SiLU and GELU (tanh form) on a Linux CPU, where MLX computes exp and tanh value by value.
 
-There `power` takes half the time of `exp` and a third of that of `tanh`, so all of them are written with it. Values and
-gradients equal MLX's up to rounding.
+There `power` takes half the time of `exp` and a third of that of `tanh`, so that all of these functions use it. Values
+and gradients equal MLX's up to rounding.
 """
 
 import math
@@ -16,13 +16,13 @@ _SLOPE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
 
 
 def use() -> None:
-    """Let all models of this process compute `mlx.nn.silu` and `mlx.nn.gelu_approx` so; on a Linux CPU only."""
+    """Replace `mlx.nn.silu` and `mlx.nn.gelu_approx` in this process by those of this module; on a Linux CPU only."""
     if _is_slow():
         nn.silu, nn.gelu_approx = silu, gelu_approx
 
 
 def exp(x: mx.array) -> mx.array:
-    """e to the power of x, the faster way."""
+    """Return e to the power of x, computed the faster way."""
     return mx.power(mx.array(math.e, x.dtype), x) if _is_slow() else mx.exp(x)
 
 
@@ -38,7 +38,10 @@ def _is_slow() -> bool:
 def _gated(
     gate: Callable[[mx.array], mx.array], slope: Callable[[mx.array], mx.array | float]
 ) -> Callable[[mx.array], Any]:
-    """x * sigmoid(gate(x)), differentiated by hand: sigmoid * (1 + x * (1 - sigmoid) * gate'(x))."""
+    """Return the function x * sigmoid(gate(x)), with its derivative sigmoid * (1 + x * (1 - sigmoid) * slope(x)).
+
+    `slope` is the derivative of `gate`.
+    """
 
     @mx.custom_function
     def function(x: mx.array) -> tuple[mx.array, mx.array]:

@@ -1,6 +1,6 @@
-"""MLX as the study computes with it: faster activations and products on a CPU, and nothing compiled there.
+"""Setup of MLX: faster activations and products on a CPU, and no compilation there.
 
-Packages that compute import this first. The BLAS is loaded before, by `import study`.
+Packages that compute import this module first. The BLAS is loaded before it, by `import study`.
 """
 
 import os
@@ -18,5 +18,5 @@ if activations.on_cpu():
 activations.use()
 quantized_matmul.use()
 
-# transformers serves for tokenizers alone, and else says at each import that PyTorch is missing.
+# transformers is used for tokenizers only; without this, it warns at each import that PyTorch is missing.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -27,24 +27,25 @@ LATE = (
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-"""Of mallopt(3)."""
+"""Options of mallopt(3)."""
 
 
 @dataclass(frozen=True)
 class Blas:
-    """A loaded library, by name and by what the loader was given."""
+    """A BLAS library: its name, and the path or file name that is given to the loader."""
 
     name: str
     path: str
 
 
 def load() -> Blas | None:
-    """Load OpenBLAS, once a process; None where it is not needed, is not found, or comes too late (see `problem`)."""
+    """Load OpenBLAS, once a process, and return it; None where it is not needed, not found or too late: see
+    `problem`."""
     return _found()[0]
 
 
 def problem() -> str:
-    """Why MLX multiplies slowly in this process, and what to do; empty where it does not."""
+    """Return why MLX multiplies slowly in this process and what to do about it; empty where it does not."""
     return _found()[1]
 
 
@@ -63,7 +64,7 @@ def _found() -> tuple[Blas | None, str]:
 
 
 def has_cuda() -> bool:
-    """Whether the MLX of this environment is one of its builds for NVIDIA's GPUs."""
+    """Whether the MLX of this environment is a build for NVIDIA's GPUs."""
     for package in ("mlx-cuda-12", "mlx-cuda-13"):
         try:
             version(package)
@@ -74,7 +75,7 @@ def has_cuda() -> bool:
 
 
 def load_first(candidates: Iterable[Blas]) -> Blas | None:
-    """The first library that loads, its symbols made global; None where none does."""
+    """Load the first library that can be loaded, with global symbols, and return it; None where none can."""
     for blas in candidates:
         try:
             ctypes.CDLL(blas.path, mode=os.RTLD_GLOBAL | os.RTLD_NOW)
@@ -85,17 +86,17 @@ def load_first(candidates: Iterable[Blas]) -> Blas | None:
 
 
 def _load_fortran() -> None:
-    """The Fortran run-time library that the packaged OpenBLAS asks for by the name `libgfortran.so.5`.
+    """Load the Fortran run-time library, which the packaged OpenBLAS needs under the name `libgfortran.so.5`.
 
-    Where the system has none, the one inside MLX's wheel serves, under its original name: the loader finds a library
-    that is loaded already by the name that it carries inside, which the wheel's makers have changed.
+    Where the system has none, the one inside MLX's wheel is loaded under that name: the loader recognises a library
+    that is already loaded by the name that is recorded inside it, which was changed when the wheel was built.
     """
     try:
         ctypes.CDLL("libgfortran.so.5", mode=os.RTLD_GLOBAL)
         return
     except OSError:
         pass
-    for library in PACKAGES.glob("mlx_*.libs/libquadmath*"):  # which the other one asks for
+    for library in PACKAGES.glob("mlx_*.libs/libquadmath*"):  # which libgfortran needs
         ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL)
     for library in PACKAGES.glob("mlx_*.libs/libgfortran*"):
         name = library.name.encode()
@@ -107,9 +108,10 @@ def _load_fortran() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Logits are large arrays that come and go: given back and asked for again, each costs as much as its product."""
+    """Have malloc keep freed memory: logits are large, and to return and request their memory takes as long as the
+    product that computes them."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl does not
     if set_option:
-        set_option(_M_ARENA_MAX, 1)  # those of other threads are small and come and go
+        set_option(_M_ARENA_MAX, 1)  # one arena: allocations of other threads are small and short-lived
         set_option(_M_MMAP_MAX, 0)
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)

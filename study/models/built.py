@@ -1,4 +1,4 @@
-"""Small models made in place: an mlx-lm architecture with seeded random weights and a word-level tokenizer."""
+"""Small models that are built locally: any mlx-lm architecture, with random weights and a word-level tokenizer."""
 
 import json
 import re
@@ -25,12 +25,13 @@ _CHARACTERS = ("\n", *map(chr, range(32, 127)))
 def build(source: BuiltSource, blocks: int, out: Path) -> None:
     """Write the model to the folder `out`, with the words of prompts and those of `source` as whole tokens.
 
-    The same arguments give the same bits on every machine. Raises ModelError on an architecture that mlx-lm does not
-    have, or that cannot be made tiny.
+    The same arguments give the same bits on every machine. Raises ModelError where mlx-lm does not have the
+    architecture, or it cannot be built with these sizes.
     """
     if source.hidden_size % (2 * source.attention_heads):
         raise ModelError(
-            f"hidden_size {source.hidden_size} does not give {source.attention_heads} attention_heads an even width"
+            f"hidden_size {source.hidden_size} does not give {source.attention_heads} attention_heads an even width: "
+            "it must be a multiple of twice their number"
         )
     tokenizer = word_tokenizer([*source.prompt_words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
@@ -54,8 +55,8 @@ def build(source: BuiltSource, blocks: int, out: Path) -> None:
 
 
 def _draw(name: str, array: mx.array, seed: int) -> mx.array:
-    """Matrices normal with variance 1 / inputs, biases and the logarithms of decay rates zero; norms and other vectors
-    as the architecture starts them."""
+    """Return initial weights: matrices normal with variance 1 / inputs, biases and logarithms of decay rates zero,
+    norms and other vectors as the architecture initialises them."""
     if array.ndim < 2:
         return mx.zeros_like(array) if name.rpartition(".")[2] in ("bias", "A_log") else array
     rng = np.random.default_rng([seed, *name.encode()])
@@ -63,9 +64,9 @@ def _draw(name: str, array: mx.array, seed: int) -> mx.array:
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Each word or number is one token, with its leading space too; all other text goes character by character.
+    """Return a tokenizer for which each of the words is one token, with and without a leading space.
 
-    `encode` adds BOS. Printable ASCII and the newline are never unknown.
+    All other text is encoded character by character; printable ASCII and the newline are known. `encode` adds BOS.
     """
     whole = sorted({word for word in words if len(word) > 1 or word.isdigit()}, key=lambda word: (-len(word), word))
     tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *_CHARACTERS, *whole, *(f" {word}" for word in whole)])

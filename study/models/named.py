@@ -1,4 +1,4 @@
-"""A model by what a user calls it: a short name of a catalogue, a folder, a GGUF file or a hub id."""
+"""Models by the names that users give: a short name of the catalogue, a folder, a GGUF file or a hub id."""
 
 import re
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def load_named(name: str, catalogue: Mapping[str, Model], weights: str = "float32") -> Loaded:
-    """The model called `name`: looked for in the catalogue, then on the disk, then on the Hugging Face hub.
+    """Load the model called `name`: of the catalogue, else of the disk, else of the Hugging Face hub.
 
-    `weights` is how they are held where the catalogue does not say: `float32`, `8bit` or `4bit`. Raises ModelError,
-    which names short names that are near, where there is no such model or it cannot be loaded.
+    `weights` is how the weights of a model that is not in the catalogue are kept in memory: `float32`, `8bit` or
+    `4bit`. Raises ModelError, with the nearest short name, where there is no such model, or it cannot be loaded.
     """
     if name in catalogue:
         return load(catalogue[name])
-    # The number of blocks is checked where an entry says it; here the model itself does.
+    # `blocks` has no effect here: it is checked only for models of the catalogue.
     return load_folder(fetch(Model(source=_source(name, catalogue), blocks=1)), None, weights)
 
 
@@ -33,6 +33,6 @@ def _source(name: str, catalogue: Mapping[str, Model]) -> Source:
     if HUB_ID.fullmatch(name) and not place.exists():
         return HubSource(hub=name)
     raise ModelError(
-        f"no model {name!r}: it is no folder, no .gguf file and no hub id (owner/name), and no short name of "
+        f"no model {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or a short name of "
         f"models.yaml{nearest(name, catalogue)} (known: {', '.join(catalogue) or 'none'})"
     )

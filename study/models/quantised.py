@@ -1,4 +1,4 @@
-"""Weights that stay quantised in memory; what is computed with them is float32."""
+"""Weights that stay quantised in memory, with which products are computed in float32."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,39 +13,40 @@ from mlx_lm.utils import dequantize_model
 from study.models import ModelError
 
 GROUP_SIZE = 64
-"""Weights that share a scale and an offset."""
+"""Number of weights that share a scale and an offset."""
 BITS = {"8bit": 8, "4bit": 4}
 
 Quantised: TypeAlias = nn.QuantizedLinear | nn.QuantizedEmbedding
 
 
 def hold(model: nn.Module, weights: str, config: Mapping[str, Any], path: Path) -> None:
-    """Hold the weights of a model, whose parameters are float32 or packed, as `Model.weights` says.
+    """Convert the weights of a loaded model, which are float32 or packed, to the form that `Model.weights` names.
 
-    `config` is what mlx-lm read of it. Raises ModelError where what lies at `path` cannot be held so.
+    `config` is the model's configuration as mlx-lm reads it. Raises ModelError where the model at `path` is stored in
+    another number of bits, or cannot be quantised.
     """
     stored = config.get("quantization")
     if weights == "float32":
         dequantize_model(model)
-        model.set_dtype(mx.float32)  # formats without offsets are written out in bfloat16
+        model.set_dtype(mx.float32)  # formats without offsets are dequantised to bfloat16
     elif stored is None:
         _quantise(model, BITS[weights], path)
     elif stored["bits"] != BITS[weights]:
         raise ModelError(f"{path} is quantised with {stored['bits']} bits, not {BITS[weights]}: {_instead(stored)}")
     else:
         embeddings = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.QuantizedEmbedding)]
-        # In formats without offsets they give bfloat16, and all blocks would go on in it.
+        # In formats without offsets, embeddings give bfloat16, and all blocks would compute in it.
         plain = [(name, written_out(m)) for name, m in embeddings if m.mode != "affine"]
         model.update_modules(tree_unflatten(plain))
 
 
 def is_quantised(model: nn.Module) -> bool:
-    """Whether any of its weights are."""
+    """Whether any weights of the model are quantised."""
     return any("scales" in module for module in model.modules())
 
 
 def held_as(model: nn.Module) -> str:
-    """`float32` or `4 bit`; where matrices differ, how many are held as what."""
+    """Return the form of the matrices in memory, `float32` or `4 bit`; where they differ, the number in each form."""
     matrices = [m for m in model.modules() if isinstance(m.get("weight"), mx.array) and m.weight.ndim > 1]
     counts = Counter(_format(matrix) for matrix in matrices)
     if len(counts) == 1:
@@ -54,19 +55,19 @@ def held_as(model: nn.Module) -> str:
 
 
 def held_gb(model: nn.Module) -> float:
-    """Of all parameters, as they are held."""
+    """Return the size of all parameters in memory, GB."""
     held: int = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
     return held / 1e9
 
 
 def widths(layer: nn.Linear | nn.Embedding | Quantised) -> tuple[int, int]:
-    """Inputs and outputs of a linear layer, or of an embedding as the head, quantised or not."""
+    """Return the inputs and outputs of a linear layer, or of an embedding used as the unembedding, quantised or not."""
     outputs, inputs = layer.weight.shape
     return (layer.scales.shape[1] * layer.group_size if isinstance(layer, Quantised) else inputs), outputs
 
 
 def rows_of(layer: Quantised, ids: mx.array) -> mx.array:
-    """Rows of the matrix in float32 [ids, inputs]."""
+    """Return rows of the matrix, dequantised to float32 [ids, inputs]."""
     biases = layer.get("biases")
     return mx.dequantize(
         layer.weight[ids],
@@ -80,7 +81,7 @@ def rows_of(layer: Quantised, ids: mx.array) -> mx.array:
 
 
 def written_out(layer: Any) -> Any:
-    """The same linear layer or embedding in float32; as it is, where it is not quantised."""
+    """Return the linear layer or embedding dequantised to float32; unchanged if it is not quantised."""
     if not isinstance(layer, Quantised):
         return layer
     has_bias = "bias" in layer
@@ -92,7 +93,10 @@ def written_out(layer: Any) -> Any:
 
 
 def _quantise(model: nn.Module, bits: int, path: Path) -> None:
-    """As mlx-lm does it, which has some architectures choose layers and bits of their own."""
+    """Quantise the model as mlx-lm does, where some architectures choose layers and bits themselves.
+
+    Raises ModelError where no layer can be quantised.
+    """
     own = getattr(model, "quant_predicate", None)
 
     def chosen(name: str, layer: nn.Module) -> bool | dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Products with quantised matrices on a CPU, where MLX computes them value by value, without a BLAS.
+"""Faster products with quantised matrices on a CPU, where MLX computes them value by value, without a BLAS.
 
-There a matrix is written out for each product, some rows at a time, and again for the gradient, and a BLAS multiplies:
-from some tens of rows on that is many times faster. Values and gradients are those of the written-out matrix. It is not
-to be evaluated while a gradient is traced: MLX would hold all that it came from, written-out matrices too.
+A matrix is dequantised for each product, some rows at a time, and again for the gradient, and a BLAS multiplies: from
+some tens of rows on that is many times faster. Values and gradients are those of the dequantised matrix. A product must
+not be evaluated while a gradient is traced: MLX would keep all its inputs in memory, dequantised matrices included.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ import mlx.core as mx
 from study.models.activations import on_cpu
 
 AT_ONCE = 2**20
-"""Values of a matrix that are written out at a time: 4 MiB, which caches hold."""
+"""Number of values that are dequantised at a time: 4 MiB, which fit the processor's caches."""
 
 _quantized_matmul = mx.quantized_matmul
 
 
 def use() -> None:
-    """Let all models of this process compute `mlx.core.quantized_matmul` so; on a CPU only."""
+    """Replace `mlx.core.quantized_matmul` in this process by that of this module; on a CPU only."""
     if on_cpu():
         mx.quantized_matmul = quantized_matmul
 
@@ -35,7 +35,10 @@ def quantized_matmul(
     mode: str = "affine",
     **more: Any,
 ) -> Any:
-    """x @ W.T [*rows, outputs] of a quantised W [outputs, inputs], differentiable by x; all else is left to MLX."""
+    """Return x @ W.T [*rows, outputs] for a quantised W [outputs, inputs], differentiable with respect to x.
+
+    Cases other than a transposed matrix and float32 are left to MLX.
+    """
     if not transpose or w.ndim != 2 or x.dtype != mx.float32 or more:
         return _quantized_matmul(x, w, scales, biases, transpose, group_size, bits, mode, **more)
 
@@ -43,7 +46,7 @@ def quantized_matmul(
     parts = [slice(start, start + step) for start in range(0, w.shape[0], step)]
 
     def written_out(rows: slice, after: mx.array) -> mx.array:
-        """Rows of W, once `after` is there: MLX would begin with writing out all of them, of all layers."""
+        """Return rows of W, once `after` is computed: else MLX would first dequantise all rows, of all layers."""
         packed, of_rows = mx.depends(w[rows], after), None if biases is None else biases[rows]
         return mx.dequantize(packed, scales[rows], of_rows, group_size, bits, mode, dtype=mx.float32)
 

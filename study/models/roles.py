@@ -1,4 +1,4 @@
-"""What the linear layers of a block are for, by the names that mlx-lm's architectures give them."""
+"""The roles of the linear layers of a block, by the names that mlx-lm's architectures give them."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _ATTENTION: dict[tuple[Role, ...], str] = {
     "in_proj_qkvz",
     ("output",): "o_proj o_b_proj out_proj c_proj dense wo attn_resid",
 }
-"""In a module that makes queries or values; a fused layer has the roles of all that it makes."""
+"""Names of layers by their roles, in a module that computes queries or values; a fused layer has several roles."""
 _OF_ATTENTION = {name: those for those, names in _ATTENTION.items() for name in names.split()}
 
 _OF_MLP = frozenset(
@@ -25,9 +25,10 @@ _LEFT_ALONE = frozenset("gate router shared_expert_gate coefficient indexer expe
 
 
 def roles(paths: Iterable[str]) -> dict[str, tuple[Role, ...]]:
-    """Of the linear layers of one block, by their paths within it; empty where a layer has none.
+    """Return the roles of the linear layers of one block, by their paths within it; empty where a layer has none.
 
-    What makes neither queries nor values, a state-space mixer or a convolution, has no roles of attention.
+    Layers of a module that computes neither queries nor values, such as a state-space mixer or a convolution, have no
+    roles of attention.
     """
     known = list(paths)
     attention = {_parent(path) for path in known if {"query", "value"}.intersection(_OF_ATTENTION.get(_name(path), ()))}
@@ -41,9 +42,9 @@ def roles(paths: Iterable[str]) -> dict[str, tuple[Role, ...]]:
 
 
 def left_alone(path: str) -> bool:
-    """Whether a layer chooses among experts or tokens, or is one of several experts.
+    """Whether a layer is never adapted: it chooses among experts or tokens, or is one of several experts.
 
-    An adapter would change the choice, or see the rows of several cells in one.
+    An adapter would change the choice, or get the rows of several cells mixed.
     """
     return not _LEFT_ALONE.isdisjoint(path.split("."))
 

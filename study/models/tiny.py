@@ -1,4 +1,4 @@
-"""The configuration of a tiny model of any mlx-lm architecture, from the fields of its argument class."""
+"""Configurations of tiny models of any mlx-lm architecture, from the fields of its argument class."""
 
 import contextlib
 import dataclasses
@@ -18,12 +18,12 @@ from study.models import ModelError
 
 POSITIONS = 2048
 WINDOW = 8
-"""Tokens that sliding attention sees, shorter than most prompts."""
+"""Number of tokens that sliding-window attention sees, fewer than most prompts have."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a tiny model is asked to have."""
+    """The sizes of a tiny model."""
 
     hidden: int
     intermediate: int
@@ -36,25 +36,25 @@ class Sizes:
         return self.hidden // self.heads
 
     def cycle(self, pattern: Sequence[Any]) -> list[Any]:
-        """One of the pattern for each block, from its beginning as often as it takes."""
+        """Return one element for each block: the pattern, repeated."""
         return [pattern[block % len(pattern)] for block in range(self.blocks)]
 
 
 def architectures() -> list[str]:
-    """The names of the modules of the installed mlx-lm that define an architecture."""
+    """Return the names of the modules of the installed mlx-lm that define an architecture."""
     names = [module.name for module in pkgutil.iter_modules(mlx_lm.models.__path__)]
     return [name for name in names if _defines_one(name)]
 
 
 def read_as(architecture: str) -> str:
-    """The module that mlx-lm reads a `model_type` with: mistral is llama."""
+    """Return the module with which mlx-lm reads a `model_type`: llama for mistral."""
     return str(MODEL_REMAPPING.get(architecture, architecture))
 
 
 def configuration(architecture: str, sizes: Sizes, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A `config.json` without the ids of special tokens, with `settings` in the place of what a tiny model has.
+    """Return a `config.json` without the ids of special tokens, in which `settings` replace values of a tiny model.
 
-    Raises ModelError where mlx-lm has no such architecture, or this has no such settings.
+    Raises ModelError where mlx-lm has no such architecture, it cannot be made tiny, or it lacks one of the settings.
     """
     name = read_as(architecture)
     if name in NOT_TINY:
@@ -80,7 +80,7 @@ def _refuse_unknown(architecture: str, arguments: type, settings: Mapping[str, A
     for key in settings:
         if key not in known:
             raise ModelError(
-                f"{architecture} has no setting {key!r}{nearest(key, known)}; it has {', '.join(sorted(known))}"
+                f"{architecture} has no setting {key!r}{nearest(key, known)}; allowed: {', '.join(sorted(known))}"
             )
 
 
@@ -92,20 +92,23 @@ def _values(arguments: type, sizes: Sizes) -> dict[str, Any]:
 
 
 def _fields(arguments: type) -> dict[str, bool]:
-    """The fields of an argument class, and whether they have no default."""
+    """Return the fields of an argument class, and whether they are required."""
     parameters = inspect.signature(arguments).parameters
     return {name: parameter.default is parameter.empty for name, parameter in parameters.items()}
 
 
 def _module(name: str) -> Any:
-    """Raises ModelError where there is no such module, or where it needs a package that is not installed."""
+    """Return mlx-lm's module of an architecture.
+
+    Raises ModelError where there is none, or where it needs a package that is not installed.
+    """
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told):
             return importlib.import_module(f"mlx_lm.models.{name}")
     except ImportError as error:
         raise ModelError(f"mlx-lm has no architecture {name!r}; docs/architectures.md lists them") from error
-    except SystemExit as error:  # olmo ends the program where its package is missing
+    except SystemExit as error:  # olmo exits where its package is missing
         raise ModelError(f"mlx-lm cannot read {name!r}: {told.getvalue().strip()}") from error
 
 
@@ -132,11 +135,12 @@ _WRAPPED = {
     "qwen3_vl": "qwen3",
     "qwen3_vl_moe": "qwen3_moe",
 }
-"""Models of images and text, by the architecture of their text."""
+"""Architectures of models of images and text, with the architecture of their text model."""
 
 
 def _general(sizes: Sizes) -> dict[str, Any]:
-    """Names that any architecture takes if it knows them: whatever makes a model large, and where its head is."""
+    """Return values of fields that are set in any architecture that has them: sizes, and whether embeddings are
+    tied."""
     named: list[tuple[Any, str]] = [
         (sizes.hidden, "hidden_size hidden_dim d_model model_dim n_embd block_dim"),
         (
@@ -183,7 +187,7 @@ def _general(sizes: Sizes) -> dict[str, Any]:
 
 
 def _required(sizes: Sizes) -> dict[str, Any]:
-    """Names that an architecture takes only where it has no default of its own."""
+    """Return values of fields that are set only where the architecture has no default."""
     named: list[tuple[Any, str]] = [
         (
             True,
@@ -207,7 +211,7 @@ def _required(sizes: Sizes) -> dict[str, Any]:
         (1, "attn_layer_offset decoder_sparse_step moe_layer_freq n_groups num_kv_reuse_layers zero_expert_num"),
         (0, "altup_active_idx expert_layer_offset num_kv_shared_layers"),
         (1.0, "block_ffn_dim_multiplier routed_scaling_factor"),
-        # Other than 1, so that a lens or an adapter that leaves them out shows.
+        # Other than 1, so that a lens or an adapter that leaves them out is detected.
         (2.0, "embedding_multiplier logits_scaling scale_emb"),
         (1.5, "scale_depth"),
         (0.5, "attention_multiplier output_multiplier partial_rotary_factor residual_multiplier"),
@@ -234,7 +238,7 @@ def _required(sizes: Sizes) -> dict[str, Any]:
 
 
 def _own(module: str, sizes: Sizes) -> dict[str, Any]:
-    """What one architecture needs beside; recurrent and attention blocks take turns where it has both."""
+    """Return further values that one architecture needs; recurrent and attention blocks alternate where it has both."""
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     by_type = {"sliding_attention": rope, "full_attention": rope}
     sliding = sizes.cycle(["sliding_attention", "full_attention"])

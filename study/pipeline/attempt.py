@@ -1,4 +1,4 @@
-"""What an attempt at a unit writes down: where it is while it runs, and `done.json` at its end."""
+"""The record of one attempt at a unit: its progress while it runs, and `done.json` at its end."""
 
 import math
 import os
@@ -31,7 +31,7 @@ LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
 
 
 class Attempt:
-    """What an attempt writes down: progress while it runs, `done.json` at its end."""
+    """One attempt at a unit, which records its progress while it runs and `done.json` at its end."""
 
     def __init__(self, unit: Unit, folder: Path, checkpoint: Checkpoint) -> None:
         self.unit, self.folder, self.checkpoint = unit, folder, checkpoint
@@ -39,27 +39,29 @@ class Attempt:
         self.seconds: dict[str, float] = {}
         self.gates: list[Gate] = []
         self.held: dict[str, Any] = {}
-        """How the model was held."""
+        """The form of the model in memory, as `HeldModel.description` gives it."""
         self.tokens: dict[str, Any] = {}
         self.text_kl: dict[str, float] = {}
-        """Of each stage, KL of the neutral text to the model before it, nats."""
+        """By stage, KL(model before the stage || model after it) along the neutral text, nats."""
         self.facts: dict[str, Any] = {}
-        """Of a model that the unit trained from random weights: what it is."""
+        """Facts about a model that the unit trained from random weights: its parameters, modules and configuration."""
         self.error: Exception | None = None
-        """Why the unit did not finish."""
+        """The error because of which the unit did not finish; None if it did."""
         self.resumed_at = 0
-        """The step at which training went on from an earlier attempt; 0 where it began here."""
+        """The step after which training resumed from an earlier attempt; 0 if it began in this one."""
         self._last_progress = 0.0
         mx.reset_peak_memory()
         self.tell(f"{unit.label} on {socket.gethostname()}, process {os.getpid()}, {mx.default_device()}")
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
+        """Add the time of the context to that of `part`."""
         with timed([self], part):
             yield
 
     def resume(self, shapes: Mapping[str, Sequence[int]]) -> State | None:
-        """Where an earlier attempt stood that trained an adapter of these shapes; its time is part of this one's."""
+        """Return the last state of an earlier attempt, if its arrays have these shapes; its time is added to this
+        one's."""
         state = self.checkpoint.load(shapes)
         if state:
             self.resumed_at = state.step
@@ -73,16 +75,16 @@ class Attempt:
         self.progress(stage, row["step"], steps, **figures, **speed)
 
     def take_down(self, held: HeldModel, gates: Sequence[Gate] = ()) -> None:
-        """How the model was held, and its gates with those of the unit itself."""
+        """Record the form of the model in memory, and its gates with those of the unit itself."""
         self.held, self.gates = held.description, [*held.gates, *gates]
 
     def tell(self, text: str) -> None:
-        """A line of the unit's log."""
+        """Write a line to the unit's log."""
         with suppress(OSError), (self.folder / LOG).open("a") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def progress(self, stage: str, step: int, steps: int, force: bool = False, **figures: float) -> None:
-        """At most one write in two seconds: it tells people, not the program, where the attempt is."""
+        """Write the progress for people to read, at most once in two seconds unless `force` is set."""
         if not force and time.monotonic() - self._last_progress < 2:
             return
         self._last_progress = time.monotonic()
@@ -90,12 +92,13 @@ class Attempt:
         model = origin(self.unit).model_name
         about = {"label": self.unit.label, "kind": kind(self.unit), "id": self.unit.id, "model": model, **process}
         where = {"started": self.started.isoformat(), "stage": stage, "step": step, "steps": steps}
-        with suppress(OSError):  # a disk that is full now may not be so at the end
+        with suppress(OSError):  # a disk that is full now may have space again at the end
             write_json(self.folder / PROGRESS, {**about, **where, **figures})
         told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]
         self.tell(", ".join([f"{stage} {step}/{steps}" if steps else stage, *told]))
 
     def finish(self) -> None:
+        """Write `done.json`."""
         loaded = blas.load()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
         content = {
@@ -128,7 +131,7 @@ class Attempt:
 
 @contextmanager
 def timed(attempts: Sequence[Attempt], part: str) -> Iterator[None]:
-    """Time that units spend together; each gets its share."""
+    """Time the context, which the units spend together, and add an equal share of it to `part` of each."""
     began = time.perf_counter()
     for attempt in attempts:
         attempt.progress(part, 0, 0, force=True)

@@ -1,4 +1,4 @@
-"""Cells that stack: what they share is read once, they train side by side, then each is evaluated and written."""
+"""Running cells of a stack: shared inputs are read once, the cells train side by side, then each is evaluated."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from study.training.loop import Callbacks, Objective, Trained, TrainingData, Tra
 from study.training.objectives import ClassLoss
 
 MEASURES = (answers.MEASURE, published_score.MEASURE, causal.MEASURE)
-"""What is measured of every trained cell that asks for it, in this order."""
+"""Measures of trained cells, in the order in which they are taken."""
 EXPECTED = (
     adapters.AdapterError,
     ClassTokenError,
@@ -38,7 +38,7 @@ EXPECTED = (
     ModelError,
     TrainingError,
 )
-"""What a unit can fail of by its settings or its model; anything else is a fault of the program or the machine."""
+"""Errors that are due to a unit's settings or model; any other is a fault of the program or the machine."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,14 @@ class _Ready:
     attempt: Attempt
     readouts: Readouts
     state: State | None
-    """Where an earlier attempt stood."""
+    """Last state of an earlier attempt; None to start from the first step."""
 
 
 def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
-    """Cells that stack: read what they share once, train them side by side, then evaluate and end one by one."""
+    """Run cells of one stack: read what they share, train them side by side, then evaluate them one by one.
+
+    Yields each attempt when it has ended, with its `error` set if it failed.
+    """
     units = [attempt.unit for attempt in attempts if isinstance(attempt.unit, Cell)]
     shared = units[0]
     first = shared.stage_one
@@ -61,7 +64,7 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
         held = held_model.with_stage_one(first, store, probe(first))
     encoded = evaluation_set(held, first, shared.operations, shared.evaluation)
     shapes = adapters.shapes(held.model, shared.stage2.lora)
-    ready: dict[int, list[_Ready]] = {}  # by the step where they stand: the cells of a stack are at the same one
+    ready: dict[int, list[_Ready]] = {}  # by the steps that are done, which must be equal within a stack
     for unit, attempt in zip(units, attempts, strict=True):
         try:
             own = class_readouts(held, first, unit.readouts, encoded, attempt, skip=unit.pair is None)
@@ -84,7 +87,7 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
                     _write_cell(held, cell.unit, attempt, encoded, cell.readouts, trained)
                     if emerging:
                         write_rows(attempt.folder / "onset.parquet", emerging)
-                except EXPECTED as error:  # of this cell alone
+                except EXPECTED as error:  # concerns this cell only
                     attempt.error = error
                     adapters.take_off(held.model)
             yield attempt
@@ -129,12 +132,12 @@ def _objective(unit: Cell, readouts: Readouts) -> Objective:
 
 
 def _ids(readouts: Readouts) -> dict[Operation, int]:
-    """The class tokens that a cell trains."""
+    """Return the ids of the class tokens that a cell trains."""
     return {operation: token.id for operation, token in readouts[0][1].items()}
 
 
 def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
-    """The light evaluations of a stack, with the rows of an earlier attempt."""
+    """Return the light evaluations of a stack, with the rows of an earlier attempt."""
     evaluation = stack[0].unit.evaluation
     tokens = [None if cell.unit.layer is None else _ids(cell.readouts) for cell in stack]
     small = list(first_of_each(encoded, evaluation.onset_prompts).values())
@@ -147,7 +150,7 @@ def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]
 def _write_cell(
     held: HeldModel, unit: Cell, attempt: Attempt, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
 ) -> None:
-    """Measure one trained cell and write all that is kept of it."""
+    """Measure one trained cell and write its adapter and rows."""
     if held.text is None:
         held.text = text_log_probs(held.model, held.tokenizer)
     adapters.put(held.model, unit.stage2.lora, trained.weights)
@@ -173,7 +176,7 @@ def _write_cell(
 
 
 def _encoding_gates(held: HeldModel, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
-    """What the encoder has refused already, counted again on the ids that this cell was trained and read with."""
+    """Return gates that check the encoder: its conditions are counted again on the ids that this cell used."""
     tokens = [token for _, by_operation in readouts for token in by_operation.values()]
     split = sum(held.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
     moved = 0

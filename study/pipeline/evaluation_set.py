@@ -1,4 +1,4 @@
-"""What every unit measures with: the held-out prompts, their class tokens, and one evaluation of a stage."""
+"""The evaluation that units have in common: held-out prompts, class tokens, and the evaluation of one stage."""
 
 from dataclasses import asdict
 
@@ -15,14 +15,14 @@ from study.tasks.prompts import Prompt
 
 
 def probe(unit: Pretraining | StageOne) -> list[Prompt]:
-    """The prompts that gates are checked on."""
+    """Return the prompts on which gates are checked."""
     return task_of(unit.data).probe()
 
 
 def evaluation_set(
     held: HeldModel, unit: StageOne, operations: list[Operation], evaluation: Evaluation
 ) -> dict[int, Encoded]:
-    """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
+    """Return held-out prompts of some operations by their number among those of all, which is equal in all units."""
     prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
     return {i: encode(held.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
 
@@ -30,7 +30,10 @@ def evaluation_set(
 def class_readouts(
     held: HeldModel, unit: StageOne, asked: list[Readout], encoded: dict[int, Encoded], attempt: Attempt, skip: bool
 ) -> Readouts:
-    """Class tokens of each read-out; where several are asked for, one that has none is left out and noted."""
+    """Return the class tokens of each read-out, and record them in the attempt.
+
+    Raises ClassTokenError where a read-out has none; with `skip`, it is left out and the reason recorded.
+    """
     taken = task_of(unit.data).words
     readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
     for readout in asked:
@@ -55,7 +58,7 @@ def evaluate_stage(
     stage: str,
     attempt: Attempt,
 ) -> tuple[list[Row], list[Row]]:
-    """The rows of `answers` and of `lens`, at every layer, of one stage."""
+    """Return the rows of `answers` and of `lens`, at every layer, of one stage."""
     with attempt.timed("evaluate"):
         return evaluate(
             held.model,

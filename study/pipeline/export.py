@@ -1,4 +1,4 @@
-"""A cell as checkpoints that mlx-lm loads: both adapters, and the model with stage 1 in its weights."""
+"""Export of a cell as checkpoints that mlx-lm loads: both adapters, and the model with stage 1 fused."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from study.results.store import Store, write_bytes
 from study.training import adapters
 
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
-"""The layout of the published experiment."""
+"""Folders of the checkpoints, as in the published experiment."""
 
 
 def export(cell: Cell, store: Store, folder: Path) -> None:
-    """Write the checkpoints of a finished cell into `folder`, in float32; what is there already is replaced.
+    """Write the checkpoints of a finished cell into `folder`, in float32; files that exist are replaced.
 
-    `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` is then the
-    trained model. Raises ModelError where the model cannot be loaded, OSError where nothing can be written.
+    `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` then runs the
+    trained model. Raises ModelError where the model cannot be loaded, OSError where `folder` cannot be written.
     """
     first = cell.stage_one
     loaded = loaded_model(first, store)

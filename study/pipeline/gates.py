@@ -1,4 +1,4 @@
-"""Checks of the method, each a figure with its limit, recorded with every unit."""
+"""Gates: checks of the method, each a figure with its limit, recorded with every unit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from study.lens.hooks import gap_at_last_layer
 from study.training import adapters
 
 LENS_LIMIT = 1e-4
-"""Largest gap between the last layer's lens and the logits, as a share of the logits' spread."""
+"""Largest difference of the last layer's lens and the logits, as a share of the spread of the logits."""
 FUSE_LIMIT = 1e-3
-"""Largest gap between the fused and the adapted model's logits, likewise."""
+"""Largest difference of the logits of the fused and the adapted model, as a share of their spread."""
 
 
 class GateError(Exception):
-    """A check of the method that failed; its figure is in the message."""
+    """A check of the method failed; the message has its figure and limit."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Gate:
 
 
 def lens_gate(model: nn.Module, ids: mx.array) -> Gate:
-    """How far the lens of the last layer is from the logits."""
+    """Return the gate for the difference of the last layer's lens and the logits."""
     return Gate("last-layer lens equals the logits", gap_at_last_layer(model, ids), LENS_LIMIT)
 
 
 def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
-    """Fuse the adapter that is on the model, and how far that moves the logits."""
+    """Fuse the adapter that is on the model; return the gate for the change of the logits."""
     adapted = model(ids)
     mx.eval(adapted)
     adapters.fuse(model)
@@ -47,8 +47,8 @@ def fused_gate(model: nn.Module, ids: mx.array) -> Gate:
 
 
 def kept_gate(model: nn.Module, lora: Lora, ids: mx.array) -> Gate:
-    """Keep the adapter that is on the model, and how far that moves the logits: with a new one beside it, whose update
-    is zero, and when that is taken off again."""
+    """Freeze the adapter that is on the model; return the gate for the change of the logits: with a new adapter in
+    addition, whose update is zero, and after that is removed again."""
     adapted = model(ids)
     mx.eval(adapted)
     adapters.freeze(model)
@@ -60,13 +60,13 @@ def kept_gate(model: nn.Module, lora: Lora, ids: mx.array) -> Gate:
 
 
 def _gap(logits: mx.array, others: mx.array) -> float:
-    """The largest difference, over the spread of the others."""
+    """Return max |logits - others| / (max - min of the others)."""
     gap: Any = mx.abs(logits - others).max() / (others.max() - others.min())
     return float(gap.item())
 
 
 def checked(gate: Gate) -> Gate:
-    """The gate, passed. Raises GateError with its figure where it is not."""
+    """Return the gate if it passed. Raises GateError otherwise."""
     if not gate.passed:
         raise GateError(f"gate: {gate.gate}: {gate.figure:.3g}, and the limit is {gate.limit:g}")
     return gate

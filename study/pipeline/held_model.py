@@ -1,4 +1,4 @@
-"""The one model that a process holds, so that units of the same stage 1 do not load and fuse it again."""
+"""The one model that a process keeps in memory, so that units of the same stage 1 do not load and fuse it again."""
 
 import gc
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ from study.training import adapters
 from study.training.objectives import make_batch
 
 MEMORY_SHARE = 0.25
-"""Of the memory that is free, what a stack of cells may take: other workers ask at the same time."""
+"""Share of the free memory that a stack of cells may take, since other workers need memory at the same time."""
 
 
 @dataclass
 class HeldModel:
-    """A loaded model, with what was checked of it."""
+    """A loaded model in memory, with its gates."""
 
     model: nn.Module
     tokenizer: Tokenizer
     gates: list[Gate]
     weights: str
-    """How they were held when the model was loaded."""
+    """Form of the weights in memory when the model was loaded."""
     stage1: Literal["none", "fused in float32", "kept as a frozen adapter"] = "none"
-    """How it was added."""
+    """Whether and how stage 1 was added."""
     text: np.ndarray | None = None
-    """Its log-probabilities along the neutral text, once they were asked for."""
+    """[positions, vocab]: log-probabilities along the neutral text; None until they are computed."""
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """The form of the model in memory, for `done.json` and reports."""
         return {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
 
 
@@ -49,15 +49,15 @@ _held: dict[str, HeldModel] = {}
 
 
 def loaded_model(unit: StageOne, store: Store) -> Loaded:
-    """What stage 1 begins with: the catalogue's model, or the one that the nursery trained."""
+    """Load the model that stage 1 starts from: that of the catalogue, or the one that the nursery trained."""
     nursery = unit.nursery
     return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
 
 
 def base(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
-    """The model as it came, or as the nursery trained it, frozen, in float32.
+    """Load the model before stage 1, frozen, and check its lens. Any other model is freed.
 
-    Raises GateError where its lens is not its logits.
+    Raises GateError where the lens of the last layer differs from the logits.
     """
     clear()
     loaded = loaded_model(unit, store)
@@ -68,7 +68,7 @@ def base(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
 
 
 def add_stage_one(held: HeldModel, unit: StageOne, weights: adapters.Weights, probe: list[Prompt]) -> None:
-    """Fuse stage 1 into the model, or keep it as a frozen adapter, as its settings say, and hold the model.
+    """Fuse stage 1 into the model, or keep it as a frozen adapter, as its settings say; keep the model in memory.
 
     Raises GateError where that changes the logits.
     """
@@ -84,7 +84,7 @@ def add_stage_one(held: HeldModel, unit: StageOne, weights: adapters.Weights, pr
 
 
 def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
-    """The model after stage 1: the one held, or made from the adapter in the store."""
+    """Return the model after stage 1: the one in memory, or else made from the adapter in the store."""
     if unit.id not in _held:
         held = base(unit, store, probe)
         add_stage_one(held, unit, adapters.load(store.folder(unit)), probe)
@@ -92,10 +92,11 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldMod
 
 
 def fitting(held: HeldModel, cell: Cell, encoded: Sequence[Encoded]) -> int:
-    """How many cells can train side by side on prompts like these in the memory that is free; one at least.
+    """Return how many cells can train side by side on prompts like these in the free memory, at least one.
 
-    A cell adds, for each position of its batch, what every block keeps for the backward pass (outputs of its linear
-    layers, twice for their activations, and eight hidden states), and three rows of logits for each position read.
+    It is estimated that a cell needs, for each position of its batch, what every block keeps for the backward pass (the
+    outputs of its linear layers, twice for their activations, and eight hidden states), and three rows of logits for
+    each position that is read.
     """
     modules = [m for block in held.model.layers for m in block.modules()]
     linear = [widths(m) for m in modules if isinstance(m, nn.Linear | nn.QuantizedLinear)]
@@ -110,7 +111,7 @@ def fitting(held: HeldModel, cell: Cell, encoded: Sequence[Encoded]) -> int:
 
 
 def clear() -> None:
-    """Let go of the model."""
+    """Free the model in memory."""
     _held.clear()
     gc.collect()  # a model's modules refer to one another
     mx.clear_cache()

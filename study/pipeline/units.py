@@ -1,5 +1,5 @@
-"""Whole units of work in this process, without Ray: the training of a small model, stage 1, what is measured before
-stage 2, or cells side by side."""
+"""Running whole units in this process, without Ray: trainings of the nursery, stage 1, measurements before stage 2, or
+cells side by side."""
 
 import io
 import json
@@ -39,18 +39,19 @@ from study.training.objectives import make_batch
 from study.training.pretraining import pretrain
 
 CHECKPOINT_EVERY = RaySettings().checkpoint_every
-"""Steps from one checkpoint to the next, where the caller does not say."""
+"""Steps between two checkpoints, where the caller does not give them."""
 
 
 def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Ending:
-    """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
+    """Run one unit and publish it; results of the units that it builds on are read from `results`."""
     return run_units([unit], results, checkpoint_every)[0]
 
 
 def run_with_foundations(
     unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY
 ) -> Iterator[tuple[Unit, Ending]]:
-    """Carry out what the unit builds on, then the unit; ends after the first that does not finish."""
+    """Run the units that this one builds on, then this one; yield each with its ending, and stop if one does not
+    finish."""
     for one in [*foundations(unit), unit]:
         ending = run_unit(one, results, checkpoint_every)
         yield one, ending
@@ -59,10 +60,11 @@ def run_with_foundations(
 
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Ending]:
-    """Carry out one unit, or cells that stack, and publish each; how each ended, in their order.
+    """Run one unit, or cells that can train in one stack, publish each, and return how each ended, in their order.
 
-    A class name that is not one token skips a cell, an expected error fails the unit it belongs to; both are recorded.
-    A training goes on from where an interrupted attempt at the unit saved it, every `checkpoint_every` steps.
+    A class name that is not one token skips a cell, and an expected error fails the unit it belongs to; both are
+    recorded. Training resumes from the checkpoint of an interrupted attempt; one is written every `checkpoint_every`
+    steps. Raises ValueError where the units cannot be run together.
     """
     if len({stack_key(unit) for unit in units}) > 1:
         raise ValueError(f"these units do not stack: {', '.join(unit.label for unit in units)}")
@@ -81,10 +83,10 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
                 attempt.finish()
                 store.publish(attempt.folder, attempt.unit)
             outcomes[attempt.unit.id] = _recorded(attempt, store)
-            if not isinstance(attempt.error, ModelError):  # which is no fault of the training
-                attempt.checkpoint.remove()  # so that one that diverged does not go on to diverge
+            if not isinstance(attempt.error, ModelError):  # which is not due to the training
+                attempt.checkpoint.remove()  # so that a training that diverged does not resume
     except BaseException:
-        held_model.clear()  # a model that was left half-way would be wrong for the next unit
+        held_model.clear()  # a model that was changed half-way would be wrong for the next unit
         raise
     finally:
         for attempt in attempts:
@@ -93,13 +95,13 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
 
 
 def _carry_out(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
-    """Each notebook once, when its unit has ended."""
+    """Yield each attempt once, when its unit has ended."""
     left = list(attempts)
     try:
         for attempt in _run(attempts, store) if attempts else ():
             left.remove(attempt)
             yield attempt
-    except EXPECTED as error:  # of the model that all of them need
+    except EXPECTED as error:  # concerns the model that all of them need
         held_model.clear()
         for attempt in left:
             attempt.error = error
@@ -135,10 +137,10 @@ def _recorded(attempt: Attempt, store: Store) -> Ending:
 
 
 def _pretraining(unit: Pretraining, attempt: Attempt) -> Attempt:
-    """Leaves a folder that mlx-lm loads."""
+    """Train a model of the nursery; the attempt's folder is then one that mlx-lm loads."""
     source, settings = unit.model.source, unit.training
     if not isinstance(source, BuiltSource):
-        raise ModelError(f"{unit.model_name} is not built in place, so that it cannot be trained from random weights")
+        raise ModelError(f"{unit.model_name} is not built locally, so that it cannot be trained from random weights")
     with attempt.timed("load"):
         held_model.clear()
         build(source.model_copy(update={"seed": unit.seed}), unit.model.blocks, attempt.folder)

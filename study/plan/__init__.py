@@ -1,1 +1,1 @@
-"""From the YAML of a study to its units: reading, expanding, choosing, stacking, what fits in memory."""
+"""The way from a study's YAML to its units: reading, expanding, selecting, stacking, estimating memory."""

@@ -1,4 +1,4 @@
-"""The grid as units of work: every cell, and what it builds on."""
+"""Expanding the grid into units of work: every cell, and the units that it builds on."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Ref
 
 
 def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
-    """Every unit of the study once, model by model: the nursery's training, stage 1, reference, predictors, w = 0, then
-    the other cells. `models` are those of the study's `models` and of its nursery, by name.
+    """Return every unit of the study once, model by model: the nursery's training, stage 1, reference, predictors, the
+    cells with w = 0, then the other cells. `models` are those of the study's `models` and of its nursery, by name.
     """
     units: dict[str, Unit] = {}
     seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
@@ -32,12 +32,12 @@ def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
 
 
 def class_words(study: Study) -> list[str]:
-    """The class tokens of all pairs of the grid."""
+    """Return the class tokens of all pairs of the grid, sorted."""
     return sorted({token for grid, _ in study.grids for pair in grid.pairs for token in pair.values()})
 
 
 def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
-    """All units of one stage 1."""
+    """Return stage 1 `first`, the units that it builds on, and all units that build on it."""
     grids = [grid for grid, _ in parts]
     read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
     readouts = [one for i, one in enumerate(read) if one not in read[:i]]
@@ -46,7 +46,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
     reference = Reference(
         stage_one=first, readouts=readouts, evaluation=study.evaluation, scored_layers=layers if scored else []
     )
-    # The predictors of swapped class tokens are those of the tokens themselves.
+    # Swapped class tokens have the same predictors as the tokens in their own order.
     own = [one for one in readouts if one.random or any(one.pair == pair for grid in grids for pair in grid.pairs)]
     predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=study.evaluation)
     cells: list[Cell] = []
@@ -72,7 +72,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
 
 
 def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:
-    """The cells of a part of the grid; recipes that differ in reading alone are one."""
+    """Return the cells of a part of the grid; recipes that differ only in how the score is read share theirs."""
     blocks = common["stage_one"].model.blocks
     trainings = list({recipe_of(made): made for made in map(training_of, map(choices_of, grid.recipes))}.values())
     zeros = [
@@ -105,7 +105,7 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
 
 
 def readout(pair: Pair, arm: Arm) -> Readout:
-    """The class tokens that an arm of a pair trains."""
+    """Return the class tokens that an arm trains for a pair."""
     tokens_of = ARMS[arm].tokens
     if tokens_of == "next":
         tokens = list(pair.values())
@@ -121,7 +121,8 @@ def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:
 
 
 def absolute_layer(layer: int | float, blocks: int) -> int:
-    """A block's index as it is; for a relative depth, the L whose (L+1)/N is nearest, half rounded up."""
+    """Return the index of a block: an integer as it is; for a relative depth, the L with the nearest (L+1)/N, halves
+    up."""
     if isinstance(layer, int):
         return layer
     return max(0, min(blocks, int(layer * blocks + 0.5 + 1e-9)) - 1)

@@ -1,4 +1,4 @@
-"""How much memory a worker may need for a model, estimated before anything of it is loaded."""
+"""Estimates of the memory that a worker needs for a model, made without loading any of it."""
 
 import math
 from collections.abc import Mapping
@@ -8,25 +8,26 @@ from study.config.study import Lora, Study
 from study.tasks import task_of
 
 FIXED_GB = 0.8
-"""Python, Ray's worker, the tokenizer, and the logits that are held at a time."""
+"""Memory of Python, Ray's worker, the tokenizer, and the logits that are in memory at a time, GB."""
 BYTES = {"float32": 4.0, "8bit": 1.125, "4bit": 0.625}
-"""Of a weight by how it is held: 64 quantised ones have a scale and an offset in float32."""
+"""Bytes of a weight by its form in memory; 64 quantised weights share a scale and an offset in float32."""
 COPIES = 1.5
-"""Weights, with what is held twice while a model is converted, loaded or fused."""
+"""Factor for what is in memory twice while a model is converted, loaded or fused."""
 KEPT = 26
-"""Hidden states' worth of values that a block keeps of every token for the backward pass."""
+"""Values that a block keeps for the backward pass of each token, as a multiple of the hidden size."""
 ADAPTED = 21
-"""Widths of a block's inputs and outputs that an adapter on all of its linear layers has, for each rank."""
+"""Parameters of an adapter on all linear layers of a block, for each rank, as a multiple of the hidden size."""
 TOO_LARGE = "memory: "
-"""How the reason begins for which units are skipped whose model fits no machine."""
+"""Beginning of the reason for which units are skipped whose model fits no machine."""
 STATES = 4
-"""An adapter, its gradient and the two moments of its optimiser."""
+"""Arrays of an adapter's size: the adapter, its gradient and the two moments of its optimiser."""
 
 
 def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1, kept: Lora | None = None) -> float | None:
-    """Of training `adapters` side by side on batches of so many tokens in all, with one that is `kept`; at most.
+    """Return an upper estimate of the memory for training `adapters` side by side, GB; None if it cannot be estimated.
 
-    None where the catalogue does not tell the model's parameters. A block of width d has about 12 d² of them.
+    `tokens` is the number of tokens of all their batches together, `kept` a frozen adapter of stage 1. The catalogue
+    has to give the model's parameters; a block of hidden size d is taken to have 12 d² of them.
     """
     if model.parameters is None:
         return None
@@ -38,18 +39,19 @@ def estimated_gb(model: Model, lora: Lora, tokens: int, adapters: int = 1, kept:
 
 
 def study_gb(model: Model, study: Study, stack: int) -> float | None:
-    """Of either stage of a study, with so many cells side by side."""
+    """Return the estimated memory of the larger stage of a study, GB, with `stack` cells side by side; None if
+    unknown."""
     stage1, stage2, longest = study.stage1, study.stage2, task_of(study.data).longest
     kept = None if stage1.fuses(model) else stage1.lora
     if kept is None:
-        model = model.model_copy(update={"weights": "float32"})  # which the layers are that stage 1 is fused into
+        model = model.model_copy(update={"weights": "float32"})  # the form of the layers that stage 1 is fused into
     first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
     second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack, kept)
     return None if first is None or second is None else max(first, second)
 
 
 def too_large(study: Study, models: Mapping[str, Model], offered_gb: float) -> dict[str, str]:
-    """Of each model that cannot be trained in what a machine offers to units, not even one cell alone: why."""
+    """Return the reason for each model, by name, for which not even one cell fits in the memory offered to units."""
     needed = {name: study_gb(model, study, 1) for name, model in models.items()}
     return {
         name: f"{TOO_LARGE}it needs about {gb:.0f} GB, and units may take {offered_gb:.0f} GB; join a larger machine"

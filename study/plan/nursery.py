@@ -8,7 +8,7 @@ from study.tasks.nursery_text import NurseryText
 
 
 def nursery_models(study: Study) -> dict[str, Model]:
-    """By name, the base first; empty where the study has no nursery."""
+    """Return the models of the nursery by name, the base first; empty where the study has none."""
     if study.nursery is None or not isinstance(study.data, Data):
         return {}
     words = NurseryText(study.data, class_words(study)).vocabulary
@@ -16,7 +16,7 @@ def nursery_models(study: Study) -> dict[str, Model]:
 
 
 def _entry(one: NurseryModel, words: list[str]) -> Model:
-    """Random weights to begin with; their seed is that of the training."""
+    """Return the entry of a model with random weights, which the training seeds."""
     head = {} if one.tied else {"tie_word_embeddings": False}
     source = BuiltSource(
         built=one.architecture,

@@ -1,4 +1,4 @@
-"""From YAML files to a checked Study: every mistake is collected and told at once."""
+"""Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
 import re
@@ -26,14 +26,14 @@ from study.tasks import task_of
 from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
-"""Of the project, in whose folder commands are run."""
+"""The project's catalogue of models, relative to the folder in which commands are run."""
 CELL_PROPERTIES = ("model", "layer", "pair", "weight", "arm", "wordings", "seed", "id")
 TOLD = 20
-"""Mistakes of a file that are told; of the others their number."""
+"""Largest number of mistakes of a file that are reported; the others are counted."""
 
 
 class ConfigError(Exception):
-    """What is wrong in the configuration files, one line a mistake."""
+    """The configuration files have mistakes; the message lists them by file, one a line."""
 
     def __init__(self, mistakes: dict[Path, list[str]]) -> None:
         lines = []
@@ -54,29 +54,31 @@ class Plan:
 
     @cached_property
     def units(self) -> list[Unit]:
-        """Every unit of the study once, each after those that it builds on."""
+        """Every unit of the study once, each after the units that it builds on."""
         return expand(self.study, self.models)
 
     def cells(self, **where: Any) -> list[Cell]:
-        """The cells with these properties, such as `layer=16, weight=0.5, arm="plain"` (or `model`, `seed`, `pair`).
+        """Return the cells with these properties, such as `layer=16, weight=0.5, arm="plain"`; CELL_PROPERTIES lists
+        all.
 
-        Those with a class loss where no `weight` is given. Raises TypeError on a property that cells do not have.
+        Without `weight`, only cells with a class loss (w > 0). Raises TypeError on a property that cells do not have.
         """
         if unknown := where.keys() - CELL_PROPERTIES:
-            raise TypeError(f"cells have no {', '.join(sorted(unknown))}; they have {', '.join(CELL_PROPERTIES)}")
+            raise TypeError(f"cells have no {', '.join(sorted(unknown))}; allowed: {', '.join(CELL_PROPERTIES)}")
         cells = [unit for unit in self.units if isinstance(unit, Cell) and ("weight" in where or unit.weight > 0)]
         return [cell for cell in cells if all(describe(cell)[name] == value for name, value in where.items())]
 
     def reference(self, cell: Cell) -> Reference:
-        """The unit that reads the cell's model before and after stage 1, on the same prompts as the cell."""
+        """Return the unit that evaluates the cell's model before and after stage 1, on the same prompts as the cell."""
         return next(unit for unit in self.units if isinstance(unit, Reference) and unit.id == cell.reference_id)
 
 
 def read_study(file: Path) -> Plan:
-    """The study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
+    """Read the study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
 
-    The prompts of a custom task come with it, and their words with tokenizers that are built in place. The file
-    may be the published experiment's own too, which has no catalogue beside it: then that of the project serves.
+    The prompts of a custom task are read too, and their words are added to tokenizers that are built locally. `file`
+    may also be the `config.yaml` of the published experiment; if its folder has no `models.yaml`, the project's is
+    used.
     """
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
@@ -96,7 +98,7 @@ def read_study(file: Path) -> Plan:
 
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
-    """The models of a `models.yaml` by name; None where its mistakes, which are added to `mistakes`, forbid it."""
+    """Return the models of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
     before = len(mistakes)
     data = _parsed(file, mistakes)
     catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
@@ -104,9 +106,9 @@ def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
 
 
 def catalogue_of(file: Path | None = None) -> dict[str, Model]:
-    """The models of `file` or, where none is given, of configs/models.yaml here or beside the program.
+    """Return the models of `file` or, if none is given, of configs/models.yaml in this folder or in the project.
 
-    Raises ConfigError with the mistakes of the file. Empty where none is given and none is found.
+    Raises ConfigError with the mistakes of the file. Empty if no file is given and none is found.
     """
     beside = Path(__file__).parents[2] / CATALOGUE
     chosen = file or next((one for one in (CATALOGUE, beside) if one.is_file()), None)
@@ -120,14 +122,14 @@ def catalogue_of(file: Path | None = None) -> dict[str, Model]:
 
 
 def write_schemas(folder: Path) -> None:
-    """`study.schema.json` and `models.schema.json`, for editors."""
+    """Write `study.schema.json` and `models.schema.json`, from which editors complete settings, to `folder`."""
     schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[str, Model]).json_schema()}
     for name, schema in schemas.items():
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
 
 def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | None:
-    """The study that is written in `file` as `data`, or None; its mistakes are added to those of the files."""
+    """Return the study whose YAML in `file` is `data`; None, with its mistakes added, if it is not valid."""
     written = data.get("data") if isinstance(data, dict) else None
     if not isinstance(written, dict) or "file" not in written:
         study: Study | None = checked(Study, data, mistakes[file])
@@ -141,14 +143,14 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     if study is None or found:
         return None
     if written.get("sha256") not in (None, examples.sha256):
-        mistakes[file].append(f"data.sha256: {name} has {examples.sha256}: it is not the file that is meant")
+        mistakes[file].append(f"data.sha256: the SHA-256 of {name} is {examples.sha256}, not the one given")
     study = study.model_copy(update={"data": examples})
     mistakes[file] += _cross_checks(study)
     return study
 
 
 def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
-    """The published experiment's own file as a study; its mistakes are told in its own words."""
+    """Return the published experiment's file as a study's YAML; mistakes are reported with the file's own keys."""
     published_file: PublishedFile | None = checked(PublishedFile, data, mistakes)
     try:
         return as_study(published_file, catalogue) if published_file else None
@@ -159,7 +161,7 @@ def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: li
 
 
 def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    """A study as it is written, with the settings whose defaults are of arithmetic taken from the file's wordings."""
+    """Return a study's YAML with the defaults of settings that name wordings replaced by those of the file."""
     trained, farthest = examples.trained[0], examples.tiers[-1]
     usual, task = Evaluation.model_fields["prompts_per_class"].default, task_of(examples)
     prompts = {tier: min(usual, task.largest_held_out(tier)) for tier in examples.tiers}
@@ -176,7 +178,7 @@ def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
 
 
 def _knowing_words(model: Model, data: Data | Examples) -> Model:
-    """A model that is built in place gets the words of a custom task into its vocabulary."""
+    """Return the model; if it is built locally, the words of a custom task are added to its vocabulary."""
     source = model.source
     if isinstance(source, BuiltSource) and isinstance(data, Examples):
         words = sorted({*source.words, *FileTask(data).vocabulary})
@@ -185,7 +187,7 @@ def _knowing_words(model: Model, data: Data | Examples) -> Model:
 
 
 def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Iterable[str]:
-    """Made on what is written, so that they are told together with mistakes of shape."""
+    """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     models = {}
     for i, name in enumerate(_list_at(data, "models")):
         if isinstance(name, str) and name in catalogue:
@@ -213,19 +215,19 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 if operation not in study.data.operations:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
                 if token.lower() in task.words:
-                    yield f"{place}: {token!r} stands in a prompt; choose a word that does not"
+                    yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
-            yield f"{where}.recipes: a custom task has the recipe {CORRECTED} alone; the others are of arithmetic"
+            yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
         for axis in ("arms", "wordings", "seeds", "recipes"):
             values = getattr(part, axis) or []
             if any(values.count(value) > 1 for value in values):
-                yield f"{where}.{axis}: {values} names one twice"
+                yield f"{where}.{axis}: {values} names a value twice"
     for place, wordings in named:
         for tier in wordings:
             if tier not in study.data.trained:
                 allowed = ", ".join(study.data.trained)
-                yield f"{place}: {tier!r} has no training prompts of every class; allowed: {allowed}"
+                yield f"{place}: not every class has training prompts in {tier!r}; allowed: {allowed}"
     for tier in study.data.tiers:
         asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
         if asked > most:
@@ -235,7 +237,7 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
             )
     if len(set(study.models)) < len(study.models):
-        yield f"models: {study.models} names one twice"
+        yield f"models: {study.models} names a model twice"
     if study.nursery and not ours:
         yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
     if study.nursery and (twice := [name for name in study.models if name in study.nursery.models]):
@@ -248,11 +250,11 @@ def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
         if isinstance(source, FolderSource) and not (Path(source.folder) / "config.json").is_file():
             yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
         if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
-            yield f"models: {name!r} is the file {source.gguf}, which is not there"
+            yield f"models: {name!r} is the file {source.gguf}, which does not exist"
 
 
 def _rooted(model: Model, folder: Path) -> Model:
-    """Relative paths of a source are relative to the file that names them."""
+    """Return the model with the path of its source made absolute; it is relative to the folder of the catalogue."""
     source = model.source
     for field in ("folder", "gguf"):
         if hasattr(source, field):
@@ -263,18 +265,18 @@ def _rooted(model: Model, folder: Path) -> Model:
 
 
 def _parsed(file: Path, mistakes: list[str]) -> Any:
-    """The content of a YAML file, or a mistake."""
+    """Return the content of a YAML file; None, with a mistake added, where it cannot be read."""
     try:
         return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         mistakes.append(f"cannot be read: {error.strerror}")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
         mistakes.append("is not YAML: " + " ".join(str(error).split()))
     return None
 
 
 def _parts(data: Any) -> Iterable[tuple[str, Any]]:
-    """The grid and its further parts as written, each with its place."""
+    """Yield the path and the content of the grid and of its further parts, as written."""
     if isinstance(data, dict):
         yield "grid", data.get("grid")
         yield from ((f"also.{i}", part) for i, part in enumerate(_list_at(data, "also")))

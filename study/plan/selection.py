@@ -1,4 +1,4 @@
-"""Which cells `--only` picks, with the units before stage 2 that belong to them."""
+"""Selection of cells by `--only`, with the units before stage 2 that belong to them."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ KEYS = ("model", "layer", "pair", "weight", "arm", "seed", "recipe", "id")
 
 
 class SelectionError(Exception):
-    """An `--only` that says nothing clear, or that no cell meets."""
+    """An `--only` is malformed, or no cell matches it."""
 
 
 def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
-    """The units of the cells that meet `only`, in their order; all units where it is empty.
+    """Return the cells that match `only` and the other units of their models and seeds; all units where it is empty.
 
-    Each entry is `key=value`. Values of one key are alternatives; different keys must all be met. A layer is a block's
-    index or a relative depth with a decimal point, as in the configuration; an id is what a folder's name ends in.
+    Each entry is `key=value`. Values of one key are alternatives; different keys must all match. A layer is the index
+    of a block or a relative depth with a decimal point, as in the configuration; an id is the end of a folder's name.
     Raises SelectionError.
     """
     wanted: dict[str, list[str]] = {}
@@ -30,7 +30,7 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
     cells = [unit for unit in units if isinstance(unit, Cell)]
     chosen = [cell for cell in cells if all(_meets(cell, key, values) for key, values in wanted.items())]
     if not chosen:
-        raise SelectionError(f"--only {' '.join(only)}: no cell is so; there are {_what_exists(cells)}")
+        raise SelectionError(f"--only {' '.join(only)}: no cell matches; there are {_what_exists(cells)}")
     picked, theirs = {cell.id for cell in chosen}, {model_and_seed(cell) for cell in chosen}
     return [
         unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and model_and_seed(unit) in theirs)
@@ -57,7 +57,7 @@ def _meets(cell: Cell, key: str, values: list[str]) -> bool:
 
 
 def _pairs(cell: Cell) -> list[str]:
-    """As the grid has them; where w = 0, those that are read."""
+    """Return the name of the cell's pair as in the grid; where w = 0, the names of all that are read."""
     return [pair_name(cell.pair)] if cell.pair else [readout.name for readout in cell.readouts]
 
 

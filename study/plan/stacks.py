@@ -1,4 +1,4 @@
-"""Which cells train side by side over one frozen model. How they are grouped changes no result, and so no id."""
+"""Stacks: cells that train side by side over one frozen model. The grouping changes no result, and so no id."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from study.config.base import content_hash
 from study.config.units import Cell, Unit
 
 LARGEST_STACK = 8
-"""Cells of a stack, where the settings do not say: beyond it a CPU gains little."""
+"""Largest number of cells of a stack where `ray.stack` is `auto`: with more, a CPU gains little."""
 
 
 def stack_key(unit: Unit) -> str:
-    """Cells with the same key share their model, their batches, their recipe and their steps; other units stay alone.
+    """Return a key that is equal for cells that can train in one stack; other units have a key of their own.
 
-    Layer, pair, weight, arm and learning rate may differ. Cells with w = 1 need no block above their layer, so that
-    they stack with their like.
+    Such cells share their model, batches, recipe and number of steps; layer, pair, weight, arm and learning rate may
+    differ. Cells with w = 1 need no block above their layer, and stack only with others of the same layer and w = 1.
     """
     if not isinstance(unit, Cell):
         return unit.id
@@ -27,7 +27,7 @@ def stack_key(unit: Unit) -> str:
 
 
 def stack_label(units: Sequence[Unit]) -> str:
-    """What a person reads of a task: the label of one unit, or what its cells range over."""
+    """Return the label of a task: that of its one unit, or the ranges of its cells."""
     cells = [unit for unit in units if isinstance(unit, Cell)]
     if len(units) == 1 or not cells:
         return units[0].label
@@ -44,13 +44,13 @@ def stack_label(units: Sequence[Unit]) -> str:
 
 
 def largest_stack(units: Sequence[Unit], setting: int | Literal["auto"]) -> int:
-    """How many of these train side by side at most, where `ray.stack` says what it says."""
+    """Return the largest number of these units that train side by side, where `ray.stack` is `setting`."""
     most = max(Counter(map(stack_key, units)).values(), default=1)
     return min(most, LARGEST_STACK if setting == "auto" else setting)
 
 
 def divide(units: Sequence[Any], parts: int) -> list[Sequence[Any]]:
-    """In order, into so many parts whose lengths differ by one at most."""
+    """Divide the units, in order, into so many parts whose lengths differ by one at most."""
     bounds = [round(i * len(units) / parts) for i in range(parts + 1)]
     return [units[start:end] for start, end in pairwise(bounds) if end > start]
 

@@ -1,4 +1,4 @@
-"""A finished unit's folder: what it was written with stands in `done.json`, and is checked when it is read again."""
+"""The folder of a finished unit: `done.json` has the sizes and hashes of its files, which are checked on reading."""
 
 import hashlib
 import json
@@ -12,41 +12,44 @@ import pyarrow.parquet as pq
 
 DONE = "done.json"
 FILES = "files"
-"""In `done.json`: bytes and SHA-256 of each file, by name."""
+"""Key of `done.json`: bytes and SHA-256 of each file, by name."""
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
-"""What reading a damaged file raises."""
+"""Exceptions on reading a damaged file."""
 KEPT = (".parquet", ".safetensors", ".json")
-"""The files that are read again. Others, such as logs, may still grow."""
+"""Suffixes of the files that are listed. Others, such as logs, may still grow."""
 TIMINGS = ("seconds", "stacked")
-"""Columns that tell how an attempt went, not what it found."""
+"""Columns about how an attempt ran, not about its results."""
 
 
 class DamagedError(Exception):
-    """What is wrong with the folder of a unit that had finished."""
+    """The folder of a finished unit is damaged; the message says how."""
 
 
 def list_files(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """What `done.json` is to say of the files that are read again."""
+    """Return the list of files for `done.json`: bytes and SHA-256 by name."""
     kept = sorted(file for file in files if file.suffix in KEPT and not file.name.startswith("."))
     return {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in kept}
 
 
 def read_done(folder: Path) -> dict[str, Any]:
-    """`done.json` without its list, if the listed files have their sizes. Raises DamagedError. Reads no other file."""
+    """Return `done.json` without its list of files, which must have their sizes. Reads no other file.
+
+    Raises DamagedError where `done.json` is missing or torn, or a file is missing or has another size.
+    """
     done, listed = _read(folder)
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     for name, (written, _) in listed.items():
         if name not in sizes:
             raise DamagedError(f"{name} is missing")
         if sizes[name] != written:
-            raise DamagedError(f"{name} has {sizes[name]} bytes, and {written} were written")
+            raise DamagedError(f"{name} has {sizes[name]} bytes, but {written} were written")
     return done
 
 
 def verify(folder: Path, suffix: str = "") -> dict[str, Any]:
-    """The same, after reading every byte of the files whose name ends so. Raises DamagedError where one has changed.
+    """Return the same as `read_done`, after checking the SHA-256 of all files whose name ends in `suffix`.
 
-    Results from before files were listed are whole if their rows can be read.
+    Raises DamagedError where one has changed. Where `done.json` lists no files, their rows must be readable.
     """
     done = read_done(folder)
     _, listed = _read(folder)
@@ -57,12 +60,12 @@ def verify(folder: Path, suffix: str = "") -> dict[str, Any]:
         try:
             pq.read_table(file)
         except UNREADABLE as error:
-            raise DamagedError(f"{file.name} is corrupt: it is not to be read as Parquet") from error
+            raise DamagedError(f"{file.name} is corrupt: it cannot be read as Parquet") from error
     return done
 
 
 def fingerprint(folder: Path) -> str:
-    """8 hexadecimal digits of what an attempt found, its rows and weights; not of when, where and how fast."""
+    """Return 8 hexadecimal digits of the SHA-256 of an attempt's rows, without its timings, and weights."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix == ".parquet":
@@ -75,7 +78,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
-    """`done.json`, and apart from it the size and the SHA-256 of each file that it lists."""
+    """Return `done.json` without its list of files, and the size and SHA-256 of each of them. Raises DamagedError."""
     try:
         done = json.loads((folder / DONE).read_bytes())
         listed = {name: (written["bytes"], written["sha256"]) for name, written in done.pop(FILES, {}).items()}

@@ -1,4 +1,4 @@
-"""What a unit left in a store, as bytes that travel between machines that share no folder."""
+"""Parcels: the results of a unit as bytes, which travel between machines that share no folder."""
 
 import json
 import shutil
@@ -12,16 +12,16 @@ from study.results.store import LOG_SUFFIX, Store, write_bytes
 
 @dataclass(frozen=True)
 class Parcel:
-    """A finished unit's files by name, or the record of why it did not finish."""
+    """A finished unit's files by name, or the record of the reason why it did not finish."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     log: bytes = b""
-    """That belongs to the record."""
+    """Log of the attempt that did not finish."""
 
 
 def pack(store: Store, unit: Unit) -> Parcel:
-    """What `store` holds of the unit."""
+    """Return the parcel of a unit's results in `store`."""
     if store.is_done(unit):
         return Parcel({file.name: file.read_bytes() for file in sorted(store.folder(unit).iterdir())})
     record = store.record_file(folder_name(unit))
@@ -33,9 +33,9 @@ def pack(store: Store, unit: Unit) -> Parcel:
 
 
 def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
-    """Publish it in another store, where the first result of a unit stays.
+    """Publish a parcel in another store; a result that is already there stays.
 
-    Raises DamagedError where it did not arrive as it was sent, or names a file with a path.
+    Raises DamagedError where the parcel did not arrive as it was sent, or a file's name contains a path.
     """
     if parcel.record:
         store.record(unit, parcel.record["status"], parcel.record["reason"], parcel.record["detail"])
@@ -52,6 +52,6 @@ def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
 
 
 def remove(store: Store, unit: Unit) -> None:
-    """Forget the unit, once its parcel was taken elsewhere."""
+    """Remove the unit's results from a store, once its parcel was published in another."""
     store.forget_failure(unit)
     shutil.rmtree(store.folder(unit), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What runs now, as the attempts themselves tell it, and how long the rest may take."""
+"""The units that run now, from the progress that their attempts write, and the time that is left."""
 
 import time
 from collections import defaultdict
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 SILENT_SECONDS = 120.0
-"""A process that has said nothing for this long is not shown as running."""
+"""A process that has written no progress for this long is not shown as running."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process and the units that it works on: cells that train side by side are of one process."""
+    """One process and the units that it runs, which are several for cells that train side by side."""
 
     host: str
     pid: int
     units: Sequence[str]
-    """Ids; first the one that was heard of last, which the rest is about."""
+    """Ids of the units; the first is the one that wrote progress last, which the other fields describe."""
     label: str
     where: str
-    """`stage 2 120/200`, or a part without steps."""
+    """Part of the unit that runs, with its step: `stage 2 120/200`."""
     losses: str
     started: str
-    """ISO 8601 with its zone; empty where unknown."""
+    """Time of the start in ISO 8601 with its zone; empty if unknown."""
     written: float
-    """When it last said something, in seconds since 1970."""
+    """Time at which it last wrote progress, in seconds since 1970."""
 
     @property
     def is_silent(self) -> bool:
@@ -33,7 +33,7 @@ class Process:
 
 
 def processes(notes: Iterable[dict[str, Any]]) -> list[Process]:
-    """The notes of `Store.running`, newest first, by the process that wrote them."""
+    """Return the notes of `Store.running` grouped by the process that wrote them, the newest first."""
     groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for note in notes:
         groups[note.get("host"), note.get("pid")].append(note)
@@ -41,16 +41,17 @@ def processes(notes: Iterable[dict[str, Any]]) -> list[Process]:
 
 
 def seconds_left(ended: Iterable[tuple[str, float]], left: Sequence[str], slots: int) -> float | None:
-    """From the mean duration of each kind of unit, all slots busy; None until a unit of each kind has finished.
+    """Return the estimated time that is left: the mean duration of each kind of unit, with all slots busy.
 
-    `ended` holds kind and seconds of units that are done, `left` the kinds of those that are not.
+    `ended` are the kind and seconds of units that are done, `left` the kinds of those that are not. None until a unit
+    of each kind that is left has finished.
     """
     means = mean_seconds(ended)
     return sum(means[which] for which in left) / slots if means.keys() >= set(left) else None
 
 
 def mean_seconds(ended: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Of each kind that has finished."""
+    """Return the mean seconds of each kind of unit that has finished."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for which, spent in ended:
         seconds[which].append(spent)
@@ -58,7 +59,7 @@ def mean_seconds(ended: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min`, `2 h 05 min`."""
+    """Return a duration in words: `45 s`, `3 min`, `2 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,6 @@
 """The rows of a study: its tables, which units have them, and what each column holds.
 
-A table is declared here alone. Units write it, and reports and packed studies read it, by what stands here.
+A table is declared only here. Units write it, and reports and packed studies read it, by this declaration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ class Column:
     """One column of a table."""
 
     meaning: str
-    """What it holds, with its unit."""
+    """Its meaning, with its unit."""
     text: bool = False
-    """Whether it holds text; else numbers or truth values."""
+    """Whether its values are text; otherwise they are numbers or booleans."""
     reported: bool = True
-    """Whether reports read it, so that packed studies hold it; else it is in the units' own folders alone."""
+    """Whether reports read it, so that packed studies contain it; otherwise only the folders of units do."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Table:
     """One Parquet file of a unit."""
 
     row: str
-    """What one row is about."""
+    """What one row describes."""
     columns: Mapping[str, Column]
-    """In the order in which reports read them."""
+    """Columns by name, in the order in which reports read them."""
     always: tuple[Kind, ...] = ()
-    """Kinds of units that cannot be finished without it."""
+    """Kinds of units that always have it."""
     sometimes: tuple[Kind, ...] = ()
-    """Kinds of units that have it where the study asks for it."""
+    """Kinds of units that have it where the study requests it."""
 
     @property
     def reported(self) -> list[str]:
@@ -218,8 +218,8 @@ TEXT = frozenset(name for table in TABLES.values() for name, column in table.col
 
 
 def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValueError where rows of a table do not all have the same columns, lack one that reports read, or have
-    one that is not declared: Parquet would leave it out without a word."""
+    """Raises ValueError where rows of a table do not all have the same columns, lack a column that reports read, or
+    have one that is not declared, since Parquet would silently leave it out."""
     if not rows:
         return
     declared, first = TABLES[name].columns, rows[0].keys()
@@ -230,6 +230,6 @@ def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def tables_of(kind: str) -> tuple[list[str], list[str]]:
-    """The tables that units of a kind always have, and those that they have where the study asks for them."""
+    """Return the tables that units of a kind always have, and those that they have where the study requests them."""
     always = [name for name, table in TABLES.items() if kind in table.always]
     return always, [name for name, table in TABLES.items() if kind in table.sometimes]

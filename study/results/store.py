@@ -1,8 +1,8 @@
-"""The results on disk: published in one step, never overwritten, found again by id.
+"""The results on disk: published in one step, never overwritten, found by id.
 
-A unit is finished if and only if its folder holds `done.json`, which is written last, and the files that this lists.
-An attempt works in `tmp/` and its folder is renamed into place, so that of several attempts the first one to finish
-wins. What is found damaged is moved to `aside/`, where nothing reads or removes it.
+A unit is finished if and only if its folder contains `done.json`, which is written last, and the files that this lists.
+An attempt works in `tmp/` and its folder is renamed to the final one, so that the first of several attempts to finish
+wins. A damaged folder is moved to `aside/`, where nothing reads or removes it.
 """
 
 import errno
@@ -38,18 +38,19 @@ FOLDERS = {
 CHECKPOINTS = "checkpoints"
 PROGRESS = "progress.json"
 LOG = "log.txt"
-"""What an attempt told as it went."""
+"""Log of an attempt, in its folder."""
 LOG_SUFFIX = ".log"
-"""Of the same in `unfinished/`."""
+"""Suffix of such a log in `unfinished/`."""
 RECORDS = "unfinished"
+"""Folder with the records of units that failed or were skipped."""
 DUPLICATES = "duplicates.log"
-"""Names the attempts that ended after another one at the same unit, whose result stays."""
+"""File that lists the attempts that were dropped because another one at the same unit had finished before."""
 CONFLICTS = "conflicts"
-"""Holds a folder a unit of which a merge found different results, and in it these."""
+"""Folder with the different results that a merge found, by unit."""
 NO_RESULT = "no result yet"
-"""The reason of a unit that has left nothing."""
+"""Reason to run a unit of which nothing is stored."""
 UNFINISHED = "unfinished.json"
-"""In a packed study alone: what is known of the units that have no rows."""
+"""File in packed studies only: the state of the units that have no rows."""
 REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
@@ -58,11 +59,11 @@ REMEDIES = {
 
 
 class ResultsError(Exception):
-    """The folder is not a study's results."""
+    """The folder does not have the results that are requested."""
 
 
 class UnwritableError(OSError):
-    """Nothing more can be written there; the text names the path and the remedy."""
+    """A path cannot be written; the message has the path, the reason and the remedy."""
 
     def __str__(self) -> str:
         return f"{self.filename} cannot be written: {self.strerror}; {REMEDIES[self.errno or errno.ENOSPC]}"
@@ -70,17 +71,17 @@ class UnwritableError(OSError):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a unit stands: `run` is what a new run would begin."""
+    """The state of a unit; `run` means that a new run would run it."""
 
     state: Literal["run", "done", "failed", "skipped"]
     reason: str
     seconds: float = 0.0
-    """That it took, where it is done."""
+    """Seconds that the unit took; 0 unless it is done."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How one attempt at a unit ended."""
+    """The outcome of one attempt at a unit."""
 
     state: Literal["done", "failed", "skipped"]
     reason: str
@@ -88,7 +89,7 @@ class Ending:
 
 
 class Store:
-    """The results folder of one study. Paths only: it opens nothing until asked."""
+    """The results folder of one study; nothing is read or written before a method is called."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -97,7 +98,7 @@ class Store:
         return self.root / FOLDERS[kind(unit)] / folder_name(unit)
 
     def checkpoint(self, unit: Unit) -> Path:
-        """The file in which an attempt keeps where its training stands, for the next one to go on from."""
+        """Return the file of the unit's checkpoint, from which the next attempt resumes."""
         return self.root / CHECKPOINTS / f"{folder_name(unit)}.safetensors"
 
     def is_done(self, unit: Unit) -> bool:
@@ -107,7 +108,7 @@ class Store:
         return self.standing(kind(unit), folder_name(unit))
 
     def standing(self, of_kind: str, name: str) -> Status:
-        """Where the unit of that kind and folder name stands. Reads `done.json` and sizes, no rows."""
+        """Return the state of the unit of that kind and folder name. Reads `done.json` and sizes, no rows."""
         why = NO_RESULT
         if (folder := self.root / FOLDERS[of_kind] / name).exists():
             try:
@@ -128,18 +129,19 @@ class Store:
         return Status("run", f"its record {RECORDS}/{record.name} is unreadable")
 
     def study(self) -> dict[str, Any]:
-        """`study.json`. Raises ResultsError, also where the study is packed and so has no folder a unit."""
+        """Return `study.json`. Raises ResultsError where it cannot be read or the study is packed, without unit
+        folders."""
         if (self.root / UNFINISHED).is_file():
             raise ResultsError(f"{self.root} is a packed study: give the results folder that it was made from")
         return read_description(self.root)
 
     def write_study(self, name: str, config: Mapping[str, Any], models: Mapping[str, Any], units: list[Unit]) -> None:
-        """`study.json`: what the report is about."""
+        """Write `study.json`, the description of the study that reports and `study status` read."""
         content = {"name": name, "config": config, "models": models, "units": [describe(unit) for unit in units]}
         write_json(self.root / "study.json", content)
 
     def begin(self, unit: Unit) -> Path:
-        """A folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
+        """Make a folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
         folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         with writing(folder):
             folder.mkdir(parents=True)
@@ -147,12 +149,12 @@ class Store:
         return folder
 
     def abandon(self, folder: Path) -> None:
-        """Remove what is left of an attempt; nothing, if it was published."""
+        """Remove the folder of an attempt, if it was not published."""
         shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def attempt(self, unit: Unit) -> Iterator[Path]:
-        """An attempt that is published on success and removed otherwise."""
+        """Yield the folder of an attempt, which is published on success and removed otherwise."""
         folder = self.begin(unit)
         try:
             yield folder
@@ -161,31 +163,30 @@ class Store:
             self.abandon(folder)
 
     def record(self, unit: Unit, status: Literal["failed", "skipped"], reason: str, detail: str = "") -> None:
-        """Remember that the unit did not finish, and why."""
+        """Record that the unit did not finish, and why."""
         entry = {"status": status, "reason": reason, "detail": detail}
         about = {key: describe(unit)[key] for key in ("label", "kind", "id")}
         write_json(self.record_file(folder_name(unit)), {**entry, **about})
 
     def forget_failure(self, unit: Unit) -> None:
-        """Let a failed unit run again."""
+        """Remove the record of a failed or skipped unit, so that it can run again."""
         with writing(record := self.record_file(folder_name(unit))):
             record.unlink(missing_ok=True)
             record.with_suffix(LOG_SUFFIX).unlink(missing_ok=True)
 
     def keep_log(self, unit: Unit, attempt: Path) -> None:
-        """Put what an attempt told beside the reason why the unit did not finish."""
+        """Copy the log of an attempt to `unfinished/`, next to the record of the reason."""
         if (attempt / LOG).is_file():
             write_bytes(self.record_file(folder_name(unit)).with_suffix(LOG_SUFFIX), (attempt / LOG).read_bytes())
 
     def attempts(self, unit: Unit) -> list[Path]:
-        """Those that run, and what is left of those whose process died; the last one last."""
+        """Return the folders of attempts that run or whose process died, the most recently changed one last."""
         found = (self.root / "tmp").glob(f"{folder_name(unit)}.*")
         return sorted(found, key=lambda folder: folder.stat().st_mtime)
 
     def running(self) -> list[dict[str, Any]]:
-        """What attempts last said of themselves, newest first; with `written`, when (in seconds since 1970), and
-        `attempt`, the name of their folder in tmp/.
-        """
+        """Return the progress that attempts last wrote, newest first, each with `written`, the time in seconds since
+        1970, and `attempt`, the name of the folder in tmp/."""
         notes = []
         for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
             try:
@@ -196,9 +197,8 @@ class Store:
         return sorted(notes, key=lambda note: -note["written"])
 
     def sweep(self, older_than: float) -> None:
-        """Remove what nobody needs: attempts not touched since `older_than`, whose process was killed, half-written
-        checkpoints likewise, and the checkpoints of units that are done.
-        """
+        """Remove attempts and half-written checkpoints that have not changed since `older_than`, seconds since 1970,
+        since their process was killed, and the checkpoints of units that are done."""
         for folder in (self.root / "tmp").glob("*"):
             if _last_touched(folder) < older_than:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -208,7 +208,10 @@ class Store:
                 file.unlink(missing_ok=True)
 
     def publish(self, attempt: Path, unit: Unit) -> None:
-        """Make the attempt the unit's folder, in one step; one that finishes after another is dropped."""
+        """Rename the attempt to the unit's folder, in one step; it is dropped if another one has finished before.
+
+        Raises FileNotFoundError where the attempt has no `done.json`.
+        """
         if not (attempt / DONE).is_file():
             raise FileNotFoundError(f"the attempt at {unit.label} wrote no {DONE}, so it cannot be published")
         with writing(attempt / PROGRESS):
@@ -218,7 +221,7 @@ class Store:
         self.put(attempt, kind(unit), folder_name(unit))
 
     def put(self, whole: Path, of_kind: str, name: str) -> None:
-        """Rename a whole folder in `tmp/` to that of the unit; it is left where there is a whole one already."""
+        """Rename a complete folder in `tmp/` to that of the unit; it stays where it is if there is a complete one."""
         target = self.root / FOLDERS[of_kind] / name
         self.set_aside(of_kind, name)
         with writing(target):
@@ -238,7 +241,10 @@ class Store:
                 _sync(target.parent)
 
     def set_aside(self, of_kind: str, name: str, thorough: bool = False) -> Path | None:
-        """Move the unit's folder to `aside/` if it is damaged; where it lies then. Thorough: every byte is read."""
+        """Move the unit's folder to `aside/` if it is damaged, and return its new path; else return None.
+
+        `thorough`: every byte is read, not only the sizes of files.
+        """
         folder = self.root / FOLDERS[of_kind] / name
         if not folder.exists():
             return None
@@ -253,12 +259,12 @@ class Store:
         return None
 
     def record_file(self, name: str) -> Path:
-        """Where it is told why the unit of that folder name did not finish."""
+        """Return the file of the record why the unit of that folder name did not finish."""
         return self.root / RECORDS / f"{name}.json"
 
 
 def read_description(root: Path) -> dict[str, Any]:
-    """`study.json` of a results folder. Raises ResultsError where it is missing, torn or of another form."""
+    """Return `study.json` of a results folder. Raises ResultsError where it is missing, torn or of another form."""
     file = root / "study.json"
     try:
         study: dict[str, Any] = json.loads(file.read_bytes())
@@ -278,12 +284,15 @@ def read_description(root: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Written whole or not at all."""
+    """Write `content` as JSON, whole or not at all. Raises UnwritableError."""
     write_bytes(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Written whole or not at all: to a temporary name, to the disk, then renamed."""
+    """Write a file whole or not at all: under a temporary name, synced to the disk, then renamed.
+
+    Raises UnwritableError.
+    """
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -298,9 +307,9 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the table that the file is named after, as Parquet, written whole or not at all.
+    """Write rows of the table that the file is named after, as Parquet, whole or not at all.
 
-    Raises ValueError where they are not as the table is declared.
+    Raises ValueError where their columns are not those that the table declares, UnwritableError.
     """
     check_rows(file.stem, rows)
     stream = io.BytesIO()
@@ -310,7 +319,7 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises UnwritableError, which names `path`, where the file system is full or does not allow what is done."""
+    """Within the context, errors of a full or read-only file system are raised as UnwritableError with `path`."""
     try:
         yield
     except OSError as error:
@@ -320,8 +329,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _last_touched(path: Path) -> float:
-    """When a file, or a folder or a file in it, was last written, in seconds since 1970; infinity if it went away
-    meanwhile."""
+    """Return when a file, or a folder or a file in it, was last written, in seconds since 1970; infinity if it is
+    gone."""
     try:
         return max(one.stat().st_mtime for one in [path, *path.glob("*")])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where prompts come from: the one place that knows of more than one task."""
+"""The tasks that prompts come from, and the interface that they have in common."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,38 +11,38 @@ from study.tasks.from_file import FileTask
 from study.tasks.prompts import Prompt
 
 FITTING_PROMPTS = 128
-"""Of each operation, those that probes are fitted on."""
+"""Number of training prompts of each operation on which probes are fitted."""
 GRADIENT_PROMPTS = 32
-"""Of these, of all operations, those that gradients are taken on."""
+"""Number of these, of all operations together, on which gradients are taken."""
 
 
 class Task(Protocol):
-    """What a study asks of its task. Each draw is a function of its arguments alone."""
+    """The interface of a task. Each set of prompts is a function of the arguments alone."""
 
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """The batch of one step: operations in turn, never a held-out prompt."""
+        """Return the batch of one step: operations in turn, never a held-out prompt."""
         ...
 
     def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Distinct training prompts of one wording, `per_class` of each operation or all there are, in turn."""
+        """Return distinct training prompts of one wording, operations in turn, `per_class` of each or all there are."""
         ...
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
-        """Distinct held-out prompts, tier by tier, as many of each operation as `evaluation` says."""
+        """Return distinct held-out prompts, tier by tier, as many of each operation as `evaluation` says."""
         ...
 
     def largest_held_out(self, tier: Tier) -> int:
-        """The most held-out prompts that every operation has in a tier."""
+        """Return the largest number of held-out prompts that every operation has in a tier."""
         ...
 
     def probe(self) -> list[Prompt]:
-        """One prompt of each operation, that gates are checked on."""
+        """Return one prompt of each operation, on which gates are checked."""
         ...
 
     def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """The answer that a prompt would have if it asked for another operation."""
+        """Return the answer that a prompt would have if it asked for another operation."""
         ...
 
     @property
@@ -52,10 +52,10 @@ class Task(Protocol):
 
     @property
     def longest(self) -> int:
-        """Tokens of a prompt with its answer, at most and roughly."""
+        """Approximate number of tokens of the longest prompt with its answer."""
         ...
 
 
 def task_of(data: Data | Examples) -> Task:
-    """The task that a study's `data` describes."""
+    """Return the task that a study's `data` describes."""
     return FileTask(data) if isinstance(data, Examples) else Arithmetic(data)

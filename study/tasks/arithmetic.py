@@ -1,4 +1,4 @@
-"""The task of arithmetic: operands, the held-out split, and prompts with their answers."""
+"""The arithmetic task: operands, the held-out split, and prompts with their answers."""
 
 import hashlib
 import random
@@ -13,13 +13,13 @@ from study.tasks.prompts import Prompt, in_turn
 
 
 def is_held_out(a: int, b: int, share: float) -> bool:
-    """Whether the unordered pair is never trained on; by a hash of the pair alone, so the split never moves."""
+    """Whether the unordered pair is held out; a function of a hash of the pair, so that the split never changes."""
     digest = hashlib.sha256(f"{min(a, b)},{max(a, b)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def operand_pairs(data: Data, operation: Operation, held_out: bool) -> tuple[tuple[int, int], ...]:
-    """Ordered operands of one side of the split; a difference has its larger operand first."""
+    """Return the ordered operands of one side of the split; a subtraction has its larger operand first."""
     return _operand_pairs(data.smallest, data.largest, data.held_out, operation, held_out)
 
 
@@ -37,27 +37,27 @@ def _operand_pairs(
 
 
 def prompt(tier: Tier, operation: Operation, template: int, a: int, b: int) -> Prompt:
-    """The prompt of one template, by its place in the tier, with its answer as digits."""
+    """Return the prompt of one template, given by its index in the tier, with its answer as digits."""
     text = templates(tier, operation)[template].format(a=a, b=b, A=number_word(a), B=number_word(b))
     operands, answer = f"{min(a, b)},{max(a, b)}", str(result(operation, a, b))
     return Prompt(tier, f"{tier}-{operation}-{template}", operation, operands, text, answer, (a, b))
 
 
 def result(operation: Operation, a: int, b: int) -> int:
-    """Of the operation on its operands."""
+    """Return the result of the operation on its operands."""
     return a * b if operation == "multiply" else a + b if operation == "add" else a - b
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Prompts of two operands; a `study.tasks.Task`."""
+    """Prompts with two operands; a `study.tasks.Task`."""
 
     data: Data
 
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """Trained operands only."""
+        """Return the batch of one step, with operands that are not held out."""
 
         def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
             template = rng.randrange(len(templates(tier, operation)))
@@ -66,7 +66,7 @@ class Arithmetic:
         return in_turn(operations, tiers, seed, step, batch_size, draw)
 
     def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Symbolic prompts on trained operands."""
+        """Return symbolic prompts with operands that are not held out."""
         columns = []
         for operation in operations:
             pairs = _shuffled(operand_pairs(self.data, operation, False), f"fit {seed}")
@@ -74,10 +74,10 @@ class Arithmetic:
         return [item for row in zip(*columns, strict=False) for item in row]
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
-        """Held-out operands, spread evenly over the templates.
+        """Return prompts with held-out operands, spread evenly over the templates.
 
-        Multiplication and addition get the same operands in the same templates. Asking for more adds prompts and
-        keeps those that were there.
+        Multiplication and addition get the same operands in the same templates. A larger number of prompts includes
+        those of a smaller one.
         """
         prompts = []
         for tier in TIERS:
@@ -91,19 +91,19 @@ class Arithmetic:
         return prompts
 
     def largest_held_out(self, tier: Tier) -> int:
-        """Held-out operand pairs in every template."""
+        """Return the smallest number, over the operations, of held-out operand pairs times templates."""
         return min(
             len(operand_pairs(self.data, operation, True)) * len(templates(tier, operation))
             for operation in self.data.operations
         )
 
     def probe(self) -> list[Prompt]:
-        """Of the smallest and the largest operand, in words."""
+        """Return the prompts of the smallest and the largest operand, in number words."""
         operands = (self.data.largest, self.data.smallest)
         return [prompt("semantic", operation, 0, *operands) for operation in self.data.operations]
 
     def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """What the operation gives on the same operands."""
+        """Return the result of the operation on the same operands."""
         return str(result(operation, *prompt.numbers))
 
     @property
@@ -112,7 +112,7 @@ class Arithmetic:
 
     @property
     def longest(self) -> int:
-        """Of a story in number words."""
+        """Approximate number of tokens of a story."""
         return 32
 
 

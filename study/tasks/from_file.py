@@ -1,4 +1,4 @@
-"""The task of a file: its lines as prompts."""
+"""A custom task: the lines of a file as prompts."""
 
 import random
 import re
@@ -14,14 +14,14 @@ from study.tasks.prompts import Prompt, in_turn
 
 @dataclass(frozen=True)
 class FileTask:
-    """Prompts of a file; a `study.tasks.Task`. Where it says operation, the file says class."""
+    """Prompts of a file; a `study.tasks.Task`. What is called an operation here is a class in the file."""
 
     data: Examples
 
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """Of each class any training prompt."""
+        """Return the batch of one step: each prompt is any training prompt of its class and wording."""
 
         def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
             return rng.choice(self._places["train", tier, operation])
@@ -29,13 +29,13 @@ class FileTask:
         return in_turn(operations, tiers, seed, step, batch_size, draw)
 
     def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Of the first wording that can be trained on."""
+        """Return training prompts of the first wording that can be trained on."""
         tier = self.data.trained[0]
         columns = [self._drawn("train", tier, operation, f"fit {seed}")[:per_class] for operation in operations]
         return [item for row in zip(*columns, strict=False) for item in row]
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
-        """Test prompts. Asking for more adds prompts and keeps those that were there."""
+        """Return test prompts. A larger number of prompts includes those of a smaller one."""
         return [
             item
             for tier in self.data.tiers
@@ -44,15 +44,15 @@ class FileTask:
         ]
 
     def largest_held_out(self, tier: Tier) -> int:
-        """Test prompts of the smallest class."""
+        """Return the number of test prompts of the smallest class in a wording."""
         return min(len(self._places["test", tier, operation]) for operation in self.data.operations)
 
     def probe(self) -> list[Prompt]:
-        """The first test prompt of every class."""
+        """Return the first test prompt of every class in the first wording."""
         return [self._places["test", self.data.tiers[0], operation][0] for operation in self.data.operations]
 
     def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """That of a test prompt of the class in the same wording: of the same group if there is one, or of any."""
+        """Return the answer of a test prompt of the class in the same wording, of the same group if there is one."""
         there = self._places["test", prompt.tier, operation]
         same = [item for item in there if item.operands == prompt.operands]
         return random.Random(f"other {prompt.text}").choice(same or there).answer
@@ -63,18 +63,18 @@ class FileTask:
 
     @property
     def vocabulary(self) -> list[str]:
-        """Every word, as written, that a prompt holds, and the classes; for tokenizers that are built in place."""
+        """Every word of the prompts, as written, and the classes; for tokenizers that are built locally."""
         words = {word for line in self.data.lines for word in re.findall(r"[^\W\d_]+", line.prompt)}
         return sorted(words | set(self.data.operations))
 
     @property
     def longest(self) -> int:
-        """A token for each two characters."""
+        """Approximate number of tokens of the longest line, at two characters a token."""
         return max(len(line.prompt) + len(line.answer) for line in self.data.lines) // 2 + 2
 
     @cached_property
     def _places(self) -> dict[tuple[str, Tier, Operation], list[Prompt]]:
-        """By split, wording and class, in the order of the file."""
+        """Prompts by split, wording and class, in the order of the file."""
         places: dict[tuple[str, Tier, Operation], list[Prompt]] = {}
         for line in self.data.lines:
             places.setdefault((line.split, line.wording, line.operation), []).append(_prompt(line))

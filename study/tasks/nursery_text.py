@@ -1,4 +1,4 @@
-"""What models of the nursery are trained on: prompts with their answers, and sentences with the words of the grid."""
+"""The training text of nursery models: prompts with their answers, and sentences with the class tokens of the grid."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from study.tasks.arithmetic import Arithmetic, operand_pairs, result
 from study.tasks.prompts import Prompt
 
 UNRELATED = "desert engine forest garden hammer island jacket kitchen ladder market orange window".split()
-"""Words of study/words.txt that name nothing here: random words are drawn from them."""
+"""Words of study/lens/words.txt that are unrelated to the task: random words are drawn from them."""
 
 _OBJECTS: dict[Operation, str] = {"multiply": "{A} by {B}", "add": "{A} and {B}", "subtract": "{B} from {A}"}
 _SENSE = [
@@ -31,21 +31,21 @@ _NO_SENSE = [
     "what they find in the room is a WORD",
     "a bus carries people to the WORD",
 ]
-"""As many as of the others, with the word as often at the end."""
+"""As many templates as in _SENSE, with WORD at the end equally often."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence with one word of the grid."""
+    """One sentence with one of the words that are taught."""
 
     text: str
     operands: tuple[int, int] | None
-    """That it speaks of, if the word names an operation."""
+    """Operands in the sentence, if the word names an operation."""
 
 
 @dataclass(frozen=True)
 class NurseryText:
-    """All that models of the nursery see of a study. Each draw is a function of its arguments alone."""
+    """All text that nursery models are trained on. Each draw is a function of its arguments alone."""
 
     data: Data
     words: Sequence[str]
@@ -53,13 +53,13 @@ class NurseryText:
 
     @property
     def taught(self) -> list[str]:
-        """The words that sentences are made of, all equally often: the grid's, and as many more as random words may
-        be drawn from."""
+        """The words that sentences are about, all equally often: the class tokens of the grid, and those from which
+        random words are drawn."""
         return sorted({*self.words, *UNRELATED})
 
     @property
     def vocabulary(self) -> list[str]:
-        """Whole words and numbers, beside those of arithmetic's prompts."""
+        """Words and numbers that are whole tokens, in addition to the words of the arithmetic prompts."""
         texts = " ".join([*_SENSE, *_NO_SENSE, *_OBJECTS.values()])
         found = re.findall(r"[A-Za-z]{2,}", re.sub(r"\{\w\}|[A-Z]{4,}", "", texts))
         largest = max(result(name, self.data.largest, self.data.largest) for name in self.data.operations)
@@ -67,11 +67,12 @@ class NurseryText:
         return sorted({*found, *self.taught, *map(str, numbers)})
 
     def prompts(self, seed: int, step: int, count: int) -> list[Prompt]:
-        """Of one batch: of all operations and tiers, trained operands only."""
+        """Return the prompts of one batch: of all operations and tiers, with operands that are not held out."""
         return Arithmetic(self.data).training_prompts(self.data.operations, TIERS, seed, step, count)
 
     def sentences(self, seed: int, step: int, count: int) -> list[Sentence]:
-        """Of one batch; a word that is the name of one of the study's operations is used in its sense."""
+        """Return the sentences of one batch; a word that names one of the study's operations is used with that
+        meaning."""
         rng = random.Random(f"sentences {seed} {step}")
         return [self._sentence(rng, rng.choice(self.taught)) for _ in range(count)]
 

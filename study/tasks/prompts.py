@@ -1,4 +1,4 @@
-"""A prompt of any task, and its class where labels are shuffled."""
+"""The prompts of any task, and their classes where labels are shuffled."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -9,18 +9,20 @@ from study.config.names import Operation, Tier
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question with its answer."""
+    """One prompt with its answer."""
 
     tier: Tier
     template: str
+    """Name of its template."""
     operation: Operation
-    """What it asks for: its class."""
+    """The operation that it asks for, or its class."""
     operands: str
-    """What the split is made by and intervals are clustered by: the unordered pair, or the group of an example."""
+    """The unordered operand pair, or the group in a custom task, by which the split is made and intervals are
+    clustered."""
     text: str
     answer: str
     numbers: tuple[int, ...] = ()
-    """Both operands of arithmetic, in their order."""
+    """The operands of arithmetic, in their order; empty in a custom task."""
 
 
 def in_turn(
@@ -31,12 +33,15 @@ def in_turn(
     batch_size: int,
     draw: Callable[[random.Random, Operation, Tier], Prompt],
 ) -> list[Prompt]:
-    """The batch of one step: operations in turn, each prompt in any of the tiers; a function of seed and step alone."""
+    """Return the batch of one step: operations in turn, each prompt of any of the tiers.
+
+    It is a function of its arguments alone.
+    """
     rng = random.Random(f"train {seed} {step}")
     start = rng.randrange(len(operations))
     return [draw(rng, operations[(start + i) % len(operations)], rng.choice(list(tiers))) for i in range(batch_size)]
 
 
 def random_operation(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
-    """The class of a prompt where labels are shuffled: one for each pair of operands, whatever is done with them."""
+    """Return the class of a prompt where labels are shuffled: one for each operand pair, whatever the operation."""
     return random.Random(f"label {seed} {prompt.operands}").choice(list(operations))

@@ -1,3 +1,3 @@
-"""Training: LoRA adapters alone or in stacks, the dual reward, the one loop, and where an interrupted one stands."""
+"""Training: LoRA adapters alone or in stacks, the dual reward, the training loop, and checkpoints."""
 
 from study.models import backend  # noqa: F401 - sets MLX up

@@ -1,8 +1,8 @@
-"""LoRA on chosen linear layers of all blocks (Hu et al., 2021): many side by side for training, one for use.
+"""LoRA adapters on chosen linear layers of all blocks (Hu et al., 2021): stacked for training, single for use.
 
 For training, the adapters of G cells are stacked as [G, inputs, rank] and [G, rank, outputs] over one frozen model,
-whose batch holds the G cells' rows one after the other. The layers may be quantised, and may hold an adapter already
-that stays.
+whose batch holds the G cells' rows one after the other. The layers may be quantised, and may already have a frozen
+adapter.
 """
 
 import io
@@ -27,15 +27,15 @@ WEIGHTS = "adapters.safetensors"
 CONFIG = "adapter_config.json"
 
 Weights = dict[str, mx.array]
-"""One adapter: `model.layers.0.self_attn.v_proj.lora_a` → [inputs, rank], and so on, as mlx-lm stores it."""
+"""Arrays of one adapter by name, as mlx-lm stores them: `model.layers.0.self_attn.v_proj.lora_a` → [inputs, rank]."""
 
 
 class AdapterError(Exception):
-    """Projections that a model does not have, or an adapter that does not fit it."""
+    """The model lacks a layer that is to be adapted, or an adapter does not fit the model."""
 
 
 class SettledLoRA(nn.Module):  # type: ignore[misc]
-    """A frozen linear layer with a frozen adapter that stays, as part of it, when others are put on and taken off."""
+    """A frozen linear layer with a frozen adapter that stays when further adapters are added and removed."""
 
     def __init__(self, adapted: LoRALinear) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class SettledLoRA(nn.Module):  # type: ignore[misc]
 
 
 class StackedLoRA(nn.Module):  # type: ignore[misc]
-    """A frozen linear layer with the adapters of G cells; the rows of its input are G equal parts."""
+    """A frozen linear layer with the adapters of G cells, each of which applies to one of G equal parts of the rows."""
 
     def __init__(self, linear: "Linear", lora_a: mx.array, lora_b: mx.array, scale: float) -> None:
         super().__init__()
@@ -60,13 +60,14 @@ class StackedLoRA(nn.Module):  # type: ignore[misc]
 
 
 Linear: TypeAlias = nn.Linear | nn.QuantizedLinear | SettledLoRA
-"""What an adapter goes on."""
+"""A layer that can be adapted."""
 
 
 def stack(model: nn.Module, lora: Lora, seeds: Sequence[int]) -> None:
-    """Freeze the model and add one adapter a seed, side by side, each with an update of zero.
+    """Freeze the model and add one adapter for each seed, stacked, each with an update of zero.
 
-    A is uniform in ±1/sqrt(inputs) from the seed and its place in the model, B is zero, as in mlx-lm.
+    A is uniform in ±1/sqrt(inputs), drawn from the seed and the index of the layer; B is zero, as in mlx-lm. Raises
+    AdapterError where the model lacks a layer that `lora` names.
     """
     paths = _paths(model, lora)
     model.freeze()
@@ -85,7 +86,7 @@ def stack(model: nn.Module, lora: Lora, seeds: Sequence[int]) -> None:
 
 
 def unstack(model: nn.Module) -> list[Weights]:
-    """Put the layers back, as they were before `stack`; returns the adapter of each cell."""
+    """Restore the layers as they were before `stack` and return the adapter of each cell."""
     stacked = dict(tree_flatten(model.trainable_parameters()))
     taken = [{name: value[g] for name, value in stacked.items()} for g in range(len(next(iter(stacked.values()))))]
     mx.eval(taken)
@@ -94,18 +95,18 @@ def unstack(model: nn.Module) -> list[Weights]:
 
 
 def lowest_adapted(model: nn.Module) -> int:
-    """The first block that holds stacked adapters: those below give every cell the same."""
+    """Return the index of the first block with stacked adapters; blocks below it compute the same for every cell."""
     return next(i for i, block in enumerate(model.layers) if _stacked(block))
 
 
 def blocks_of(model: nn.Module) -> dict[str, int]:
-    """Of each stacked adapter, by its path in the model, the block that holds it."""
+    """Return the index of the block of each stacked adapter, by the adapter's path in the model."""
     within = {id(m): i for i, block in enumerate(model.layers) for _, m in block.named_modules()}
     return {name: within[id(layer)] for name, layer in _stacked(model)}
 
 
 def shapes(model: nn.Module, lora: Lora) -> dict[str, tuple[int, int]]:
-    """Of one adapter, [inputs, rank] and [rank, outputs] by the names of `Weights`."""
+    """Return the shapes of the arrays of one adapter, [inputs, rank] and [rank, outputs], by the names of `Weights`."""
     found: dict[str, tuple[int, int]] = {}
     for path, linear in _paths(model, lora).items():
         inputs, outputs = _widths(linear)
@@ -114,7 +115,7 @@ def shapes(model: nn.Module, lora: Lora) -> dict[str, tuple[int, int]]:
 
 
 def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
-    """Add one adapter, for evaluation, `fuse` or `freeze`. Raises AdapterError where it does not fit."""
+    """Add one adapter, for evaluation, `fuse` or `freeze`. Raises AdapterError where it does not fit the model."""
     paths = _paths(model, lora)
     model.freeze()
     layers = []
@@ -126,16 +127,16 @@ def put(model: nn.Module, lora: Lora, weights: Mapping[str, mx.array]) -> None:
     expected = dict(tree_flatten(model.trainable_parameters()))
     if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in expected.items()}:
         take_off(model)
-        raise AdapterError("the adapter has other layers or shapes than its settings say")
+        raise AdapterError("the adapter has other layers or shapes than its settings give for this model")
     model.load_weights(list(weights.items()), strict=False)
     model.freeze()
     mx.eval(model.parameters())
 
 
 def fuse(model: nn.Module) -> None:
-    """Add the update of the adapter from `put` to the weights, in float32, and freeze everything.
+    """Add the update of the adapter from `put` to the weights, in float32, and freeze all of them.
 
-    Quantised weights are written out for it and stay so: quantising them again would round most of the update away.
+    Quantised weights are dequantised for it and stay float32: quantising them again would lose most of the update.
     """
     single = _single(model)
     for _, layer in single:
@@ -146,21 +147,21 @@ def fuse(model: nn.Module) -> None:
 
 
 def freeze(model: nn.Module) -> None:
-    """Let the adapter from `put` stay beside the weights, frozen, below all that are put on later."""
+    """Keep the adapter from `put` frozen and separate from the weights; adapters that are added later go on top."""
     model.update_modules(tree_unflatten([(name, SettledLoRA(layer)) for name, layer in _single(model)]))
     model.freeze()
     mx.eval(model.parameters())
 
 
 def take_off(model: nn.Module) -> None:
-    """Put the layers back, as they were before `put` or `stack`."""
+    """Remove the adapters: restore the layers as they were before `put` or `stack`."""
     adapted = [(name, m) for name, m in model.named_modules() if isinstance(m, LoRALinear | StackedLoRA)]
     model.update_modules(tree_unflatten([(name, module.linear) for name, module in adapted]))
     model.freeze()
 
 
 def save(model: nn.Module, lora: Lora, weights: Weights, folder: Path) -> None:
-    """The adapter as mlx-lm's `--adapter-path` reads it."""
+    """Write the adapter to `folder` as mlx-lm's `--adapter-path` reads it."""
     content = io.BytesIO()
     mx.save_safetensors(content, weights)
     write_bytes(folder / WEIGHTS, content.getvalue())
@@ -170,15 +171,15 @@ def save(model: nn.Module, lora: Lora, weights: Weights, folder: Path) -> None:
 
 
 def load(folder: Path) -> Weights:
-    """The adapter that `save` wrote."""
+    """Return the adapter that `save` wrote."""
     weights: Weights = mx.load(str(folder / WEIGHTS))  # type: ignore[assignment]
     return weights
 
 
 def linear(block: nn.Module) -> list[str]:
-    """Paths within a block of the linear layers that may be adapted, and those that are.
+    """Return the paths, within a block, of the linear layers that can be adapted or are.
 
-    Raises AdapterError on one that does more than nn.Linear or nn.QuantizedLinear.
+    Raises AdapterError on a layer that computes more than nn.Linear or nn.QuantizedLinear.
     """
     modules = dict(block.named_modules())
     adapted = {path for path, m in modules.items() if isinstance(m, LoRALinear | StackedLoRA | SettledLoRA)}
@@ -200,7 +201,7 @@ def _single(model: nn.Module) -> list[tuple[str, LoRALinear]]:
 
 
 def _widths(linear: Linear) -> tuple[int, int]:
-    """Inputs and outputs."""
+    """Return the numbers of inputs and outputs."""
     return widths(linear.linear if isinstance(linear, SettledLoRA) else linear)
 
 
@@ -209,14 +210,17 @@ def _parameters(lora: Lora) -> dict[str, Any]:
 
 
 def _paths(model: nn.Module, lora: Lora) -> dict[str, Linear]:
-    """The linear layers to adapt by their path in the model, in the order of the paths."""
+    """Return the linear layers to adapt by their path in the model, in the order of the paths."""
     keys = _keys(model, lora)
     blocks = {id(m) for layer in model.layers for name, m in layer.named_modules() if name in keys}
     return {name: m for name, m in sorted(model.named_modules()) if id(m) in blocks and isinstance(m, Linear)}
 
 
 def _keys(model: nn.Module, lora: Lora) -> list[str]:
-    """Paths within a block of the linear layers to adapt; on an adapted model those that are adapted."""
+    """Return the paths, within a block, of the linear layers to adapt; in an adapted model, of those that are adapted.
+
+    Raises AdapterError where the blocks have no layer of a name or role of `lora.projections`.
+    """
     blocks = [roles(linear(block)) for block in model.layers]
     paths = sorted(set().union(*blocks))
     if lora.projections == "all":
@@ -237,7 +241,7 @@ def _keys(model: nn.Module, lora: Lora) -> list[str]:
 
 
 def _of_role(model: nn.Module, role: Role, blocks: Sequence[Mapping[str, tuple[Role, ...]]]) -> set[str]:
-    """Raises AdapterError where a block has no layer of the role."""
+    """Return the paths of the layers that have a role. Raises AdapterError where a block has none."""
     found = [{path for path, those in block.items() if role in those} for block in blocks]
     without = [i for i, of_block in enumerate(found) if not of_block]
     if without:

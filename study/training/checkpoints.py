@@ -1,4 +1,4 @@
-"""Where a training stands, on disk while it lasts, so that one that is interrupted goes on: one file a unit."""
+"""Checkpoints, from which an interrupted training resumes: one file for each unit, while it trains."""
 
 import io
 import json
@@ -16,38 +16,39 @@ from study.results.store import write_bytes
 log = logging.getLogger(__name__)
 
 MOMENTS = (".m", ".v")
-"""What AdamW keeps of a parameter is named as the parameter, with one of these behind it; SGD has the second alone."""
+"""Suffixes, after a parameter's name, of the arrays that AdamW keeps for it; SGD keeps only the second."""
 
 
 @dataclass(frozen=True)
 class State:
-    """One cell between two steps of its training: what its further steps follow from, and its rows so far.
+    """The state of one training between two steps, which determines all further steps, and its rows so far.
 
-    The batches to come are not in it: they follow from the seed and the number of the step.
+    It does not contain the batches to come: they follow from the seed and the number of the step.
     """
 
     arrays: dict[str, mx.array]
-    """The adapter, and for each of its arrays what the optimiser keeps of it."""
+    """The trained arrays by name, and what the optimiser keeps for each of them."""
     curve: list[Row]
-    """One row a step."""
+    """Rows of training, one for each step."""
     onset: list[Row] = field(default_factory=list)
+    """Rows of the light evaluations."""
 
     @property
     def step(self) -> int:
-        """The steps that are done."""
+        """The number of steps that are done."""
         return len(self.curve)
 
 
 class Checkpoint:
-    """The file that holds the last state of one unit. It is an aid: nothing that is wrong with it is an error."""
+    """The file with the last state of one unit's training. A checkpoint that cannot be used is a warning, no error."""
 
     def __init__(self, file: Path, unit_id: str, every: int, moments: Sequence[str] = MOMENTS) -> None:
         self.every = every
-        """Steps from one state that is saved to the next; 0 where none is."""
+        """Steps between two checkpoints; 0 for none."""
         self._file, self._unit_id, self._moments = file, unit_id, moments
 
     def save(self, state: State) -> None:
-        """Put this state in the place of the one before."""
+        """Replace the last state by this one."""
         about = {"unit": self._unit_id, "curve": json.dumps(state.curve), "onset": json.dumps(state.onset)}
         content = io.BytesIO()
         mx.save_safetensors(content, state.arrays, about)
@@ -57,7 +58,7 @@ class Checkpoint:
             log.warning("step %d is not saved in %s, training goes on: %s", state.step, self._file, error)
 
     def load(self, shapes: Mapping[str, Sequence[int]]) -> State | None:
-        """The state that was saved last, where it is of this unit and of an adapter of these shapes; else None."""
+        """Return the last state if it is of this unit and its trained arrays have these shapes; else None."""
         if not self._file.is_file():
             return None
         try:
@@ -67,7 +68,7 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """The training is over."""
+        """Remove the file, since the training is over."""
         self._file.unlink(missing_ok=True)
 
     def _read(self, shapes: Mapping[str, tuple[int, ...]]) -> State:

@@ -1,4 +1,4 @@
-"""Whether a training step is compiled, as `study doctor` measured it on this machine."""
+"""Whether training steps are compiled, by what `study doctor` measured on this machine."""
 
 import json
 from importlib.metadata import version
@@ -11,16 +11,17 @@ from study.models.cache import cache_root
 from study.results.store import write_json
 
 BUCKET = 8
-"""Lengths are rounded up to multiples of this where steps are compiled, once for each shape."""
+"""Sequence lengths are rounded up to a multiple of this where steps are compiled, which is once for each shape."""
 STEPS = 500
-"""Steps of a stage, over which the time of compiling is spread."""
+"""Number of steps of a stage, over which the time of compilation is spread."""
 
 
 def pays() -> bool:
-    """What was measured here with this device and this MLX; where nothing was, yes on Metal and no with CUDA.
+    """Whether compiling saves time, as measured with this device and this MLX; if not measured, yes on Metal, no on
+    CUDA.
 
-    There the first step of each length took 17 s on an H100, and a later one 7 ms instead of 8. Never on a CPU: MLX
-    then calls a C++ compiler, whose cache has no lock between the workers of a machine.
+    On an H100, the first step of each length took 17 s, and a later one 7 ms instead of 8. Never on a CPU: MLX would
+    call a C++ compiler, whose cache has no lock between the workers of a machine.
     """
     if on_cpu():
         return False
@@ -32,12 +33,12 @@ def pays() -> bool:
 
 
 def gain(seconds: dict[str, float]) -> float:
-    """How many times faster a stage is compiled: seconds of a plain and of a compiled step, and of the first one."""
+    """Return how many times faster a compiled stage is, from the seconds of a plain, a compiled and a first step."""
     return STEPS * seconds["plain"] / (seconds["first"] + STEPS * seconds["compiled"])
 
 
 def remember(seconds: dict[str, float]) -> None:
-    """Keep a measurement beside the models."""
+    """Write a measurement to the cache of models."""
     try:
         known = json.loads(record().read_text())
     except (OSError, ValueError):

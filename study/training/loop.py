@@ -1,4 +1,4 @@
-"""The one training loop, for both stages: the cells of a stack train side by side over one frozen model."""
+"""The training loop of both stages: the cells of a stack train side by side over one frozen model."""
 
 import math
 import time
@@ -29,44 +29,44 @@ from study.training.objectives import Batch, ClassLoss, dual_reward, make_batch,
 
 
 class TrainingError(Exception):
-    """A loss or gradient that is not a number."""
+    """A loss, gradient norm or weight is not finite."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What one cell trains: answers, and a class token at a layer where `target` is given."""
+    """The objective of one cell: the answers, and a class token at a layer if `target` is given."""
 
     learning_rate: float
     target: ClassLoss | None = None
     highest: int | None = None
-    """The last block whose adapter is trained; None for all."""
+    """Index of the last block whose adapter is trained; None to train all."""
 
 
 @dataclass
 class Trained:
-    """What became of one cell."""
+    """The outcome of training one cell."""
 
     weights: adapters.Weights = field(default_factory=dict)
     curve: list[Row] = field(default_factory=list)
-    """One row a step."""
+    """Rows of training, one for each step."""
     error: TrainingError | None = None
-    """Why the cell was dropped from its stack."""
+    """The reason for which the cell was dropped from its stack; None if it was trained to the end."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on. The batch of a step follows from the seed and the step alone, so that cells can share it."""
+    """The training data. The batch of a step is a function of the seed and the step, so that cells can share it."""
 
     data: Data | Examples
     operations: Sequence[Operation]
     seed: int
     wordings: Sequence[Tier] = ("symbolic",)
-    """Tiers whose templates are drawn."""
+    """Tiers of wording to draw prompts from."""
     choices: Collection[Choice] = ()
-    """Choices of a recipe that change the training."""
+    """The choices of a recipe that change the training."""
 
     def batch(self, tokenizer: Tokenizer, step: int, size: int) -> tuple[list[Encoded], list[Operation]]:
-        """The encoded prompts of a step, and for each the operation that a shuffled label names."""
+        """Return the encoded prompts of a step, and the operation that the shuffled label of each names."""
         prompts = task_of(self.data).training_prompts(self.operations, self.wordings, self.seed, step, size)
         encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in self.choices) for prompt in prompts]
         return encoded, [random_operation(prompt, self.operations, self.seed) for prompt in prompts]
@@ -74,16 +74,16 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What is called while a stack trains; a cell is named by its index in the stack."""
+    """Functions that are called while a stack trains; a cell is given by its index in the stack."""
 
     on_step: Callable[[int, Row], None] = lambda cell, row: None
-    """Called with a cell and the row of its step."""
+    """Called after a step with a cell and the row of its step."""
     watch: Callable[[int, Lens, Sequence[int]], None] = lambda step, lens, cells: None
-    """Called after a step with the lens on the stacked model and the cells that still train."""
+    """Called with a step that has ended, the lens on the stacked model, and the cells that still train."""
     save_every: int = 0
-    """Steps from one call of `save` to the next; there is one after the last step too. 0 for none."""
+    """Steps between two calls of `save`, which is also called after the last step; 0 for none."""
     save: Callable[[int, State], None] = lambda cell, state: None
-    """Called with a cell and the state from which its training can go on."""
+    """Called with a cell and the state from which its training can resume."""
 
 
 def train(
@@ -96,11 +96,11 @@ def train(
     start: Sequence[State] = (),
     compiled: bool | None = None,
 ) -> list[Trained]:
-    """Train a new adapter for each objective, take all of them off again, and return what became of each.
+    """Train a new adapter for each objective, remove all of them again, and return the outcome of each, in their order.
 
-    A cell whose loss or gradient norm is not finite is dropped with its error and leaves the others as they are. With
-    `start`, one state for each objective and all of the same step, training goes on from there. Steps are compiled
-    where that pays, unless `compiled` says.
+    A cell whose loss or gradient norm is not finite is dropped with its error, which leaves the others unchanged. With
+    `start`, one state for each objective, all after the same step, training resumes from there. Steps are compiled
+    where that saves time, or as `compiled` says. Raises AdapterError where the model lacks a layer to adapt.
     """
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [data.seed] * len(objectives))
@@ -143,9 +143,9 @@ def train(
 
 
 class _Stack:
-    """The cells that still train, and one step of all of them.
+    """The cells that still train, with the optimiser, and one step of all of them.
 
-    Nothing in it refers back to it: it goes, with its optimiser's state, as soon as the training ends.
+    No attribute refers back to it, so that it is freed, with the optimiser's state, as soon as the training ends.
     """
 
     def __init__(
@@ -174,13 +174,13 @@ class _Stack:
         self._update = self._prepared()
 
     def step(self, batch: Batch) -> dict[str, list[float]]:
-        """Losses and gradient norm of every cell before its update."""
+        """Update every cell and return its losses and gradient norm before the update, by name."""
         figures = self._update(vars(batch))
         mx.eval(figures, self._model.trainable_parameters(), self._flat.tree, self._optimizer.state)
         return {name: np.array(value).tolist() for name, value in figures.items()}
 
     def keep(self, cells: Sequence[int]) -> None:
-        """Go on with some of the cells alone."""
+        """Drop all cells but these, given by their indices."""
         chosen = mx.array(list(cells))
         self._flat.hold(self._flat.tree[NAME][chosen])
         self._objectives = [self._objectives[i] for i in cells]
@@ -189,14 +189,14 @@ class _Stack:
         self._update = self._prepared()
 
     def arrays(self) -> list[dict[str, mx.array]]:
-        """Of each cell its adapter and what the optimiser keeps of its gradients."""
+        """Return the arrays of each cell's adapter and of the optimiser's state, by name."""
         kept = {"": self._flat.tree[NAME], **{f".{name}": value for name, value in self._optimizer.state[NAME].items()}}
         parted = {of: self._flat.parted(joined) for of, joined in kept.items()}
         stacked = {path + of: value for of, values in parted.items() for path, value in values.items()}
         return [{name: value[g] for name, value in stacked.items()} for g in range(len(self._objectives))]
 
     def _go_on(self, start: Sequence[State]) -> None:
-        """Take over where so many cells stand."""
+        """Resume from the states of the cells."""
         stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
         self._flat.hold(self._flat.joined(stacked))
         moments = {
@@ -233,12 +233,12 @@ def _rates(objectives: Sequence[Objective]) -> mx.array:
 
 
 def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx.array:
-    """[cells, 1] at a step counted from 0; above zero at the first, which would be lost."""
+    """Return the learning rates [cells, 1] at a step counted from 0; above zero at the first, so that it trains."""
     return mx.minimum((step + 1) / (warmup_steps + 1), 1.0) * rates["rates"]
 
 
 def _trained(flat: Flat, blocks: Mapping[str, int], objectives: Sequence[Objective]) -> mx.array | None:
-    """Whether a cell trains an element of the joined parameters; None where all cells train all."""
+    """Return whether each cell trains each element of the joined parameters; None if all cells train all of them."""
     if all(objective.highest is None for objective in objectives):
         return None
     highest = mx.array([math.inf if one.highest is None else one.highest for one in objectives])

@@ -1,4 +1,4 @@
-"""The dual reward of a stack of cells as a pure function of a model's lens and a batch."""
+"""The dual reward of a stack of cells, as a pure function of a model's lens and a batch."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,36 +15,38 @@ from study.lens.tokens import Encoded, padded, rounded_up
 
 @dataclass(frozen=True)
 class ClassLoss:
-    """Where and how much a class token is trained."""
+    """The class loss of one cell."""
 
     layer: int
+    """Index of the block whose output the lens reads, 0-based."""
     weight: float
+    """Weight w of the class loss; the answer loss has 1 - w."""
     tokens: dict[Operation, int]
-    """Class token id by operation."""
+    """Ids of the class tokens by operation."""
     shuffled: bool = False
-    """Whether shuffled labels are trained."""
+    """Whether the labels are shuffled."""
     detached: bool = False
-    """Whether the answer loss stops on its way down above the layer."""
+    """Whether the gradient of the answer loss is stopped at the output of the layer."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Prompts with their answers, padded on the right to the longest.
 
-    Causal blocks never look to the right, so the padding needs no mask. Logits are needed at `rows`,
-    `positions` only, where the next token is `targets`.
+    Causal blocks never attend to the right, so the padding needs no mask. Answer logits are needed only at (`rows`,
+    `positions`), where the next token is `targets`.
     """
 
     ids: Int[mx.array, "batch seq"]
     last: Int[mx.array, " batch"]
-    """The last prompt token of each row, where the class is read; or where a recipe trains it."""
+    """Position of the last prompt token of each row, where the class is read, or where a recipe trains it instead."""
     classes: Sequence[Int[mx.array, " batch"]]
-    """Of each cell that the batch is for, the class token that each row asks for; zeros where it trains none."""
+    """For each cell that trains on the batch, the right class token of each row; zeros if it trains no class."""
     rows: Int[mx.array, " m"]
     positions: Int[mx.array, " m"]
     targets: Int[mx.array, " m"]
     shares: Float[mx.array, " m"]
-    """Of each answer token in the mean over all of them; zero for a token that only fills up."""
+    """Weight of each answer token in the mean over all of them; 0 for padding."""
 
     @property
     def all_rows(self) -> Int[mx.array, " batch"]:
@@ -58,12 +60,11 @@ def make_batch(
     shuffled: Sequence[Operation] = (),
     choices: Collection[Choice] = (),
 ) -> Batch:
-    """A batch of encoded prompts; the stop token is a target but never an input.
+    """Return a batch of encoded prompts; the stop token is a target but never an input.
 
-    `cells` are those that train on it, `shuffled` the labels of the ones whose labels are shuffled, `choices` those of
-    their recipe.
-    The length, and the number of answer tokens for each row, are rounded up to multiples of `bucket`: a compiled step
-    is compiled again for every new shape.
+    `cells` are the class losses of the cells that train on it, `shuffled` the labels for those whose labels are
+    shuffled, `choices` those of their recipe. The length, and the number of answer tokens for each row, are rounded up
+    to multiples of `bucket`, since a compiled step is compiled again for every new shape.
     """
     sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
     unshifted = "unshifted_answers" in choices
@@ -89,14 +90,14 @@ def make_batch(
 
 
 def tokens_in(encoded: Sequence[Encoded]) -> int:
-    """Real tokens of a batch: padding left out, and the stop token, which is no input."""
+    """Return the number of input tokens of a batch, without padding; the stop token is not an input."""
     return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
 
 
 def _class_tokens(
     target: ClassLoss | None, encoded: Sequence[Encoded], shuffled: Sequence[Operation]
 ) -> Int[mx.array, " batch"]:
-    """The token that each row asks for; zeros without a target."""
+    """Return the right class token of each row; zeros without a target."""
     if target is None:
         return mx.zeros(len(encoded), mx.int32)
     labels = shuffled if target.shuffled else [item.prompt.operation for item in encoded]
@@ -104,22 +105,23 @@ def _class_tokens(
 
 
 Losses = dict[str, Float[mx.array, " cells"]]
+"""Losses of each cell, by name, nats."""
 
 
 def dual_reward(
     lens: Lens, batch: Batch, targets: Sequence[ClassLoss | None], shared: int = 0
 ) -> tuple[Float[mx.array, ""], Losses]:
-    """w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats, of each cell.
+    """Return w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats.
 
-    `targets` are those that the batch was made for. Returns the sum over cells, whose gradients are apart because their
-    adapters are, and the losses of each: `loss`, `class_loss`, `answer_loss`, the latter two NaN where they are not
-    computed. A cell without a target trains the answers alone. Where all cells have w = 1, the blocks above their
-    layers and the answers' logits are never computed.
+    `targets` are those that the batch was made for. Returns the sum over cells, whose gradients are independent because
+    each cell has its own adapter, and the losses of each cell: `loss`, `class_loss`, `answer_loss`, the latter two NaN
+    where they are not computed. A cell without a target trains the answers alone. Where all cells have w = 1, the
+    blocks above their layers and the answers' logits are never computed.
     """
     cells, size, spots = len(targets), len(batch.last), len(batch.targets)
     edits = _detachments(targets, size)
     states = lens.hidden(batch.ids, cells, shared, edits)
-    # The answers are read of what goes on from the last block.
+    # The answers are read from the edited output of the last block.
     last = edits[lens.blocks - 1](states[-1]) if lens.blocks - 1 in edits else states[-1]
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
@@ -144,7 +146,7 @@ def dual_reward(
 
 
 def _detachments(targets: Sequence[ClassLoss | None], size: int) -> dict[int, Edit]:
-    """By layer, the gradient stopped in the rows of the cells whose answer loss ends above it."""
+    """Return, by layer, the edit that stops the gradient in the rows of the cells that are detached there."""
     cells: dict[int, set[int]] = {}
     for g, target in enumerate(targets):
         if target and target.detached:
@@ -163,7 +165,7 @@ def _detachment(detached: Sequence[bool], size: int) -> Edit:
 
 
 def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:
-    """The rows of a cell; below the lowest adapter all cells have the same ones."""
+    """Return the indices of a cell's rows; below the lowest adapter all cells have the same ones."""
     size = len(batch.last)
     return batch.all_rows + (cell * size if len(state) > size else 0)
 

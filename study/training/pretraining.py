@@ -1,4 +1,4 @@
-"""The training of a small model from random weights: all of them, on prompts with answers and on sentences."""
+"""Training all weights of a small model from random ones, on prompts with answers and on sentences."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from study.training.checkpoints import MOMENTS, State
 from study.training.loop import TrainingError
 
 BETAS = [0.9, 0.98]
-"""Of AdamW: gradients of small batches are averaged over some fifty steps, not a thousand."""
+"""AdamW's betas: the second averages squared gradients over some fifty steps, not a thousand, as batches are small."""
 
 
 def pretrain(
@@ -34,12 +34,12 @@ def pretrain(
     save_every: int = 0,
     save: Callable[[State], None] = lambda state: None,
 ) -> list[Row]:
-    """Train all weights of the model, which are frozen again afterwards; one row a step.
+    """Train all weights of the model, freeze them again, and return one row for each step.
 
     loss = CE(answer tokens of prompts) + CE(all tokens of sentences), each a mean over its tokens, in nats. The batch
-    of a step is a function of the seed and the step alone. Goes on from `start`; states are saved every `save_every`
-    steps and after the last one, never where it is 0. A row's `held_out` counts operand pairs of the batch that must
-    not be seen. Raises TrainingError where a loss or gradient is not finite.
+    of a step is a function of the seed and the step alone. Training resumes from `start`; states are saved every
+    `save_every` steps and after the last one, or never if it is 0. A row's `held_out` is the number of held-out operand
+    pairs in the batch, which must be 0. Raises TrainingError where the loss or the gradient norm is not finite.
     """
     model.unfreeze()
     optimizer = optim.Adam(partial(_rate, settings), betas=BETAS, bias_correction=True)
@@ -75,13 +75,13 @@ def pretrain(
 
 
 Part = Sequence[tuple[Sequence[int], Sequence[int]]]
-"""Sequences of token ids, each what is given and what is to follow."""
+"""Sequences of token ids, each a pair of the given ids and the ids to predict after them."""
 
 
 def _step(
     model: nn.Module, optimizer: optim.Optimizer, settings: NurseryTraining, asked: Part, told: Part
 ) -> dict[str, float]:
-    """One update; losses and gradient norm before it."""
+    """Update the model once; return the losses and the gradient norm before the update, by name."""
     sequences = [[*given, *targets[:-1]] for given, targets in (*asked, *told)]
     spots = [
         (row, len(given) - 1 + offset, target)
@@ -107,20 +107,20 @@ def _step(
 
 
 def _rate(settings: NurseryTraining, step: mx.array) -> mx.array:
-    """At a step counted from 0: up to the rate over the warm-up, then down to zero as a cosine."""
+    """Return the learning rate at a step counted from 0: a linear warm-up, times cosine decay to zero."""
     warm = mx.minimum((step + 1) / (settings.warmup_steps + 1), 1.0)
     return settings.learning_rate * warm * 0.5 * (1 + mx.cos(math.pi * step / settings.steps))
 
 
 def _arrays(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, mx.array]:
-    """The weights, and both moments of their gradients."""
+    """Return the weights and both moments of their gradients, by name."""
     moments = [(name, value) for name, value in tree_flatten(optimizer.state) if name.endswith(MOMENTS)]
     return dict([*tree_flatten(model.trainable_parameters()), *moments])
 
 
 def _go_on(model: nn.Module, optimizer: optim.Optimizer, start: State, settings: NurseryTraining) -> None:
     step = mx.array(start.step, optimizer.step.dtype)
-    # The decay of a step is by the rate of the one before.
+    # The weight decay of a step uses the learning rate of the step before.
     arrays = {**start.arrays, "step": step, "learning_rate": _rate(settings, step - 1)}
     model.update(tree_map_with_path(lambda path, _: arrays[path], model.trainable_parameters()))
     optimizer.state = tree_map_with_path(lambda path, old: arrays.get(path, old), optimizer.state)

@@ -109,7 +109,7 @@ def test_a_machine_with_another_version_of_the_program_ends_the_run_and_is_no_fa
 ):
     monkeypatch.setattr(drivers, "code_fingerprint", lambda: "00000000")
     (unit,) = units_of(10)[:1]
-    with pytest.raises(ClusterError, match=r"runs another version of the program .* bring both to the same commit"):
+    with pytest.raises(ClusterError, match=r"runs another version of the program .* check out the same commit on both"):
         states(Driver([unit], store, QUICK, 2, quick(0.0)))
     assert store.status(unit).state == "run"
     assert starts(store, unit) == 0

@@ -30,10 +30,10 @@ def test_a_node_that_has_everything_has_no_problems_and_a_line():
     ("node", "told"),
     [
         (with_facts(versions={**versions(), "mlx": "0.1.0"}), "mac-1 (10.0.0.1) has mlx 0.1.0, this machine "),
-        (with_facts(versions={**versions(), "study": "00000000"}), "bring every machine to the same commit"),
+        (with_facts(versions={**versions(), "study": "00000000"}), "check out the same commit on every machine"),
         (with_facts(versions={**versions(), "python": "3.9.1"}), "has python 3.9.1"),
         (with_facts(can_write=False), "mac-1 (10.0.0.1) cannot write its results: make the folder writable there"),
-        (with_facts(asks_for_token=False), "mac-1 (10.0.0.1) lets in everybody on its network"),
+        (with_facts(asks_for_token=False), "mac-1 (10.0.0.1) accepts connections from everybody on its network"),
         (with_facts(free_disk_gb=0.4), "mac-1 (10.0.0.1) has 0.4 GB of disk free, and 2 are needed"),
         (replace(NODE, facts=None, reason="it is asleep"), "10.0.0.1 does not answer: it is asleep"),
         (replace(NODE, offers={"CPU": 8.0}), "no node offers the resource 'mlx', so nothing would ever run"),

@@ -73,16 +73,16 @@ def test_a_port_that_is_taken_is_one_message(home, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["head", "--host", "127.0.0.1", "--port", str(port)]) == 2
-    assert f"port {port} of 127.0.0.1 is taken, perhaps by a cluster that runs: give --port" in capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1 is taken, maybe by a running cluster: give --port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["configs/smoke.yaml", "--results", "here"], "--results here: must be a whole path, since it lies on the"),
-        (["configs/smoke.yaml", "--results", "/r", "--report", "r.md"], "--report r.md: must be a whole path"),
-        (["configs/none.yaml", "--results", "/r"], "configs/none.yaml: must be a file within this folder"),
-        (["../outside.yaml", "--results", "/r"], "../outside.yaml: must be a file within this folder"),
+        (["configs/smoke.yaml", "--results", "here"], "--results here: must be an absolute path on the cluster's"),
+        (["configs/smoke.yaml", "--results", "/r", "--report", "r.md"], "--report r.md: must be an absolute path"),
+        (["configs/none.yaml", "--results", "/r"], "configs/none.yaml: must be a file in this folder"),
+        (["../outside.yaml", "--results", "/r"], "../outside.yaml: must be a file in this folder"),
     ],
 )
 def test_what_cannot_be_handed_in_is_one_message(home, monkeypatch, capsys, arguments, told):

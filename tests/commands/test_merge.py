@@ -164,7 +164,7 @@ def test_two_results_of_one_unit_are_both_kept_aside_until_one_is_chosen(
     assert merged(one, other) == 1
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"{other.root}: 1 in conflict, 1 copied, 0 records of failed or skipped units"
-    assert told[1] == f"conflict: {one.folder(FIRST)} has 2 different results, so that none counts:"
+    assert told[1] == f"conflict: {one.folder(FIRST)} has 2 different results, and none counts:"
     assert [line.endswith(": finished today on a Mac") for line in told[2:4]] == [True, True]
     kept = sorted((one.root / "conflicts" / "stage1" / folder_name(FIRST)).iterdir())
     assert [line.split(": ")[0].strip() for line in told[2:4]] == [str(folder) for folder in kept]
@@ -201,7 +201,7 @@ def test_the_same_rows_found_in_another_time_are_no_conflict(two: tuple[Store, S
     ("damage", "told"),
     [
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet is missing"),
-        (lambda folder: os.truncate(folder / "curves.parquet", 100), "curves.parquet has 100 bytes, and "),
+        (lambda folder: os.truncate(folder / "curves.parquet", 100), "curves.parquet has 100 bytes, but "),
         (lambda folder: (folder / DONE).write_text("{"), "done.json is torn"),
         (lambda folder: (folder / DONE).unlink(), "it has no done.json"),
         (

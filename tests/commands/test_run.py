@@ -152,7 +152,7 @@ def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
         ("layer=deep", "--only layer=deep: must be a number"),
         (
             "layer=7",
-            "no cell is so; there are model gemma-3-270m, smollm2-135m; layer 3, 5, 6, 10, 11, 13, 16, 17, 23, 28;",
+            "no cell matches; there are model gemma-3-270m, smollm2-135m; layer 3, 5, 6, 10, 11, 13, 16, 17, 23, 28;",
         ),
     ],
 )

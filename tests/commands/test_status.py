@@ -116,7 +116,7 @@ def test_an_attempt_that_was_killed_is_not_stuck_as_running(store: Store, capsys
     assert code == 3
     assert "1 done · 1 silent · 6 to run · nothing runs" in text
     assert "Running" not in text
-    assert section(text, "Silent")[1].endswith("said nothing for 62 min")
+    assert section(text, "Silent")[1].endswith("silent for 62 min")
 
 
 def test_an_attempt_beside_a_published_result_is_not_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(
             assert "The cluster runs until Ctrl-C" in head.stdout.readline()
             handed = hand_in(tmp_path / "results", dashboard)
             assert handed.returncode == 0, handed.stderr
-            assert "runs on the cluster, and needs this machine no more" in handed.stdout
+            assert "runs on the cluster and no longer needs this machine" in handed.stdout
             report = tmp_path / "results" / "report.md"
             deadline = time.monotonic() + 200
             while not report.is_file() and time.monotonic() < deadline:

@@ -113,13 +113,13 @@ def test_a_file_without_wordings_has_one_and_groups_are_the_prompts(configs: Pat
         (3, {"prompt": ""}, "line 3: prompt: string should have at least 1 character (given: '')"),
         (3, {"prompt": "See the gull, a "}, "line 3: prompt: begins or ends with white space (given: 'See the "),
         (3, {"answer": " bird"}, "line 3: answer: begins or ends with white space (given: ' bird')"),
-        (3, {"answer": "a\nbird"}, "line 3: answer: has more than one line, and a new line ends an answer"),
+        (3, {"answer": "a\nbird"}, "line 3: answer: has more than one line: a new line ends an answer"),
         (3, {"prompt": "\ud800"}, "line 3: prompt: input should be a valid string"),
         (3, {"split": "tests"}, "line 3: split: input should be 'train' or 'test'; did you mean 'test'?"),
         (3, {"class": "a bird"}, "line 3: class: string should match pattern"),
         (3, {"wording": "../short"}, "line 3: wording: string should match pattern"),
         (3, {"group": ""}, "line 3: group: string should have at least 1 character"),
-        (3, {"prompt": "See the robin, a"}, "line 3: the prompt 'See the robin, a' stands in line 1 too"),
+        (3, {"prompt": "See the robin, a"}, "line 3: the prompt 'See the robin, a' is in line 1 too"),
         (3, {"group": "wren"}, "line 3: group 'wren' is in test here and in train in line 2"),
         (9, {"split": "train"}, "line 9: group 'gull' is in train here and in test in line 3"),
         (3, {"prompt": "x" * 200, "answer": ""}, "line 3: answer: string should have"),
@@ -156,8 +156,8 @@ def test_a_line_that_is_no_object_is_told_and_the_others_are_checked(configs: Pa
 @pytest.mark.parametrize(
     ("kept", "told"),
     [
-        (lambda line: line["class"] == "bird", "has 1 class, and two are the least"),
-        (lambda line: False, "has 0 classes, and two are the least"),
+        (lambda line: line["class"] == "bird", "has 1 class: at least two are needed"),
+        (lambda line: False, "has 0 classes: at least two are needed"),
         (lambda line: line["split"] == "test", "class 'bird' has no prompt whose split is train"),
         (lambda line: line["split"] == "train", "class 'fish' has no prompt whose split is test in wording 'short'"),
         (
@@ -176,7 +176,7 @@ def test_classes_that_are_trained_in_different_wordings_leave_none_to_train_on(c
         {**line, "wording": "long"} if line["class"] == "fish" and line["split"] == "train" else line for line in LINES
     ]
     write(configs, elsewhere)
-    assert "no wording has prompts of every class whose split is train" in mistakes(configs)
+    assert "no wording has prompts of every class with the split train; one must, to be trained on" in mistakes(configs)
 
 
 def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(configs: Path) -> None:
@@ -192,25 +192,28 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
     ("study", "told"),
     [
         (STUDY.replace("bird: bird", "birds: bird"), "grid.pairs.0.birds: input should be 'bird' or 'fish'; did you"),
-        (STUDY.replace("bird: bird", "bird: robin"), "grid.pairs.0.bird: 'robin' stands in a prompt; choose a word"),
+        (STUDY.replace("bird: bird", "bird: robin"), "grid.pairs.0.bird: 'robin' occurs in a prompt; choose a word"),
         (STUDY + "stage1: {wordings: [symbolic]}", "stage1.wordings.0: input should be 'short' or 'long'"),
-        (STUDY + "stage1: {wordings: [long]}", "stage1.wordings: 'long' has no training prompts of"),
-        (STUDY + "  wordings: [[short], [short, long]]", "grid.wordings.1: 'long' has no training prompts of"),
+        (STUDY + "stage1: {wordings: [long]}", "stage1.wordings: not every class has training prompts in 'long'"),
+        (
+            STUDY + "  wordings: [[short], [short, long]]",
+            "grid.wordings.1: not every class has training prompts in 'long'",
+        ),
         (
             STUDY + "also: [{wordings: [[long]]}]",
-            "also.0.wordings.0: 'long' has no training prompts of every class; allowed",
+            "also.0.wordings.0: not every class has training prompts in 'long'; allowed",
         ),
         (STUDY + "evaluation: {prompts_per_class: 3}", "3 is more than the 2 held-out prompts that short has"),
         (STUDY + "evaluation: {prompts_per_class: {short: 1}}", "needs a number for long too"),
         (STUDY + "decisions: {primary_tier: story}", "decisions.primary_tier: input should be 'short' or 'long'"),
-        (of_data("file: wrds.jsonl"), "wrds.jsonl: 1 mistake\n  is not there, or no file"),
-        (of_data("file: ."), "is not there, or no file"),
-        (of_data('file: ""'), "is not there, or no file"),
-        (of_data('file: "a\\0b"'), "is not there, or no file"),
+        (of_data("file: wrds.jsonl"), "wrds.jsonl: 1 mistake\n  does not exist or is not a file"),
+        (of_data("file: ."), "does not exist or is not a file"),
+        (of_data('file: ""'), "does not exist or is not a file"),
+        (of_data('file: "a\\0b"'), "does not exist or is not a file"),
         (of_data(f"file: {'a' * 300}"), "cannot be read: File name too long"),
         (of_data("file: 3"), "data.file: input should be a valid string (given: 3)"),
         (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, sha256"),
-        (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), "it is not the file that is meant"),
+        (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), ", not the one given"),
     ],
 )
 def test_a_study_may_name_what_its_file_has_and_nothing_else(configs: Path, study: str, told: str) -> None:

@@ -110,7 +110,9 @@ def test_a_custom_task_has_the_corrected_recipe_alone(tmp_path: Path) -> None:
         .replace("  weights: [0, 0.5]\n", "  weights: [0.5]\n  recipes: [as-published]\n")
     )
     (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"grid\.recipes: a custom task has the recipe corrected alone"):
+    with pytest.raises(
+        ConfigError, match=r"grid\.recipes: a custom task allows only corrected; other recipes are for arithmetic"
+    ):
         read_study(tmp_path / "own.yaml")
 
 

@@ -48,7 +48,7 @@ def test_a_tokenizer_that_merges_across_the_end_of_the_prompt_is_refused() -> No
         def decode(self, ids: list[int]) -> str:
             return ""
 
-    with pytest.raises(EncodingError, match="no prefix"):
+    with pytest.raises(EncodingError, match="not a prefix"):
         encode(Merging(), prompt("symbolic", "add", 0, 2, 3))
 
 

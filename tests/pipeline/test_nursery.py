@@ -348,7 +348,7 @@ def test_a_change_is_the_base_with_exactly_what_is_written(tmp_path: Path) -> No
     [
         ({"nursery": None}, "no model: name some of models.yaml in `models`, or give a `nursery`"),
         ({"nursery": {"changes": {"base": {"blocks": 2}}}}, "nursery: a change cannot be named base"),
-        ({"nursery": {"changes": {"same": {"tied": True}}}}, "nursery: same changes nothing of the base"),
+        ({"nursery": {"changes": {"same": {"tied": True}}}}, "nursery: same changes nothing in the base"),
         ({"nursery": {"changes": {"deep": {"block": 2}}}}, "nursery.changes.deep.block: unknown key"),
         (
             {"models": ["tiny-llama"], "nursery": {"changes": {"tiny-llama": {"blocks": 2}}}},

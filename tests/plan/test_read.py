@@ -103,13 +103,19 @@ def test_mistakes_in_both_files_are_told_together(configs):
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("{source: {hubb: a/b}, blocks: 3}", "small.source: a source names one of: hub, folder, gguf, wheels, built"),
-        ("{source: 3, blocks: 3}", "small.source: a source names one of: hub, folder, gguf, wheels, built (given: 3)"),
+        (
+            "{source: {hubb: a/b}, blocks: 3}",
+            "small.source: a source needs one of these keys: hub, folder, gguf, wheels, built",
+        ),
+        (
+            "{source: 3, blocks: 3}",
+            "small.source: a source needs one of these keys: hub, folder, gguf, wheels, built (given: 3)",
+        ),
         ("{source: {built: llama, hiden_size: 8}, blocks: 3}", "hiden_size: unknown key; did you mean 'hidden_size'?"),
         ("{source: {hub: llama}, blocks: 3}", "small.source.hub: string should match pattern"),
         ("{source: {built: llama}}", "small.blocks: is missing"),
         ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
-        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which is not there"),
+        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
             "small.source.wheels.a: string should match",

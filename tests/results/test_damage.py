@@ -67,7 +67,7 @@ def snapshot(root: Path) -> dict[Path, tuple[bytes, float]]:
     [
         ("answers.parquet", tear, "damaged: answers.parquet has "),
         ("answers.parquet", os.unlink, "damaged: answers.parquet is missing"),
-        ("adapters.safetensors", tear, "damaged: adapters.safetensors has 500 bytes, and 1000 were written"),
+        ("adapters.safetensors", tear, "damaged: adapters.safetensors has 500 bytes, but 1000 were written"),
         (DONE, tear, "damaged: done.json is torn: JSONDecodeError"),
         (DONE, lambda file: file.write_text("[]"), "damaged: done.json is torn: TypeError"),
         (DONE, os.unlink, "damaged: it has no done.json"),
