@@ -73,9 +73,7 @@ TABLES: dict[str, Table] = {
             **STAGE,
             **PROMPT,
             **RIGHT,
-            "number_right": Column(
-                "whether it gives the answer, however it goes on, unless with more digits or letters"
-            ),
+            "number_right": Column("whether it gives the answer and neither its number nor its word goes on"),
             **NLL,
             "a": Column("first operand", reported=False),
             "b": Column("second operand", reported=False),
