@@ -89,18 +89,9 @@ class Results:
     apart: dict[str, StudyUnit] = field(default_factory=dict)
     """Cells of another recipe, or with another stage 2: beside the study, not among its outcomes."""
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: Frames = field(default_factory=dict)
-    lens: Frames = field(default_factory=dict)
-    """Prompts, where a cell is trained and at the last layer."""
-    profile: Frames = field(default_factory=dict)
-    """Means over prompts at every layer."""
-    curves: Frames = field(default_factory=dict)
-    predictors: Frames = field(default_factory=dict)
-    onset: Frames = field(default_factory=dict)
-    causal: Frames = field(default_factory=dict)
-    causal_lens: Frames = field(default_factory=dict)
-    score: Frames = field(default_factory=dict)
-    eight: Frames = field(default_factory=dict)
+    rows: dict[str, Frames] = field(default_factory=dict)
+    """By table of study.results.schema, then by unit id. `lens` has the prompts where a cell is trained and at the last
+    layer, `profile` the means over prompts at every layer."""
 
     @property
     def everything(self) -> dict[str, StudyUnit]:
@@ -212,12 +203,12 @@ class Results:
 
     def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
-        answers = self.answers[unit.id]
+        answers = self.rows["answers"][unit.id]
         return answers[answers["stage"] == stage].set_index("prompt_id")
 
     def lens_at(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
         """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
-        lens = self.lens[unit.id]
+        lens = self.rows["lens"][unit.id]
         rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
         return rows.set_index("prompt_id")
 
@@ -234,7 +225,7 @@ def read_results(folder: Path) -> Results:
         stored = read_stored(folder, study["units"])
         units = [_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
         main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
-        results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, **stored.rows)
+        results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, stored.rows)
         _ = results.decisions, results.nursery  # validated here, where a mistake still has the file's name
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(

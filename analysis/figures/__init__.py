@@ -31,7 +31,7 @@ def describe_pictures(study: Results, decided: Decided) -> list[Picture]:
     first, *others = dict.fromkeys(cell.wordings for cell in study.plain if cell.id in set(plain["unit"]))
     main, *further = (trained_on(study, wordings) for wordings in (first, *others))
     judged, tier = _judged(main, plain), study.decisions.primary_tier
-    watched = evaluations(study.onset, [cell for cell in main.plain if cell.weight == study.shown_weight])
+    watched = evaluations(study.rows["onset"], [cell for cell in main.plain if cell.weight == study.shown_weight])
     choice = plain[plain["tier"] == tier].set_index("unit")["choice"]
     cells = predicted_cells(study, decided.outcomes)
     cells = cells.assign(choice=cells["unit"].map(choice))

@@ -63,7 +63,7 @@ def _rows(results: Results, cell: StudyUnit, tier: str) -> pd.DataFrame:
     frames = []
     for stage, unit, stored in sources:
         if unit is not None:
-            profile = results.profile[unit.id]
+            profile = results.rows["profile"][unit.id]
             shown = (profile["stage"] == stored) & (profile["pair"] == cell.readout) & (profile["tier"] == tier)
             means = profile.loc[shown, ["layer", "log_p"]]
             about = {"model": cell.model, "pair": cell.pair, "trained_layer": cell.layer, "weight": cell.weight}

@@ -33,7 +33,7 @@ def effects(results: Results, judged: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for cell in results.plain:
         if cell.id in emergent:
-            causal = results.causal[cell.id]
+            causal = results.rows["causal"][cell.id]
             for tier in results.tiers:
                 at_tier = causal[causal["tier"] == tier]
                 if not at_tier.empty:
@@ -62,7 +62,7 @@ def _effects(results: Results, cell: StudyUnit, tier: str, rows: pd.DataFrame) -
             "answers_moved",
             paired_mean(moved["swap"] - moved["random"], operands, decisions.confidence, decisions.resamples),
         ),
-        **_carried(results.causal_lens[cell.id], cell, tier),
+        **_carried(results.rows["causal_lens"][cell.id], cell, tier),
     }
     for name, values in means.items():
         row |= bounds(name, clustered_mean(values, operands, decisions.confidence, decisions.resamples))

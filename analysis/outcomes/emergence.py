@@ -136,7 +136,7 @@ def leakage(results: Results, cell: StudyUnit, tier: str) -> float:
 def collect(results: Results, cell: StudyUnit) -> dict[str, Evidence]:
     """The evidence on a finished cell, by tier, without the shuffled-label cell's."""
     decisions = results.decisions
-    class_loss = lowest_class_loss(results.curves[cell.id])
+    class_loss = lowest_class_loss(results.rows["curves"][cell.id])
     after = results.lens_at(cell, "stage2", cell.readout, cell.layer)
     reference, zero = results.reference_of(cell), results.zero_of(cell)
     before = results.lens_at(reference, "stage1", cell.readout, cell.layer) if reference else None

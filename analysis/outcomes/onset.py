@@ -30,7 +30,7 @@ def onsets(results: Results) -> pd.DataFrame:
     for cell in results.cells:
         if not cell.finished:
             continue
-        watched = results.onset[cell.id]
+        watched = results.rows["onset"][cell.id]
         watched = watched[watched["layer"] == cell.layer]
         for tier in results.tiers:
             spread = spread_of(results, cell, tier)
@@ -65,7 +65,7 @@ def onset_step(steps: pd.DataFrame, decisions: Decisions) -> float:
 
 def spread_of(results: Results, cell: StudyUnit, tier: str) -> Spread | None:
     """Peak and width over layers after stage 2, on the prompts that were read at every layer; None without any."""
-    profile = results.profile[cell.id]
+    profile = results.rows["profile"][cell.id]
     rows = profile[(profile["stage"] == "stage2") & (profile["pair"] == cell.readout) & (profile["tier"] == tier)]
     if rows.empty:
         return None

@@ -41,7 +41,7 @@ def predictors(results: Results) -> pd.DataFrame:
     """All rows of predictors of the finished units, with model and seed."""
     frames = [
         frame.assign(model=results.units[unit].model, seed=results.units[unit].seed)
-        for unit, frame in results.predictors.items()
+        for unit, frame in results.rows["predictors"].items()
     ]
     if not frames:
         return pd.DataFrame(columns=["model", "seed", *COLUMNS["predictors"]])

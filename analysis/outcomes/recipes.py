@@ -92,7 +92,7 @@ def measured(results: Results) -> pd.DataFrame:
             before, after = (_answers(results, chosen, stage) for stage in STAGES[1:])
             kept = paired_difference(after, before, "number_right", TIERS[0], decisions)
             level = float(before.loc[before["tier"] == TIERS[0], "number_right"].mean())
-            losses = [results.curves[cell.id]["class_loss"].iloc[-LAST_STEPS:].mean() for cell in chosen]
+            losses = [results.rows["curves"][cell.id]["class_loss"].iloc[-LAST_STEPS:].mean() for cell in chosen]
             rows.append(
                 {
                     **vars(experiment),
@@ -109,7 +109,7 @@ def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice
     """Both accuracies and the score of one stage, read as a recipe has it; several seeds together."""
     few = "eight_prompts" in choices
     if few:
-        decoded = pd.concat([results.eight[_source(results, cell, stage).id] for cell in cells])
+        decoded = pd.concat([results.rows["eight"][_source(results, cell, stage).id] for cell in cells])
         answers = decoded[decoded["stage"] == stage].rename(columns={"right": "number_right"})
     else:
         answers = _answers(results, cells, stage)
@@ -122,7 +122,7 @@ def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice
 
 def _scores(results: Results, cell: StudyUnit, choices: Sequence[Choice], stage: str) -> pd.DataFrame:
     """The rows of the score that a recipe reads; the masked ones where blocks take no mask."""
-    rows = results.score[_source(results, cell, stage).id]
+    rows = results.rows["score"][_source(results, cell, stage).id]
     rows = rows[(rows["stage"] == stage) & (rows["pair"] == cell.readout)]
     rows = rows[rows["asked"] == ("eight" if "eight_prompts" in choices else "held-out")]
     rows = rows[rows["head"] == ("input embedding" if "input_embedding_lens" in choices else "model")]

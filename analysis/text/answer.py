@@ -39,7 +39,7 @@ def progress(results: Results) -> str:
 
 def limits(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
     """What the study's own data cannot show."""
-    prompts = next(iter(results.answers.values()))
+    prompts = next(iter(results.rows["answers"].values()))
     prompts = prompts[prompts["stage"] == prompts["stage"].iloc[0]]
     groups = {tier: rows for tier, rows in prompts.groupby("tier", observed=True)}
     counts = [

@@ -94,9 +94,9 @@ def test_prompts_are_kept_where_a_cell_is_trained_and_at_the_last_layer(packed: 
     cell = results.cells[0]
     reference = results.reference_of(cell)
     assert reference is not None
-    assert set(results.lens[cell.id]["layer"]) == {cell.layer, 3}
-    assert set(results.lens[reference.id]["layer"]) == {1, 3}
-    assert set(results.profile[reference.id]["layer"]) == {0, 1, 2, 3}
+    assert set(results.rows["lens"][cell.id]["layer"]) == {cell.layer, 3}
+    assert set(results.rows["lens"][reference.id]["layer"]) == {1, 3}
+    assert set(results.rows["profile"][reference.id]["layer"]) == {0, 1, 2, 3}
 
 
 def test_the_profile_is_over_the_prompts_that_a_cell_has_at_every_layer(tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_the_profile_is_over_the_prompts_that_a_cell_has_at_every_layer(tmp_path
     reference = results.reference_of(cell)
     assert reference is not None
     rows = lens[some & (lens["layer"] == 0) & (lens["tier"] == "story")]
-    found = results.profile[cell.id].set_index(["layer", "tier"]).loc[(0, "story")]
+    found = results.rows["profile"][cell.id].set_index(["layer", "tier"]).loc[(0, "story")]
     assert found["prompts"] == len(rows)
     assert found["p"] == pytest.approx(np.exp(rows["log_p"]).mean(), rel=1e-6)
     assert found["log_p"] == pytest.approx(rows["log_p"].mean(), rel=1e-6)
-    assert set(results.profile[reference.id]["prompts"]) == {len(rows)}
-    assert len(results.lens[cell.id]) == 2 * lens["prompt_id"].nunique()
+    assert set(results.rows["profile"][reference.id]["prompts"]) == {len(rows)}
+    assert len(results.rows["lens"][cell.id]) == 2 * lens["prompt_id"].nunique()
 
 
 def test_a_damaged_file_is_one_message(packed: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_a_recipe_tells_is_what_its_rows_say(results: Results) -> None:
     assert list(dict.fromkeys(main["recipe"])) == RECIPES
     by_recipe = main[main["stage"] == "stage2"].set_index("recipe")
     corrected = next(cell for cell in results.cells if cell.layer is not None)
-    score, answers = results.score[corrected.id], results.answers[corrected.id]
+    score, answers = results.rows["score"][corrected.id], results.rows["answers"][corrected.id]
     read = score[(score["asked"] == "held-out") & score["masked"] & (score["head"] == "model")]
     at_layer = read[(read["score"] == "layer") & (read["layer"] == 1)]
     assert by_recipe.loc["corrected", "classifier"] == pytest.approx(at_layer["p"].mean())
@@ -71,9 +71,9 @@ def test_what_a_recipe_tells_is_what_its_rows_say(results: Results) -> None:
     symbolic = answers[answers["tier"] == "symbolic"]
     assert by_recipe.loc["corrected", "symbolic"] == pytest.approx(symbolic["number_right"].mean())
     theirs = next(cell for cell in results.apart.values() if cell.recipe == "as-published" and cell.weight == 0.5)
-    eight = results.eight[theirs.id]
+    eight = results.rows["eight"][theirs.id]
     assert by_recipe.loc["as-published", "semantic"] == eight.loc[eight["tier"] == "semantic", "right"].mean()
-    read = results.score[theirs.id]
+    read = results.rows["score"][theirs.id]
     read = read[(read["asked"] == "eight") & ~read["masked"] & (read["head"] == "input embedding")]
     most = read[(read["score"] == "maximum") & (read["p"] > 0)]
     assert by_recipe.loc["as-published", "classifier"] == pytest.approx(most["p"].mean() if len(most) else 0.0)

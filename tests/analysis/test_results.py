@@ -22,10 +22,10 @@ def test_finished_units_carry_rows(folder: Path) -> None:
     assert all(unit.finished for unit in results.units.values())
     (cell, _) = results.cells
     assert (cell.pair, cell.layer, cell.depth, cell.weight) == ("multiply/add", 1, 0.5, 0.5)
-    assert set(results.lens[cell.id]["layer"]) == {1, 3}
-    assert set(results.profile[cell.id]["layer"]) == {0, 1, 2, 3}
-    assert len(results.answers[cell.id]) == 4 * 2 * 8
-    assert len(results.curves[cell.id]) == 60
+    assert set(results.rows["lens"][cell.id]["layer"]) == {1, 3}
+    assert set(results.rows["profile"][cell.id]["layer"]) == {0, 1, 2, 3}
+    assert len(results.rows["answers"][cell.id]) == 4 * 2 * 8
+    assert len(results.rows["curves"][cell.id]) == 60
 
 
 def test_a_unit_without_its_marker_is_not_finished(folder: Path) -> None:
@@ -143,9 +143,9 @@ def test_a_cell_is_compared_with_w_zero_of_its_own_wordings(tmp_path: Path) -> N
 def test_optional_rows_are_read_where_they_are_and_empty_where_not(tmp_path: Path, folder: Path) -> None:
     results = read_results(write_study(tmp_path / "rows", ARMS))
     cell = results.plain[0]
-    for frames in (results.onset, results.causal, results.causal_lens):
+    for frames in (results.rows["onset"], results.rows["causal"], results.rows["causal_lens"]):
         assert not frames[cell.id].empty
-    (predictors,) = results.predictors.values()
+    (predictors,) = results.rows["predictors"].values()
     assert set(predictors["pair"]) == {"multiply/add", "add/multiply", "random:multiply/add"}
     bare = read_results(folder)
     for frames in (bare.onset, bare.causal, bare.causal_lens):
@@ -159,6 +159,6 @@ def test_prompts_that_lack_a_layer_are_left_out_of_profiles(folder: Path) -> Non
     reference = results.reference_of(cell)
     assert reference is not None
     for unit in (cell, reference):
-        profile = results.profile[unit.id]
+        profile = results.rows["profile"][unit.id]
         assert set(profile["layer"]) == {0, 1, 2, 3}
         assert set(profile.groupby(["stage", "pair", "layer"], observed=True)["prompts"].sum()) == {16}
