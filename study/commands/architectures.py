@@ -120,7 +120,7 @@ def examine(architecture: str) -> Finding:
     try:
         loaded = load(Model(source=BuiltSource(built=architecture), blocks=BLOCKS))
         _try(loaded)
-    except Exception as error:  # whatever mlx-lm raises is what the table is to tell
+    except Exception as error:  # the table reports whatever mlx-lm raises
         return Finding(architecture, refused=WHY.get(architecture) or " ".join(str(error).split()))
     return Finding(architecture, blocks=_kind(loaded.model), layers=_layers(loaded.model))
 

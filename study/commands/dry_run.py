@@ -1,4 +1,4 @@
-"""What a dry run prints: every unit and what a run would do with it, then what each model needs of this machine."""
+"""The output of a dry run: every unit and what a run would do with it, then what each model needs of this machine."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What of a study fits this machine, and roughly how long it takes, before anything is loaded or fetched.
+"""Estimates of whether the models of a study fit this machine and how long it takes, without loading or fetching any.
 
 The arithmetic operations of each unit are counted: 2 for each parameter of the blocks and each token that passes
 forward, twice that in training, where the base weights are frozen; and 2 for each parameter of the embedding and each

@@ -34,7 +34,7 @@ from study.results.store import (
 Description = dict[str, Any]
 """The content of `study.json`."""
 Taken = Literal["copied", "there already", "in conflict", "damaged"]
-"""What was done with a unit of another folder."""
+"""The outcome for a unit of another folder."""
 
 MAY_DIFFER = ("models", "grid", "also", "ray")
 """Settings that determine which units there are and where they run, not how one is trained, measured or judged."""
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MergeError, ResultsError) as error:
         print(error, file=sys.stderr)
     except UnwritableError as error:
-        print(f"{error}. Nothing is lost; the same command goes on from there.", file=sys.stderr)
+        print(f"{error}. Nothing is lost; the same command continues from there.", file=sys.stderr)
     except KeyboardInterrupt:
-        print("Interrupted. Nothing is lost; the same command goes on from there.", file=sys.stderr)
+        print("Interrupted. Nothing is lost; the same command continues from there.", file=sys.stderr)
         return 130
     return 2
 

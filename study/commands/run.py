@@ -73,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             or (_export(exported, store, command.export, console) if exported and command.export else 0)
         )
     except UnwritableError as error:
-        print(f"{error}. What has finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"{error}. What has finished is kept; the same command continues from there.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        console.print("Interrupted. What has finished is kept; the same command goes on from there.")
+        console.print("Interrupted. What has finished is kept; the same command continues from there.")
         return 130
 
 

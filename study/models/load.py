@@ -124,7 +124,7 @@ def _download(source: HubSource) -> Path:
         return snapshot(source, local_files_only=False)
     except GatedRepoError as error:
         raise ModelError(
-            f"{source.hub} asks for consent: accept its licence at https://huggingface.co/{source.hub}, "
+            f"{source.hub} requires consent: accept its licence at https://huggingface.co/{source.hub}, "
             "then run `hf auth login`"
         ) from error
     except OSError as error:

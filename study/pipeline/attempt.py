@@ -66,7 +66,7 @@ class Attempt:
         if state:
             self.resumed_at = state.step
             self.seconds["train"] = sum(row["seconds"] for row in state.curve)
-            self.tell(f"training goes on after step {state.step}")
+            self.tell(f"training resumes after step {state.step}")
         return state
 
     def on_step(self, stage: str, steps: int, row: Row) -> None:

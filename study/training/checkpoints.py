@@ -55,7 +55,7 @@ class Checkpoint:
         try:
             write_bytes(self._file, content.getvalue())
         except OSError as error:
-            log.warning("step %d is not saved in %s, training goes on: %s", state.step, self._file, error)
+            log.warning("step %d is not saved in %s, training continues: %s", state.step, self._file, error)
 
     def load(self, shapes: Mapping[str, Sequence[int]]) -> State | None:
         """Return the last state if it is of this unit and its trained arrays have these shapes; else None."""
@@ -64,7 +64,7 @@ class Checkpoint:
         try:
             return self._read({name + part: tuple(shapes[name]) for name in shapes for part in ("", *self._moments)})
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            log.warning("%s is of no use, training begins at its first step: %s", self._file, error)
+            log.warning("%s cannot be used, training starts at its first step: %s", self._file, error)
             return None
 
     def remove(self) -> None:

@@ -75,7 +75,7 @@ def test_a_file_that_is_torn_anywhere_is_told_and_not_used(
         assert checkpoint.load(SHAPES) is None, content
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == len(cut) + len(blank)
-    assert all(line.startswith(f"{file} is of no use, training begins at its first step: ") for line in told)
+    assert all(line.startswith(f"{file} cannot be used, training starts at its first step: ") for line in told)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_full_disk_is_told_and_leaves_the_state_before(
     with caplog.at_level(logging.WARNING):
         checkpoint.save(State(state().arrays, CURVE[:1]))
     told = caplog.records[-1].getMessage()
-    assert told.startswith(f"step 1 is not saved in {file}, training goes on: ")
+    assert told.startswith(f"step 1 is not saved in {file}, training continues: ")
     assert told.endswith("no space left; free some space")
     read = checkpoint.load(SHAPES)
     assert read is not None

@@ -249,7 +249,7 @@ def test_a_torn_checkpoint_is_told_and_its_cell_alone_begins_at_the_start(
     torn.write_bytes(torn.read_bytes()[:1000])
     assert finished(mixed[:3], store) == [*steps(6), *steps(1)]
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        f"{torn} is of no use, training begins at its first step"
+        f"{torn} cannot be used, training starts at its first step"
     ]
     for cell in mixed[:3]:
         assert_same(store, calm, cell)
