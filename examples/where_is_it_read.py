@@ -65,8 +65,8 @@ plt.show()
 # ## One cell
 #
 # The cell trains ` multiply` and ` add` at one layer on the symbolic wording alone, with half of the loss on the
-# answers. `study.run` first runs what it builds on (stage 1, LoRA on answers), in this process and without Ray; run again, it
-# finds what is there. The reference reads the same prompts before and after stage 1.
+# answers. `study.run` first runs what it builds on (stage 1, LoRA on answers), in this process and without Ray; run
+# again, it finds what is there. The reference reads the same prompts before and after stage 1.
 
 # %%
 study.run(cell, results)
