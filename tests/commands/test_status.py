@@ -29,7 +29,7 @@ WITHOUT_MLX_AND_RAY = """
 import sys
 for name in ("mlx", "mlx.core", "mlx_lm", "ray", "pandas"):
     sys.modules[name] = None
-from study.status import main
+from study.commands.status import main
 sys.exit(main(sys.argv[1:]))
 """
 

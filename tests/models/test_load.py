@@ -85,11 +85,11 @@ def fetch_elsewhere(model: Model, before: str = "", after: str = "") -> subproce
     return python(
         f"""
 import os, sys
-from study.catalogue import Model
-from study.models import ModelError, weights
+from study.config.catalogue import Model
+from study.models import ModelError, load
 import mlx.core as mx
 {before}
-path = weights.fetch(Model.model_validate_json({model.model_dump_json()!r}))
+path = load.fetch(Model.model_validate_json({model.model_dump_json()!r}))
 print(path, os.stat(path / "model.safetensors").st_ino)
 {after}
 """
@@ -252,9 +252,9 @@ def test_a_hub_model_on_this_machine_needs_no_network(own_cache: Path, tmp_path:
     (repository / "refs" / "main").write_text("abc123")
     model = Model(source=HubSource(hub="someone/tiny"), blocks=2)
     code = f"""
-from study.catalogue import Model
-from study.models import weights
-print(weights.load(Model.model_validate_json({model.model_dump_json()!r})).path)
+from study.config.catalogue import Model
+from study.models import load
+print(load.load(Model.model_validate_json({model.model_dump_json()!r})).path)
 """
     process = python(code, HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     output, errors = process.communicate()
@@ -263,12 +263,11 @@ print(weights.load(Model.model_validate_json({model.model_dump_json()!r})).path)
 
 def test_a_hub_that_cannot_be_reached_is_named_with_what_to_do(own_cache: Path, tmp_path: Path) -> None:
     code = """
-from study import places
-from study.catalogue import HubSource, Model
-from study.models import weights
+from study.config.catalogue import HubSource, Model
+from study.models import cache, load
 model = Model(source=HubSource(hub="someone/tiny"), blocks=2)
-assert places.locate(model) is None
-weights.fetch(model)
+assert cache.locate(model) is None
+load.fetch(model)
 """
     process = python(code, HF_HUB_CACHE=str(tmp_path / "hub"), HF_ENDPOINT="http://127.0.0.1:9")
     errors = process.communicate()[1]
