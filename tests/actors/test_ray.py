@@ -41,11 +41,7 @@ MANY = expand(STUDY.model_copy(update={"models": ["a"], "grid": LAYERS}), MODELS
 CELLS = MANY[3:]
 """Five that stack: w = 0, then one a layer."""
 
-
-@pytest.fixture(scope="module")
-def cluster():
-    with connect(RaySettings(workers=2, dashboard_port=18265)) as connected:
-        yield connected
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from analysis.figures.style import STYLE, Picture, step_aside
 from study.config.names import TIERS
 from tests.simulated import Plan, write_study
 
+pytestmark = pytest.mark.slow
+
 ONE, MANY = ["alpha"], [f"model-{letter}-135m" for letter in "abcdefgh"]
 ARMS = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 SHOWN = {"symbolic": "p", "construction": "choice"}

@@ -26,6 +26,7 @@ def hand_in(results, dashboard):
     return subprocess.run([*COMMAND, *asked], cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     port = free_port()
@@ -35,6 +36,7 @@ def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
     assert "Traceback" not in handed.stderr
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(tmp_path):
     port, dashboard = free_port(), free_port()

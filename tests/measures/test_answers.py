@@ -59,6 +59,7 @@ def is_tie(loaded: Loaded, item: Encoded) -> bool:
     return bool((best[:, -1] - best[:, -2] < 1e-4).any())
 
 
+@pytest.mark.slow
 def test_teacher_forcing_gives_the_verdicts_of_mlx_lms_greedy_decoding(trained: tuple[Loaded, list[Encoded]]) -> None:
     loaded, encoded = trained
     answers, _ = rows(trained)

@@ -305,6 +305,7 @@ def run_study(study: Study, model: Model, results: Path) -> tuple[Store, list[An
     return store, units, {unit.id: json.loads((store.folder(unit) / "done.json").read_text()) for unit in units}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ["8bit", "4bit"])
 def test_a_whole_study_runs_on_quantised_weights_and_reads_the_same_with_stage_1_fused_or_kept(
     held: str, tiny_study: MakeStudy, tmp_path: Path

@@ -14,6 +14,8 @@ from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.results.store import Ending, Store
 
+pytestmark = pytest.mark.slow
+
 MakeStudy = Callable[..., Study]
 
 
