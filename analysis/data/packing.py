@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.stored import float_columns, read_stored
 from study.results.finished import DONE
-from study.results.schema import CATEGORIES, COLUMNS
+from study.results.schema import COLUMNS, TEXT
 from study.results.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
 
 
@@ -47,7 +47,7 @@ def _parquet(name: str, frames: dict[str, pd.DataFrame]) -> bytes:
     """The frames under each other, with the unit's id as a column."""
     filled = [frame.assign(unit=unit) for unit, frame in frames.items() if not frame.empty]
     rows = pd.concat(filled) if filled else pd.DataFrame(columns=["unit", *COLUMNS[name]])
-    text = [column for column in ("unit", *CATEGORIES) if column in rows]
+    text = [column for column in ("unit", *sorted(TEXT)) if column in rows]
     floats = float_columns(rows)
     rows = rows.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(floats, "float32")})
     stream = io.BytesIO()

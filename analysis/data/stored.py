@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
-from study.results.schema import CATEGORIES, COLUMNS, OPTIONAL, PROFILE, ROWS
+from study.results.schema import COLUMNS, PROFILE, TABLES, TEXT, tables_of
 from study.results.store import FOLDERS, UNFINISHED, ResultsError
 
 UnitState = Literal["finished", "failed", "skipped", "missing", "unreadable"]
@@ -46,11 +46,10 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
         rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
     except (*UNREADABLE, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
-    for name in dict.fromkeys(name for names in OPTIONAL.values() for name in names):
-        kinds = [kind for kind, names in OPTIONAL.items() if name in names]
-        units = [entry["id"] for entry in entries if entry["kind"] in kinds and entry["id"] in done]
+    for name, table in TABLES.items():
+        units = [entry["id"] for entry in entries if entry["kind"] in table.sometimes and entry["id"] in done]
         none = _none(name)
-        rows[name] = {unit: rows[name].get(unit, none) for unit in units}
+        rows[name] |= {unit: none for unit in units if unit not in rows[name]}
     return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
 
 
@@ -66,8 +65,9 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
             continue
         try:
             done = verify(at, ".parquet")
-            frames = {name: _read_rows(at / f"{name}.parquet") for name in ROWS[kind]}
-            for name in OPTIONAL.get(kind, ()):
+            always, sometimes = tables_of(kind)
+            frames = {name: _read_rows(at / f"{name}.parquet") for name in always}
+            for name in sometimes:
                 file = at / f"{name}.parquet"
                 frames[name] = _read_rows(file) if file.is_file() else _none(name)
         except DamagedError as error:
@@ -85,7 +85,7 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Text as categories, those that occur, and numbers rounded to float32 but computed with as float64."""
-    columns = {str(name): _typed(frame[name], str(name) in CATEGORIES) for name in frame.columns}
+    columns = {str(name): _typed(frame[name], str(name) in TEXT) for name in frame.columns}
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -108,7 +108,7 @@ def _by_unit(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _packed(file: Path, name: str) -> pd.DataFrame:
     """The rows of all units. A study that was packed before there was such a kind of rows has none."""
-    if any(name in names for names in OPTIONAL.values()) and not file.exists():
+    if name in TABLES and TABLES[name].sometimes and not file.exists():
         return pd.DataFrame(columns=["unit", *COLUMNS[name]])
     return pd.read_parquet(file)
 

@@ -7,25 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.figures.style import SERIES, Picture, panels, save
+from study.config.predictors import PREDICTORS
 
-NAMES = {
-    "depth": "relative depth",
-    "remaining": "blocks above the layer",
-    "log_p": "log p of the class token",
-    "rank": "rank of the class token",
-    "kl": "KL of final output to lens, nats",
-    "a_lin": "accuracy of the unembedding rows",
-    "probe": "accuracy of a linear probe",
-    "probe_control": "probe on shuffled labels",
-    "selectivity": "selectivity of a linear probe",
-    "direction_cosine": "cosine of class directions",
-    "unembedding_norm": "norm of the unembedding rows",
-    "pair_cosine": "cosine of the unembedding rows",
-    "residual_growth": "growth of the residual stream",
-    "lora_parameters": "trained parameters up to the layer",
-    "gradient_cosine": "cosine of the two gradients",
-    "gradient_ratio": "ratio of the two gradients",
-}
 SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
 KEPT = ["unit", "model", "pair", "layer", "depth", "weight", "seed"]
 
@@ -63,7 +46,7 @@ def _scatter(
         for model, (colour, marker) in styles.items():
             rows = cells[cells["model"] == model]
             ax.plot(rows[name], 100 * rows["choice"], color=colour, marker=marker, ls="", ms=4.5, alpha=0.8)
-        ax.set_title(f"{NAMES.get(name, name)}\n{_rho(name, styles, by_model)}", fontsize=8)
+        ax.set_title(f"{PREDICTORS[name].words}\n{_rho(name, styles, by_model)}", fontsize=8)
         ax.yaxis.set_major_formatter("{x:.0f} %")
     for spare in axes.flat[len(names) :]:
         spare.set_visible(False)
@@ -80,7 +63,7 @@ def _scatter(
         "rank correlation within each model, given depth, its square and weight."
     )
     means = by_model.groupby("predictor", sort=False)["rho"].mean()
-    found = [f"{NAMES.get(name, name)} {means[name]:+.2f}" for name in names if means.get(name) == means.get(name)]
+    found = [f"{PREDICTORS[name].words} {means[name]:+.2f}" for name in names if means.get(name) == means.get(name)]
     alt = (
         f"Choice accuracy on {tier} prompts against each predictor. Mean rho within models: "
         f"{', '.join(found) or 'none'}."
@@ -106,7 +89,7 @@ def _increments(associations: pd.DataFrame, folder: Path) -> Picture:
         ax.plot(row["increment"], y, color="#0072B2", marker="o")
         text = f"rho > 0 in {row['signs']} of {row['models']} models · {row['words']}"
         ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
-    ax.set_yticks(range(len(associations)), [NAMES.get(name, name) for name in associations["predictor"]])
+    ax.set_yticks(range(len(associations)), [PREDICTORS[name].words for name in associations["predictor"]])
     ax.set_ylim(len(associations) - 0.5, -0.5)
     ax.set_xlabel("R² in models left out, minus that of depth, its square and weight alone")
     best = associations.sort_values("increment", kind="stable").dropna(subset="increment").iloc[-1]
@@ -116,6 +99,6 @@ def _increments(associations: pd.DataFrame, folder: Path) -> Picture:
     )
     alt = (
         "Gain in R² over depth, its square and weight, in models left out. Largest: "
-        f"{NAMES.get(best['predictor'], best['predictor'])} {best['increment']:+.2f}."
+        f"{PREDICTORS[best['predictor']].words} {best['increment']:+.2f}."
     )
     return save(figure, folder, "predictors_added", associations, alt, caption)

@@ -5,19 +5,11 @@ import pandas as pd
 from analysis.data.results import PLACE, Results, StudyUnit, place
 from analysis.data.statistics import Interval, accuracy_of, bounds
 from analysis.outcomes.preservation import paired_difference
+from study.config.arms import arms_that_are
 from study.config.study import Decisions
 
-WORDS = {
-    "shuffled_labels": "shuffled labels",
-    "swapped_tokens": "swapped tokens",
-    "random_words": "random words",
-    "lora_below": "adapters at and below the layer only",
-    "detached_answer": "no answer gradient below the layer",
-}
-CONTROLS = ("shuffled_labels", "swapped_tokens", "random_words")
-"""Arms that change what is named: they ask whether the classifier is one."""
-MANIPULATIONS = ("lora_below", "detached_answer")
-"""Arms that change how it is trained: they ask why it emerges where it does."""
+CONTROLS = arms_that_are("control")
+MANIPULATIONS = arms_that_are("manipulation")
 COLUMNS = [
     *(*PLACE, "tier", "arm", "choice", "choice_low", "choice_high", "plain_choice"),
     *(f"{name}{end}" for name in ("difference", "answers_difference") for end in ("", "_low", "_high")),

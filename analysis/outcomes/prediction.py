@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from analysis.data.results import Results
 from analysis.data.statistics import Floats, Interval, bounds, resampling_weights
 from study.config.study import Decisions
-from study.results.schema import PREDICTORS
+from study.results.schema import COLUMNS
 
 BASELINE = ("depth", "weight")
 CLAMP = 0.01
@@ -43,8 +43,10 @@ def predictors(results: Results) -> pd.DataFrame:
         frame.assign(model=results.units[unit].model, seed=results.units[unit].seed)
         for unit, frame in results.predictors.items()
     ]
-    columns = ["model", "seed", "pair", "layer", "tier", *PREDICTORS]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    if not frames:
+        return pd.DataFrame(columns=["model", "seed", *COLUMNS["predictors"]])
+    measured = pd.concat(frames, ignore_index=True)
+    return measured[["model", "seed", *measured.columns.drop(["model", "seed"])]]
 
 
 def predicted_cells(results: Results, judged: pd.DataFrame) -> pd.DataFrame:

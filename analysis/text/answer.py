@@ -6,14 +6,14 @@ from analysis.data.numbers import share, signed_probability
 from analysis.data.results import Results
 from analysis.data.statistics import interval_of
 from analysis.outcomes import Decided
-from analysis.outcomes.controls import CONTROLS, WORDS
+from analysis.outcomes.controls import CONTROLS
 from analysis.outcomes.emergence import Outcome, emergent_where_trained
 from analysis.outcomes.prediction import EXPLAINS, NOT_EXPLAINED, TOO_FEW
 from analysis.outcomes.preservation import AGAINST, Verdict
 from analysis.text import changes
+from study.config.arms import ARMS
 
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
-
 
 ABOVE_CHANCE = (Outcome.EMERGENT, Outcome.DISCRIMINATING, Outcome.PARTIAL)
 
@@ -149,9 +149,9 @@ def _controls(results: Results, decided: Decided) -> str:
     for arm in CONTROLS[1:]:
         rows = compared[compared["arm"] == arm]
         if not rows.empty:
-            parts.append(f"Names against {WORDS[arm]}: {_compared(results, rows)}.")
+            parts.append(f"Names against {ARMS[arm].words}: {_compared(results, rows)}.")
         else:
-            parts.append(f"{WORDS[arm].capitalize()}: {'not finished' if arm in planned else 'not run'}.")
+            parts.append(f"{ARMS[arm].words.capitalize()}: {'not finished' if arm in planned else 'not run'}.")
     return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, decided.plain)])
 
 

@@ -12,6 +12,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from study.config.arms import ARMS
+from study.config.predictors import TESTABLE
 from study.config.recipes import RecipeError, choices_of, recipe_of
 
 
@@ -49,10 +51,21 @@ def _tier(name: str, info: ValidationInfo) -> str:
     return _known(name, _names(info).tiers)
 
 
+def _arm(name: str) -> str:
+    return _known(name, list(ARMS))
+
+
+def _predictor(name: str) -> str:
+    return _known(name, TESTABLE)
+
+
 Operation = Annotated[str, AfterValidator(_operation), Field(examples=list(OPERATIONS))]
 """What a prompt asks for: an operation, or a class of a task of one's own."""
 Tier = Annotated[str, AfterValidator(_tier), Field(examples=list(TIERS))]
-Arm = Literal["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
+Arm = Annotated[str, AfterValidator(_arm), Field(json_schema_extra={"enum": list(ARMS)})]
+"""The name of one of ARMS."""
+PredictorName = Annotated[str, AfterValidator(_predictor), Field(json_schema_extra={"enum": list(TESTABLE)})]
+"""The name of one of PREDICTORS that can be tested."""
 Role = Literal["query", "key", "value", "output", "mlp"]
 ROLES: tuple[Role, ...] = get_args(Role)
 

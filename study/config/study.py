@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from study.config.arms import ARMS_IN_WORDS, PLAIN
 from study.config.base import Settings
 from study.config.catalogue import Model
 from study.config.examples import Examples
@@ -25,6 +26,7 @@ from study.config.names import (
     Layers,
     ManyWordings,
     Pairs,
+    PredictorName,
     PromptsByTier,
     Recipes,
     Seeds,
@@ -45,11 +47,7 @@ class Grid(Settings):
     weights: Weights
     """Weight w of the class loss; the answer loss has 1 - w. w = 0 is one cell a model, seed, set of operations and
     wordings: it has neither layer nor pair nor arm."""
-    arms: Arms = ["plain"]
-    """`plain` is the experiment, the others are its controls. `shuffled_labels`: every operand pair has one random
-    class, whatever the operation. `swapped_tokens`: each operation has the next one's class token. `random_words`:
-    words drawn at random, as frequent in the vocabulary as the class names. `lora_below`: no adapter above the layer.
-    `detached_answer`: the answer loss reaches no adapter at or below the layer."""
+    arms: Annotated[Arms, Field(description=ARMS_IN_WORDS)] = [PLAIN]
     wordings: ManyWordings = [["symbolic"]]
     """Tiers whose templates stage 2 trains on; the others measure transfer."""
     seeds: Seeds = [0]
@@ -228,26 +226,7 @@ class Decisions(Settings):
     primary_tier: Tier = "construction"
     """Its choice accuracy is the outcome that predictors are to explain, in cells that did not train on it."""
     predictors: Annotated[
-        list[
-            Literal[
-                "depth",
-                "remaining",
-                "log_p",
-                "rank",
-                "kl",
-                "a_lin",
-                "probe",
-                "probe_control",
-                "selectivity",
-                "direction_cosine",
-                "unembedding_norm",
-                "pair_cosine",
-                "residual_growth",
-                "lora_parameters",
-                "gradient_cosine",
-                "gradient_ratio",
-            ]
-        ],
+        list[PredictorName],
         Field(min_length=1, max_length=6),
     ] = ["log_p", "a_lin", "selectivity", "gradient_cosine"]
     """What is tested for saying where classifiers carry over; p values are corrected for their number."""

@@ -29,13 +29,13 @@ def read_classes(
     right: Sequence[Int[np.ndarray, " n"]],
 ) -> list[Figures]:
     """The figures of each pair: its class tokens' ids, and of each state the place of the right one among them."""
-    parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in _portions(lens, states)]
+    parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in portions(lens, states)]
     return [
         {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
     ]
 
 
-def _portions(lens: Lens, states: mx.array) -> list[slice]:
+def portions(lens: Lens, states: mx.array) -> list[slice]:
     """Equal parts of the states, as few as there can be: the fewer rows a product has, the more a row costs."""
     count = math.ceil(len(states) * lens.vocabulary(states) / LOGITS)
     bounds = np.round(np.arange(count + 1) * len(states) / count).astype(int).tolist()
@@ -94,7 +94,7 @@ def read_answers(
     targets = mx.array([token for item in encoded for token in item.answer_ids])
     losses: list[float] = []
     greedy: list[int] = []
-    for part in _portions(lens, states):
+    for part in portions(lens, states):
         logits = lens.read_out(states[part])
         chosen = np.array(mx.take_along_axis(logits, targets[part, None], axis=1).astype(mx.float32))[:, 0]
         losses += (log_sums(logits) - chosen).tolist()
@@ -124,7 +124,7 @@ def class_direction(
         return (logits[:, token] - logits[:, other]).sum()
 
     gradient: np.ndarray = sum(
-        np.array(mx.grad(difference)(states[part])).sum(axis=0, dtype=np.float64) for part in _portions(lens, states)
+        np.array(mx.grad(difference)(states[part])).sum(axis=0, dtype=np.float64) for part in portions(lens, states)
     )
     unit: np.ndarray = gradient / np.linalg.norm(gradient)
     return unit

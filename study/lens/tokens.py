@@ -88,7 +88,7 @@ def class_tokens(
     Raises ClassTokenError where a name is not a single token.
     """
     pair = readout.pair
-    tokens = {operation: _single(tokenizer, name) for operation, name in pair.items()}
+    tokens = {operation: token_of(tokenizer, name) for operation, name in pair.items()}
     if len({token.id for token in tokens.values()}) < len(tokens):
         raise ClassTokenError(f"the class names {', '.join(pair.values())} share a token")
     return _matched_words(tokenizer, tokens, seed, taken) if readout.random else tokens
@@ -140,9 +140,11 @@ def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) ->
     return follows.isdigit() if text[-1:].isdigit() else follows.isalpha()
 
 
-def _single(tokenizer: Tokenizer, name: str) -> ClassToken:
+def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:
+    """The one token of a word: with a leading space if there is such a token, else bare; a word that is given with its
+    space has no other. Raises ClassTokenError where it is several tokens."""
     tried = []
-    for text in (f" {name}", name):
+    for text in dict.fromkeys([name if name.startswith(" ") else f" {name}", name]):
         ids = tokenizer.encode(text, add_special_tokens=False)
         if len(ids) == 1:
             return ClassToken(text, ids[0], text != name)

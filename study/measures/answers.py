@@ -12,6 +12,7 @@ from study.lens.hooks import Lens, at, attached
 from study.lens.logits import log_sums
 from study.lens.readout import Answer, class_places, read_answers, read_classes
 from study.lens.tokens import Encoded, Readouts, Tokenizer
+from study.measures.measured_cell import Measure, MeasuredCell
 from study.results.schema import Row
 from study.training.objectives import make_batch
 
@@ -132,3 +133,21 @@ def _lens_rows(
                 about = {**_about(number, item, stage), "pair": readout.name, "layer": layer}
                 rows.append({**about, **{name: values[k] for name, values in columns.items()}})
     return rows
+
+
+def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
+    """The lens is read at every layer on some prompts, elsewhere at the trained layer and at the last one."""
+    layers = None
+    if cell.unit.layer is not None:
+        blocks = len(cell.model.layers)
+        few = sorted({cell.unit.layer, blocks - 1})
+        profile = cell.first_of_each(cell.unit.evaluation.profile_prompts)
+        layers = {number: range(blocks) if number in profile else few for number in cell.encoded}
+    size = cell.unit.evaluation.batch_size
+    answers, lens = evaluate(
+        cell.model, cell.tokenizer, cell.encoded, cell.readouts, size, "stage2", layers, cell.on_prompts
+    )
+    return {"answers": answers, "lens": lens}
+
+
+MEASURE = Measure("evaluate", lambda unit: True, _of_cell)

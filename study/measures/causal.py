@@ -12,8 +12,9 @@ from study.config.names import Operation
 from study.lens.hooks import Lens, at, attached
 from study.lens.readout import class_direction, class_places, last_states, read_answers, read_classes
 from study.lens.tokens import Encoded, Tokenizer, encode
+from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
-from study.tasks import Task
+from study.tasks import Task, task_of
 from study.training.objectives import make_batch
 
 
@@ -131,3 +132,24 @@ def _with_other_answer(tokenizer: Tokenizer, item: Encoded, operations: Sequence
     """The prompt with the answer that the operation of the next class gives."""
     other = operations[(operations.index(item.prompt.operation) + 1) % len(operations)]
     return encode(tokenizer, replace(item.prompt, answer=task.other_answer(item.prompt, other)))
+
+
+def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
+    """On the tiers that either stage trained."""
+    unit = cell.unit
+    tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
+    asked = {number: item for number, item in cell.encoded.items() if item.prompt.tier in tiers}
+    answers, lens = swap_classes(
+        cell.model,
+        cell.tokenizer,
+        first_of_each(asked, unit.evaluation.causal_prompts),
+        cell.class_ids,
+        int(unit.layer or 0),
+        unit.evaluation.batch_size,
+        unit.stage_one.seed,
+        task_of(unit.stage_one.data),
+    )
+    return {"causal": answers, "causal_lens": lens}
+
+
+MEASURE = Measure("intervene", lambda unit: unit.layer is not None and unit.evaluation.causal_prompts > 0, _of_cell)

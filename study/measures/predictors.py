@@ -1,9 +1,9 @@
 """What can be measured of a model before stage 2 that may say where in it a class can be trained."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from study.config.names import Operation
+from study.config.predictors import PREDICTORS, Place, cosine
 from study.config.study import Lora
 from study.lens.hooks import Lens, attached
 from study.lens.logits import log_sums
@@ -49,36 +50,36 @@ def measure(
         read = _lens_figures(lens, states, held_out, [tokens for _, tokens in readouts])
         pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
     probed = _probes(np.array(fitted), training, np.array(states), held_out, seed)
-    gradients = _gradients(model, [tokens for _, tokens in readouts], training[:GRADIENT_PROMPTS], lora, seed)
-    norms = np.linalg.norm(np.array(states, np.float64), axis=2)
+    values = np.array(states, np.float64)
     head, tied = _head(model, width, states.shape[-1])
-    rows = []
-    for (readout, tokens), figures, cosines, of_pair in zip(readouts, read, pointed, gradients, strict=True):
-        unembedding = _unembedding(head(mx.array([token.id for token in tokens.values()])), tied)
-        for tier, here in _by_tier(held_out).items():
-            asked = here & np.array([item.prompt.operation in tokens for item in held_out])
-            for layer in range(lens.blocks):
-                classes = [asked & np.array([i.prompt.operation == o for i in held_out]) for o in tokens]
-                rows.append(
-                    {
-                        "pair": readout.name,
-                        "layer": layer,
-                        "tier": tier,
-                        "depth": (layer + 1) / lens.blocks,
-                        "remaining": lens.blocks - 1 - layer,
-                        "log_p": float(figures["log_p"][asked, layer].mean()),
-                        "rank": float(np.median(figures["rank"][asked, layer])),
-                        "kl": float(divergence[asked, layer].mean()),
-                        "a_lin": float(np.mean([figures["choice"][rows_of, layer].mean() for rows_of in classes])),
-                        **probed[tier, layer],
-                        "direction_cosine": cosines[tier][layer],
-                        **unembedding,
-                        "residual_growth": float(norms[asked, layer].mean() / norms[asked, layer - 1].mean())
-                        if layer
-                        else None,
-                        **of_pair[layer],
-                    }
+    operations = np.array([item.prompt.operation for item in held_out])
+    rows: list[Row] = []
+    for (readout, tokens), figures, cosines in zip(readouts, read, pointed, strict=True):
+        unembedding = head(mx.array([token.id for token in tokens.values()])).astype(mx.float32)
+        gradients = _gradients(model, tokens, training[:GRADIENT_PROMPTS], lora, seed)
+        of_tiers: dict[str, list[Row]] = {tier: [] for tier in _by_tier(held_out)}
+        for layer, (of_class, of_answer) in enumerate(gradients):
+            for tier, here in _by_tier(held_out).items():
+                asked = here & np.isin(operations, list(tokens))
+                place = Place(
+                    layer,
+                    lens.blocks,
+                    states=values[asked, layer],
+                    states_below=values[asked, layer - 1] if layer else None,
+                    **{name: figures[name][asked, layer] for name in ("log_p", "rank", "choice")},
+                    classes=[operations[asked] == operation for operation in tokens],
+                    divergence=divergence[asked, layer],
+                    probe=probed[tier, layer]["probe"],
+                    probe_control=probed[tier, layer]["probe_control"],
+                    direction_cosine=cosines[tier][layer],
+                    unembedding=np.array(unembedding, np.float64),
+                    tied=tied,
+                    class_gradient=of_class,
+                    answer_gradient=of_answer,
                 )
+                figure = {name: predictor.value(place) for name, predictor in PREDICTORS.items()}
+                of_tiers[tier].append({"pair": readout.name, "layer": layer, "tier": tier, **figure})
+        rows += chain.from_iterable(of_tiers.values())
     return rows
 
 
@@ -130,7 +131,7 @@ def _direction_cosines(
                 rows = mx.array(np.flatnonzero(own | theirs))
                 direction = class_direction(lens, states[rows, layer], tokens[one].id, tokens[other].id)
                 difference = values[own, layer].mean(axis=0) - values[theirs, layer].mean(axis=0)
-                cosines.append(_cosine(direction, difference))
+                cosines.append(cosine(direction, difference))
             found[tier].append(float(np.mean(cosines)))
     return found
 
@@ -164,10 +165,7 @@ def _probes(
                 classes = [here & (np.array(asked) == c) for c in names]
                 shares = [(told[rows] == c).mean() for c, rows in zip(names, classes, strict=True) if rows.any()]
                 found.setdefault((tier, layer), {})[name] = float(np.mean(shares))
-    return {
-        place: {**figures, "selectivity": figures["probe"] - figures["probe_control"]}
-        for place, figures in found.items()
-    }
+    return found
 
 
 def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:
@@ -181,48 +179,17 @@ def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array
     return partial(rows_of, packed[id(head)]) if id(head) in packed else head.__getitem__, not heads
 
 
-def _unembedding(of_tokens: mx.array, tied: bool) -> dict[str, float]:
-    """Mean norm of the class tokens' rows of the head, mean cosine of any two; `tied` if the embedding is the head."""
-    rows = np.array(of_tokens.astype(mx.float32), np.float64)
-    norms = np.linalg.norm(rows, axis=1)
-    cosines = [_cosine(one, other) for one, other in combinations(rows, 2)]
-    return {"unembedding_norm": float(norms.mean()), "pair_cosine": float(np.mean(cosines)), "tied": float(tied)}
-
-
 def _gradients(
-    model: nn.Module,
-    pairs: Sequence[Mapping[Operation, ClassToken]],
-    encoded: Sequence[Encoded],
-    lora: Lora,
-    seed: int,
-) -> list[list[dict[str, float]]]:
-    """Of each pair and layer: the cosine of the class loss's and the answer loss's gradient, and the ratio of their
-    norms, over the adapter at and below the layer as stage 2 starts it; and the number of its parameters.
-    """
-    found = []
-    for tokens in pairs:
-        ids = {operation: token.id for operation, token in tokens.items()}
-        items = [item for item in encoded if item.prompt.operation in ids]
-        answer = _adapter_gradient(model, None, items, lora, seed)
-        of_pair = []
-        for layer in range(len(model.layers)):
-            named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
-            of_pair.append(_compared(named[: layer + 1], answer[: layer + 1]))
-        found.append(of_pair)
-    return found
-
-
-def _compared(of_class: list[np.ndarray], of_answer: list[np.ndarray]) -> dict[str, float]:
-    """Gradients by block."""
-    one, other = np.concatenate(of_class), np.concatenate(of_answer)
-    ratio = float(np.linalg.norm(one) / np.linalg.norm(other))
-    return {"lora_parameters": len(one), "gradient_cosine": _cosine(one, other), "gradient_ratio": ratio}
-
-
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Zero where one of them is: a layer may have the same state for all classes."""
-    length = np.linalg.norm(one) * np.linalg.norm(other)
-    return float(one @ other / length) if length else 0.0
+    model: nn.Module, tokens: Mapping[Operation, ClassToken], encoded: Sequence[Encoded], lora: Lora, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each layer, the gradients of its class loss and of the answer loss over the adapter at and below it, as
+    stage 2 starts it."""
+    ids = {operation: token.id for operation, token in tokens.items()}
+    items = [item for item in encoded if item.prompt.operation in ids]
+    answer = _adapter_gradient(model, None, items, lora, seed)
+    for layer in range(len(model.layers)):
+        named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
+        yield np.concatenate(named[: layer + 1]), np.concatenate(answer[: layer + 1])
 
 
 def _adapter_gradient(

@@ -18,6 +18,7 @@ from study.lens.hooks import Lens, attached, input_embedding_head
 from study.lens.logits import log_sums
 from study.lens.readout import LOGITS
 from study.lens.tokens import ClassToken, Encoded, Readouts, Tokenizer, encode
+from study.measures.measured_cell import Measure, MeasuredCell
 from study.results.schema import Row
 from study.tasks.prompts import Prompt
 
@@ -170,3 +171,12 @@ def _decoded(model: Any, tokenizer: Tokenizer, one: Asked, stage: str) -> Row:
     about = {"stage": stage, "prompt_id": one.number, "tier": item.prompt.tier, "operation": item.prompt.operation}
     answer = {"prompt": item.prompt.text, "answer": item.prompt.answer, "given": given}
     return {**about, **answer, "right": given == item.prompt.answer}
+
+
+def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
+    layers = [] if cell.unit.layer is None else [cell.unit.layer]
+    rows, eight = score(cell.model, cell.tokenizer, cell.encoded, cell.readouts, layers, "stage2")
+    return {"score": rows, "eight": eight}
+
+
+MEASURE = Measure("score", lambda unit: unit.scored, _of_cell)

@@ -38,25 +38,28 @@ class Blas:
     path: str
 
 
-@functools.cache
 def load() -> Blas | None:
     """Load OpenBLAS, once a process; None where it is not needed, is not found, or comes too late (see `problem`)."""
-    if sys.platform != "linux" or "mlx.core" in sys.modules or find_spec("mlx") is None:
-        return None
+    return _found()[0]
+
+
+def problem() -> str:
+    """Why MLX multiplies slowly in this process, and what to do; empty where it does not."""
+    return _found()[1]
+
+
+@functools.cache
+def _found() -> tuple[Blas | None, str]:
+    if sys.platform != "linux" or find_spec("mlx") is None:
+        return None, ""
+    if "mlx.core" in sys.modules:
+        return None, "" if has_cuda() else LATE
     _keep_freed_memory()
     packaged = PACKAGES / "cmeel.prefix" / "lib" / "libopenblas.so.0"
     if packaged.is_file():
         _load_fortran()
-    return load_first([Blas("OpenBLAS", str(packaged)), Blas("OpenBLAS", "libopenblas.so.0")])
-
-
-@functools.cache
-def problem() -> str:
-    """Why MLX multiplies slowly in this process, and what to do; empty where it does not."""
-    late = "mlx.core" in sys.modules
-    if load() or sys.platform != "linux" or has_cuda() or find_spec("mlx") is None:
-        return ""
-    return LATE if late else MISSING
+    blas = load_first([Blas("OpenBLAS", str(packaged)), Blas("OpenBLAS", "libopenblas.so.0")])
+    return blas, "" if blas or has_cuda() else MISSING
 
 
 def has_cuda() -> bool:

@@ -76,7 +76,9 @@ def load(model: Model) -> Loaded:
     return load_folder(fetch(model), model.blocks, model.weights, model.architecture)
 
 
-def load_folder(path: Path, expected_blocks: int, weights: str = "float32", architecture: str | None = None) -> Loaded:
+def load_folder(
+    path: Path, expected_blocks: int | None, weights: str = "float32", architecture: str | None = None
+) -> Loaded:
     """A model's folder, its weights held as asked for, everything else in float32, nothing trainable.
 
     Raises ModelError when mlx-lm cannot load it, when it has another architecture or number of blocks than its entry
@@ -97,7 +99,7 @@ def load_folder(path: Path, expected_blocks: int, weights: str = "float32", arch
             f"{path} is of the architecture {found}, its entry says {architecture}: correct `architecture` in "
             "models.yaml"
         )
-    if blocks != expected_blocks:
+    if expected_blocks not in (None, blocks):
         raise ModelError(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
         )

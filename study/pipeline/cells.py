@@ -4,29 +4,31 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from study.config.arms import ARMS
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
 from study.lens.tokens import ClassTokenError, Encoded, EncodingError, Readouts
+from study.measures import answers, causal, published_score
 from study.measures.answers import divergence, text_log_probs
-from study.measures.causal import swap_classes
+from study.measures.measured_cell import MeasuredCell, first_of_each
 from study.measures.onset import Onset
-from study.measures.published_score import score
 from study.models import ModelError
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt, timed
-from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.pipeline.evaluation_set import class_readouts, evaluation_set, probe
 from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
 from study.plan.stacks import divide
 from study.results.schema import Row
 from study.results.store import Store, write_rows
-from study.tasks import task_of
 from study.training import adapters
 from study.training.checkpoints import State
 from study.training.loop import Objective, Trained, TrainingError, train
 from study.training.objectives import ClassLoss
 
+MEASURES = (answers.MEASURE, published_score.MEASURE, causal.MEASURE)
+"""What is measured of every trained cell that asks for it, in this order."""
 EXPECTED = (
     adapters.AdapterError,
     ClassTokenError,
@@ -116,14 +118,15 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
 def _objective(unit: Cell, readouts: Readouts) -> Objective:
     if unit.layer is None:
         return Objective(unit.stage2.learning_rate)
+    arm = ARMS[unit.arm]
     target = ClassLoss(
         unit.layer,
         unit.weight,
         _ids(readouts),
-        shuffled=unit.arm == "shuffled_labels",
-        detached=unit.arm == "detached_answer",
+        shuffled=arm.shuffled_labels,
+        detached=not arm.answer_below,
     )
-    return Objective(unit.stage2.learning_rate, target, unit.layer if unit.arm == "lora_below" else None)
+    return Objective(unit.stage2.learning_rate, target, None if arm.adapters_above else unit.layer)
 
 
 def _ids(readouts: Readouts) -> dict[Operation, int]:
@@ -145,40 +148,27 @@ def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]
 def _write_cell(
     held: HeldModel, unit: Cell, attempt: Attempt, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
 ) -> None:
-    """Evaluate one trained cell and write all that is kept of it."""
+    """Measure one trained cell and write all that is kept of it."""
     if held.text is None:
         held.text = text_log_probs(held.model, held.tokenizer)
     adapters.put(held.model, unit.stage2.lora, trained.weights)
-    profile = first_of_each(encoded, unit.evaluation.profile_prompts)
-    answers, lens = evaluate_stage(
-        held, encoded, readouts, unit.evaluation, "stage2", attempt, unit.layer, set(profile)
+    cell = MeasuredCell(
+        held.model,
+        held.tokenizer,
+        unit,
+        encoded,
+        readouts,
+        lambda done: attempt.progress("evaluation", done, len(encoded)),
     )
+    tables: dict[str, list[Row]] = {"curves": trained.curve}
+    for measure in MEASURES:
+        if measure.applies(unit):
+            with attempt.timed(measure.part):
+                tables |= measure.rows(cell)
     attempt.text_kl["stage2"] = divergence(held.text, text_log_probs(held.model, held.tokenizer))
-    more: list[tuple[str, list[Row]]] = []
-    if unit.scored:
-        layers = [] if unit.layer is None else [unit.layer]
-        with attempt.timed("score"):
-            read = score(held.model, held.tokenizer, encoded, readouts, layers, "stage2")
-        more += zip(("score", "eight"), read, strict=True)
-    if unit.layer is not None and unit.evaluation.causal_prompts:
-        tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
-        asked = {number: item for number, item in encoded.items() if item.prompt.tier in tiers}
-        asked = first_of_each(asked, unit.evaluation.causal_prompts)
-        with attempt.timed("intervene"):
-            found = swap_classes(
-                held.model,
-                held.tokenizer,
-                asked,
-                _ids(readouts),
-                unit.layer,
-                unit.evaluation.batch_size,
-                unit.stage_one.seed,
-                task_of(unit.stage_one.data),
-            )
-        more += zip(("causal", "causal_lens"), found, strict=True)
     adapters.take_off(held.model)
     adapters.save(held.model, unit.stage2.lora, trained.weights, attempt.folder)
-    for name, rows in (("curves", trained.curve), ("answers", answers), ("lens", lens), *more):
+    for name, rows in tables.items():
         write_rows(attempt.folder / f"{name}.parquet", rows)
     attempt.take_down(held, _encoding_gates(held, encoded, readouts))
 

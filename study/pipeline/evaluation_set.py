@@ -1,6 +1,5 @@
 """What every unit measures with: the held-out prompts, their class tokens, and one evaluation of a stage."""
 
-from collections.abc import Collection
 from dataclasses import asdict
 
 from study.config.names import Operation
@@ -26,18 +25,6 @@ def evaluation_set(
     """Held-out prompts of some operations by their number among those of all operations, the same in every unit."""
     prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
     return {i: encode(held.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
-
-
-def first_of_each(encoded: dict[int, Encoded], count: int) -> dict[int, Encoded]:
-    """The first prompts of every operation in every tier, by their numbers."""
-    taken: dict[tuple[str, str], int] = {}
-    chosen = {}
-    for number, item in encoded.items():
-        place = (item.prompt.tier, item.prompt.operation)
-        taken[place] = taken.get(place, 0) + 1
-        if taken[place] <= count:
-            chosen[number] = item
-    return chosen
 
 
 def class_readouts(
@@ -67,16 +54,8 @@ def evaluate_stage(
     evaluation: Evaluation,
     stage: str,
     attempt: Attempt,
-    layer: int | None = None,
-    profile: Collection[int] = (),
 ) -> tuple[list[Row], list[Row]]:
-    """One evaluation, with the lens at every layer; where a `layer` was trained, prompts that are not in `profile` have
-    it there and at the last layer only."""
-    blocks = len(held.model.layers)
-    layers = None
-    if layer is not None:
-        few = sorted({layer, blocks - 1})
-        layers = {number: range(blocks) if number in profile else few for number in encoded}
+    """The rows of `answers` and of `lens`, at every layer, of one stage."""
     with attempt.timed("evaluate"):
         return evaluate(
             held.model,
@@ -85,6 +64,6 @@ def evaluate_stage(
             readouts,
             evaluation.batch_size,
             stage,
-            layers,
+            None,
             lambda done: attempt.progress("evaluation", done, len(encoded)),
         )

@@ -13,10 +13,11 @@ from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource
 from study.config.study import RaySettings
-from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit
+from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, foundations
 from study.lens.tokens import ClassTokenError, encode
 from study.measures import predictors
 from study.measures.answers import divergence, text_log_probs
+from study.measures.measured_cell import first_of_each
 from study.measures.published_score import score
 from study.models import ModelError
 from study.models.built import CONFIG, WEIGHTS, build
@@ -24,7 +25,7 @@ from study.models.load import load_folder
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt
 from study.pipeline.cells import EXPECTED, run_cells
-from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, first_of_each, probe
+from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.stacks import stack_key
 from study.results.schema import Row
@@ -44,6 +45,17 @@ CHECKPOINT_EVERY = RaySettings().checkpoint_every
 def run_unit(unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> Ending:
     """Carry out one unit and publish it; what it needs of earlier units is read from `results`."""
     return run_units([unit], results, checkpoint_every)[0]
+
+
+def run_with_foundations(
+    unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY
+) -> Iterator[tuple[Unit, Ending]]:
+    """Carry out what the unit builds on, then the unit; ends after the first that does not finish."""
+    for one in [*foundations(unit), unit]:
+        ending = run_unit(one, results, checkpoint_every)
+        yield one, ending
+        if ending.state != "done":
+            return
 
 
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHECKPOINT_EVERY) -> list[Ending]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from study.config.arms import ARMS, PLAIN
 from study.config.catalogue import Model
 from study.config.names import Arm
 from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
@@ -75,7 +76,7 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
     blocks = common["stage_one"].model.blocks
     trainings = list({recipe_of(made): made for made in map(training_of, map(choices_of, grid.recipes))}.values())
     zeros = [
-        Cell(layer=None, pair=None, weight=0.0, arm="plain", wordings=words, readouts=same, choices=choices, **common)
+        Cell(layer=None, pair=None, weight=0.0, arm=PLAIN, wordings=words, readouts=same, choices=choices, **common)
         for choices in trainings
         for same in _by_operations(readouts)
         for words in grid.wordings
@@ -105,10 +106,11 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
 
 def readout(pair: Pair, arm: Arm) -> Readout:
     """The class tokens that an arm of a pair trains."""
-    if arm == "swapped_tokens":
+    tokens_of = ARMS[arm].tokens
+    if tokens_of == "next":
         tokens = list(pair.values())
         return Readout(pair=dict(zip(pair, tokens[1:] + tokens[:1], strict=True)))
-    return Readout(pair=pair, random=arm == "random_words")
+    return Readout(pair=pair, random=tokens_of == "random")
 
 
 def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:

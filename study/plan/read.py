@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from study.config.published import PublishedFile, as_study, is_published_file
 from study.config.read_examples import read_examples
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
+from study.config.units import Cell, Reference, Unit, describe
+from study.plan.expand import expand
 from study.plan.nursery import nursery_models
 from study.tasks import task_of
 from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
 """Of the project, in whose folder commands are run."""
+CELL_PROPERTIES = ("model", "layer", "pair", "weight", "arm", "wordings", "seed", "id")
 TOLD = 20
 """Mistakes of a file that are told; of the others their number."""
 
@@ -47,6 +51,25 @@ class Plan:
 
     study: Study
     models: dict[str, Model]
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """Every unit of the study once, each after those that it builds on."""
+        return expand(self.study, self.models)
+
+    def cells(self, **where: Any) -> list[Cell]:
+        """The cells with these properties, such as `layer=16, weight=0.5, arm="plain"` (or `model`, `seed`, `pair`).
+
+        Those with a class loss where no `weight` is given. Raises TypeError on a property that cells do not have.
+        """
+        if unknown := where.keys() - CELL_PROPERTIES:
+            raise TypeError(f"cells have no {', '.join(sorted(unknown))}; they have {', '.join(CELL_PROPERTIES)}")
+        cells = [unit for unit in self.units if isinstance(unit, Cell) and ("weight" in where or unit.weight > 0)]
+        return [cell for cell in cells if all(describe(cell)[name] == value for name, value in where.items())]
+
+    def reference(self, cell: Cell) -> Reference:
+        """The unit that reads the cell's model before and after stage 1, on the same prompts as the cell."""
+        return next(unit for unit in self.units if isinstance(unit, Reference) and unit.id == cell.reference_id)
 
 
 def read_study(file: Path) -> Plan:
@@ -78,6 +101,22 @@ def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
     data = _parsed(file, mistakes)
     catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
     return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
+
+
+def catalogue_of(file: Path | None = None) -> dict[str, Model]:
+    """The models of `file` or, where none is given, of configs/models.yaml here or beside the program.
+
+    Raises ConfigError with the mistakes of the file. Empty where none is given and none is found.
+    """
+    beside = Path(__file__).parents[2] / CATALOGUE
+    chosen = file or next((one for one in (CATALOGUE, beside) if one.is_file()), None)
+    if chosen is None:
+        return {}
+    mistakes: list[str] = []
+    catalogue = read_catalogue(chosen, mistakes)
+    if catalogue is None:
+        raise ConfigError({chosen: mistakes})
+    return catalogue
 
 
 def write_schemas(folder: Path) -> None:

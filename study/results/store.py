@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.config.units import Unit, describe, folder_name, kind
+from study.results.schema import check_rows
 from study.results.finished import DONE, FILES, DamagedError, list_files, read_done, verify
 
 FOLDERS = {
@@ -297,7 +298,11 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as Parquet, written whole or not at all; repeated text is stored once."""
+    """Rows of the table that the file is named after, as Parquet, written whole or not at all.
+
+    Raises ValueError where they are not as the table is declared.
+    """
+    check_rows(file.stem, rows)
     stream = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), stream, compression="zstd")
     write_bytes(file, stream.getvalue())

@@ -3,15 +3,15 @@
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import mlx.core as mx
 import pandas as pd
 import psutil
 import pytest
 
+from study.config.arms import ARMS
 from study.config.catalogue import Model
-from study.config.names import Arm
 from study.config.study import Evaluation, Grid, Stage1, Stage2, Study
 from study.config.units import Cell, StageOne, Unit
 from study.lens.tokens import Encoded
@@ -85,8 +85,8 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
 def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     cells_of: Callable[..., list[Cell]], store: Store, trained: Store
 ) -> None:
-    cells = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(get_args(Arm))))
-    assert [cell.arm for cell in cells] == list(get_args(Arm))
+    cells = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(ARMS)))
+    assert [cell.arm for cell in cells] == list(ARMS)
     assert states(run_units(cells, store.root)) == ["done"] * len(cells)
     for cell in cells:
         assert stacked(store, cell) == {len(cells)}

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from itertools import permutations, product
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
+from study.config.arms import ARMS as KNOWN
 from study.config.catalogue import BuiltSource, Model
-from study.config.names import Arm
 from study.config.study import Data, Evaluation, Grid, Part, RaySettings, Study
 from study.config.units import Cell, Predictors, Reference, Unit, kind
 from study.plan.expand import expand
@@ -16,7 +16,7 @@ from study.plan.selection import SelectionError, choose
 SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
 WORDS: Any = {"multiply": "multiply", "add": "add"}
 OTHERS: Any = {"multiply": "river", "add": "copper"}
-ARMS = get_args(Arm)
+ARMS = tuple(KNOWN)
 BOTH: Any = ["symbolic", "semantic"]
 
 

@@ -1,0 +1,82 @@
+"""The arms of a grid: the experiment itself, its controls, and changes in how a cell is trained.
+
+An arm is declared here alone. The configuration, training, the report and the documentation take it from ARMS.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ArmSettings:
+    """What an arm does otherwise than the experiment, and what is said of it."""
+
+    role: Literal["experiment", "control", "manipulation"]
+    """A control changes what is named, and asks whether the classifier is one; a manipulation changes how it is
+    trained, and asks why it emerges where it does."""
+    words: str
+    """What a report calls it."""
+    changes: str
+    """What is otherwise, in a phrase."""
+    asks: str
+    """What it decides, in a phrase."""
+    tokens: Literal["own", "next", "random"] = "own"
+    """The class token that an operation is trained with: its own, that of the next operation, or a random word."""
+    shuffled_labels: bool = False
+    """Whether each group of operands has one random class, whatever the operation."""
+    adapters_above: bool = True
+    """Whether there are adapters above the layer."""
+    answer_below: bool = True
+    """Whether the answer loss reaches the adapters at and below the layer."""
+
+
+PLAIN = "plain"
+
+ARMS: dict[str, ArmSettings] = {
+    PLAIN: ArmSettings("experiment", "plain", "nothing", "where a classifier emerges"),
+    "shuffled_labels": ArmSettings(
+        "control",
+        "shuffled labels",
+        "every operand pair has one random class, whatever the operation",
+        "whether memory alone does it",
+        shuffled_labels=True,
+    ),
+    "swapped_tokens": ArmSettings(
+        "control",
+        "swapped tokens",
+        "each operation has the next one's class token",
+        "whether the meaning of the words counts",
+        tokens="next",
+    ),
+    "random_words": ArmSettings(
+        "control",
+        "random words",
+        "words drawn at random, as frequent in the vocabulary as the class names",
+        "whether any word would do",
+        tokens="random",
+    ),
+    "lora_below": ArmSettings(
+        "manipulation",
+        "adapters at and below the layer only",
+        "no adapter above the layer",
+        "whether layers above have to adapt",
+        adapters_above=False,
+    ),
+    "detached_answer": ArmSettings(
+        "manipulation",
+        "no answer gradient below the layer",
+        "the answer loss reaches no adapter at or below the layer",
+        "whether the two losses compete there",
+        answer_below=False,
+    ),
+}
+
+
+ARMS_IN_WORDS = "`plain` is the experiment, the others are its controls. " + " ".join(
+    f"`{name}`: {arm.changes}." for name, arm in ARMS.items() if name != PLAIN
+)
+
+
+def arms_that_are(role: Literal["control", "manipulation"]) -> tuple[str, ...]:
+    """The names of all controls, or of all manipulations, in their order."""
+    return tuple(name for name, arm in ARMS.items() if arm.role == role)

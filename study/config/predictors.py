@@ -1,0 +1,112 @@
+"""What is measured of a model before stage 2 that may say where a class can be trained.
+
+A predictor is declared here alone: its name, what a figure calls it, and how it follows from what was measured at one
+layer. The configuration, the rows, the report and its figures take it from PREDICTORS.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Place:
+    """What was measured of a pair of class tokens at one layer, on the held-out prompts of one tier whose operations
+    have a class."""
+
+    layer: int
+    """0-based."""
+    blocks: int
+    states: np.ndarray
+    """[prompts, hidden]: outputs of the block at the last token of each prompt."""
+    states_below: np.ndarray | None
+    """[prompts, hidden]: those of the block below; None at the first."""
+    log_p: np.ndarray
+    """[prompts]: the right class token's log-probability by the lens, nats."""
+    rank: np.ndarray
+    """[prompts]: tokens of the vocabulary that outrank it."""
+    choice: np.ndarray
+    """[prompts]: whether it outranks the other class tokens."""
+    classes: list[np.ndarray]
+    """[prompts]: for each class, which of the prompts are its own."""
+    divergence: np.ndarray
+    """[prompts]: kL of the last layer's distribution to this layer's, nats."""
+    probe: float
+    """Balanced accuracy of a linear probe for the operation, fitted on training prompts."""
+    probe_control: float
+    """The same of a probe for one random class for each group of operands (Hewitt & Liang, 2019)."""
+    direction_cosine: float
+    """Cosine between the direction that the lens reads and the difference of the class means."""
+    unembedding: np.ndarray
+    """[classes, hidden]: the class tokens' rows of the head."""
+    tied: bool
+    """Whether the input embedding is the head."""
+    class_gradient: np.ndarray
+    """[parameters]: gradient of the class loss over the adapter at and below the layer, as stage 2 starts it."""
+    answer_gradient: np.ndarray
+    """[parameters]: that of the answer loss."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One figure of a layer, and what it is called."""
+
+    words: str
+    """What a figure calls it, with its unit."""
+    value: Callable[[Place], float | None]
+    testable: bool = True
+    """Whether `decisions.predictors` may name it; a fact that is the same at all layers explains no depth."""
+
+
+def _norms(states: np.ndarray) -> np.ndarray:
+    norms: np.ndarray = np.linalg.norm(states, axis=1)
+    return norms
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """The cosine of two vectors; zero where one of them is zero: a layer may have the same state for all classes."""
+    length = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(one @ other / length) if length else 0.0
+
+
+def _growth(place: Place) -> float | None:
+    if place.states_below is None:
+        return None
+    return float(_norms(place.states).mean() / _norms(place.states_below).mean())
+
+
+def _pair_cosine(place: Place) -> float:
+    rows = place.unembedding
+    return float(np.mean([cosine(rows[i], rows[k]) for i in range(len(rows)) for k in range(i + 1, len(rows))]))
+
+
+PREDICTORS: dict[str, Predictor] = {
+    "depth": Predictor("relative depth", lambda at: (at.layer + 1) / at.blocks),
+    "remaining": Predictor("blocks above the layer", lambda at: at.blocks - 1 - at.layer),
+    "log_p": Predictor("log p of the class token", lambda at: float(at.log_p.mean())),
+    "rank": Predictor("rank of the class token", lambda at: float(np.median(at.rank))),
+    "kl": Predictor("KL of final output to lens, nats", lambda at: float(at.divergence.mean())),
+    "a_lin": Predictor(
+        "accuracy of the unembedding rows",
+        lambda at: float(np.mean([at.choice[own].mean() for own in at.classes])),
+    ),
+    "probe": Predictor("accuracy of a linear probe", lambda at: at.probe),
+    "probe_control": Predictor("probe on shuffled labels", lambda at: at.probe_control),
+    "selectivity": Predictor("selectivity of a linear probe", lambda at: at.probe - at.probe_control),
+    "direction_cosine": Predictor("cosine of class directions", lambda at: at.direction_cosine),
+    "unembedding_norm": Predictor("norm of the unembedding rows", lambda at: float(_norms(at.unembedding).mean())),
+    "pair_cosine": Predictor("cosine of the unembedding rows", _pair_cosine),
+    "tied": Predictor("whether the head is the embedding", lambda at: float(at.tied), testable=False),
+    "residual_growth": Predictor("growth of the residual stream", _growth),
+    "lora_parameters": Predictor("trained parameters up to the layer", lambda at: len(at.class_gradient)),
+    "gradient_cosine": Predictor(
+        "cosine of the two gradients", lambda at: cosine(at.class_gradient, at.answer_gradient)
+    ),
+    "gradient_ratio": Predictor(
+        "ratio of the two gradients",
+        lambda at: float(np.linalg.norm(at.class_gradient) / np.linalg.norm(at.answer_gradient)),
+    ),
+}
+
+TESTABLE = tuple(name for name, predictor in PREDICTORS.items() if predictor.testable)

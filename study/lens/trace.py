@@ -1,0 +1,156 @@
+"""The logit lens along one text: what each layer would say next at each position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from jaxtyping import Float
+
+from study.lens.hooks import attached
+from study.lens.logits import log_sums
+from study.lens.readout import portions
+from study.lens.tokens import Tokenizer, token_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MARKS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+"""How white space is drawn in the names of tokens."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The hidden states of a model along one text, read with its own final norm and head (nostalgebraist, 2020).
+
+    Layer L is the output of block L, 0-based; the last layer's figures are the model's own. Log-probabilities are in
+    nats. Logits are computed when they are asked for and not kept: those of all layers may be larger than the model.
+    """
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    text: str
+    ids: tuple[int, ...]
+    """Token ids of the text, with the special tokens that the tokenizer adds."""
+    states: Float[mx.array, "layers positions hidden"]
+
+    @property
+    def layers(self) -> int:
+        """The number of layers, which is that of the model's blocks."""
+        return int(self.states.shape[0])
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The text of each position's token."""
+        return [self.tokenizer.decode([token]) for token in self.ids]
+
+    def top(self, k: int = 5) -> pd.DataFrame:
+        """The k likeliest next tokens at each layer and position, one row each, with their log-probability.
+
+        Columns: layer, depth, position, token (of the text), rank (from 1), next, log_p. Raises ValueError where k is
+        not between 1 and the size of the vocabulary.
+        """
+        import pandas as pd
+
+        frames = []
+        for where, values, totals in self._logits():
+            if not 0 < k <= values.shape[1]:
+                raise ValueError(f"k is {k}: it must lie between 1 and {values.shape[1]}, the size of the vocabulary")
+            best = np.argpartition(-values, k - 1, axis=1)[:, :k]
+            best = np.take_along_axis(best, np.argsort(-np.take_along_axis(values, best, 1), axis=1, kind="stable"), 1)
+            log_p = np.take_along_axis(values, best, axis=1) - totals[:, None]
+            rows = np.repeat(where, k)
+            frames.append(
+                self._places(rows).assign(
+                    rank=np.tile(np.arange(1, k + 1), len(where)),
+                    next=[self.tokenizer.decode([token]) for token in best.ravel().tolist()],
+                    log_p=log_p.ravel(),
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def log_prob(self, word: str) -> Float[np.ndarray, "layers positions"]:
+        """The log-probability of one token at each layer and position, nats.
+
+        `" multiply"` is that token; `"multiply"` is the same if the vocabulary has it with a leading space, as words in
+        a text have it, and else the bare one. Raises ClassTokenError where the word is not one token.
+        """
+        token = token_of(self.tokenizer, word).id
+        found = [values[:, token] - totals for _, values, totals in self._logits()]
+        return np.concatenate(found).reshape(self.layers, len(self.ids))
+
+    def to_frame(self, *words: str) -> pd.DataFrame:
+        """One row a layer and position: the likeliest next token, its log-probability, the entropy of the distribution
+        (nats), and a column `log_p_WORD` for each word, as `log_prob` gives it."""
+        frame = self.top(1).drop(columns="rank").assign(entropy=self._entropy())
+        return frame.assign(**{f"log_p_{word.strip()}": self.log_prob(word).ravel() for word in words})
+
+    def plot(self, word: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw depth against position: in each cell the likeliest next token, coloured by its probability or, where a
+        `word` is given, by that of the word. Returns the axes; needs matplotlib."""
+        import matplotlib.pyplot as plt
+
+        best = self.top(1)
+        p = np.exp(best["log_p"].to_numpy().reshape(self.layers, -1) if word is None else self.log_prob(word))
+        if ax is None:
+            size = (1.2 + 0.85 * len(self.ids), 0.9 + 0.24 * self.layers)
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        image = ax.imshow(p, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        for layer, position, name in zip(best["layer"], best["position"], best["next"], strict=True):
+            colour = "white" if p[layer, position] < 0.6 else "black"
+            ax.text(position, layer, _shown(name), ha="center", va="center", fontsize=7, color=colour)
+        ax.set_xticks(range(len(self.ids)), [_shown(token) for token in self.tokens])
+        ax.set(xlabel="token of the text", ylabel="layer")
+        ax.grid(False)
+        ax.set_title("next token by the logit lens", fontsize=9)
+        figure = ax.get_figure()
+        if figure is not None:
+            figure.colorbar(image, ax=ax, label="its probability" if word is None else f"probability of {word!r}")
+        return ax
+
+    def _logits(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Parts of all layers' positions in order: their places, their logits [n, vocab] and the logs of their sums."""
+        flat = self.states.reshape(-1, self.states.shape[-1])
+        with attached(self.model) as lens:
+            lens.hidden(mx.array([self.ids[:1]]))  # so that it knows what the blocks return beside their states
+            for part in portions(lens, flat):
+                logits = lens.read_out(flat[part]).astype(mx.float32)
+                yield np.arange(part.start, part.stop), np.array(logits), log_sums(logits)
+
+    def _entropy(self) -> np.ndarray:
+        found = []
+        for _, values, totals in self._logits():
+            log_p = values - totals[:, None]
+            found.append(-(np.exp(log_p) * log_p).sum(axis=1))
+        return np.concatenate(found)
+
+    def _places(self, rows: np.ndarray) -> pd.DataFrame:
+        """Layer, relative depth, position and token of places in the flattened states."""
+        import pandas as pd
+
+        layer, position = np.divmod(rows, len(self.ids))
+        tokens = [self.tokens[i] for i in position]
+        return pd.DataFrame({"layer": layer, "depth": (layer + 1) / self.layers, "position": position, "token": tokens})
+
+
+def trace(model: nn.Module, tokenizer: Tokenizer, text: str) -> Trace:
+    """Run a model along one text. Raises ValueError where the text has no tokens, LensError where the lens cannot read
+    the architecture."""
+    ids = tuple(tokenizer.encode(text))
+    if not ids:
+        raise ValueError("the text has no tokens: a lens needs one position at least")
+    with attached(model) as lens:
+        states = mx.concatenate(lens.hidden(mx.array([ids])))
+        mx.eval(states)
+    return Trace(model, tokenizer, text, ids, states)
+
+
+def _shown(token: str) -> str:
+    """The token with its white space made visible, and `$` not taken for mathematics."""
+    return "".join(MARKS.get(character, character) for character in token).replace("$", r"\$")
