@@ -16,9 +16,10 @@ from analysis.data.results import Results, read_results
 from analysis.figures.causal import causal_use
 from analysis.figures.controls import controls_by_depth
 from analysis.figures.onset import EVALUATIONS, emergence, evaluations
-from analysis.figures.predictors import NAMES, why
+from analysis.figures.predictors import why
 from analysis.figures.style import STYLE, Picture, step_aside
 from study.config.names import TIERS
+from study.config.predictors import PREDICTORS
 from tests.simulated import Plan, write_study
 
 pytestmark = pytest.mark.slow
@@ -175,7 +176,7 @@ def test_causal_use_has_a_row_a_model(results: Results, tmp_path: Path, models: 
     assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
 
 
-@pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*NAMES][:6])])
+@pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*PREDICTORS][:6])])
 def test_why_has_a_panel_a_predictor_with_each_models_correlation(
     tmp_path: Path, models: list[str], names: list[str]
 ) -> None:
