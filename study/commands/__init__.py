@@ -16,7 +16,7 @@ COMMANDS = {
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
     "cluster": ("study.commands.cluster", "start a Ray cluster, join one, hand a study to one"),
     "architectures": ("study.commands.architectures", "try every architecture of mlx-lm"),
-    "schemas": ("study.commands.schemas", "write the JSON Schemas of the YAML files"),
+    "schemas": ("study.commands.schemas", "write what is made from the code: schemas, reference"),
 }
 """The module of each command, which is imported when it is asked for, and what it does."""
 

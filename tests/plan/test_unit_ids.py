@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from study.config.units import Cell, StageOne, describe, folder_name, kind, orig
 from study.plan.expand import absolute_layer, expand
 from study.plan.read import read_study
 
+ROOT = Path(__file__).parents[2]
 SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
 WORDS = {"multiply": "multiply", "add": "add"}
 OTHERS = {"multiply": "river", "add": "copper"}
@@ -61,6 +63,19 @@ def test_the_study_of_the_repository_has_108_cells_on_two_models():
     units = expand(plan.study, plan.models)
     assert Counter(map(kind, units)) == {"stage1": 6, "reference": 6, "predictors": 6, "cell": 108}
     assert len({unit.id for unit in units}) == len({unit.label for unit in units}) == 126
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [("grid", 126), ("controlled", 264), ("seed", 147)],
+)
+def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(config: str, count: int) -> None:
+    plan = read_study(ROOT / "configs" / f"{config}.yaml")
+    described = json.loads((ROOT / "reports" / "data" / plan.study.name / "study.json").read_text())["units"]
+    assert len(described) == count
+    assert [(unit.id, folder_name(unit), unit.label) for unit in plan.units] == [
+        (unit["id"], unit["folder"], unit["label"]) for unit in described
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""`import study`: the lens beside the model's own logits and beside plain numpy, and a cell that is run and read."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pandas as pd
+import pytest
+
+import study
+from study.lens.tokens import ClassTokenError
+from study.models import ModelError
+from study.results.finished import DamagedError
+from study.results.store import ResultsError
+
+TEXT = "seven times eight ="
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="module")
+def model() -> study.Model:
+    return study.load("tiny-llama", catalogue=CONFIGS / "models.yaml")
+
+
+@pytest.fixture(scope="module")
+def trace(model: study.Model) -> study.Trace:
+    return model.lens(TEXT)
+
+
+@pytest.fixture(scope="module")
+def log_probs(model: study.Model) -> np.ndarray:
+    """The model's own log-probabilities [positions, vocabulary], by numpy in float64."""
+    ids = mx.array([model.loaded.tokenizer.encode(TEXT)])
+    logits = np.array(model.loaded.model(ids)[0], np.float64)
+    return (
+        logits
+        - np.log(np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
+        - logits.max(axis=1, keepdims=True)
+    )
+
+
+def test_the_last_layer_says_what_the_model_says(trace: study.Trace, log_probs: np.ndarray) -> None:
+    vocabulary = log_probs.shape[1]
+    assert trace.layers == 4
+    assert trace.log_prob(" multiply").shape == (4, len(trace.tokens))
+    own = trace.tokenizer.encode(" multiply", add_special_tokens=False)
+    np.testing.assert_allclose(trace.log_prob(" multiply")[-1], log_probs[:, own[0]], atol=1e-5)
+    best = trace.top(3)
+    last = best[best["layer"] == 3].pivot(index="position", columns="rank", values="log_p").to_numpy()
+    np.testing.assert_allclose(last, -np.sort(-log_probs, axis=1)[:, :3], atol=1e-5)
+    everything = trace.top(vocabulary).groupby(["layer", "position"])["log_p"].agg(lambda p: np.exp(p).sum())
+    np.testing.assert_allclose(everything, 1, atol=1e-4)
+
+
+def test_names_of_the_likeliest_tokens_are_those_of_their_ids(trace: study.Trace, log_probs: np.ndarray) -> None:
+    best = trace.top(1)
+    named = best[best["layer"] == 3]["next"].tolist()
+    assert named == [trace.tokenizer.decode([token]) for token in log_probs.argmax(axis=1).tolist()]
+
+
+def test_inner_layers_are_the_final_norm_and_the_head_on_the_blocks_outputs(
+    model: study.Model, trace: study.Trace
+) -> None:
+    own = model.loaded.model
+    state = trace.states[1]
+    logits = np.array(own.model.embed_tokens.as_linear(own.model.norm(state)), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    token = trace.tokenizer.encode(" add", add_special_tokens=False)[0]
+    np.testing.assert_allclose(trace.log_prob("add")[1], log_p[:, token], atol=1e-5)
+
+
+def test_a_frame_has_a_row_a_layer_and_position_and_a_column_a_word(trace: study.Trace) -> None:
+    frame = trace.to_frame("multiply", " add")
+    assert len(frame) == 4 * len(trace.tokens)
+    assert [*frame.columns] == [
+        *("layer", "depth", "position", "token", "next", "log_p", "entropy", "log_p_multiply", "log_p_add")
+    ]
+    np.testing.assert_array_equal(frame["log_p_add"], trace.log_prob(" add").ravel())
+    assert ((frame["entropy"] > 0) & (frame["entropy"] <= np.log(381) + 1e-6)).all()
+    assert frame["depth"].iloc[-1] == 1
+
+
+def test_the_plot_shows_depth_against_position(trace: study.Trace) -> None:
+    axes = trace.plot("multiply")
+    (image,) = axes.images
+    np.testing.assert_allclose(image.get_array(), np.exp(trace.log_prob("multiply")))
+    assert [label.get_text() for label in axes.get_xticklabels()][1:3] == ["seven", "␣times"]
+    assert [text.get_text() for text in axes.texts][-1] == trace.top(1)["next"].iloc[-1].replace(" ", "␣")
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "says"),
+    [
+        (lambda trace: trace.log_prob("xylophone"), ClassTokenError, "'xylophone' is 9 tokens"),
+        (lambda trace: trace.top(0), ValueError, "k is 0: it must lie between 1 and 381"),
+        (lambda trace: trace.top(382), ValueError, "k is 382: it must lie between 1 and 381"),
+    ],
+)
+def test_a_question_that_has_no_answer_says_why(trace: study.Trace, ask: Any, error: Any, says: str) -> None:
+    with pytest.raises(error, match=says):
+        ask(trace)
+
+
+def test_a_model_that_is_none_is_named_with_those_that_are_near(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model 'tiny-lama'.*did you mean 'tiny-llama'\?"):
+        study.load("tiny-lama", catalogue=CONFIGS / "models.yaml")
+    with pytest.raises(ModelError, match=r"not a folder with config\.json"):
+        study.load(tmp_path)
+
+
+def test_a_folder_is_loaded_without_an_entry(model: study.Model) -> None:
+    again = study.load(model.loaded.path, catalogue=CONFIGS / "models.yaml")
+    assert again.layers == model.layers
+    np.testing.assert_array_equal(again.lens(TEXT).log_prob("add"), model.lens(TEXT).log_prob("add"))
+
+
+def test_a_cell_is_run_after_what_it_builds_on_and_its_rows_are_those_on_disk(tmp_path: Path) -> None:
+    plan = study.read(CONFIGS / "smoke.yaml")
+    assert [cell.label for cell in plan.cells()] == ["tiny-llama|L1|multiply-add|w=0.5|s0"]
+    assert [cell.label for cell in plan.cells(weight=0)] == ["tiny-llama|multiply-add|w=0|s0"]
+    assert plan.cells(layer=3) == []
+    with pytest.raises(TypeError, match="cells have no depth; they have model, layer"):
+        plan.cells(depth=0.5)
+    (cell,) = plan.cells()
+    with pytest.raises(ResultsError, match=r"has no rows in .*no result"):
+        study.rows(tmp_path, cell)
+    assert study.run(cell, tmp_path) is cell
+    tables = study.rows(tmp_path, cell)
+    assert set(tables) == {"answers", "causal", "causal_lens", "curves", "lens", "onset"}
+    assert len(tables["curves"]) == plan.study.stage2.steps
+    reference = plan.reference(cell)
+    study.run(reference, tmp_path)
+    rows = study.rows(tmp_path, reference)["lens"]
+    assert set(rows["stage"]) == {"baseline", "stage1"}
+    (file,) = tmp_path.glob("cells/*/lens.parquet")
+    assert pd.read_parquet(file).equals(tables["lens"])
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"lens\.parquet is corrupt"):
+        study.rows(tmp_path, cell)
