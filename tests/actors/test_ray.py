@@ -85,7 +85,7 @@ def note(store, unit):
 def wait_for_task(name):
     """Until Ray tells of a task of this name: its dashboard is up, and informed, a little later."""
     address = ray.get_runtime_context().gcs_address
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     names: set[str] = set()
     while name not in names:
         assert time.monotonic() < deadline, names

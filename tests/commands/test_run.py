@@ -207,7 +207,7 @@ def run_until(arguments, enough, end_with):
     while process.poll() is None and not enough():
         time.sleep(0.05)
     process.send_signal(end_with)
-    return process.wait(timeout=60)
+    return process.wait(timeout=300)
 
 
 @pytest.mark.ray
