@@ -28,7 +28,7 @@ from study.plan.expand import expand
 from study.plan.read import read_catalogue
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
-from study.training.loop import Objective, train
+from study.training.loop import Objective, TrainingData, train
 from study.training.objectives import Batch, ClassLoss, make_batch, tokens_in
 
 DATA, OPERATIONS = Data(), list[Operation](["multiply", "add"])
@@ -62,10 +62,8 @@ def step(entry: Model, spec: dict[str, Any]) -> dict[str, Any]:
         loaded.model,
         loaded.tokenizer,
         settings,
-        DATA,
-        OPERATIONS,
+        TrainingData(DATA, OPERATIONS, 0),
         [Objective(settings.learning_rate, target)] * cells,
-        0,
     )
     curve = trained[0].curve[spec["warmup"] :]
     adapters.stack(loaded.model, settings.lora, [0])

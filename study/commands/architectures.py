@@ -31,7 +31,7 @@ from study.models.tiny import architectures
 from study.pipeline.gates import Gate, checked, fused_gate, lens_gate
 from study.tasks import task_of
 from study.training import adapters
-from study.training.loop import Objective, Trained, train
+from study.training.loop import Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss, make_batch
 
 BLOCKS = 4
@@ -164,7 +164,7 @@ def _trained(loaded: Loaded) -> list[Trained]:
     tokens = {operation: token.id for operation, token in class_tokens(loaded.tokenizer, PAIR).items()}
     objectives = [Objective(RATE, ClassLoss(BLOCKS // 2, 0.5, tokens)), Objective(RATE)]
     settings = Stage2(steps=STEPS, learning_rate=RATE, warmup_steps=0, lora=LORA)
-    cells = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, seed=0)
+    cells = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
     for cell in cells:
         if cell.error:
             raise cell.error

@@ -18,7 +18,7 @@ from study.config.units import Readout
 from study.lens.tokens import class_tokens
 from study.models.load import load
 from study.training import compilation
-from study.training.loop import Objective, train
+from study.training.loop import Objective, TrainingData, train
 from study.training.objectives import ClassLoss
 
 SHAPE = (256, 2048, 2048)
@@ -54,7 +54,12 @@ def compiled_and_plain() -> dict[str, float]:
 
     def steps(compiled: bool) -> list[float]:
         (trained, _) = train(
-            loaded.model, loaded.tokenizer, settings, Data(), ["multiply", "add"], objectives, 0, compiled=compiled
+            loaded.model,
+            loaded.tokenizer,
+            settings,
+            TrainingData(Data(), ["multiply", "add"], 0),
+            objectives,
+            compiled=compiled,
         )
         return [2 * row["seconds"] for row in trained.curve]
 

@@ -24,7 +24,7 @@ from study.results.schema import Row
 from study.results.store import Store, write_rows
 from study.training import adapters
 from study.training.checkpoints import State
-from study.training.loop import Objective, Trained, TrainingError, train
+from study.training.loop import Callbacks, Objective, Trained, TrainingData, TrainingError, train
 from study.training.objectives import ClassLoss
 
 MEASURES = (answers.MEASURE, published_score.MEASURE, causal.MEASURE)
@@ -92,6 +92,7 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
 
 def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list[Trained]:
     shared, attempts = stack[0].unit, [cell.attempt for cell in stack]
+    first = shared.stage_one
 
     def save(cell: int, state: State) -> None:
         attempts[cell].checkpoint.save(replace(state, onset=onset.rows[cell]))
@@ -101,17 +102,15 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
             held.model,
             held.tokenizer,
             shared.stage2,
-            shared.stage_one.data,
-            shared.operations,
+            TrainingData(first.data, shared.operations, first.seed, shared.wordings, shared.choices),
             [_objective(cell.unit, cell.readouts) for cell in stack],
-            shared.stage_one.seed,
-            shared.wordings,
-            lambda cell, row: attempts[cell].on_step("stage 2", shared.stage2.steps, row),
-            onset.look,
+            Callbacks(
+                on_step=lambda cell, row: attempts[cell].on_step("stage 2", shared.stage2.steps, row),
+                watch=onset.look,
+                save_every=attempts[0].checkpoint.every,
+                save=save,
+            ),
             start=[cell.state for cell in stack if cell.state],
-            save_every=attempts[0].checkpoint.every,
-            save=save,
-            choices=shared.choices,
         )
 
 

@@ -34,7 +34,7 @@ from study.tasks import FITTING_PROMPTS, task_of
 from study.tasks.nursery_text import NurseryText
 from study.training import adapters
 from study.training.checkpoints import MOMENTS, Checkpoint
-from study.training.loop import Objective, train
+from study.training.loop import Callbacks, Objective, TrainingData, train
 from study.training.objectives import make_batch
 from study.training.pretraining import pretrain
 
@@ -182,15 +182,14 @@ def _stage_one(unit: StageOne, store: Store, attempt: Attempt) -> Attempt:
             held.model,
             held.tokenizer,
             settings,
-            unit.data,
-            unit.data.operations,
+            TrainingData(unit.data, unit.data.operations, unit.seed, settings.wordings),
             [Objective(settings.learning_rate)],
-            unit.seed,
-            settings.wordings,
-            lambda _, row: attempt.on_step("stage 1", settings.steps, row),
+            Callbacks(
+                on_step=lambda _, row: attempt.on_step("stage 1", settings.steps, row),
+                save_every=attempt.checkpoint.every,
+                save=lambda _, state: attempt.checkpoint.save(state),
+            ),
             start=[state] if state else [],
-            save_every=attempt.checkpoint.every,
-            save=lambda _, state: attempt.checkpoint.save(state),
         )
     if trained.error:
         raise trained.error

@@ -18,7 +18,7 @@ from study.config.names import Operation, Tier
 from study.config.recipes import Choice
 from study.config.study import Data, Stage1, Stage2
 from study.lens.hooks import Lens, attached
-from study.lens.tokens import Tokenizer, encode
+from study.lens.tokens import Encoded, Tokenizer, encode
 from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import random_operation
@@ -26,13 +26,6 @@ from study.training import adapters, compilation
 from study.training.checkpoints import State
 from study.training.flat import NAME, Flat, clip_each
 from study.training.objectives import Batch, ClassLoss, dual_reward, make_batch, tokens_in
-
-OnStep = Callable[[int, Row], None]
-"""Told the place of a cell in the stack and the row of its step."""
-Watch = Callable[[int, Lens, Sequence[int]], None]
-"""Told a step that has ended, the lens on the stacked model, and the places of the cells that still train."""
-Save = Callable[[int, State], None]
-"""Told the place of a cell in the stack and where it stands."""
 
 
 class TrainingError(Exception):
@@ -60,54 +53,75 @@ class Trained:
     """Why the cell was dropped from its stack."""
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What is trained on. The batch of a step follows from the seed and the step alone, so that cells can share it."""
+
+    data: Data | Examples
+    operations: Sequence[Operation]
+    seed: int
+    wordings: Sequence[Tier] = ("symbolic",)
+    """Tiers whose templates are drawn."""
+    choices: Collection[Choice] = ()
+    """Choices of a recipe that change the training."""
+
+    def batch(self, tokenizer: Tokenizer, step: int, size: int) -> tuple[list[Encoded], list[Operation]]:
+        """The encoded prompts of a step, and for each the operation that a shuffled label names."""
+        prompts = task_of(self.data).training_prompts(self.operations, self.wordings, self.seed, step, size)
+        encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in self.choices) for prompt in prompts]
+        return encoded, [random_operation(prompt, self.operations, self.seed) for prompt in prompts]
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What is called while a stack trains; a cell is named by its index in the stack."""
+
+    on_step: Callable[[int, Row], None] = lambda cell, row: None
+    """Called with a cell and the row of its step."""
+    watch: Callable[[int, Lens, Sequence[int]], None] = lambda step, lens, cells: None
+    """Called after a step with the lens on the stacked model and the cells that still train."""
+    save_every: int = 0
+    """Steps from one call of `save` to the next; there is one after the last step too. 0 for none."""
+    save: Callable[[int, State], None] = lambda cell, state: None
+    """Called with a cell and the state from which its training can go on."""
+
+
 def train(
     model: nn.Module,
     tokenizer: Tokenizer,
     settings: Stage1 | Stage2,
-    data: Data | Examples,
-    operations: Sequence[Operation],
+    data: TrainingData,
     objectives: Sequence[Objective],
-    seed: int,
-    wordings: Sequence[Tier] = ("symbolic",),
-    on_step: OnStep = lambda cell, row: None,
-    watch: Watch = lambda step, lens, cells: None,
-    compiled: bool | None = None,
+    callbacks: Callbacks = Callbacks(),
     start: Sequence[State] = (),
-    save_every: int = 0,
-    save: Save = lambda cell, state: None,
-    choices: Collection[Choice] = (),
+    compiled: bool | None = None,
 ) -> list[Trained]:
-    """Train a new adapter for each objective and take all of them off again; what became of each, in their order.
+    """Train a new adapter for each objective, take all of them off again, and return what became of each.
 
-    The batch of a step is a function of the seed and the step alone, which is why cells can share it. A cell whose loss
-    or gradient norm is not finite is dropped with its error and leaves the others as they are. Steps are compiled where
-    that pays, unless `compiled` says. With `start`, a state for each objective and all of one step, training goes on
-    from there. States are saved every `save_every` steps and after the last one; never where it is 0. `choices` are
-    those of a recipe that change the training.
+    A cell whose loss or gradient norm is not finite is dropped with its error and leaves the others as they are. With
+    `start`, one state for each objective and all of the same step, training goes on from there. Steps are compiled
+    where that pays, unless `compiled` says.
     """
-    task = task_of(data)
     (done,) = {state.step for state in start} or {0}
-    adapters.stack(model, settings.lora, [seed] * len(objectives))
+    adapters.stack(model, settings.lora, [data.seed] * len(objectives))
     cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
     alive = list(range(len(cells)))
     with attached(model) as lens:
         compiles = compilation.pays() if compiled is None else compiled
-        stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in choices)
+        stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in data.choices)
         for step in range(done + 1, settings.steps + 1):
             began = time.perf_counter()
-            prompts = task.training_prompts(operations, wordings, seed, step, settings.batch_size)
-            encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in choices) for prompt in prompts]
-            shuffled = [random_operation(prompt, operations, seed) for prompt in prompts]
+            encoded, shuffled = data.batch(tokenizer, step, settings.batch_size)
             bucket = compilation.BUCKET if stack.compiled else 1
             targets = [objectives[g].target for g in alive]
-            figures = stack.step(make_batch(encoded, bucket, targets, shuffled, choices))
+            figures = stack.step(make_batch(encoded, bucket, targets, shuffled, data.choices))
             spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
             finite = []
             for i, g in enumerate(alive):
                 row = {"step": step, **{name: values[i] for name, values in figures.items()}, **spent}
                 if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
                     cells[g].curve.append({**row, "stacked": len(alive)})
-                    on_step(g, row)
+                    callbacks.on_step(g, row)
                     finite.append(i)
                 else:
                     cells[g].error = _error(row, objectives[g])
@@ -116,10 +130,11 @@ def train(
                 if not alive:
                     break
                 stack.keep(finite)
-            watch(step, lens, alive)
-            if save_every and (step % save_every == 0 or step == settings.steps):
+            callbacks.watch(step, lens, alive)
+            every = callbacks.save_every
+            if every and (step % every == 0 or step == settings.steps):
                 for g, arrays in zip(alive, stack.arrays(), strict=True):
-                    save(g, State(arrays, list(cells[g].curve)))
+                    callbacks.save(g, State(arrays, list(cells[g].curve)))
     for g, weights in zip(alive, adapters.unstack(model), strict=False):
         cells[g].weights = weights
         if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it

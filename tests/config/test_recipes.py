@@ -22,7 +22,7 @@ from study.plan.read import ConfigError, read_study
 from study.plan.stacks import stack_key
 from study.tasks import task_of
 from study.training import adapters
-from study.training.loop import Objective, train
+from study.training.loop import Objective, TrainingData, train
 from study.training.objectives import ClassLoss, dual_reward, make_batch
 from tests.training.test_objectives import LONG, SHORT, TOKENS, log_probabilities
 
@@ -142,7 +142,7 @@ def test_plain_gradient_descent_moves_by_the_rate_times_the_gradient_and_clips_n
     rate, settings = 0.5, Stage2(steps=1, batch_size=4, clip_norm=1e-3, warmup_steps=20, lora=LORA)
     objective = Objective(rate, ClassLoss(1, 0.5, TOKENS))
     (trained,) = train(
-        loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [objective], 0, choices=["plain_sgd"]
+        loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0, choices=["plain_sgd"]), [objective]
     )
     prompts = task_of(DATA).training_prompts(OPERATIONS, ["symbolic"], 0, 1, 4)
     targets = [objective.target]
@@ -162,7 +162,9 @@ def test_a_training_without_special_tokens_sees_other_ids_than_evaluation_and_as
     objective = Objective(1e-3, ClassLoss(1, 0.5, TOKENS))
 
     def tokens(choices: list[Any]) -> int:
-        (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [objective], 0, choices=choices)
+        (cell,) = train(
+            loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0, choices=choices), [objective]
+        )
         return int(cell.curve[0]["tokens"])
 
     assert tokens([]) - tokens(["bos_in_evaluation_only"]) == 4  # a BOS a prompt

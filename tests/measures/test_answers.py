@@ -15,7 +15,7 @@ from study.measures.answers import evaluate
 from study.models.load import Loaded, load
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
-from study.training.loop import Objective, train
+from study.training.loop import Objective, TrainingData, train
 
 DATA = Data(smallest=2, largest=9)
 OPERATIONS: list[Any] = ["multiply", "add"]
@@ -27,7 +27,7 @@ def trained(tiny: Model) -> tuple[Loaded, list[Encoded]]:
     """A tiny model that has learned some of the prompts that it was trained on, and few of the others."""
     loaded = load(tiny)
     settings = Stage1(steps=120, learning_rate=1e-3)
-    (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], seed=0)
+    (cell,) = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), [Objective(1e-3)])
     adapters.put(loaded.model, settings.lora, cell.weights)
     adapters.fuse(loaded.model)
     prompts = Arithmetic(DATA).evaluation_prompts(OPERATIONS, Evaluation(prompts_per_class=12), 0)

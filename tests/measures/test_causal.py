@@ -19,7 +19,7 @@ from study.measures.causal import swap_classes
 from study.models.load import Loaded, load
 from study.tasks.arithmetic import Arithmetic, result
 from study.training import adapters
-from study.training.loop import Objective, train
+from study.training.loop import Objective, TrainingData, train
 from study.training.objectives import ClassLoss
 
 DATA = Data(smallest=2, largest=9)
@@ -42,7 +42,9 @@ def trained(tiny: Model) -> dict[int, Loaded]:
         loaded = load(tiny)
         objective = Objective(3e-3, ClassLoss(layer, 0.5, ids(loaded)))
         settings = Stage2(steps=80, lora=LORA)
-        (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, ["multiply", "add"], [objective], 0, TIERS)
+        (cell,) = train(
+            loaded.model, loaded.tokenizer, settings, TrainingData(DATA, ["multiply", "add"], 0, TIERS), [objective]
+        )
         adapters.put(loaded.model, LORA, cell.weights)
         found[layer] = loaded
     return found

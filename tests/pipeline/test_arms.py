@@ -22,7 +22,7 @@ from study.plan.expand import readout
 from study.tasks.arithmetic import Arithmetic
 from study.tasks.prompts import random_operation
 from study.training import adapters
-from study.training.loop import Objective, Trained, train
+from study.training.loop import Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss, dual_reward, make_batch
 from tests.architectures import NAMES, make
 from tests.training.test_adapters import stack_shaken
@@ -47,7 +47,7 @@ def ids(loaded: Loaded) -> dict[Operation, int]:
 
 def run(loaded: Loaded, *objectives: Objective, **changes: Any) -> list[Trained]:
     settings = Stage2(**{"steps": 30, "warmup_steps": 3, "weight_decay": 0.01, "lora": LORA, **changes})
-    return train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, seed=0)
+    return train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
 
 
 def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_template_or_order() -> None:
@@ -243,7 +243,9 @@ def test_an_answer_that_is_detached_is_the_same_in_a_compiled_stack(loaded: Load
     objectives = [Objective(2e-3, ClassLoss(1, 0.5, ids(loaded), detached=True)), Objective(1e-3, highest=2)]
     settings = Stage2(steps=8, warmup_steps=2, lora=LORA)
     exact, rounded = (
-        train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0, compiled=compiled)
+        train(
+            loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives, compiled=compiled
+        )
         for compiled in (False, True)
     )
     for one, other in zip(exact, rounded, strict=True):

@@ -17,7 +17,7 @@ from study.models.load import Loaded, load
 from study.results.schema import Row
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
-from study.training.loop import Objective, Trained, TrainingError, train
+from study.training.loop import Callbacks, Objective, Trained, TrainingData, TrainingError, train
 from study.training.objectives import ClassLoss, make_batch, tokens_in
 
 DATA = Data(smallest=2, largest=9)
@@ -52,7 +52,7 @@ def objective(loaded: Loaded, rate: float, layer: int | None = None, weight: flo
 def run(loaded: Loaded, settings: Stage1 | Stage2, *objectives: Objective, seed: int = 0) -> list[Trained]:
     """Train, and see that the model is afterwards what it was before."""
     before = {name: mx.array(value) for name, value in tree_flatten(loaded.model.parameters())}
-    cells = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, seed)
+    cells = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, seed), objectives)
     after = dict(tree_flatten(loaded.model.parameters()))
     assert before.keys() == after.keys()
     assert all(mx.array_equal(before[name], after[name]) for name in before), "frozen weights moved"
@@ -141,7 +141,7 @@ def test_with_all_weight_on_the_class_the_blocks_above_are_never_run(loaded: Loa
     for layer in above:
         layer.weight = mx.full(layer.weight.shape, float("nan"))
     try:
-        cells = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0)
+        cells = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
     finally:
         for layer, weight in zip(above, kept, strict=True):
             layer.weight = weight
@@ -197,7 +197,9 @@ def test_the_batches_are_of_the_wordings_that_are_asked_for(loaded: Loaded) -> N
     counts = []
     asked: list[list[Tier]] = [["symbolic"], ["symbolic", "story"]]
     for wordings in asked:
-        (cell,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(1e-3)], 0, wordings)
+        (cell,) = train(
+            loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0, wordings), [Objective(1e-3)]
+        )
         counts.append([row["tokens"] for row in cell.curve])
         batches = [Arithmetic(DATA).training_prompts(OPERATIONS, wordings, 0, step, 4) for step in range(1, 7)]
         assert counts[-1] == [tokens_in([encode(loaded.tokenizer, item) for item in batch]) for batch in batches]
@@ -217,8 +219,8 @@ def test_a_step_tells_the_cell_that_it_was_of(loaded: Loaded) -> None:
     objectives = [objective(loaded, WILD), objective(loaded, 1e-3)]
     settings = stage_2(steps=6, warmup_steps=0, clip_norm=WILD)
     train(
-        loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0,
-        on_step=lambda cell, row: told.append((cell, row["step"])),
+        loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives,
+        Callbacks(on_step=lambda cell, row: told.append((cell, row["step"]))),
     )  # fmt: skip
     assert [step for cell, step in told if cell == 1] == [1, 2, 3, 4, 5, 6]
     assert [step for cell, step in told if cell == 0] in ([1], [1, 2])
@@ -226,7 +228,7 @@ def test_a_step_tells_the_cell_that_it_was_of(loaded: Loaded) -> None:
 
 def test_a_last_update_that_is_not_a_number_is_an_error_too(loaded: Loaded) -> None:
     settings = stage_1(steps=1, learning_rate=WILD, warmup_steps=0, weight_decay=WILD)
-    (trained,) = train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, [Objective(WILD)], 0)
+    (trained,) = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), [Objective(WILD)])
     assert trained.error
 
 
@@ -235,7 +237,9 @@ def test_the_rounded_shapes_of_a_compiled_stack_train_the_same_adapters(loaded: 
     objectives = [Objective(1e-3, ClassLoss(1, 0.5, tokens)), Objective(1e-3)]
     settings = Stage2(steps=10, warmup_steps=2, lora=FEWER)
     exact, rounded = (
-        train(loaded.model, loaded.tokenizer, settings, DATA, OPERATIONS, objectives, 0, compiled=compiled)
+        train(
+            loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives, compiled=compiled
+        )
         for compiled in (False, True)  # on a CPU compiling is switched off, which leaves the shapes
     )
     for one, other in zip(exact, rounded, strict=True):

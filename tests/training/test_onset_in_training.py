@@ -17,7 +17,7 @@ from study.measures.onset import Onset
 from study.models.load import Loaded, load
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
-from study.training.loop import Objective, Trained, train
+from study.training.loop import Callbacks, Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss
 from tests.training.test_loop import DATA, WILD
 
@@ -57,7 +57,14 @@ def watched(
     onset = Onset(
         loaded.model, held_out(loaded), [one.target.tokens if one.target else None for one in objectives], every
     )
-    cells = train(loaded.model, loaded.tokenizer, stage2, DATA, OPERATIONS, objectives, 0, watch=onset.look)
+    cells = train(
+        loaded.model,
+        loaded.tokenizer,
+        stage2,
+        TrainingData(DATA, OPERATIONS, 0),
+        objectives,
+        Callbacks(watch=onset.look),
+    )
     return cells, onset.rows
 
 

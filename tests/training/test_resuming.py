@@ -25,7 +25,7 @@ from study.results.store import Store
 from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
 from study.training.checkpoints import State
-from study.training.loop import Objective, Trained, train
+from study.training.loop import Callbacks, Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss
 from tests.pipeline.test_units import assert_same_rows, done, link_stage_one
 from tests.training.test_loop import DATA, OPERATIONS, WILD
@@ -317,12 +317,19 @@ def test_training_from_a_state_ends_as_training_that_ran_through_to_the_bit(tiny
     objectives = [Objective(1e-2), Objective(5e-3, ClassLoss(1, 0.5, tokens), highest=1)]
     saved: dict[int, list[State]] = {}
 
-    def run(**changes: Any) -> list[Trained]:
+    def run(callbacks: Callbacks = Callbacks(), start: Sequence[State] = ()) -> list[Trained]:  # noqa: B008
         return train(
-            loaded.model, loaded.tokenizer, STAGE_2, DATA, OPERATIONS, objectives, 0, compiled=compiled, **changes
+            loaded.model,
+            loaded.tokenizer,
+            STAGE_2,
+            TrainingData(DATA, OPERATIONS, 0),
+            objectives,
+            callbacks,
+            start,
+            compiled,
         )
 
-    whole = run(save_every=EVERY, save=lambda cell, state: saved.setdefault(state.step, []).append(state))
+    whole = run(Callbacks(save_every=EVERY, save=lambda cell, state: saved.setdefault(state.step, []).append(state)))
     assert list(saved) == [5, 10, 12]
     for states in saved.values():
         for one, other in zip(whole, run(start=states), strict=True):
