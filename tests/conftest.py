@@ -39,6 +39,7 @@ class ByFile(LoadScopeScheduling):
         return "ray" if "pytest.mark.ray" in (self.config.rootpath / file).read_text() else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """In place of `--dist loadgroup`, whose marks pytest-xdist 3.8 does not find under pytest 9.2."""
     return ByFile(config, log)

@@ -183,7 +183,7 @@ def test_cells_whose_worker_died_in_their_training_go_on_from_its_checkpoints(cl
     first, *_, without, cell = expand(tiny_study(stage1=Stage1(steps=2, batch_size=8)), {"tiny-llama": tiny})
 
     def run(units, results):
-        from study.pipeline import units
+        from study.pipeline.units import run_units
         from study.tasks.arithmetic import Arithmetic
 
         real = Arithmetic.training_prompts
@@ -197,7 +197,7 @@ def test_cells_whose_worker_died_in_their_training_go_on_from_its_checkpoints(cl
 
         Arithmetic.training_prompts = prompts
         try:
-            return units.run_units(units, results, checkpoint_every=5)
+            return run_units(units, results, checkpoint_every=5)
         finally:
             Arithmetic.training_prompts = real
 
