@@ -1,13 +1,15 @@
-# make study: run the study and write its report. make test: everything that CI checks.
-# Both make .venv and install the locked packages first; run again, they install nothing.
+# make study: run the study and write its report. make check: a fast check. make test: everything that CI checks.
+# All make .venv and install the locked packages first; run again, they install nothing.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two processes with one BLAS thread each: more threads than cores would wait for one another.
+PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 # Those whose reports are in reports/, with their rows in reports/data/.
 STUDIES := architecture_comparison controlled seed
 
-.PHONY: study test smoke pack report bench soak schemas lock clean
+.PHONY: study lint check test smoke pack report bench soak schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -28,12 +30,19 @@ report: .venv-report/.ready
 	    .venv-report/bin/python -m study report --results reports/data/$$study --out reports/$$study.md || exit; \
 	done
 
-test: $(READY)
+lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+# What needs neither Ray nor real weights nor seconds a test: about a minute on two cores.
+check: lint
+	$(PYTEST) -m "not ray and not real and not slow"
+
+# About ten minutes on two cores.
+test: lint
+	$(PYTEST)
 
 # Peers are installed in environments of their own, in .venv-peers.
 bench: $(READY)

@@ -8,15 +8,20 @@ import study  # noqa: F401 - its BLAS before anything imports MLX
 install_import_hook(["study.lens", "study.training.objectives", "study.measures.answers"], "beartype.beartype")
 
 # isort: split
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
+from actors.cluster import Cluster, connect
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.plan.expand import expand
 from study.plan.read import read_study
 from study.results.store import Store
@@ -26,6 +31,58 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class ByFile(LoadScopeScheduling):
+    """The tests of one file run in one process, and all files in which some start Ray in the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if "pytest.mark.ray" in (self.config.rootpath / file).read_text() else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """In place of `--dist loadgroup`, whose marks pytest-xdist 3.8 does not find under pytest 9.2."""
+    return ByFile(config, log)
+
+
+class Clusters:
+    """The private cluster that tests share. It is started for the first of them, and ended for one that needs Ray for
+    itself, since a process is in one cluster at a time.
+    """
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._shared: Cluster | None = None
+
+    def shared(self) -> Cluster:
+        if self._shared is None:
+            self._shared = self._open.enter_context(connect(RaySettings(workers=2, dashboard_port=18265)))
+        return self._shared
+
+    def end(self) -> None:
+        self._open.close()
+        self._shared = None
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Clusters]:
+    clusters = Clusters()
+    yield clusters
+    clusters.end()
+
+
+@pytest.fixture
+def cluster(clusters: Clusters) -> Cluster:
+    """A private cluster of two workers, which the test leaves fit for the next one."""
+    return clusters.shared()
+
+
+@pytest.fixture
+def no_cluster(clusters: Clusters) -> None:
+    """For a test that starts Ray in this process itself."""
+    clusters.end()
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Model:
     return Model(source=BuiltSource(built="llama"), blocks=4)
@@ -33,16 +90,22 @@ def tiny() -> Model:
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of configs/smoke.yaml, carried out in this process, one unit after another. To be copied, not changed."""
+    """Results of configs/smoke.yaml, carried out in one process, one unit after another. To be copied, not changed.
+
+    Where pytest has several processes, the first that asks makes them for all.
+    """
     from study.pipeline.units import run_unit
 
-    results = tmp_path_factory.mktemp("uninterrupted")
-    plan = read_study(Path(__file__).parent.parent / "configs" / "smoke.yaml")
-    units = expand(plan.study, plan.models)
-    for unit in units:
-        assert run_unit(unit, results).state == "done"
-    models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-    Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    base = tmp_path_factory.getbasetemp()
+    results = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "uninterrupted"
+    with FileLock(f"{results}.lock"):
+        if not (results / "study.json").is_file():
+            plan = read_study(Path(__file__).parent.parent / "configs" / "smoke.yaml")
+            units = expand(plan.study, plan.models)
+            for unit in units:
+                assert run_unit(unit, results).state == "done"
+            models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
+            Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
     return results
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 EXPLAINED: dict[str, str] = {}
 """Advisories that do not touch this program, by their id, and why."""

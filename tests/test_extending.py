@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TABLES = {"PREDICTORS": "study/config/predictors.py", "ARMS": "study/config/arms.py"}
 RUN = """

@@ -43,6 +43,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     found = modules()
     assert len(found) > 100
@@ -58,6 +59,7 @@ def test_import_study_loads_nothing_heavy_and_shows_what_it_offers() -> None:
     assert {"load", "read", "run", "rows"} <= set(offered.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["import study, mlx.core", "import mlx.core, study"])
 def test_study_works_beside_mlx_in_any_order(order: str) -> None:
     late = order.startswith("import mlx") and sys.platform == "linux"

@@ -55,6 +55,7 @@ def carry_out(plan: Plan, results: Path) -> list[Cell]:
     return [unit for unit in units if isinstance(unit, Cell)]
 
 
+@pytest.mark.ray
 def test_the_command_of_the_page_runs_its_study_and_the_report_speaks_of_nothing_else(place: Path) -> None:
     python, *arguments = shlex.split(COMMAND)
     assert python == "python"
@@ -111,6 +112,7 @@ def test_mistakes_are_reported_as_the_page_shows_them(place: Path) -> None:
     assert str(refused.value) == REFUSED.strip()
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_page_makes_another_operation(place: Path) -> None:
     (snippet,) = blocks("python")
     subprocess.run([sys.executable, "-c", snippet], check=True)

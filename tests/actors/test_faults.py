@@ -1,5 +1,4 @@
-"""Workers that hang, nodes that die, machines that share no folder, and Ctrl-C: real clusters, real processes."""
-# ruff: noqa: E402 - Ray reads its environment when it is imported
+"""Workers that hang, machines that share no folder, and Ctrl-C: a real cluster, real processes."""
 
 import errno
 import os
@@ -13,19 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from actors import environment
-
-environment.prepare(serving=False)
-
-import ray
-
 from actors import driver as drivers
 from actors import worker
-from actors.cluster import ClusterError, connect
+from actors.cluster import ClusterError
 from actors.driver import Driver
 from actors.nodes import problems, survey
-from soak.ground import cluster as several_nodes
-from soak.ground import content, exactly_once, quick, starts, units_of
+from soak.ground import quick, starts, units_of
 from study.config.study import RaySettings
 from study.config.units import foundations
 from study.plan.expand import expand
@@ -36,11 +28,7 @@ from tests.pipeline.test_nursery import units_of as nursery_units
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
 QUICK = RaySettings(in_flight=2, stack=2)
 
-
-@pytest.fixture(scope="module")
-def cluster():
-    with connect(RaySettings(workers=2, dashboard_port=18365)) as connected:
-        yield connected
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
@@ -163,7 +151,7 @@ def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as run:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not list((store.root / "tmp").glob("*stage1*")):
             assert run.poll() is None, run.stdout.read()
             assert time.monotonic() < deadline
@@ -174,7 +162,7 @@ def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again
             out += run.stdout.readline()
         if again:
             os.killpg(run.pid, signal.SIGINT)
-        out += run.communicate(timeout=120)[0]
+        out += run.communicate(timeout=300)[0]
     assert run.returncode == 130, out
     assert "Interrupted. What has finished is kept" in out
     assert "Traceback" not in out
@@ -182,22 +170,3 @@ def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again
     assert {store.status(unit).state for unit in others} == {"run"}
     if not again:
         assert "Interrupted: 1 unit running will end first, and no other begins" in out
-
-
-def test_units_of_a_node_that_dies_are_run_elsewhere_each_published_once(cluster, tmp_path):
-    ray.shutdown()  # one cluster a process; the module's is used no more
-    units, store = units_of(20), Store(tmp_path / "results")
-    began: list[str] = []
-    with several_nodes(nodes=2) as made:
-        driver, ended = Driver(units, store, QUICK, 2, quick(0.8)), []
-        for one in driver.carry_out(poll_seconds=0.1):
-            ended += [one.outcome.state] if one else []
-            at_work = [unit.id for unit in units if starts(store, unit) and not store.is_done(unit)]
-            if not began and len(at_work) == 2:  # one a node
-                began = at_work
-                made.kill(made.living.pop())
-                made.add()
-    assert ended == ["done"] * len(units)
-    assert exactly_once(store, units) == {"units": len(units), "published": len(units), "different": 0, "strays": 0}
-    assert any(starts(store, unit) > 1 for unit in units if unit.id in began)
-    assert (store.folder(units[0]) / "rows.bin").read_bytes() == content(units[0])

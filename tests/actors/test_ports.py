@@ -4,9 +4,9 @@ import ipaddress
 import os
 
 import psutil
+import pytest
 
-from actors.cluster import connect
-from study.config.study import RaySettings
+pytestmark = pytest.mark.ray
 
 
 def is_loopback(address):
@@ -24,17 +24,11 @@ def listening(processes):
     return found
 
 
-def test_every_port_of_a_private_cluster_is_on_loopback():
-    before = {process.pid for process in psutil.process_iter()}
-    with connect(RaySettings(workers=1, dashboard_port=18465)):
-        import ray
+def test_every_port_of_a_private_cluster_is_on_loopback(cluster):
+    import ray
 
-        ray.get(
-            ray.remote(lambda: os.getpid()).options(num_cpus=0).remote()
-        )  # so that a worker and its ports are there
-        ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        started = [process for process in ours if process.pid not in before or process.pid == os.getpid()]
-        found = listening(started)
-    assert 18465 in found
+    ray.get(ray.remote(lambda: os.getpid()).options(num_cpus=0).remote())  # so that a worker and its ports are there
+    found = listening([psutil.Process(), *psutil.Process().children(recursive=True)])
+    assert int(cluster.dashboard.rpartition(":")[2]) in found
     assert len(found) >= 5
     assert {port: where for port, where in found.items() if not is_loopback(where[0])} == {}

@@ -16,6 +16,8 @@ from analysis.outcomes.changes import overall, verdict
 from analysis.report import write_report
 from tests.simulated import Plan, Point, Truth, write_study
 
+pytestmark = pytest.mark.slow
+
 NURSERY = {"base": {"blocks": 4}, "changes": {"worse": {"tied": False}, "deep": {"blocks": 8}}}
 
 

@@ -10,6 +10,8 @@ from analysis.data.packing import pack
 from analysis.report import write_report
 from tests.simulated import Plan, write_study
 
+pytestmark = pytest.mark.slow
+
 REPORTS = Path(__file__).parents[2] / "reports"
 PACKED = sorted(path.parent for path in (REPORTS / "data").glob("*/study.json"))
 

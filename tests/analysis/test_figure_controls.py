@@ -18,9 +18,12 @@ from analysis.figures.controls import controls_by_depth
 from analysis.figures.description import Picture
 from analysis.figures.matplotlib_renderer import save
 from analysis.figures.onset import EVALUATIONS, emergence, evaluations
-from analysis.figures.predictors import NAMES, predictors, predictors_added
+from analysis.figures.predictors import predictors, predictors_added
 from study.config.names import TIERS
+from study.config.predictors import PREDICTORS
 from tests.simulated import Plan, write_study
+
+pytestmark = pytest.mark.slow
 
 ONE, MANY = ["alpha"], [f"model-{letter}-135m" for letter in "abcdefgh"]
 ARMS = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
@@ -176,7 +179,7 @@ def test_causal_use_has_a_row_a_model(results: Results, tmp_path: Path, models: 
     assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
 
 
-@pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*NAMES][:6])])
+@pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*PREDICTORS][:6])])
 def test_why_has_a_panel_a_predictor_with_each_models_correlation(
     tmp_path: Path, models: list[str], names: list[str]
 ) -> None:

@@ -17,6 +17,8 @@ from analysis.outcomes.emergence import judge
 from analysis.outcomes.preservation import preservation as kept_accuracy
 from tests.simulated import Plan, Point, Truth, write_study
 
+pytestmark = pytest.mark.slow
+
 
 def _truth(point: Point) -> Truth:
     return Truth() if point.tier == "symbolic" or point.depth > 0.9 else Truth(choice=0.5)

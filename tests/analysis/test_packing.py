@@ -64,6 +64,7 @@ def test_packed_rows_read_as_the_results_do(folder: Path, packed: Path) -> None:
     _same(read_results(folder), read_results(packed))
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_to_the_byte(folder: Path, packed: Path, tmp_path: Path) -> None:
     for name, source in (("folders", folder), ("packed", packed)):
         write_report(source, tmp_path / name / "tiny.md")

@@ -15,6 +15,8 @@ from analysis.outcomes import decide_study
 from analysis.report import write_report
 from tests.simulated import Plan, Point, Truth, write_study
 
+pytestmark = pytest.mark.slow
+
 
 def _truth(point: Point) -> Truth:
     return Truth() if point.tier == "symbolic" or point.depth > 0.9 else Truth(choice=0.5)

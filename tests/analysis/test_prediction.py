@@ -169,6 +169,7 @@ def _claims(significant: list[pd.DataFrame]) -> int:
     return sum(_decided(cells, ["log_p"]).loc["log_p", "words"] == EXPLAINS for cells in significant)
 
 
+@pytest.mark.slow
 def test_under_the_null_at_most_six_in_a_hundred_studies_claim_an_effect() -> None:
     """Cells that share their model's random effect mislead a correlation over cells; they must not mislead this one."""
     rng = np.random.default_rng(8)
@@ -180,6 +181,7 @@ def test_under_the_null_at_most_six_in_a_hundred_studies_claim_an_effect() -> No
     assert _claims(significant) / len(studies) <= 0.06
 
 
+@pytest.mark.slow
 def test_a_predictor_that_bends_with_depth_as_transfer_does_is_not_claimed_for_that() -> None:
     """Predictor and target rise late in depth, in the same way in every model, and are otherwise unrelated."""
     rng = np.random.default_rng(0)
@@ -218,6 +220,7 @@ def _carries_over(point: Point) -> Truth:
     return Truth(choice=1.0 if point.tier == "symbolic" else 0.5 + 0.5 * reach)
 
 
+@pytest.mark.slow
 def test_a_predictor_and_a_depth_planted_in_a_study_are_found_from_its_rows(tmp_path: Path) -> None:
     plan = Plan(
         models=MODELS,

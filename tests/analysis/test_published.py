@@ -18,6 +18,8 @@ from study.pipeline.units import run_units
 from study.plan.expand import expand
 from study.results.store import Store
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ["corrected", "as-published", "corrected with plain_sgd", "corrected with maximum_score"]
 
 

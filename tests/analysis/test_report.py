@@ -13,6 +13,8 @@ from analysis.report import main, write_report
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

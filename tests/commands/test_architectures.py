@@ -33,11 +33,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> str:
     return out.read_text()
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_what_every_architecture_gives(made: str) -> None:
     committed = (ROOT / "docs" / "architectures.md").read_text()
     assert made == committed, "run study architectures"
 
 
+@pytest.mark.slow
 def test_sixty_architectures_work_and_the_most_used_ones_among_them(made: str) -> None:
     working, refused = (re.findall(r"^\| (`.*?) \|", part, re.MULTILINE) for part in made.split("## Refused"))
     assert len(working) >= 60

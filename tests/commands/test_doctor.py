@@ -11,6 +11,7 @@ from study.config.study import RaySettings
 from study.models import blas
 
 
+@pytest.mark.slow
 def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well(tmp_path):
     environment = {**os.environ, "STUDY_CACHE": str(tmp_path)}
     done = subprocess.run(
@@ -36,6 +37,7 @@ def test_the_doctor_names_versions_speed_ray_and_folders_and_ends_well(tmp_path)
     assert f"MLX {speed['gflops']:.0f} GFLOP/s" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_doctor_names_what_is_wrong_and_the_fix(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([]) == 1
@@ -44,6 +46,7 @@ def test_the_doctor_names_what_is_wrong_and_the_fix(tmp_path, monkeypatch, capsy
     assert printed.endswith("problems: 1\n")
 
 
+@pytest.mark.slow
 def test_a_speed_that_cannot_be_measured_is_a_problem_with_its_reason_and_the_rest_is_told(tmp_path):
     (tmp_path / "gguf.py").write_text("raise ImportError('a broken package')")
     environment = {**os.environ, "STUDY_CACHE": str(tmp_path), "PYTHONPATH": str(tmp_path)}

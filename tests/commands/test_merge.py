@@ -279,6 +279,7 @@ def merge_and_die(arguments: Sequence[str], at: int) -> None:
     os._exit(main(arguments))
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_killed_at_any_moment_and_run_again_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     one, other, calm = (store_at(tmp_path / name) for name in ("one", "other", "calm"))
     finish(one, FIRST, loss=0.5)

@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -29,7 +28,7 @@ WITHOUT_MLX_AND_RAY = """
 import sys
 for name in ("mlx", "mlx.core", "mlx_lm", "ray", "pandas"):
     sys.modules[name] = None
-from study.status import main
+from study.commands.status import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -215,13 +214,11 @@ def test_it_needs_neither_mlx_nor_ray_and_changes_nothing(store: Store) -> None:
 
 
 def test_without_a_terminal_watching_is_a_line_a_look_until_all_has_ended(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(store, *UNITS[:-1])
-    later = threading.Timer(0.5, finish, (store, UNITS[-1]))
-    later.start()
+    monkeypatch.setattr("study.commands.status.time.sleep", lambda seconds: finish(store, UNITS[-1]))
     code, text = shown(capsys, store, "--watch", "0.05")
-    later.join()
     assert code == 0
     first, *_, last = text.splitlines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  7 done · 1 to run · nothing runs", first)
@@ -246,7 +243,7 @@ def on_a_terminal(store: Store, *more: str) -> tuple[str, int]:
             process.send_signal(signal.SIGINT)
             more = ()
     os.close(ours)
-    return text, process.wait(timeout=30)
+    return text, process.wait(timeout=300)
 
 
 def test_on_a_terminal_of_80_columns_no_line_is_longer(store: Store) -> None:

@@ -26,6 +26,7 @@ def hand_in(results, dashboard):
     return subprocess.run([*COMMAND, *asked], cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     port = free_port()
@@ -35,7 +36,7 @@ def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
     assert "Traceback" not in handed.stderr
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.ray
 def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(tmp_path):
     port, dashboard = free_port(), free_port()
     own = ["--host", "127.0.0.1", "--workers", "1", "--port", str(port), "--dashboard-port", str(dashboard)]
@@ -46,7 +47,7 @@ def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(
             assert handed.returncode == 0, handed.stderr
             assert "runs on the cluster and no longer needs this machine" in handed.stdout
             report = tmp_path / "results" / "report.md"
-            deadline = time.monotonic() + 200
+            deadline = time.monotonic() + 500
             while not report.is_file() and time.monotonic() < deadline:
                 time.sleep(0.5)
             assert report.is_file()

@@ -5,12 +5,15 @@
 
 import random
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soak.configs import CONFIGS, mutated, verdict
 from study.config.study import Data, Evaluation, Grid, RaySettings, Stage1, Stage2, Study
+
+pytestmark = pytest.mark.slow
 
 KEYS = sorted(
     {name for part in (Study, Grid, Data, Stage1, Stage2, Evaluation, RaySettings) for name in part.model_fields}

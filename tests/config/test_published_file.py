@@ -94,6 +94,7 @@ def test_mistakes_are_told_in_the_words_of_that_file(tmp_path: Path, change: tup
     assert told in str(error.value)
 
 
+@pytest.mark.slow
 def test_exported_checkpoints_are_what_mlx_lm_loads_and_give_the_trained_models_logits(tmp_path: Path) -> None:
     from study.training import adapters
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import logsumexp
 
 from study.lens import logits
+from study.lens.logits import cross_entropy, most_likely, summarise
 
 TARGETS = np.array([3, 0, 96, 40, 3])
 WEIGHTS = np.array([1.0, -2.0, 0.5, 0.0, 3.0])
@@ -39,10 +40,10 @@ def gradient_of(loss: object, logits: mx.array) -> np.ndarray:
 def test_the_cross_entropy_and_its_gradient_equal_numpys_in_float64_and_mlxs(way: str) -> None:
     logits = some_logits()
     losses, gradient = losses_and_gradient(logits)
-    ours = logits.cross_entropy(mx.array(logits), mx.array(TARGETS))
+    ours = cross_entropy(mx.array(logits), mx.array(TARGETS))
     np.testing.assert_allclose(ours, losses, rtol=1e-5)
     np.testing.assert_allclose(ours, nn.losses.cross_entropy(mx.array(logits), mx.array(TARGETS)), rtol=1e-5)
-    own = gradient_of(logits.cross_entropy, mx.array(logits))
+    own = gradient_of(cross_entropy, mx.array(logits))
     np.testing.assert_allclose(own, gradient, atol=1e-6)
     np.testing.assert_allclose(own, gradient_of(nn.losses.cross_entropy, mx.array(logits)), atol=1e-6)
 
@@ -52,7 +53,7 @@ def test_the_gradient_goes_on_into_what_made_the_logits(way: str) -> None:
     _, gradient = losses_and_gradient((states @ head.T).astype(np.float32))
 
     def loss(x: mx.array, targets: mx.array) -> mx.array:
-        return logits.cross_entropy(x @ mx.array(head, mx.float32).T, targets)
+        return cross_entropy(x @ mx.array(head, mx.float32).T, targets)
 
     np.testing.assert_allclose(gradient_of(loss, mx.array(states, mx.float32)), gradient @ head, atol=2e-5)
 
@@ -63,17 +64,17 @@ def test_logits_of_ten_thousand_overflow_nothing(way: str, lowest: float) -> Non
     logits[np.arange(5), [3, 1, 96, 40, 4]] = 1e4
     losses, gradient = losses_and_gradient(logits)
     assert losses.max() >= 1e4
-    np.testing.assert_allclose(logits.cross_entropy(mx.array(logits), mx.array(TARGETS)), losses, rtol=1e-6)
-    np.testing.assert_allclose(gradient_of(logits.cross_entropy, mx.array(logits)), gradient, atol=1e-6)
-    totals, _ = logits.summarise(mx.array(logits), TARGETS[:, None])
+    np.testing.assert_allclose(cross_entropy(mx.array(logits), mx.array(TARGETS)), losses, rtol=1e-6)
+    np.testing.assert_allclose(gradient_of(cross_entropy, mx.array(logits)), gradient, atol=1e-6)
+    totals, _ = summarise(mx.array(logits), TARGETS[:, None])
     np.testing.assert_allclose(totals, 1e4, rtol=1e-6)
 
 
 def test_half_precision_is_summed_in_float32(way: str) -> None:
     half = mx.array(some_logits()).astype(mx.bfloat16)
     losses, gradient = losses_and_gradient(np.array(half.astype(mx.float32)))
-    np.testing.assert_allclose(logits.cross_entropy(half, mx.array(TARGETS)), losses, rtol=1e-5)
-    given = mx.grad(lambda x: (mx.array(WEIGHTS, mx.float32) * logits.cross_entropy(x, mx.array(TARGETS))).sum())(half)
+    np.testing.assert_allclose(cross_entropy(half, mx.array(TARGETS)), losses, rtol=1e-5)
+    given = mx.grad(lambda x: (mx.array(WEIGHTS, mx.float32) * cross_entropy(x, mx.array(TARGETS))).sum())(half)
     assert given.dtype == mx.bfloat16
     np.testing.assert_allclose(given.astype(mx.float32), gradient, rtol=1e-2, atol=1e-6)
 
@@ -82,8 +83,8 @@ def test_logits_that_do_not_lie_together_in_memory_are_read_right(way: str) -> N
     wide = np.random.default_rng(0).normal(size=(97, 10)).astype(np.float32)
     logits = mx.array(wide).T[::2]
     expected, _ = losses_and_gradient(wide.T[::2])
-    np.testing.assert_allclose(logits.cross_entropy(logits, mx.array(TARGETS)), expected, rtol=1e-5)
-    totals, _ = logits.summarise(logits, TARGETS[:, None])
+    np.testing.assert_allclose(cross_entropy(logits, mx.array(TARGETS)), expected, rtol=1e-5)
+    totals, _ = summarise(logits, TARGETS[:, None])
     np.testing.assert_allclose(totals, logsumexp(wide.T[::2].astype(np.float64), axis=1), rtol=1e-6)
 
 
@@ -92,7 +93,7 @@ def test_totals_equal_scipys_and_ranks_count_the_tokens_above(way: str, scale: f
     logits = some_logits(scale)
     logits[:, 50:60] = logits[:, 3:4]  # equals outrank nobody
     tokens = np.stack([TARGETS, np.full(5, 50), logits.argmax(axis=1), logits.argmin(axis=1)], axis=1)
-    totals, ranks = logits.summarise(mx.array(logits), tokens)
+    totals, ranks = summarise(mx.array(logits), tokens)
     np.testing.assert_allclose(totals, logsumexp(logits.astype(np.float64), axis=1), rtol=1e-6)
     counted = [
         [sum(value > row[token] for value in row) for token in own] for row, own in zip(logits, tokens, strict=True)
@@ -104,7 +105,7 @@ def test_totals_equal_scipys_and_ranks_count_the_tokens_above(way: str, scale: f
 def test_a_logit_that_is_not_a_number_reaches_the_loss_of_its_row_alone(way: str) -> None:
     logits = some_logits()
     logits[1, 7] = np.nan
-    losses = np.array(logits.cross_entropy(mx.array(logits), mx.array(TARGETS)))
+    losses = np.array(cross_entropy(mx.array(logits), mx.array(TARGETS)))
     assert np.isnan(losses).tolist() == [False, True, False, False, False]
 
 
@@ -112,13 +113,13 @@ def test_many_small_probabilities_are_not_lost_in_the_sum(way: str) -> None:
     logits = np.full((1, 262_144), -9.0, np.float32)
     logits[0, 0] = 8.0
     exact = logsumexp(logits.astype(np.float64), axis=1)
-    assert logits.cross_entropy(mx.array(logits), mx.array([0])).item() == pytest.approx(exact[0] - 8, rel=1e-3)
-    totals, _ = logits.summarise(mx.array(logits), np.array([[0]]))
+    assert cross_entropy(mx.array(logits), mx.array([0])).item() == pytest.approx(exact[0] - 8, rel=1e-3)
+    totals, _ = summarise(mx.array(logits), np.array([[0]]))
     assert totals[0] == pytest.approx(exact[0], abs=2e-6 if way == "numpy" else 2e-5)
 
 
 def test_the_most_likely_token_is_the_first_of_equals(way: str) -> None:
     logits = some_logits()
     logits[1, [7, 30]] = 99.0
-    assert logits.most_likely(mx.array(logits)).tolist() == logits.argmax(axis=1).tolist()
-    assert logits.most_likely(mx.array(logits))[1] == 7
+    assert most_likely(mx.array(logits)).tolist() == logits.argmax(axis=1).tolist()
+    assert most_likely(mx.array(logits))[1] == 7

@@ -59,6 +59,7 @@ def is_tie(loaded: Loaded, item: Encoded) -> bool:
     return bool((best[:, -1] - best[:, -2] < 1e-4).any())
 
 
+@pytest.mark.slow
 def test_teacher_forcing_gives_the_verdicts_of_mlx_lms_greedy_decoding(trained: tuple[Loaded, list[Encoded]]) -> None:
     loaded, encoded = trained
     answers, _ = rows(trained)
@@ -71,6 +72,7 @@ def test_teacher_forcing_gives_the_verdicts_of_mlx_lms_greedy_decoding(trained: 
     assert 0 < sum(right for right, _ in decoded) < len(decoded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("after", "is_number"), [(",", True), ("\n", True), ("7", False)])
 def test_a_number_that_is_followed_by_something_else_than_a_stop_is_right_only_as_a_number(
     trained: tuple[Loaded, list[Encoded]], after: str, is_number: bool

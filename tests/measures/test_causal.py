@@ -129,6 +129,7 @@ def moves_by_hand(loaded: Loaded, layer: int, readout: Readout = PAIR) -> dict[i
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_without_an_intervention_answers_and_lens_are_those_of_the_evaluation(
     trained: dict[int, Loaded], layer: int

@@ -32,6 +32,8 @@ from study.training import adapters
 from study.training.objectives import make_batch
 from tests.architectures import VOCABULARY, make
 
+pytestmark = pytest.mark.slow
+
 DATA = Data(operations=["multiply", "add", "subtract"], smallest=2, largest=12)
 PAIR = Readout(pair={"multiply": "multiply", "add": "add"})
 OTHER = Readout(pair={"add": "river", "subtract": "copper"})

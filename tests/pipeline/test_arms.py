@@ -78,6 +78,7 @@ def test_the_class_loss_of_shuffled_labels_is_that_of_the_labels_and_no_other_ce
     np.testing.assert_allclose(losses["class_loss"].tolist(), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_learned_by_operands_and_stack_with_plain_cells(loaded: Loaded) -> None:
     plain, shuffled = (Objective(2e-3, ClassLoss(2, 0.5, ids(loaded), shuffled=which)) for which in (False, True))
     stacked = run(loaded, plain, shuffled)
@@ -154,6 +155,7 @@ def test_adapters_above_the_layer_stay_zero_and_those_at_and_below_train(loaded:
             assert bool(mx.any(value != 0).item()) == (int(name.split(".")[2]) <= 1), name
 
 
+@pytest.mark.slow
 def test_a_cell_that_trains_below_alone_stacks_and_leaves_its_neighbours_as_they_are(loaded: Loaded) -> None:
     below = Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)), highest=1)
     free = Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)))
@@ -208,6 +210,7 @@ def adapters_block(path: str) -> int:
     return next(int(part) for part in path.split(".") if part.isdecimal())
 
 
+@pytest.mark.slow
 def test_a_detached_cell_stacks_and_leaves_its_neighbours_as_they_are(loaded: Loaded) -> None:
     objectives = [
         Objective(2e-3, ClassLoss(1, 0.5, ids(loaded), detached=True)),

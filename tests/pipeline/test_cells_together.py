@@ -15,7 +15,8 @@ from study.config.catalogue import Model
 from study.config.study import Evaluation, Grid, Stage1, Stage2, Study
 from study.config.units import Cell, StageOne, Unit
 from study.lens.tokens import Encoded
-from study.pipeline import held_model
+from study.pipeline import cells as together
+from study.pipeline import gates, held_model
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
 from study.results.store import Ending, Store
@@ -82,6 +83,7 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
     assert not list((store.root / "tmp").iterdir())
 
 
+@pytest.mark.slow
 def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     cells_of: Callable[..., list[Cell]], store: Store, trained: Store
 ) -> None:
@@ -150,14 +152,14 @@ def test_a_cell_whose_evaluation_fails_is_alone_in_failing(
     cells_of: Callable[..., list[Cell]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = three(cells_of)
-    real = cells._encoding_gates
+    real = together._encoding_gates
 
-    def gates(bench: Any, encoded: Any, readouts: Any) -> Any:
+    def check(bench: Any, encoded: Any, readouts: Any) -> Any:
         if [readout for readout, _ in readouts] == cells[1].readouts:
-            raise held_model.GateError("a gate of one cell")
+            raise gates.GateError("a gate of one cell")
         return real(bench, encoded, readouts)
 
-    monkeypatch.setattr(cells, "_encoding_gates", gates)
+    monkeypatch.setattr(together, "_encoding_gates", check)
     assert states(run_units(cells, store.root)) == ["done", "failed", "done"]
     assert [store.status(cell).state for cell in cells] == ["done", "failed", "done"]
     assert len(list((store.root / "unfinished").glob("*.json"))) == 1
@@ -167,7 +169,7 @@ def test_what_is_wrong_with_the_model_fails_every_cell_of_the_stack(
     cells_of: Callable[..., list[Cell]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_model.clear()
-    monkeypatch.setattr(held_model, "LENS_LIMIT", -1.0)
+    monkeypatch.setattr(gates, "LENS_LIMIT", -1.0)
     cells = three(cells_of)
     assert {outcome.reason[:10] for outcome in run_units(cells, store.root)} == {"GateError:"}
     assert {store.status(cell).state for cell in cells} == {"failed"}
@@ -189,7 +191,7 @@ def test_an_error_that_nobody_expects_leaves_no_attempt_and_no_half_changed_mode
 ) -> None:
     cells = three(cells_of)
     with monkeypatch.context() as patch:
-        patch.setattr("study.training.clip_each", lambda gradients, limit: 1 / 0)
+        patch.setattr("study.training.loop.clip_each", lambda gradients, limit: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_units(cells, store.root)
     assert not list((store.root / "tmp").iterdir())
@@ -215,6 +217,7 @@ def _without_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_without_collector")
 @pytest.mark.parametrize("seeds", [pytest.param([0], id="one model"), pytest.param([0, 1], id="two models in turn")])
 def test_a_workers_memory_does_not_grow_from_stack_to_stack(

@@ -22,8 +22,9 @@ STUDY: dict[str, Any] = {
 }
 
 
+@pytest.mark.ray
 @pytest.mark.real
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_on_smollm2_the_class_loss_falls_and_the_lens_probability_at_the_trained_layer_rises(tmp_path: Path) -> None:
     config = tmp_path / "short.yaml"
     config.write_text(yaml.safe_dump(STUDY))

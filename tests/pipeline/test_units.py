@@ -9,10 +9,12 @@ import pytest
 from study.config.catalogue import Model
 from study.config.study import Data, Evaluation, Grid, Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Reference, StageOne, Unit
-from study.pipeline import held_model, units
+from study.pipeline import gates, held_model, units
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.results.store import Ending, Store
+
+pytestmark = pytest.mark.slow
 
 MakeStudy = Callable[..., Study]
 
@@ -133,7 +135,7 @@ def test_a_diverging_cell_fails_with_its_step_and_the_next_one_is_unharmed(
 def test_a_gate_that_fails_fails_the_unit_with_its_figure(
     tiny: Model, tiny_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_model, "LENS_LIMIT", -1.0)
+    monkeypatch.setattr(gates, "LENS_LIMIT", -1.0)
     (_, outcome), *_ = run_all(tiny_study(), tiny, tmp_path)
     assert outcome.state == "failed"
     assert "last-layer lens equals the logits: " in outcome.reason

@@ -156,6 +156,8 @@ def test_a_path_out_of_the_folder_is_refused(
     assert "../../elsewhere is not the name of a folder" in capsys.readouterr().err
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("no_cluster")
 def test_a_grid_names_what_is_damaged_sets_it_aside_and_runs_it_again(
     uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +241,7 @@ def test_on_a_full_disk_an_attempt_fails_with_the_path_and_the_remedy_and_leaves
     assert store.is_done(CELL)
 
 
+@pytest.mark.ray
 def test_a_grid_ends_on_a_full_disk_with_one_message_and_goes_on_when_there_is_space(
     small_disk: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -296,6 +299,7 @@ def read_only(uninterrupted: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(results)], check=True)
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_is_one_message_with_the_remedy_and_can_still_be_read(
     read_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,7 @@ def test_both_losses_of_stage_2_fall_and_their_weighted_sum_is_the_loss(loaded: 
         assert row["loss"] == pytest.approx(0.5 * row["class_loss"] + 0.5 * row["answer_loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_stack_ends_as_the_same_cell_alone(loaded: Loaded) -> None:
     settings = stage_2(steps=50, warmup_steps=5, weight_decay=0.01, lora=FEWER)
     objectives = [

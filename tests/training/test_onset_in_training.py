@@ -21,6 +21,8 @@ from study.training.loop import Callbacks, Objective, Trained, TrainingData, tra
 from study.training.objectives import ClassLoss
 from tests.training.test_loop import DATA, WILD
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS: list[Operation] = ["multiply", "add"]
 PAIRS = [Readout(pair={"multiply": "multiply", "add": "add"}), Readout(pair={"multiply": "river", "add": "copper"})]
 LORA = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])

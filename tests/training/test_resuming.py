@@ -30,6 +30,8 @@ from study.training.objectives import ClassLoss
 from tests.pipeline.test_units import assert_same_rows, done, link_stage_one
 from tests.training.test_loop import DATA, OPERATIONS, WILD
 
+pytestmark = pytest.mark.slow
+
 STEPS, EVERY = 12, 5
 LORA = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])
 STAGE_2 = Stage2(steps=STEPS, learning_rate=1e-2, warmup_steps=8, weight_decay=0.01, lora=LORA)
