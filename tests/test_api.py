@@ -120,7 +120,7 @@ def test_a_cell_is_run_after_what_it_builds_on_and_its_rows_are_those_on_disk(tm
     assert [cell.label for cell in plan.cells()] == ["tiny-llama|L1|multiply-add|w=0.5|s0"]
     assert [cell.label for cell in plan.cells(weight=0)] == ["tiny-llama|multiply-add|w=0|s0"]
     assert plan.cells(layer=3) == []
-    with pytest.raises(TypeError, match="cells have no depth; they have model, layer"):
+    with pytest.raises(TypeError, match="cells have no depth; allowed: model, layer"):
         plan.cells(depth=0.5)
     (cell,) = plan.cells()
     with pytest.raises(ResultsError, match=r"has no rows in .*no result"):

@@ -122,7 +122,7 @@ def folders_by_layer() -> list[set[str]]:
     """The folders of modules in each layer of pyproject.toml, from the highest; a module stands for its folder, which
     counts where it is first met."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    (layers,) = (c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    layers = next(c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
     found: list[set[str]] = []
     for layer in layers:
         paths = [ROOT.joinpath(*name.strip().split(".")) for name in re.split(r"[|:]", layer)]

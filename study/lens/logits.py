@@ -50,7 +50,7 @@ def most_likely(logits: Float[mx.array, "n vocab"]) -> Int[np.ndarray, " n"]:
     if on_cpu():
         first: np.ndarray = np.array(logits.astype(mx.float32), copy=False).argmax(axis=1)
         return first
-    return np.array(mx.argmax(logits, axis=1))
+    return np.array(mx.argmax(logits, axis=1)).astype(np.int64)
 
 
 def _summarise_rows(values: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

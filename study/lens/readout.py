@@ -40,7 +40,7 @@ def read_classes(
 def portions(lens: Lens, states: mx.array) -> list[slice]:
     """Return slices of the states, equal and as few as LOGITS allows: the fewer rows a product has, the more each
     costs."""
-    count = math.ceil(len(states) * lens.vocabulary(states) / LOGITS)
+    count = min(len(states), math.ceil(len(states) * lens.vocabulary(states) / LOGITS))
     bounds = np.round(np.arange(count + 1) * len(states) / count).astype(int).tolist()
     return [slice(start, end) for start, end in pairwise(bounds)]
 

@@ -218,6 +218,8 @@ TEXT = frozenset(name for table in TABLES.values() for name, column in table.col
 def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raises ValueError where rows of a table do not all have the same columns, lack a column that reports read, or
     have one that is not declared, since Parquet would silently leave it out."""
+    if name not in TABLES:
+        raise ValueError(f"no table of rows is called {name}: study.results.schema declares {', '.join(TABLES)}")
     if not rows:
         return
     declared, first = TABLES[name].columns, rows[0].keys()

@@ -12,6 +12,7 @@ import pytest
 from analysis.data.packing import main, pack
 from analysis.data.results import Results, read_results
 from analysis.report import write_report
+from study.results.schema import COLUMNS
 from study.results.store import ResultsError
 from tests.simulated import Plan, write_study
 
@@ -50,14 +51,14 @@ def packed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _same(one: Results, other: Results) -> None:
     for field in fields(Results):
-        ours, theirs = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(ours, dict) and any(isinstance(value, pd.DataFrame) for value in ours.values()):
-            assert list(ours) == list(theirs)
-            for unit in ours:
-                pd.testing.assert_frame_equal(ours[unit], theirs[unit], check_exact=True)
-        else:
-            assert ours == theirs
-            assert list(ours) == list(theirs)
+        if field.name != "rows":
+            assert getattr(one, field.name) == getattr(other, field.name)
+            assert list(getattr(one, field.name)) == list(getattr(other, field.name))
+    assert one.rows.keys() == other.rows.keys() == COLUMNS.keys()
+    for table, frames in one.rows.items():
+        assert list(frames) == list(other.rows[table])
+        for unit in frames:
+            pd.testing.assert_frame_equal(frames[unit], other.rows[table][unit], check_exact=True)
 
 
 def test_packed_rows_read_as_the_results_do(folder: Path, packed: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_unit_without_its_marker_is_not_finished(folder: Path) -> None:
     (folder / "cells" / cell.folder / "done.json").unlink()
     results = read_results(folder)
     assert results.units[cell.id].status == "missing"
-    assert cell.id not in results.lens
+    assert cell.id not in results.rows["lens"]
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped"])
@@ -148,7 +148,7 @@ def test_optional_rows_are_read_where_they_are_and_empty_where_not(tmp_path: Pat
     (predictors,) = results.rows["predictors"].values()
     assert set(predictors["pair"]) == {"multiply/add", "add/multiply", "random:multiply/add"}
     bare = read_results(folder)
-    for frames in (bare.onset, bare.causal, bare.causal_lens):
+    for frames in (bare.rows["onset"], bare.rows["causal"], bare.rows["causal_lens"]):
         assert frames[bare.cells[0].id].empty
     assert bare.predictors == {}
 

@@ -20,6 +20,7 @@ from study.config.units import Unit, folder_name, kind
 from study.plan.expand import expand
 from study.plan.read import read_study
 from study.results.finished import DONE, DamagedError, read_done, verify
+from study.results.schema import COLUMNS, Row
 from study.results.store import Store, UnwritableError, write_bytes, write_json, write_rows
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
@@ -28,9 +29,14 @@ UNITS = expand(PLAN.study, PLAN.models)
 FIRST, REFERENCE, PREDICTORS, WITHOUT, CELL = UNITS
 
 
+def answers(count: int) -> list[Row]:
+    """Rows of a table that reports can read."""
+    return [{**dict.fromkeys(COLUMNS["answers"], "0"), "prompt_id": i, "right": i % 2 == 0} for i in range(count)]
+
+
 def finish(store: Store, unit: Unit) -> None:
     with store.attempt(unit) as folder:
-        write_rows(folder / "answers.parquet", [{"prompt_id": i, "right": i % 2 == 0} for i in range(50)])
+        write_rows(folder / "answers.parquet", answers(50))
         write_bytes(folder / "adapters.safetensors", bytes(1000))
         write_json(folder / DONE, {"seconds": {"train": 1.0}})
 
@@ -232,7 +238,7 @@ def test_on_a_full_disk_an_attempt_fails_with_the_path_and_the_remedy_and_leaves
     with pytest.raises(UnwritableError, match="No space left on device"):
         store.record(CELL, "failed", "x" * 5000)
     with pytest.raises(UnwritableError, match="No space left on device"):
-        write_rows(store.folder(FIRST) / "answers.parquet", [{"prompt_id": i} for i in range(5000)])
+        write_rows(store.folder(FIRST) / "answers.parquet", answers(5000))
     assert {file: content for file, (content, _) in snapshot(store.root).items()} == {
         file: content for file, (content, _) in before.items()
     }

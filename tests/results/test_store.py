@@ -13,6 +13,7 @@ from study.config.study import Grid, Study
 from study.config.units import folder_name
 from study.plan.expand import expand
 from study.results.finished import DONE
+from study.results.schema import COLUMNS
 from study.results.store import PROGRESS, Status, Store, write_bytes, write_json, write_rows
 
 STUDY = Study(
@@ -164,13 +165,13 @@ def test_a_folder_without_a_marker_is_put_aside_for_a_whole_one(store):
 
 def test_a_finished_unit_says_what_files_it_was_written_with_and_how_long_it_took(store):
     with store.attempt(UNIT) as folder:
-        write_rows(folder / "rows.parquet", [{"step": 1}])
+        write_rows(folder / "curves.parquet", [dict.fromkeys(COLUMNS["curves"], 1.0)])
         (folder / "log.txt").write_text("logs may still grow")
         write_json(folder / PROGRESS, {})
         write_json(folder / DONE, {"seconds": {"train": 2.0, "evaluate": 0.5}})
     files = json.loads((store.folder(UNIT) / DONE).read_text())["files"]
-    assert files.keys() == {"rows.parquet", "unit.json"}
-    assert files["rows.parquet"]["bytes"] == (store.folder(UNIT) / "rows.parquet").stat().st_size
+    assert files.keys() == {"curves.parquet", "unit.json"}
+    assert files["curves.parquet"]["bytes"] == (store.folder(UNIT) / "curves.parquet").stat().st_size
     assert store.status(UNIT) == Status("done", "finished", seconds=2.5)
 
 
@@ -221,9 +222,27 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_rows_are_read_back_as_they_were(tmp_path):
+    figures = dict.fromkeys(COLUMNS["answers"], "")
     rows = [
-        {"step": 1, "loss": 0.5, "tier": "story", "right": True},
-        {"step": 2, "loss": 1.5, "tier": "story", "right": False},
+        {**figures, "prompt_id": 1, "nll": 0.5, "tier": "story", "right": True},
+        {**figures, "prompt_id": 2, "nll": 1.5, "tier": "story", "right": False},
     ]
-    write_rows(tmp_path / "rows.parquet", rows)
-    assert pd.read_parquet(tmp_path / "rows.parquet").to_dict("records") == rows
+    write_rows(tmp_path / "answers.parquet", rows)
+    assert pd.read_parquet(tmp_path / "answers.parquet").to_dict("records") == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "wrong"),
+    [
+        ("answers", lambda rows: rows[0].pop("nll"), "rows of answers .*: nll"),
+        ("answers", lambda rows: rows[0].update(more=1), "rows of answers .*: more"),
+        ("answers", lambda rows: rows[1].pop("right"), "rows of answers .*: right"),
+        ("unheard", lambda rows: None, "no table of rows is called unheard"),
+    ],
+)
+def test_rows_that_a_report_would_miss_are_refused_when_they_are_written(tmp_path, name, change, wrong):
+    rows = [dict.fromkeys(COLUMNS["answers"], 0) for _ in range(2)]
+    change(rows)
+    with pytest.raises(ValueError, match=wrong):
+        write_rows(tmp_path / f"{name}.parquet", rows)
+    assert not list(tmp_path.iterdir())
