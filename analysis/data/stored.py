@@ -46,10 +46,10 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
         rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
     except (*UNREADABLE, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
-    for name, table in TABLES.items():
-        units = [entry["id"] for entry in entries if entry["kind"] in table.sometimes and entry["id"] in done]
+    for name in (name for name, table in TABLES.items() if table.sometimes):
+        units = [entry["id"] for entry in entries if name in tables_of(entry["kind"])[1] and entry["id"] in done]
         none = _none(name)
-        rows[name] |= {unit: none for unit in units if unit not in rows[name]}
+        rows[name] = {unit: rows[name].get(unit, none) for unit in units}
     return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
 
 

@@ -150,7 +150,7 @@ def test_optional_rows_are_read_where_they_are_and_empty_where_not(tmp_path: Pat
     bare = read_results(folder)
     for frames in (bare.rows["onset"], bare.rows["causal"], bare.rows["causal_lens"]):
         assert frames[bare.cells[0].id].empty
-    assert bare.predictors == {}
+    assert bare.rows["predictors"] == {}
 
 
 def test_prompts_that_lack_a_layer_are_left_out_of_profiles(folder: Path) -> None:
