@@ -19,8 +19,8 @@ from markdown_it.utils import OptionsDict
 
 from analysis.data.numbers import probability, share
 from analysis.data.statistics import Interval
-from analysis.figures.description import Chart, Picture
-from analysis.figures.vega_lite_renderer import specification
+from analysis.drawing.description import Chart, Picture
+from analysis.drawing.vega_lite_renderer import specification
 from study.results.store import write_bytes
 
 VEGA_LITE = "6.4"

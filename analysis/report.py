@@ -11,8 +11,8 @@ import yaml
 
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit, read_results
+from analysis.drawing.matplotlib_renderer import save
 from analysis.figures import describe_pictures
-from analysis.figures.matplotlib_renderer import save
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.controls import CONTROLS, MANIPULATIONS

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.data.results import Results
+from analysis.drawing.description import Picture
 from analysis.figures.causal import causal_use
 from analysis.figures.changes import one_change
 from analysis.figures.choice_by_depth import cover, transfer
 from analysis.figures.controls import controls_by_depth
-from analysis.figures.description import Picture
 from analysis.figures.heat_map import where
 from analysis.figures.lens_profile import lens_profile
 from analysis.figures.onset import emergence, evaluations

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.axes import intervals, legend_beside, panels, step_aside
-from analysis.figures.description import Drawing
-from analysis.figures.style import DEPTH_LABEL, Style, tier_styles
+from analysis.drawing.axes import intervals, legend_beside, panels, step_aside
+from analysis.drawing.description import Drawing
+from analysis.drawing.style import DEPTH_LABEL, Style, tier_styles
 
 
 class Effect(NamedTuple):

@@ -7,9 +7,9 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.axes import outer_labels, panels
-from analysis.figures.description import Drawing
-from analysis.figures.style import SERIES
+from analysis.drawing.axes import outer_labels, panels
+from analysis.drawing.description import Drawing
+from analysis.drawing.style import SERIES
 from analysis.outcomes.changes import MEASURES, overall, verdict
 from study.config.nursery import BASE
 

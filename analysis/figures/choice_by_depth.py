@@ -4,9 +4,9 @@ import pandas as pd
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
+from analysis.drawing.description import CELL, Axis, DepthCurves, Facet, Look, Panels, Series
+from analysis.drawing.style import DEPTH_LABEL, fill, line, tier_styles
 from analysis.figures.cells import best_by_tier, planned_cells
-from analysis.figures.description import CELL, Axis, DepthCurves, Facet, Look, Panels, Series
-from analysis.figures.style import DEPTH_LABEL, fill, line, tier_styles
 
 DEPTH = Axis("depth", DEPTH_LABEL, ends=(0, 1.03))
 TOOLTIP = (*CELL, "tier", "outcome", "choice", "choice_low", "choice_high", "p")

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.axes import choice_axis, intervals, legend_beside, outer_labels, panels, step_aside
-from analysis.figures.description import Drawing
-from analysis.figures.style import DEPTH_LABEL, Style, tier_styles
+from analysis.drawing.axes import choice_axis, intervals, legend_beside, outer_labels, panels, step_aside
+from analysis.drawing.description import Drawing
+from analysis.drawing.style import DEPTH_LABEL, Style, tier_styles
 
 KEYS = ["model", "pair", "layer", "weight", "seed", "tier"]
 DRAWN = [*KEYS, "depth", "arm", "choice", "choice_low", "choice_high"]

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from analysis.data.results import Results
+from analysis.drawing.description import Axis, Facet, HeatMap, Panels
 from analysis.figures.cells import best_by_tier, planned_cells
-from analysis.figures.description import Axis, Facet, HeatMap, Panels
 
 MEASURES = {"p": "mean p", "choice": "choice accuracy"}
 COLUMNS = ["model", "pair", "tier", "layer", "depth", "weight", "seed", "p", "choice", "shown", "value"]

@@ -5,9 +5,9 @@ import pandas as pd
 
 from analysis.data.numbers import probability
 from analysis.data.results import Results, StudyUnit
+from analysis.drawing.description import Axis, Facet, LensProfile, Look, Panels, Series
+from analysis.drawing.style import STAGE_STYLES
 from analysis.figures.cells import planned_cells
-from analysis.figures.description import Axis, Facet, LensProfile, Look, Panels, Series
-from analysis.figures.style import STAGE_STYLES
 
 COLUMNS = ["layer", "log_p", "model", "pair", "trained_layer", "weight", "seed", "stage", "depth"]
 

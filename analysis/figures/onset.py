@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from analysis.data.numbers import probability
 from analysis.data.results import StudyUnit
-from analysis.figures.axes import panels
-from analysis.figures.description import Drawing
-from analysis.figures.style import HEAT, MISSING
+from analysis.drawing.axes import panels
+from analysis.drawing.description import Drawing
+from analysis.drawing.style import HEAT, MISSING
 
 EVALUATIONS = ["model", "pair", "trained_layer", "blocks", "weight", "seed", "step", "layer", "tier", "p", "choice"]
 VALUES = {"p": "mean p", "choice": "choice accuracy"}

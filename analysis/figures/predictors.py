@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.axes import panels
-from analysis.figures.description import CELL, Axis, Drawing, Facet, Look, Panels, Scatter, Series
-from analysis.figures.style import series_style
+from analysis.drawing.axes import panels
+from analysis.drawing.description import CELL, Axis, Drawing, Facet, Look, Panels, Scatter, Series
+from analysis.drawing.style import series_style
 from study.config.predictors import PREDICTORS
 
 SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}

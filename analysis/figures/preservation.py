@@ -4,8 +4,8 @@ import pandas as pd
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.description import CELL, Axis, Comparison, Facet, Look, Panels, Rule, Series
-from analysis.figures.style import fill, series_style
+from analysis.drawing.description import CELL, Axis, Comparison, Facet, Look, Panels, Rule, Series
+from analysis.drawing.style import fill, series_style
 
 
 def preservation(results: Results, judged: pd.DataFrame, kept: pd.DataFrame) -> Comparison:

@@ -7,8 +7,8 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.figures.axes import panels
-from analysis.figures.description import Drawing
+from analysis.drawing.axes import panels
+from analysis.drawing.description import Drawing
 from analysis.outcomes.preservation import Verdict
 from analysis.outcomes.recipes import EXPERIMENT
 from study.config.recipes import AS_PUBLISHED

@@ -15,13 +15,13 @@ from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
-from study.config.published import PublishedFile, as_study, is_published_file
-from study.config.read_examples import read_examples
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
 from study.config.units import Cell, Reference, Unit, describe
 from study.plan.expand import expand
 from study.plan.nursery import nursery_models
+from study.plan.published import PublishedFile, as_study, is_published_file
+from study.plan.read_examples import read_examples
 from study.tasks import task_of
 from study.tasks.from_file import FileTask
 

@@ -34,7 +34,7 @@ class AdapterError(Exception):
     """The model lacks a layer that is to be adapted, or an adapter does not fit the model."""
 
 
-class SettledLoRA(nn.Module):  # type: ignore[misc]
+class FrozenLoRA(nn.Module):  # type: ignore[misc]
     """A frozen linear layer with a frozen adapter that stays when further adapters are added and removed."""
 
     def __init__(self, adapted: LoRALinear) -> None:
@@ -59,7 +59,7 @@ class StackedLoRA(nn.Module):  # type: ignore[misc]
         return y + ((self.scale * low) @ self.lora_b).reshape(y.shape).astype(y.dtype)
 
 
-Linear: TypeAlias = nn.Linear | nn.QuantizedLinear | SettledLoRA
+Linear: TypeAlias = nn.Linear | nn.QuantizedLinear | FrozenLoRA
 """A layer that can be adapted."""
 
 
@@ -148,7 +148,7 @@ def fuse(model: nn.Module) -> None:
 
 def freeze(model: nn.Module) -> None:
     """Keep the adapter from `put` frozen and separate from the weights; adapters that are added later go on top."""
-    model.update_modules(tree_unflatten([(name, SettledLoRA(layer)) for name, layer in _single(model)]))
+    model.update_modules(tree_unflatten([(name, FrozenLoRA(layer)) for name, layer in _single(model)]))
     model.freeze()
     mx.eval(model.parameters())
 
@@ -182,7 +182,7 @@ def linear(block: nn.Module) -> list[str]:
     Raises AdapterError on a layer that computes more than nn.Linear or nn.QuantizedLinear.
     """
     modules = dict(block.named_modules())
-    adapted = {path for path, m in modules.items() if isinstance(m, LoRALinear | StackedLoRA | SettledLoRA)}
+    adapted = {path for path, m in modules.items() if isinstance(m, LoRALinear | StackedLoRA | FrozenLoRA)}
     plain = {path for path, m in modules.items() if isinstance(m, nn.Linear | nn.QuantizedLinear)}
     within = {f"{path}.linear" for path in adapted}
     plain = {path for path in plain - within if not left_alone(path)}
@@ -202,7 +202,7 @@ def _single(model: nn.Module) -> list[tuple[str, LoRALinear]]:
 
 def _widths(linear: Linear) -> tuple[int, int]:
     """Return the numbers of inputs and outputs."""
-    return widths(linear.linear if isinstance(linear, SettledLoRA) else linear)
+    return widths(linear.linear if isinstance(linear, FrozenLoRA) else linear)
 
 
 def _parameters(lora: Lora) -> dict[str, Any]:

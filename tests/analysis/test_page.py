@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from analysis.data.results import read_results
+from analysis.drawing.description import Drawing
 from analysis.figures import describe_pictures
-from analysis.figures.description import Drawing
 from analysis.outcomes import decide_study
 from analysis.report import write_report
 from tests.simulated import Plan, Point, Truth, write_study

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
+from analysis.drawing.description import Picture
+from analysis.drawing.matplotlib_renderer import save
 from analysis.figures.choice_by_depth import cover, transfer
-from analysis.figures.description import Picture
 from analysis.figures.heat_map import where
 from analysis.figures.lens_profile import lens_profile
-from analysis.figures.matplotlib_renderer import save
 from analysis.figures.preservation import preservation
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.preservation import preservation as kept_accuracy

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 import pandas as pd
 
-from analysis.figures.description import (
+from analysis.drawing.description import (
     Axis,
     Chart,
     Comparison,
@@ -18,7 +18,7 @@ from analysis.figures.description import (
     Scatter,
     Series,
 )
-from analysis.figures.style import HEAT, MARKS, MISSING, ODDS_LIMIT, WHITE_TEXT_BELOW, log_odds, odds_domain
+from analysis.drawing.style import HEAT, MARKS, MISSING, ODDS_LIMIT, WHITE_TEXT_BELOW, log_odds, odds_domain
 
 Spec = dict[str, Any]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.style import Style
+from analysis.drawing.style import Style
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

@@ -8,10 +8,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.data.results import Results, read_results
+from analysis.drawing.description import Chart, Comparison, DepthCurves, Drawing, HeatMap, LensProfile, Scatter
+from analysis.drawing.matplotlib_renderer import draw
+from analysis.drawing.vega_lite_renderer import DASHES, SHAPES, Spec, specification
 from analysis.figures import describe_pictures
-from analysis.figures.description import Chart, Comparison, DepthCurves, Drawing, HeatMap, LensProfile, Scatter
-from analysis.figures.matplotlib_renderer import draw
-from analysis.figures.vega_lite_renderer import DASHES, SHAPES, Spec, specification
 from analysis.outcomes import decide_study
 from tests.simulated import Plan, Point, Truth, write_study
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
-from analysis.figures.axes import step_aside
+from analysis.drawing.axes import step_aside
+from analysis.drawing.description import Picture
+from analysis.drawing.matplotlib_renderer import save
 from analysis.figures.causal import causal_use
 from analysis.figures.controls import controls_by_depth
-from analysis.figures.description import Picture
-from analysis.figures.matplotlib_renderer import save
 from analysis.figures.onset import EVALUATIONS, emergence, evaluations
 from analysis.figures.predictors import predictors, predictors_added
 from study.config.names import TIERS

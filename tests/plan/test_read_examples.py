@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from study.commands.run import main
-from study.config.read_examples import LARGEST
 from study.config.units import Unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
+from study.plan.read_examples import LARGEST
 from tests.plan.test_read import MODELS
 
 STUDY = """

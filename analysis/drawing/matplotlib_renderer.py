@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from analysis.data.numbers import probability
-from analysis.figures.axes import STYLE, choice_axis, intervals, outer_labels, panels
-from analysis.figures.description import (
+from analysis.drawing.axes import STYLE, choice_axis, intervals, outer_labels, panels
+from analysis.drawing.description import (
     Chart,
     Comparison,
     DepthCurves,
@@ -32,7 +32,7 @@ from analysis.figures.description import (
     Scatter,
     Series,
 )
-from analysis.figures.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_odds, odds_domain
+from analysis.drawing.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_odds, odds_domain
 from study.results.store import write_bytes
 
 STATUS = {"missing": "not\nrun"}
