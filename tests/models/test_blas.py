@@ -114,9 +114,13 @@ def test_matrix_products_are_several_times_faster_than_with_the_reference_blas()
 
 
 @linux
-def test_the_environment_sets_the_threads_that_mlx_multiplies_with() -> None:
+@pytest.mark.parametrize("threads", [blas_threads(1), {}], ids=["set to one", "not set"])
+def test_mlx_multiplies_with_the_threads_of_the_environment_and_with_one_if_it_sets_none(
+    threads: dict[str, str],
+) -> None:
     if blas.load() is None:
         pytest.skip("no optimised BLAS on this machine")
+    unset = {name: value for name, value in os.environ.items() if name not in blas.THREADS}
     code = """
 import study, time, mlx.core as mx
 a, b = mx.ones((256, 2048)), mx.ones((2048, 2048))
@@ -126,7 +130,7 @@ for _ in range(20):
     mx.eval(a @ b)
 print((time.process_time() - cpu) / (time.perf_counter() - wall))
 """
-    environment = {**os.environ, **blas_threads(1)}
+    environment = {**unset, **threads}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert float(done.stdout) < 1.5  # processor seconds a second: 2 would be two threads
 
