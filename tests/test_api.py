@@ -115,6 +115,7 @@ def test_a_folder_is_loaded_without_an_entry(model: study.Model) -> None:
     np.testing.assert_array_equal(again.lens(TEXT).log_prob("add"), model.lens(TEXT).log_prob("add"))
 
 
+@pytest.mark.slow
 def test_a_cell_is_run_after_what_it_builds_on_and_its_rows_are_those_on_disk(tmp_path: Path) -> None:
     plan = study.read(CONFIGS / "smoke.yaml")
     assert [cell.label for cell in plan.cells()] == ["tiny-llama|L1|multiply-add|w=0.5|s0"]

@@ -104,6 +104,7 @@ def test_the_study_that_is_shown_is_the_one_that_make_smoke_runs(page: str) -> N
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
 def test_the_lines_of_python_work_as_they_are_printed(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,6 +82,7 @@ def test_the_command_of_the_page_runs_its_study_and_the_report_speaks_of_nothing
     ]
 
 
+@pytest.mark.slow
 def test_rows_are_of_test_lines_alone_and_name_their_group(place: Path) -> None:
     lines = pd.read_json(place / "configs" / "opposites.jsonl", lines=True)
     plan = read_study(place / "configs" / "opposites.yaml")

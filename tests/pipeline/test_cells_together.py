@@ -23,6 +23,8 @@ from study.results.store import Ending, Store
 from study.tasks.arithmetic import prompt
 from tests.pipeline.test_units import assert_same_rows, link_stage_one
 
+pytestmark = pytest.mark.slow
+
 MakeStudy = Callable[..., Study]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}, {"multiply": "river", "add": "copper"}]
 UNKNOWN: Any = {"multiply": "zyzzyva", "add": "add"}
@@ -83,7 +85,6 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
     assert not list((store.root / "tmp").iterdir())
 
 
-@pytest.mark.slow
 def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     cells_of: Callable[..., list[Cell]], store: Store, trained: Store
 ) -> None:
@@ -217,7 +218,6 @@ def _without_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_without_collector")
 @pytest.mark.parametrize("seeds", [pytest.param([0], id="one model"), pytest.param([0, 1], id="two models in turn")])
 def test_a_workers_memory_does_not_grow_from_stack_to_stack(

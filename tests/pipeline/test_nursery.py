@@ -155,6 +155,7 @@ def test_a_choice_of_a_model_takes_its_training_along() -> None:
 # The training
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_model_that_mlx_lm_loads(store: Store) -> None:
     training, first, *_ = units_of()
     assert isinstance(first, StageOne)
@@ -166,6 +167,7 @@ def test_the_folder_is_a_model_that_mlx_lm_loads(store: Store) -> None:
     assert equal(weights_in(store, training), dict(tree_flatten(bench.model.parameters())))
 
 
+@pytest.mark.slow
 def test_it_is_written_down_what_was_trained_and_that_held_out_operands_were_not_seen(store: Store) -> None:
     for training, head in zip(trainings(), (0, 1), strict=True):
         done = json.loads((store.folder(training) / "done.json").read_text())
@@ -215,6 +217,7 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[100] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     longer = NURSERY.training.model_copy(update={"steps": 120, "batch_size": 16})
     training = trainings(with_nursery(training=longer))[0]
@@ -223,6 +226,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert loss[-10:].mean() < 0.6 * loss[:10].mean()
 
 
+@pytest.mark.slow
 def test_weights_follow_from_the_seed(store: Store, tmp_path: Path) -> None:
     seeds = STUDY.model_copy(update={"grid": STUDY.grid.model_copy(update={"seeds": [0, 1]})})
     training, other, *_ = trainings(seeds)
@@ -233,6 +237,7 @@ def test_weights_follow_from_the_seed(store: Store, tmp_path: Path) -> None:
     assert not equal(weights_in(again, other), weights_in(store, training))
 
 
+@pytest.mark.slow
 def test_one_that_was_interrupted_goes_on_and_ends_as_if_it_had_run_through(store: Store, tmp_path: Path) -> None:
     training, again = trainings()[0], Store(tmp_path)
     drawn = NurseryText.sentences
@@ -257,6 +262,7 @@ def test_one_that_was_interrupted_goes_on_and_ends_as_if_it_had_run_through(stor
 # Where it is needed
 
 
+@pytest.mark.slow
 def test_stage_1_on_a_machine_without_the_folder_is_the_same_from_the_parcel(store: Store, tmp_path: Path) -> None:
     training, first, *_ = units_of()
     elsewhere = Store(tmp_path)

@@ -22,7 +22,7 @@ STUDY: dict[str, Any] = {
 }
 
 
-@pytest.mark.ray
+# Not marked `ray`: it takes as long as half of those that are, and needs no cluster in this process.
 @pytest.mark.real
 @pytest.mark.timeout(3600)
 def test_on_smollm2_the_class_loss_falls_and_the_lens_probability_at_the_trained_layer_rises(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_torn_record_of_a_failure_is_named_and_its_unit_runs_again(store: Stor
     assert not record.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", '{"name": "smoke", "units": [', "[]", '{"units": [{"kind": "cell"}]}'])
 def test_a_torn_description_is_one_message_with_the_remedy(
     uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
@@ -152,6 +153,7 @@ def test_a_torn_description_is_one_message_with_the_remedy(
         assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_path_out_of_the_folder_is_refused(
     uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +267,7 @@ def test_a_grid_ends_on_a_full_disk_with_one_message_and_goes_on_when_there_is_s
     assert grid(arguments) == 0
 
 
+@pytest.mark.slow
 def test_a_merge_ends_on_a_full_disk_with_one_message_and_goes_on_when_there_is_space(
     small_disk: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ from analysis.figures import describe_pictures
 from analysis.outcomes import decide_study
 from tests.simulated import Plan, Point, Truth, write_study
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     *("cover", "transfer_by_depth", "transfer_by_depth_symbolic_semantic", "where_alpha", "where_beta"),
     *("lens_profile_alpha", "lens_profile_beta", "preservation", "predictors"),
