@@ -10,6 +10,7 @@ import pytest
 
 from analysis.data.results import read_results
 from analysis.report import main, write_report
+from study.config.arms import ARMS
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -27,7 +28,7 @@ FULL = Plan(models={"alpha": 4}, depths=(0.5, 1.0), weights=(0.0, 0.5), truth=_t
 EVERYTHING = replace(
     FULL,
     pairs=("multiply/add",),
-    arms=("plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"),
+    arms=tuple(ARMS),
     wordings=(("symbolic",), ("symbolic", "semantic")),
     truth=lambda point: Truth(choice=0.5 if point.arm in ("shuffled_labels", "random_words") else 1.0),
     predictors=lambda point: {},

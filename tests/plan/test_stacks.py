@@ -2,6 +2,7 @@ from itertools import combinations, product
 
 import pytest
 
+from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, Model
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage2, Study
 from study.config.units import Cell, describe
@@ -77,9 +78,8 @@ def test_cells_of_other_operations_stay_apart():
 
 
 def test_cells_stack_across_arms():
-    arms = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
-    mixed = [cell for cell in cells(grid=GRID.model_copy(update={"arms": arms})) if cell.weight < 1]
-    assert len(mixed) == 1 + 6 * 2 * 2 * 2
+    mixed = [cell for cell in cells(grid=GRID.model_copy(update={"arms": list(ARMS)})) if cell.weight < 1]
+    assert len(mixed) == 1 + len(ARMS) * 2 * 2 * 2
     assert len({stack_key(cell) for cell in mixed}) == 1
 
 

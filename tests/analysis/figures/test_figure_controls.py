@@ -19,6 +19,7 @@ from analysis.figures.causal import causal_use
 from analysis.figures.controls import controls_by_depth
 from analysis.figures.onset import EVALUATIONS, emergence, evaluations
 from analysis.figures.predictors import predictors, predictors_added
+from study.config.arms import ARMS
 from study.config.names import TIERS
 from study.config.predictors import PREDICTORS
 from tests.simulated import Plan, write_study
@@ -26,7 +27,6 @@ from tests.simulated import Plan, write_study
 pytestmark = pytest.mark.slow
 
 ONE, MANY = ["alpha"], [f"model-{letter}-135m" for letter in "abcdefgh"]
-ARMS = ["plain", "shuffled_labels", "swapped_tokens", "random_words", "lora_below", "detached_answer"]
 SHOWN = {"symbolic": "p", "construction": "choice"}
 
 
