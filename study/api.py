@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from study.config.catalogue import WeightFormat
 from study.config.units import Unit
 from study.lens.trace import Trace, trace
 from study.models.load import Loaded
@@ -50,11 +51,14 @@ class Model:
         return f"<{self.name}: {self.layers} layers>"
 
 
-def load(name: str | PathLike[str], weights: str = "float32", catalogue: str | PathLike[str] | None = None) -> Model:
+def load(
+    name: str | PathLike[str], weights: WeightFormat | None = None, catalogue: str | PathLike[str] | None = None
+) -> Model:
     """Load a model by a short name of `models.yaml`, as a folder or a GGUF file, or by its id on the Hugging Face hub.
 
     `catalogue` is the `models.yaml` to look in; if left out, configs/models.yaml in this folder or in the project.
-    `weights` is how the weights of a model that it does not list are kept in memory: `float32`, `8bit` or `4bit`.
+    `weights` is how the weights are kept in memory: `float32`, `8bit` or `4bit`; if left out, as the entry of
+    `models.yaml` says, and float32 where there is none.
     Raises ModelError where the model is not found or cannot be loaded, ConfigError where the catalogue has mistakes.
     """
     entries = catalogue_of(Path(catalogue) if catalogue else None)
@@ -75,6 +79,8 @@ def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
     `results` is the folder of one study, such as results/smoke. Returns the unit, so that it can be given to `rows`.
     Raises UnitError where the unit, or one that it builds on, is skipped or fails.
     """
+    if Path(results).exists() and not Path(results).is_dir():
+        raise ResultsError(f"{results} is not a folder: give the results folder of one study, such as results/smoke")
     for one, ending in run_with_foundations(unit, Path(results)):
         if ending.state != "done":
             raise UnitError(f"{one.label} {ending.state}: {ending.reason}")

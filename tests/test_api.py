@@ -109,6 +109,26 @@ def test_a_model_that_is_none_is_named_with_those_that_are_near(tmp_path: Path) 
         study.load(tmp_path)
 
 
+def test_weights_are_kept_as_asked_for_by_any_name(model: study.Model) -> None:
+    quantised = study.load("tiny-llama", weights="8bit", catalogue=CONFIGS / "models.yaml")
+    folder = study.load(model.loaded.path, weights="8bit")
+    difference = np.abs(quantised.lens(TEXT).log_prob("add") - model.lens(TEXT).log_prob("add")).max()
+    assert 0 < difference < 0.1
+    np.testing.assert_array_equal(quantised.lens(TEXT).log_prob("add"), folder.lens(TEXT).log_prob("add"))
+    wrong: Any = "2bit"
+    for name in ("tiny-llama", model.loaded.path):
+        with pytest.raises(ModelError, match="weights '2bit' are not known: float32, 8bit, 4bit are allowed"):
+            study.load(name, weights=wrong)
+
+
+def test_results_that_are_no_folder_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (cell,) = study.read(CONFIGS / "smoke.yaml").cells()
+    with pytest.raises(ResultsError, match="file is not a folder"):
+        study.run(cell, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_folder_is_loaded_without_an_entry(model: study.Model) -> None:
     again = study.load(model.loaded.path, catalogue=CONFIGS / "models.yaml")
     assert again.layers == model.layers

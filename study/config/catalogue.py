@@ -64,6 +64,8 @@ class BuiltSource(Settings):
         return vocabulary()
 
 
+WeightFormat = Literal["float32", "8bit", "4bit"]
+"""How the weights of a model are kept in memory."""
 KEYS = ("hub", "folder", "gguf", "wheels", "built")
 
 
@@ -107,7 +109,7 @@ class Model(Settings):
     """Whether the hub requires an account and consent to the licence before it serves the files."""
     download: PositiveFloat | None = None
     """Approximate size of the download in bytes."""
-    weights: Literal["float32", "8bit", "4bit"] = "float32"
+    weights: WeightFormat = "float32"
     """How the weights are kept in memory; hidden states, adapters and gradients are float32 in any case. `float32`:
     dequantised where they are stored quantised. `8bit`, `4bit`: as stored, where they are stored with that many bits;
     otherwise quantised when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
-from study.config.catalogue import FolderSource, GgufSource, HubSource, Model, Source
+from study.config.catalogue import FolderSource, GgufSource, HubSource, Model, Source, WeightFormat
 from study.config.mistakes import nearest
 from study.models import ModelError
 from study.models.load import Loaded, fetch, load, load_folder
@@ -12,16 +13,19 @@ from study.models.load import Loaded, fetch, load, load_folder
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def load_named(name: str, catalogue: Mapping[str, Model], weights: str = "float32") -> Loaded:
+def load_named(name: str, catalogue: Mapping[str, Model], weights: WeightFormat | None = None) -> Loaded:
     """Load the model called `name`: of the catalogue, else of the disk, else of the Hugging Face hub.
 
-    `weights` is how the weights of a model that is not in the catalogue are kept in memory: `float32`, `8bit` or
-    `4bit`. Raises ModelError, with the nearest short name, where there is no such model, or it cannot be loaded.
+    `weights` is how its weights are kept in memory; as its entry says, or in float32, if left out. Raises ModelError,
+    with the nearest short name, where there is no such model, or it cannot be loaded.
     """
+    if weights not in (None, *get_args(WeightFormat)):
+        raise ModelError(f"weights {weights!r} are not known: {', '.join(get_args(WeightFormat))} are allowed")
     if name in catalogue:
-        return load(catalogue[name])
+        entry = catalogue[name]
+        return load(entry.model_copy(update={"weights": weights or entry.weights}))
     # `blocks` has no effect here: it is checked only for models of the catalogue.
-    return load_folder(fetch(Model(source=_source(name, catalogue), blocks=1)), None, weights)
+    return load_folder(fetch(Model(source=_source(name, catalogue), blocks=1)), None, weights or "float32")
 
 
 def _source(name: str, catalogue: Mapping[str, Model]) -> Source:
