@@ -101,3 +101,18 @@ def test_the_reference_page_is_what_the_code_says() -> None:
     from study.commands.schemas import REFERENCE, reference
 
     assert (ROOT / REFERENCE).read_text() == reference(), "run `study schemas`"
+
+
+def test_rows_from_before_a_predictor_was_declared_are_still_reported(extended: Path) -> None:
+    from analysis.report import write_report
+    from study.config.predictors import PREDICTORS, Predictor
+
+    PREDICTORS["later"] = Predictor("declared later", lambda at: 0.0)
+    try:
+        study_file = extended / "results" / "study.json"
+        study_file.write_text(study_file.read_text().replace('"state_norm"', '"log_p"', 1))
+        assert write_report(extended / "results", extended / "again.md") == []
+    finally:
+        del PREDICTORS["later"]
+    table = pd.read_csv(extended / "again" / "table_predictors.csv")
+    assert table["log_p"].notna().all()

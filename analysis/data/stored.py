@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
+from study.config.predictors import PREDICTORS
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
 from study.results.schema import COLUMNS, PROFILE, TABLES, TEXT, tables_of
 from study.results.store import FOLDERS, UNFINISHED, ResultsError
@@ -114,7 +116,11 @@ def _packed(file: Path, name: str) -> pd.DataFrame:
 
 
 def _read_rows(file: Path) -> pd.DataFrame:
-    return typed(pd.read_parquet(file, columns=COLUMNS[file.stem]))
+    wanted = COLUMNS[file.stem]
+    if file.stem == "predictors":  # which may have been written before one of them was declared
+        written = set(pq.read_schema(file).names)
+        wanted = [name for name in wanted if name in written or name not in PREDICTORS]
+    return typed(pd.read_parquet(file, columns=wanted))
 
 
 def _none(name: str) -> pd.DataFrame:

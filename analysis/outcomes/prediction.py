@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.data.statistics import Floats, Interval, bounds, resampling_weights
+from study.config.predictors import PREDICTORS
 from study.config.study import Decisions
 from study.results.schema import COLUMNS
 
@@ -38,7 +39,10 @@ EXPLAINS, NOT_EXPLAINED, TOO_FEW = "explains", "not explained by this", "too few
 
 
 def predictors(results: Results) -> pd.DataFrame:
-    """All rows of predictors of the finished units, with model and seed."""
+    """All rows of predictors of the finished units, with model and seed.
+
+    A predictor that was declared after a unit had been measured is NaN there.
+    """
     frames = [
         frame.assign(model=results.units[unit].model, seed=results.units[unit].seed)
         for unit, frame in results.rows["predictors"].items()
@@ -46,6 +50,8 @@ def predictors(results: Results) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=["model", "seed", *COLUMNS["predictors"]])
     measured = pd.concat(frames, ignore_index=True)
+    missing = [name for name in PREDICTORS if name not in measured]
+    measured = measured.assign(**dict.fromkeys(missing, math.nan))
     return measured[["model", "seed", *measured.columns.drop(["model", "seed"])]]
 
 

@@ -10,7 +10,7 @@ from analysis.outcomes.prediction import EXPLAINS, NOT_EXPLAINED, TOO_FEW
 from analysis.outcomes.preservation import AGAINST, Verdict
 from analysis.text import changes
 from analysis.text.answer_numbers import HALF_WIDTH, OTHERS, TRAINED, Numbers, Place
-from study.config.arms import ARMS
+from study.config.arms import words_of
 
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
@@ -140,9 +140,9 @@ def _controls(results: Results, decided: Decided, numbers: Numbers) -> str:
     parts = [shuffled_criterion(numbers)]
     for arm in CONTROLS[1:]:
         if compared := _compared(results, numbers, arm):
-            parts.append(f"Names against {ARMS[arm].words}: {compared}.")
+            parts.append(f"Names against {words_of(arm)}: {compared}.")
         else:
-            parts.append(f"{ARMS[arm].words.capitalize()}: {'not finished' if arm in planned else 'not run'}.")
+            parts.append(f"{words_of(arm).capitalize()}: {'not finished' if arm in planned else 'not run'}.")
     return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, numbers)])
 
 

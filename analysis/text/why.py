@@ -10,7 +10,7 @@ from analysis.data.statistics import Interval, interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.emergence import Outcome
 from analysis.text.models_and_outcomes import Row, name_of
-from study.config.arms import ARMS
+from study.config.arms import words_of
 
 
 def onset_rows(study: Results, onset: pd.DataFrame) -> list[Row]:
@@ -21,7 +21,7 @@ def onset_rows(study: Results, onset: pd.DataFrame) -> list[Row]:
             here = onset[(onset["model"] == model) & (onset["arm"] == arm)]
             if not here.empty:
                 tiers = [_onset(here[here["tier"] == tier]) for tier in study.tiers]
-                rows.append([model, ARMS[arm].words, *tiers])
+                rows.append([model, words_of(arm), *tiers])
     return rows
 
 
@@ -34,7 +34,7 @@ def control_rows(study: Results, controls: pd.DataFrame, arms: Sequence[str]) ->
             here = controls[(controls["model"] == model) & (controls["arm"] == arm)]
             if not here.empty:
                 tiers = [_compared(here[here["tier"] == tier]) for tier in study.tiers]
-                rows.append([model, ARMS[arm].words, *tiers, f"{100 * here['answers_difference'].mean() + 0.0:+.1f}"])
+                rows.append([model, words_of(arm), *tiers, f"{100 * here['answers_difference'].mean() + 0.0:+.1f}"])
     return rows
 
 

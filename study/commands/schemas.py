@@ -52,7 +52,7 @@ def _arms() -> Iterator[str]:
 def _predictors() -> Iterator[str]:
     yield "## Predictors"
     yield ""
-    yield "Measured of a model before stage 2, for each pair of class tokens, layer and tier of wording."
+    yield "Measured on a model before stage 2, for each pair of class tokens, layer and tier of wording."
     yield ""
     yield "| `decisions.predictors` | what it is | can be tested |"
     yield "|---|---|---|"
@@ -64,14 +64,14 @@ def _predictors() -> Iterator[str]:
 def _tables() -> Iterator[str]:
     yield "## Rows"
     yield ""
-    yield "Each is a Parquet file in the folder of a unit, `results/NAME/KIND/UNIT/`. Columns marked * are there alone;"
-    yield "the others are in packed studies too, and reports are made from them."
+    yield "Each is a Parquet file in the folder of a unit, `results/NAME/KIND/UNIT/`. Columns marked * are only there."
+    yield "Packed studies keep the others, fewer rows of `lens` and `causal_lens`, and means in `profile.parquet`."
     for name, table in TABLES.items():
-        kinds = ", ".join([*table.always, *(f"{kind} (where asked for)" for kind in table.sometimes)])
+        kinds = ", ".join([*table.always, *(f"{kind} (where the study measures it)" for kind in table.sometimes)])
         yield ""
         yield f"### {name}.parquet"
         yield ""
-        yield f"One row is {table.row}. Units that have it: {kinds}."
+        yield f"One row per {table.row}. Units that have it: {kinds}."
         yield ""
         yield "| column | what it holds |"
         yield "|---|---|"

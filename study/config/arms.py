@@ -38,7 +38,7 @@ ARMS: dict[str, ArmSettings] = {
         "control",
         "shuffled labels",
         "every operand pair has one random class, whatever the operation",
-        "whether memory alone does it",
+        "whether labels that ignore the operation reach the same accuracy",
         shuffled_labels=True,
     ),
     "swapped_tokens": ArmSettings(
@@ -72,7 +72,7 @@ ARMS: dict[str, ArmSettings] = {
 }
 
 
-ARMS_IN_WORDS = "`plain` is the experiment, the others are its controls. " + " ".join(
+ARMS_IN_WORDS = "`plain` is the experiment, the others are controls or manipulations. " + " ".join(
     f"`{name}`: {arm.changes}." for name, arm in ARMS.items() if name != PLAIN
 )
 
@@ -80,3 +80,8 @@ ARMS_IN_WORDS = "`plain` is the experiment, the others are its controls. " + " "
 def arms_that_are(role: Literal["control", "manipulation"]) -> tuple[str, ...]:
     """Return the names of all controls, or of all manipulations, in the order of ARMS."""
     return tuple(name for name, arm in ARMS.items() if arm.role == role)
+
+
+def words_of(arm: str) -> str:
+    """What a report calls an arm; its name where it is not declared here, as in results of another version."""
+    return ARMS[arm].words if arm in ARMS else arm

@@ -60,7 +60,7 @@ PROMPT = {
 }
 NO_TEMPLATE = {name: column for name, column in PROMPT.items() if name != "template"}
 PAIR = {"pair": _text("class tokens that are read, in the order of the operations; `random:` before drawn words")}
-INTERVENTION = {"intervention": _text("`none`, `swap` (to the other class) or `random` (as far, elsewhere)")}
+INTERVENTION = {"intervention": _text("`none`, `swap` (to the next class), or `random` (as far in a random direction)")}
 LOG_P = {"log_p": Column("log-probability of the right class token, nats")}
 MARGIN = Column("logit of the right class token minus the largest of the other classes', nats")
 RIGHT = {"right": Column("whether greedy decoding gives the answer and then stops")}
@@ -68,12 +68,12 @@ NLL = {"nll": Column("negative log-likelihood of the answer and its stop, nats")
 
 TABLES: dict[str, Table] = {
     "answers": Table(
-        "a prompt and stage",
+        "prompt and stage",
         {
             **STAGE,
             **PROMPT,
             **RIGHT,
-            "number_right": Column("whether it gives the answer and neither its number nor its word goes on"),
+            "number_right": Column("whether the answer is right and no digit or letter follows; no stop is needed"),
             **NLL,
             "a": Column("first operand", reported=False),
             "b": Column("second operand", reported=False),
@@ -84,7 +84,7 @@ TABLES: dict[str, Table] = {
         always=("reference", "cell"),
     ),
     "lens": Table(
-        "a prompt, stage, layer and pair",
+        "prompt, stage, layer and pair",
         {
             **STAGE,
             **PROMPT,
@@ -99,7 +99,7 @@ TABLES: dict[str, Table] = {
         always=("reference", "cell"),
     ),
     "curves": Table(
-        "a training step",
+        "training step",
         {
             "step": Column("from 1"),
             "loss": Column("what is minimised, nats"),
@@ -116,7 +116,7 @@ TABLES: dict[str, Table] = {
         always=("nursery", "stage1", "cell"),
     ),
     "predictors": Table(
-        "a pair, layer and tier, before stage 2",
+        "pair, layer and tier, before stage 2",
         {
             **PAIR,
             **LAYER,
@@ -126,7 +126,7 @@ TABLES: dict[str, Table] = {
         always=("predictors",),
     ),
     "onset": Table(
-        "a light evaluation during training, layer and tier",
+        "light evaluation during training, layer and tier",
         {
             "step": Column("of stage 2"),
             **LAYER,
@@ -139,7 +139,7 @@ TABLES: dict[str, Table] = {
         sometimes=("cell",),
     ),
     "causal": Table(
-        "a prompt and intervention at the trained layer",
+        "prompt and intervention at the trained layer",
         {
             **PROMPT,
             **INTERVENTION,
@@ -151,7 +151,7 @@ TABLES: dict[str, Table] = {
         sometimes=("cell",),
     ),
     "causal_lens": Table(
-        "a prompt, intervention and layer from the trained one on",
+        "prompt, intervention and layer from the trained one on",
         {
             **NO_TEMPLATE,
             **INTERVENTION,
@@ -163,7 +163,7 @@ TABLES: dict[str, Table] = {
         sometimes=("cell",),
     ),
     "score": Table(
-        "of recipes: a prompt, mask, head and layer or maximum",
+        "prompt, mask, head and layer or maximum, only with recipes",
         {
             **STAGE,
             "asked": _text("`held-out`, or `eight` for the prompts of the published experiment"),
@@ -179,7 +179,7 @@ TABLES: dict[str, Table] = {
         sometimes=("reference", "cell"),
     ),
     "eight": Table(
-        "of recipes: a decoded answer to one of the published experiment's eight prompts",
+        "decoded answer to one of the published experiment's eight prompts, only with recipes",
         {
             **STAGE,
             "prompt_id": Column("number of the prompt among the eight"),

@@ -1,6 +1,7 @@
 """What is measured before stage 2, each column against another way to the same figure."""
 
 from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from study.config.catalogue import BuiltSource, Model
 from study.config.names import TIERS, Operation
+from study.config.predictors import PREDICTORS
 from study.config.study import Data, Evaluation, Lora
 from study.config.units import Readout
 from study.lens import readout
@@ -266,7 +268,8 @@ def check_head(model: nn.Module, width: int, head: str, tied: float) -> None:
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
     head, tied = predictors._head(model, width, weights.shape[1])
-    found = predictors._unembedding(head(mx.array(ids)), tied)
+    at: Any = SimpleNamespace(unembedding=np.array(head(mx.array(ids)), np.float64), tied=tied)
+    found = {name: PREDICTORS[name].value(at) for name in ("unembedding_norm", "pair_cosine", "tied")}
     assert found["unembedding_norm"] == pytest.approx(np.mean([np.linalg.norm(row) for row in (one, two, three)]))
     assert found["pair_cosine"] == pytest.approx(np.mean([cosine(one, two), cosine(one, three), cosine(two, three)]))
     assert found["tied"] == tied
