@@ -8,6 +8,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ OBJECT_STORE_BYTES = 500_000_000
 """Size of Ray's object store, which is small: at most the files of some cells and adapters go through it."""
 PORT = 6379
 """Port of a cluster's head, where none is given."""
+AGENT_SECONDS = 90.0
+"""How long a job waits for the agent that takes it; Ray itself waits 10 seconds at each attempt."""
 START_ATTEMPTS = 3
 
 
@@ -188,14 +191,25 @@ def own_address(towards: str | None = None) -> str:
 
 
 def submit_job(command: Sequence[str], dashboard: str) -> str:
-    """Submit a command to a cluster as a job, with the code of this folder; return the job's id. Raises
-    ClusterError."""
+    """Submit a command to a cluster as a job, with the code of this folder; return the job's id.
+
+    Ray starts the agent that takes jobs some time after the dashboard: it is waited for, AGENT_SECONDS at most. Raises
+    ClusterError.
+    """
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    deadline = time.monotonic() + AGENT_SECONDS
     try:
         client = JobSubmissionClient(dashboard)
-        job: str = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": "."})
+        while True:
+            try:
+                job: str = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": "."})
+                break
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"{dashboard} does not take the job: {reason}; is it the head's dashboard?") from error
