@@ -3,15 +3,15 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 from study.config.arms import ARMS
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
 from study.lens.tokens import ClassTokenError, Encoded, EncodingError, Readouts
-from study.measures import answers, causal, published_score
 from study.measures.answers import divergence, text_log_probs
-from study.measures.measured_cell import MeasuredCell, first_of_each
+from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.measures.onset import Onset
 from study.models import ModelError
 from study.pipeline import held_model
@@ -20,15 +20,15 @@ from study.pipeline.evaluation_set import class_readouts, evaluation_set, probe
 from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
 from study.plan.stacks import divide
-from study.results.schema import Row
+from study.results.schema import Row, measures_of_cells
 from study.results.store import Store, write_rows
 from study.training import adapters
 from study.training.checkpoints import State
 from study.training.loop import Callbacks, Objective, Trained, TrainingData, TrainingError, train
 from study.training.objectives import ClassLoss
 
-MEASURES = (answers.MEASURE, published_score.MEASURE, causal.MEASURE)
-"""Measures of trained cells, in the order in which they are taken."""
+MEASURES: list[Measure] = [import_module(f"study.measures.{name}").MEASURE for name in measures_of_cells()]
+"""Measures of trained cells: those whose tables are declared, in the order of the tables."""
 EXPECTED = (
     adapters.AdapterError,
     ClassTokenError,

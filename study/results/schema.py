@@ -38,6 +38,8 @@ class Table:
     """Kinds of units that always have it."""
     sometimes: tuple[Kind, ...] = ()
     """Kinds of units that have it where the study requests it."""
+    measure: str = ""
+    """The module of study.measures whose `MEASURE` takes it of trained cells; empty where it is taken otherwise."""
 
     @property
     def reported(self) -> list[str]:
@@ -82,6 +84,7 @@ TABLES: dict[str, Table] = {
             "tokens": Column("tokens of the answer with its stop", reported=False),
         },
         always=("reference", "cell"),
+        measure="answers",
     ),
     "lens": Table(
         "prompt, stage, layer and pair",
@@ -97,6 +100,7 @@ TABLES: dict[str, Table] = {
             "rank": Column("tokens of the vocabulary that outrank the right class token", reported=False),
         },
         always=("reference", "cell"),
+        measure="answers",
     ),
     "curves": Table(
         "training step",
@@ -149,6 +153,7 @@ TABLES: dict[str, Table] = {
             "moved": Column("length of the move of the state"),
         },
         sometimes=("cell",),
+        measure="causal",
     ),
     "causal_lens": Table(
         "prompt, intervention and layer from the trained one on",
@@ -161,6 +166,7 @@ TABLES: dict[str, Table] = {
             "template": _text(PROMPT["template"].meaning, reported=False),
         },
         sometimes=("cell",),
+        measure="causal",
     ),
     "score": Table(
         "prompt, mask, head and layer or maximum, only with recipes",
@@ -177,6 +183,7 @@ TABLES: dict[str, Table] = {
             "token": _text("the token of a maximum; empty where none counts"),
         },
         sometimes=("reference", "cell"),
+        measure="published_score",
     ),
     "eight": Table(
         "decoded answer to one of the published experiment's eight prompts, only with recipes",
@@ -191,6 +198,7 @@ TABLES: dict[str, Table] = {
             "right": Column("whether that is the answer"),
         },
         sometimes=("reference", "cell"),
+        measure="published_score",
     ),
 }
 
@@ -213,6 +221,11 @@ SUMMARIES: dict[str, Table] = {
 
 COLUMNS = {name: table.reported for name, table in (TABLES | SUMMARIES).items()}
 TEXT = frozenset(name for table in TABLES.values() for name, column in table.columns.items() if column.text)
+
+
+def measures_of_cells() -> list[str]:
+    """Return the modules of study.measures that measure trained cells, in the order of their tables."""
+    return list(dict.fromkeys(table.measure for table in TABLES.values() if table.measure))
 
 
 def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:

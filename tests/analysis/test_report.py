@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.data.results import read_results
+from analysis import report
+from analysis.data.results import Results, read_results
+from analysis.drawing.description import Picture
+from analysis.figures import describe_pictures
+from analysis.outcomes import Decided
 from analysis.report import main, write_report
 from study.config.arms import ARMS
 from study.config.study import Decisions
@@ -249,3 +253,25 @@ def test_a_bad_path_is_one_message_and_exit_code_2(
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_a_figure_that_the_template_does_not_place_is_shown_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(study: Results, decided: Decided) -> list[Picture]:
+        first, *others = describe_pictures(study, decided)
+        return [first, replace(first, name="unheard_of", caption="A new figure."), *others]
+
+    folder = write_study(tmp_path / "results", FULL)
+    write_report(folder, tmp_path / "before.md")
+    before = (tmp_path / "before.md").read_text()
+    assert "## Further figures" not in before
+    monkeypatch.setattr(report, "describe_pictures", described)
+    write_report(folder, tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    added = text[text.index("## Further figures") : text.index("## Limits")]
+    assert added.count("![") == 1
+    assert "](report/unheard_of.png)" in added
+    assert "A new figure." in added
+    assert (tmp_path / "report" / "unheard_of.png").is_file()
+    assert text.replace(added, "").replace("report/", "before/") == before
