@@ -118,7 +118,7 @@ def _start(settings: RaySettings) -> Any:
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
-                dashboard_port=_free_port(settings.dashboard_port),
+                dashboard_port=free_port(settings.dashboard_port),
                 # Set for the whole job, since a task with its own environment gets a new process.
                 runtime_env={"env_vars": environment.blas_threads(divided.threads)},
                 log_to_driver=False,
@@ -163,7 +163,7 @@ def check_reachable(address: str) -> None:
         ) from None
 
 
-def _free_port(first: int) -> int:
+def free_port(first: int) -> int:
     """Return the first free port of this machine from `first` on. Raises ClusterError where 100 are taken."""
     for port in range(first, min(first + 100, 65536)):
         with socket.socket() as probe:

@@ -23,6 +23,7 @@ from actors.cluster import (
     PORT,
     ClusterError,
     check_reachable,
+    free_port,
     own_address,
     resources,
     share,
@@ -32,6 +33,8 @@ from study.config.study import RaySettings
 
 STARTED = "Ray runtime started."
 """Text that `ray start` prints once the node is up."""
+AGENT_PORT = 52365
+"""Port at which a node's agent takes jobs, if it is free; Ray's own choice."""
 TOKEN = re.compile(r"[0-9a-zA-Z_-]{16,}")
 """Form of a token."""
 
@@ -103,6 +106,8 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
     # So that `python` in a submitted job is this one.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    # Another Ray on this machine may hold the usual port; an agent without a port takes no jobs, without a word.
+    command += ["--dashboard-agent-listen-port", str(free_port(AGENT_PORT))]
     offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
     return [*command, *offered, "--node-ip-address", host, "--object-store-memory", str(OBJECT_STORE_BYTES)]
 
