@@ -173,7 +173,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise ClusterError(f"no free port for the dashboard from {first} to {first + 99}: set ray.dashboard_port")
+    raise ClusterError(f"no free port from {first} to {first + 99}: end other clusters, or set ray.dashboard_port")
 
 
 def own_address(towards: str | None = None) -> str:

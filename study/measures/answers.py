@@ -12,7 +12,7 @@ from study.lens.hooks import Lens, at, attached
 from study.lens.logits import log_sums
 from study.lens.readout import Answer, class_places, read_answers, read_classes
 from study.lens.tokens import Encoded, Readouts, Tokenizer
-from study.measures.measured_cell import Measure, MeasuredCell
+from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
 from study.training.objectives import make_batch
 
@@ -140,7 +140,7 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
     if cell.unit.layer is not None:
         blocks = len(cell.model.layers)
         few = sorted({cell.unit.layer, blocks - 1})
-        profile = cell.first_of_each(cell.unit.evaluation.profile_prompts)
+        profile = first_of_each(cell.encoded, cell.unit.evaluation.profile_prompts)
         layers = {number: range(blocks) if number in profile else few for number in cell.encoded}
     size = cell.unit.evaluation.batch_size
     answers, lens = evaluate(

@@ -30,10 +30,6 @@ class MeasuredCell:
         """The ids of the class tokens that the cell trains, by operation."""
         return {operation: token.id for operation, token in self.readouts[0][1].items()}
 
-    def first_of_each(self, count: int) -> dict[int, Encoded]:
-        """Return the first `count` prompts of every operation in every tier, by their numbers."""
-        return first_of_each(self.encoded, count)
-
 
 @dataclass(frozen=True)
 class Measure:
