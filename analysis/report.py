@@ -22,6 +22,7 @@ from analysis.text import changes, models_and_outcomes, why
 from analysis.text.answer import answer, limits, progress, shuffled_criterion
 from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
 from analysis.text.published import recipe_tables
+from analysis.text.warnings import out_of_reach, warning_rows
 from study.results.store import ResultsError, write_bytes
 
 
@@ -76,6 +77,8 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         tiers=list(study.tiers),
         folder=folder.name,
         progress=progress(study),
+        out_of_reach=out_of_reach(study),
+        warnings=warning_rows(study),
         answer=answer(study, decided, numbers) if pictures else [],
         limits=limits(study, decided, numbers) if pictures else [],
         pictures={picture.name: picture for picture in pictures},

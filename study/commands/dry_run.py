@@ -28,9 +28,11 @@ def this_machine(settings: RaySettings) -> Machine:
     return Machine(offered[MEMORY], divided.workers, gflops)
 
 
-def show(plan: Plan, units: Sequence[Unit], standing: Mapping[str, Status], console: Console) -> None:
-    """Print every unit with its state and the reason, as a table on a terminal, else as plain lines; then the
-    models."""
+def show(
+    plan: Plan, units: Sequence[Unit], standing: Mapping[str, Status], warnings: Sequence[str], console: Console
+) -> None:
+    """Print every unit with its state and the reason, as a table on a terminal, else as plain lines; then the models
+    and the warnings."""
     if console.is_terminal:
         table = Table("unit", "state", "why", box=None, pad_edge=False)
         for unit in units:
@@ -43,8 +45,15 @@ def show(plan: Plan, units: Sequence[Unit], standing: Mapping[str, Status], cons
     to_run = [unit for unit in units if standing[unit.id].state == "run"]
     names = {origin(unit).model_name for unit in units}
     chosen = Plan(plan.study, {name: model for name, model in plan.models.items() if name in names})
-    console.print("\n".join(["", *outlook(chosen, to_run, this_machine(plan.study.ray)), ""]), markup=False)
+    console.print(
+        "\n".join(["", *outlook(chosen, to_run, this_machine(plan.study.ray)), "", *told(warnings)]), markup=False
+    )
     console.print(summary(standing))
+
+
+def told(warnings: Sequence[str]) -> list[str]:
+    """Return the lines that show warnings, and an empty one after them."""
+    return [*(f"warning: {warning}" for warning in warnings), *[""][: len(warnings)]]
 
 
 def summary(standing: Mapping[str, Status]) -> str:

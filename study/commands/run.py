@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from study.commands import dry_run
+from study.commands.foresight import foresee
 from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
@@ -56,10 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = [unit for unit in chosen if standing[unit.id].state == "run"]
     memory = dry_run.this_machine(plan.study.ray).memory_gb
     refused = {} if command.address else too_large(plan.study, plan.models, memory)
+    ahead = foresee(plan, command.config, chosen, lambda text: print(text, file=sys.stderr))
+    done = {name for name, status in standing.items() if status.state == "done"}
     if command.dry_run:
         left_out = {unit.id: refused.get(origin(unit).model_name) for unit in todo}
+        standing |= {name: status for name, status in ahead.endings.items() if standing[name].state == "run"}
         standing |= {name: Status("skipped", reason) for name, reason in left_out.items() if reason}
-        dry_run.show(plan, chosen, standing, console)
+        dry_run.show(plan, chosen, standing, ahead.warnings, console)
+    else:
+        console.print(*dry_run.told(ahead.warnings), sep="\n", markup=False)
+    if ahead.none_can_run(chosen, done):
+        reasons = list(dict.fromkeys(status.reason for status in ahead.endings.values()))
+        print("\n".join(["no cell of this study can run:", *(f"  {reason}" for reason in reasons)]), file=sys.stderr)
+        return 2
+    if command.dry_run:
         return 0
     from actors.run import leave_out
 

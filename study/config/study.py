@@ -1,6 +1,8 @@
 """All settings of a study's YAML, with the bounds and the default of each."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -235,6 +237,25 @@ class Decisions(Settings):
     """What is tested for saying where classifiers carry over; p values are corrected for their number."""
     floor: Fraction = 0.1
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
+
+    @property
+    def prompts_needed(self) -> int:
+        """The fewest prompts of a tier with which a cell can be emergent: Wilson's interval of n right answers out of n
+        begins at n / (n + z²), which must reach the choice accuracy."""
+        z = NormalDist().inv_cdf((1 + self.confidence) / 2)
+        return math.ceil(z * z * self.choice_accuracy / (1 - self.choice_accuracy))
+
+    def out_of_reach(self, prompts: Mapping[str, int]) -> list[str]:
+        """Return lines about the tiers on which no cell can be emergent, of those whose number of prompts is given."""
+        few: dict[int, list[str]] = {}
+        for tier, count in prompts.items():
+            if 0 < count < self.prompts_needed:
+                few.setdefault(count, []).append(tier)
+        return [
+            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} prompts of a wording, and "
+            f"{self.prompts_needed} are needed"
+            for count, tiers in few.items()
+        ]
 
 
 class RaySettings(Settings):

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from study.config.names import Operation
 from study.config.units import Readout
+from study.models.limits import EncodingError
 from study.tasks.prompts import Prompt
 
 
@@ -28,10 +29,6 @@ COMMON_WORDS = Path(__file__).parent / "words.txt"
 """Common English words, none of them about arithmetic."""
 MATCHED = 20
 """Number of common words, those nearest to a class token by id, from which a random word is drawn."""
-
-
-class EncodingError(Exception):
-    """A prompt cannot be encoded as the study needs it."""
 
 
 class ClassTokenError(Exception):
@@ -63,7 +60,8 @@ Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
 def encode(tokenizer: Tokenizer, prompt: Prompt, special: bool = True) -> Encoded:
     """Return the ids of the prompt, with special tokens such as BOS or without, and of ` answer` + EOS.
 
-    Raises EncodingError where the ids of the prompt are not a prefix of those of prompt and answer.
+    Raises EncodingError where the ids of the prompt are not a prefix of those of prompt and answer, or where the model
+    cannot take them, as `CheckedTokenizer` says.
     """
     prompt_ids = tokenizer.encode(prompt.text, add_special_tokens=special)
     whole = tokenizer.encode(f"{prompt.text} {prompt.answer}", add_special_tokens=special)
@@ -105,9 +103,8 @@ def _matched_words(
     taken = taken | {token.text.strip().lower() for token in tokens.values()}
     known = {}
     for word in COMMON_WORDS.read_text().split():
-        ids = tokenizer.encode(f" {word}", add_special_tokens=False)
-        if len(ids) == 1 and word not in taken:
-            known[word] = ids[0]
+        if word not in taken and (one := _one_token(tokenizer, f" {word}")):
+            known[word] = one.id
     drawn: dict[Operation, ClassToken] = {}
     for operation, token in tokens.items():
         near = sorted(known, key=lambda word: abs(known[word] - token.id))[:MATCHED]
@@ -142,14 +139,28 @@ def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) ->
 
 def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:
     """Return the one token of a word: with a leading space if there is such a token, else without; a word that is given
-    with a leading space is tried only so. Raises ClassTokenError where it is several tokens."""
-    tried = []
+    with a leading space is tried only so. Raises ClassTokenError where it is several tokens, or the vocabulary lacks
+    it."""
+    tried: list[str] = []
     for text in dict.fromkeys([name if name.startswith(" ") else f" {name}", name]):
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        if len(ids) == 1:
-            return ClassToken(text, ids[0], text != name)
-        tried.append(f"{text!r} is {len(ids)} tokens")
+        if token := _one_token(tokenizer, text, tried):
+            return ClassToken(text, token.id, text != name)
     raise ClassTokenError(f"class name {name!r} is not a single token of this vocabulary: {', '.join(tried)}")
+
+
+def _one_token(tokenizer: Tokenizer, text: str, reasons: list[str] | None = None) -> ClassToken | None:
+    """Return the token that the whole text is; None, with the reason added to `reasons`, where there is none."""
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=False)
+    except EncodingError as error:
+        reason = str(error)
+    else:
+        if len(ids) == 1 and (back := tokenizer.decode(ids)).strip() == text.strip():
+            return ClassToken(text, ids[0], text.startswith(" "))
+        reason = f"{text!r} is {len(ids)} tokens" if len(ids) != 1 else f"the token of {text!r} stands for {back!r}"
+    if reasons is not None:
+        reasons.append(reason)
+    return None
 
 
 def padded(sequences: Sequence[Sequence[int]], bucket: int = 1) -> Int[mx.array, "batch seq"]:

@@ -27,9 +27,10 @@ from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
 from study.models.gguf import convert
+from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-_LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
+LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
 """The exceptions of mlx-lm and transformers on a folder that they cannot load."""
 
 
@@ -38,7 +39,7 @@ class Loaded:
     """A model with frozen weights, kept in memory as its entry says, which computes in float32; and its tokenizer."""
 
     model: nn.Module
-    tokenizer: TokenizerWrapper
+    tokenizer: CheckedTokenizer
     blocks: int
     """Number of transformer blocks."""
     path: Path
@@ -89,13 +90,13 @@ def load_folder(
     """
     try:
         module, config = load_model(path, lazy=True)
-        tokenizer = load_tokenizer(path)
+        tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config))
         module.set_dtype(mx.float32)  # scales first, so that dequantising the weights rounds nothing
         hold(module, weights, config, path)
         module.freeze()
         module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
         blocks = len(module.layers)
-    except _LOADING as error:
+    except LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
     if architecture not in (None, found := str(config["model_type"])):
         raise ModelError(

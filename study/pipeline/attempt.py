@@ -41,6 +41,8 @@ class Attempt:
         self.held: dict[str, Any] = {}
         """The form of the model in memory, as `HeldModel.description` gives it."""
         self.tokens: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        """What may mislead in this unit's results, for the report."""
         self.text_kl: dict[str, float] = {}
         """By stage, KL(model before the stage || model after it) along the neutral text, nats."""
         self.facts: dict[str, Any] = {}
@@ -75,8 +77,16 @@ class Attempt:
         self.progress(stage, row["step"], steps, **figures, **speed)
 
     def take_down(self, held: HeldModel, gates: Sequence[Gate] = ()) -> None:
-        """Record the form of the model in memory, and its gates with those of the unit itself."""
+        """Record the form of the model in memory, its warnings, and its gates with those of the unit itself."""
+        self.warn(held.warnings)
         self.held, self.gates = held.description, [*held.gates, *gates]
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Record warnings, each once."""
+        for warning in warnings:
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+                self.tell(f"warning: {warning}")
 
     def tell(self, text: str) -> None:
         """Write a line to the unit's log."""
@@ -122,6 +132,7 @@ class Attempt:
             "held": self.held,
             "gates": [{**asdict(gate), "passed": gate.passed} for gate in self.gates],
             "tokens": self.tokens,
+            "warnings": self.warnings,
             "text_kl": self.text_kl,
             **({"facts": self.facts} if self.facts else {}),
         }

@@ -9,16 +9,18 @@ from study.config.arms import ARMS
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
-from study.lens.tokens import ClassTokenError, Encoded, EncodingError, Readouts
+from study.lens.tokens import ClassTokenError, Encoded, Readouts
 from study.measures.answers import divergence, text_log_probs
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.measures.onset import Onset
 from study.models import ModelError
+from study.models.limits import EncodingError
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt, timed
 from study.pipeline.evaluation_set import class_readouts, evaluation_set, probe
 from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
+from study.plan.prompts import prompts_of
 from study.plan.stacks import divide
 from study.results.schema import Row, measures_of_cells
 from study.results.store import Store, write_rows
@@ -61,7 +63,7 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     shared = units[0]
     first = shared.stage_one
     with timed(attempts, "load"):
-        held = held_model.with_stage_one(first, store, probe(first))
+        held = held_model.with_stage_one(first, store, probe(first), prompts_of(shared))
     encoded = evaluation_set(held, first, shared.operations, shared.evaluation)
     shapes = adapters.shapes(held.model, shared.stage2.lora)
     ready: dict[int, list[_Ready]] = {}  # by the steps that are done, which must be equal within a stack

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from study.config.names import Operation
 from study.config.study import Evaluation
 from study.config.units import Pretraining, Readout, StageOne
-from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, check_templates, class_tokens, encode
+from study.lens.prompt_checks import answers_named, usable_tokens
+from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, encode
 from study.measures.answers import evaluate
 from study.pipeline.attempt import Attempt
 from study.pipeline.held_model import HeldModel
@@ -34,12 +35,11 @@ def class_readouts(
 
     Raises ClassTokenError where a read-out has none; with `skip`, it is left out and the reason recorded.
     """
-    taken = task_of(unit.data).words
+    words, evaluated = task_of(unit.data).words, list(encoded.values())
     readouts: list[tuple[Readout, dict[Operation, ClassToken]]] = []
     for readout in asked:
         try:
-            tokens = class_tokens(held.tokenizer, readout, unit.seed, taken)
-            check_templates(list(encoded.values()), tokens)
+            tokens = usable_tokens(held.tokenizer, readout, unit.seed, words, evaluated)
         except ClassTokenError as error:
             if not skip:
                 raise
@@ -47,6 +47,7 @@ def class_readouts(
             continue
         readouts.append((readout, tokens))
         attempt.tokens[readout.name] = {operation: asdict(token) for operation, token in tokens.items()}
+        attempt.warn(answers_named(tokens, evaluated))
     return readouts
 
 

@@ -29,4 +29,4 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     dequantize_model(loaded.model)
     config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)
-    save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer, config)
+    save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)

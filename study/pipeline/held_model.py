@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -12,7 +12,9 @@ import psutil
 from mlx.utils import tree_flatten
 
 from study.config.units import Cell, StageOne
-from study.lens.tokens import Encoded, Tokenizer, encode
+from study.lens.prompt_checks import check_prompts
+from study.lens.tokens import Encoded, encode
+from study.models.limits import CheckedTokenizer
 from study.models.load import Loaded, load, load_folder
 from study.models.quantised import held_as, held_gb, widths
 from study.pipeline.gates import Gate, checked, fused_gate, kept_gate, lens_gate
@@ -30,12 +32,14 @@ class HeldModel:
     """A loaded model in memory, with its gates."""
 
     model: nn.Module
-    tokenizer: Tokenizer
+    tokenizer: CheckedTokenizer
     gates: list[Gate]
     weights: str
     """Form of the weights in memory when the model was loaded."""
     stage1: Literal["none", "fused in float32", "kept as a frozen adapter"] = "none"
     """Whether and how stage 1 was added."""
+    warnings: list[str] = field(default_factory=list)
+    """What may mislead about the prompts of the unit that has it now."""
     text: np.ndarray | None = None
     """[positions, vocab]: log-probabilities along the neutral text; None until they are computed."""
 
@@ -54,14 +58,16 @@ def loaded_model(unit: StageOne, store: Store) -> Loaded:
     return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
 
 
-def base(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
+def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Prompt]) -> HeldModel:
     """Load the model before stage 1, frozen, and check its lens. Any other model is freed.
 
-    Raises GateError where the lens of the last layer differs from the logits.
+    `prompts` are all those of the unit that asks for the model. Raises EncodingError where the model cannot take one of
+    them, GateError where the lens of the last layer differs from the logits.
     """
     clear()
     loaded = loaded_model(unit, store)
     held = HeldModel(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
+    held.warnings = check_prompts(held.tokenizer, prompts)
     ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
     held.gates.append(checked(lens_gate(held.model, ids)))
     return held
@@ -83,10 +89,15 @@ def add_stage_one(held: HeldModel, unit: StageOne, weights: adapters.Weights, pr
     _held[unit.id] = held
 
 
-def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
-    """Return the model after stage 1: the one in memory, or else made from the adapter in the store."""
-    if unit.id not in _held:
-        held = base(unit, store, probe)
+def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Prompt]) -> HeldModel:
+    """Return the model after stage 1: the one in memory, or else made from the adapter in the store.
+
+    `prompts` are all those of the unit that asks for the model. Raises EncodingError and GateError.
+    """
+    if unit.id in _held:
+        _held[unit.id].warnings = check_prompts(_held[unit.id].tokenizer, prompts)
+    else:
+        held = base(unit, store, probe, prompts)
         add_stage_one(held, unit, adapters.load(store.folder(unit)), probe)
     return _held[unit.id]
 

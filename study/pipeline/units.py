@@ -27,6 +27,7 @@ from study.pipeline.attempt import Attempt
 from study.pipeline.cells import EXPECTED, run_cells
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
 from study.pipeline.gates import Gate, checked, lens_gate
+from study.plan.prompts import prompts_of
 from study.plan.stacks import stack_key
 from study.results.schema import Row
 from study.results.store import Ending, Store, write_bytes, write_rows
@@ -177,7 +178,7 @@ def _pretraining(unit: Pretraining, attempt: Attempt) -> Attempt:
 def _stage_one(unit: StageOne, store: Store, attempt: Attempt) -> Attempt:
     settings = unit.stage1
     with attempt.timed("load"):
-        held = held_model.base(unit, store, probe(unit))
+        held = held_model.base(unit, store, probe(unit), prompts_of(unit))
     state = attempt.resume(adapters.shapes(held.model, settings.lora))
     with attempt.timed("train"):
         (trained,) = train(
@@ -206,7 +207,7 @@ def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
     first = unit.stage_one
     operations = list(first.data.operations)
     with attempt.timed("load"):
-        held = held_model.base(first, store, probe(first))
+        held = held_model.base(first, store, probe(first), prompts_of(unit))
     encoded = evaluation_set(held, first, operations, unit.evaluation)
     readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     rows: dict[str, list[Row]] = {}
@@ -235,7 +236,7 @@ def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
     first = unit.stage_one
     operations = list(first.data.operations)
     with attempt.timed("load"):
-        held = held_model.with_stage_one(first, store, probe(first))
+        held = held_model.with_stage_one(first, store, probe(first), prompts_of(unit))
     encoded = evaluation_set(held, first, operations, unit.evaluation)
     readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     if not readouts:

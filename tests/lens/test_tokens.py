@@ -5,7 +5,6 @@ from study.config.units import Readout
 from study.lens.tokens import (
     ClassTokenError,
     Encoded,
-    EncodingError,
     Tokenizer,
     check_templates,
     class_tokens,
@@ -13,6 +12,7 @@ from study.lens.tokens import (
     encode,
     ends_answer,
 )
+from study.models.limits import EncodingError
 from study.models.load import load
 from study.tasks.arithmetic import prompt
 

@@ -101,7 +101,7 @@ def test_the_memory_that_is_free_bounds_the_cells_at_once_and_one_always_fits(
     cells_of: Callable[..., list[Cell]], trained: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = cells_of()[0]
-    bench = held_model.with_stage_one(cell.stage_one, trained, [])
+    bench = held_model.with_stage_one(cell.stage_one, trained, [], [])
     free = psutil.virtual_memory()
     item = Encoded(prompt("symbolic", "add", 0, 2, 3), (1,) * 40, (2,) * 5)
 

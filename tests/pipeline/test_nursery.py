@@ -159,7 +159,7 @@ def test_a_choice_of_a_model_takes_its_training_along() -> None:
 def test_the_folder_is_a_model_that_mlx_lm_loads(store: Store) -> None:
     training, first, *_ = units_of()
     assert isinstance(first, StageOne)
-    bench = held_model.base(first, store, probe(first))
+    bench = held_model.base(first, store, probe(first), [])
     held_model.clear()
     loaded: Any = load_with_mlx_lm(str(store.folder(training)))
     ids = mx.array([bench.tokenizer.encode("3 + 4 =")])

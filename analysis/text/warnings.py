@@ -1,0 +1,23 @@
+"""What may mislead a reader of the report: wordings on which nothing can be decided, and the warnings of units."""
+
+from analysis.data.results import Results
+
+
+def out_of_reach(results: Results) -> list[str]:
+    """Lines about the wordings on which no finished cell could be emergent, for want of prompts."""
+    counts = dict.fromkeys(results.tiers, 0)
+    for cell in results.plain:
+        if cell.finished:
+            rows = results.lens_at(cell, "stage2", cell.readout, cell.layer)
+            for tier, count in rows["tier"].value_counts().items():
+                counts[str(tier)] = max(counts[str(tier)], int(count))
+    return [f"{line[0].upper()}{line[1:]}." for line in results.decisions.out_of_reach(counts)]
+
+
+def warning_rows(results: Results) -> list[list[str]]:
+    """Each warning of a model's finished units, with the number of units that have it."""
+    counts: dict[tuple[str, str], int] = {}
+    for unit in results.everything.values():
+        for warning in results.done.get(unit.id, {}).get("warnings", ()):
+            counts[unit.model, str(warning)] = counts.get((unit.model, str(warning)), 0) + 1
+    return [[model, warning, str(count)] for (model, warning), count in counts.items()]

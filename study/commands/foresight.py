@@ -1,0 +1,89 @@
+"""What of a study cannot succeed, or would mislead, told before anything runs.
+
+The tokenizers are loaded in a process of their own, which takes seconds; what it finds is kept in the cache of models
+until the study, the models or the program change.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.config.base import content_hash
+from study.config.units import Cell, Unit, origin
+from study.models.cache import cache_root, locate
+from study.plan.read import Plan
+from study.results.store import Status, write_json
+from study.version import code_fingerprint
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What is known of units before they run."""
+
+    endings: dict[str, Status] = field(default_factory=dict)
+    """By unit id, how units will end that cannot be done."""
+    warnings: list[str] = field(default_factory=list)
+    """What would mislead, or could not be checked."""
+
+    def none_can_run(self, units: Sequence[Unit], done: set[str]) -> bool:
+        """Whether no cell of these units is done or can be."""
+        cells = [unit.id for unit in units if isinstance(unit, Cell)]
+        return bool(cells) and all(cell in self.endings and cell not in done for cell in cells)
+
+
+def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str], None]) -> Foresight:
+    """Return what can be known of these units of the study in the file `config`; `tell` is called with a line before
+    something that takes seconds."""
+    found, problems = _found_in_tokens(plan, config, tell)
+    endings = {}
+    warnings: dict[str, None] = dict.fromkeys(problems)
+    for unit in units:
+        state, reason, *more = found.get(unit.id, ("run", ""))
+        if state in ("failed", "skipped"):
+            endings[unit.id] = Status("failed" if state == "failed" else "skipped", reason)
+        warnings |= dict.fromkeys(f"{origin(unit).model_name}: {text}" for text in more)
+    few = plan.study.decisions.out_of_reach(_prompts(plan, units))
+    return Foresight(endings, [*(f"{text}: raise evaluation.prompts_per_class" for text in few), *warnings])
+
+
+def _prompts(plan: Plan, units: Sequence[Unit]) -> dict[str, int]:
+    """Return the number of prompts by tier on which the outcome of the cells with most classes is decided."""
+    classes = max((len(unit.pair) for unit in units if isinstance(unit, Cell) and unit.pair), default=0)
+    return {tier: classes * plan.study.evaluation.prompts_in(tier) for tier in plan.study.data.tiers}
+
+
+def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return what `study.pipeline.token_checks` finds by unit, and its problems; what it found before where nothing has
+    changed."""
+    folders = {name: folder for name, model in plan.models.items() if (folder := locate(model))}
+    if not folders:
+        return {}, []
+    key = content_hash([code_fingerprint(), [unit.id for unit in plan.units], list(map(_state, folders.values()))])
+    kept = cache_root() / "checks" / f"{plan.study.name}.json"
+    try:
+        content: dict[str, Any] = json.loads(kept.read_bytes())
+        if content["key"] == key:
+            return content["found"], []
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    tell(f"checking prompts and class tokens with the tokenizers of {', '.join(folders)} …")
+    command = [sys.executable, "-m", "study.pipeline.token_checks", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return {}, [f"prompts and class tokens could not be checked: {last}"]
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    with suppress(OSError):  # a cache that cannot be written costs time only
+        write_json(kept, {"key": key, "found": found})
+    return found, []
+
+
+def _state(folder: Path) -> list[list[Any]]:
+    """Return what tells whether the tokenizer or the configuration in a folder has changed."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix != ".safetensors"]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -1,0 +1,174 @@
+"""What a model can be given: ids that its tables hold, and texts no longer than its positions.
+
+MLX does not check an index: a lookup beyond the end of a table returns whatever lies there, without an error
+(ml-explore/mlx issues 206 and 594). Every text of the study is therefore encoded by a `CheckedTokenizer`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+LEARNED_POSITIONS = {"gpt2": "n_positions", "gpt_bigcode": "n_positions"}
+"""Architectures of mlx-lm with a learned table of positions, and the key of their config.json that gives its rows."""
+KEPT_TEXTS = 2**16
+"""Number of texts whose ids are kept: some 20 MB."""
+
+
+class EncodingError(Exception):
+    """A text cannot be encoded as the study needs it, or the model cannot take its ids."""
+
+
+class TooLongError(EncodingError):
+    """A text has more tokens than the model has positions."""
+
+    def __init__(self, message: str, tokens: int) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        """Number of tokens of the text."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can be given; None where that is not known or has no bound."""
+
+    rows: int | None = None
+    """Number of ids: the rows of the smallest table that is read with ids, the unembedding included."""
+    learned_positions: int | None = None
+    """Rows of the model's table of positions: no text can be longer."""
+    trained_positions: int | None = None
+    """Length of text for which the model was made (`max_position_embeddings`); it computes longer ones, but was not
+    trained on them."""
+
+
+def limits_of(model: nn.Module, config: Mapping[str, Any]) -> Limits:
+    """Return the limits of a model by the tables that it reads; its config.json gives the trained positions alone.
+
+    The model is called on two tokens, of which nothing but the indices of its tables is computed.
+    """
+    lookups: list[tuple[int, mx.array]] = []
+    originals = {nn.Embedding: nn.Embedding.__call__, nn.QuantizedEmbedding: nn.QuantizedEmbedding.__call__}
+
+    def recording(original: Any) -> Any:
+        def call(self: nn.Module, indices: mx.array) -> mx.array:
+            lookups.append((self.weight.shape[0], indices))
+            result: mx.array = original(self, indices)
+            return result
+
+        return call
+
+    ids = mx.array([[3, 2]])  # neither equal nor in order, so that they are not mistaken for positions
+    try:
+        for kind, original in originals.items():
+            setattr(kind, "__call__", recording(original))  # noqa: B010 - mypy refuses to assign to a method
+        width = model(ids).shape[-1]
+    finally:
+        for kind, original in originals.items():
+            setattr(kind, "__call__", original)  # noqa: B010
+    of_ids = [rows for rows, indices in lookups if indices.size == 2 and indices.reshape(-1).tolist() == [3, 2]]
+    of_positions = [rows for rows, indices in lookups if indices.size == 2 and indices.reshape(-1).tolist() == [0, 1]]
+    learned = min(of_positions, default=None)
+    trained = None if learned else _whole_number(_text_config(config), "max_position_embeddings")
+    return Limits(min([*of_ids, width]), learned, trained)
+
+
+def limits_in(config: Mapping[str, Any]) -> Limits:
+    """Return the limits that a config.json gives, without loading the model."""
+    text = _text_config(config)
+    rows, learned = _whole_number(text, "vocab_size"), LEARNED_POSITIONS.get(str(config.get("model_type")))
+    if learned:
+        return Limits(rows, _whole_number(text, learned))
+    return Limits(rows, None, _whole_number(text, "max_position_embeddings"))
+
+
+class CheckedTokenizer:
+    """A tokenizer of mlx-lm that refuses texts which the model cannot take; all else is the tokenizer's own."""
+
+    def __init__(self, tokenizer: TokenizerWrapper, limits: Limits) -> None:
+        self.own, self.limits = tokenizer, limits
+        self._encoded: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._unknown: int | None = getattr(tokenizer, "unk_token_id", None)
+        self._unknown_text: str = getattr(tokenizer, "unk_token", None) or ""
+        ends = list(tokenizer.eos_token_ids)
+        if not (ends and all(isinstance(one, int) for one in ends) and 0 <= min(ends) < (limits.rows or math.inf)):
+            raise ValueError(f"its tokenizer ends texts with {ends}, and the model has the ids below {limits.rows}")
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        """Return the ids of a text. Raises EncodingError where one is not in the model's tables, where the text has
+        something that the vocabulary lacks, or is longer than the model's table of positions.
+
+        Texts are encoded once: a training draws the same prompts again and again.
+        """
+        key = text, repr(options)
+        if key not in self._encoded:
+            if len(self._encoded) >= KEPT_TEXTS:
+                self._encoded.clear()
+            self._encoded[key] = tuple(self._checked(text, options))
+        return list(self._encoded[key])
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "own":  # not there yet, as while it is copied
+            raise AttributeError(name)
+        return getattr(self.own, name)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids."""
+        text: str = self.own.decode(ids)
+        return text
+
+    @property
+    def eos_token_ids(self) -> Any:
+        """The ids that end a text."""
+        return self.own.eos_token_ids
+
+    def _checked(self, text: str, options: Mapping[str, Any]) -> list[int]:
+        ids: list[int] = self.own.encode(text, **options)
+        if self.limits.rows is not None and ids and max(ids) >= self.limits.rows:
+            raise EncodingError(
+                f"{_shown(text)} has the token id {max(ids)} ({self.own.decode([max(ids)])!r}), and the model's "
+                f"embedding has {self.limits.rows} rows: the tokenizer has tokens that the model lacks"
+            )
+        if self._unknown in ids and ids.count(self._unknown) > self._expected_unknown(text, options):
+            raise EncodingError(f"{_shown(text)} has {self._lacking(text)}, which the vocabulary lacks")
+        if self.limits.learned_positions is not None and len(ids) > self.limits.learned_positions:
+            raise TooLongError(
+                f"{_shown(text)} has {len(ids)} tokens, and the model has {self.limits.learned_positions} positions: "
+                "shorten it, or use another model",
+                len(ids),
+            )
+        return ids
+
+    def _expected_unknown(self, text: str, options: Mapping[str, Any]) -> int:
+        """Return how often the unknown token stands for itself: written in the text, or added as a special token."""
+        written = text.count(self._unknown_text) if self._unknown_text else 0
+        added: list[int] = self.own.encode("", **options)
+        return written + sum(one == self._unknown for one in added)
+
+    def _lacking(self, text: str) -> str:
+        """Return the first character that is unknown, or the first word where its characters are known."""
+        parts = (
+            part for part in (*text, *text.split()) if self._unknown in self.own.encode(part, add_special_tokens=False)
+        )
+        return repr(next(parts, text))
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a config.json about the language model, which models of several kinds nest."""
+    nested = config.get("text_config")
+    return {**config, **nested} if isinstance(nested, dict) else config
+
+
+def _whole_number(config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:100] + "…")

@@ -1,0 +1,129 @@
+"""What cannot succeed, or would mislead, is told by a dry run and by the units themselves, in the same words."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.commands.run import main
+from study.config.catalogue import BuiltSource, FolderSource, Model
+from study.models.load import fetch, load
+from study.pipeline.units import run_unit
+from study.plan.read import read_study
+from study.results.store import Store
+
+LINES = [
+    {"prompt": f"the {thing} {n} is", "answer": answer, "class": kind, "split": split}
+    for kind, thing, answer in (("good", "sun", "good"), ("bad", "rain", "wet"))
+    for split in ("train", "test")
+    for n in (range(2, 6) if split == "train" else range(6, 10))
+]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Write a study of a local model and its custom task; return its file."""
+
+    def written(model: Model, pair: dict[str, str], **positions: int) -> Path:
+        folder = tmp_path / "model"
+        shutil.copytree(fetch(model), folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **positions}))
+        entry = {"source": {"folder": str(folder)}, "blocks": model.blocks}
+        (tmp_path / "models.yaml").write_text(yaml.safe_dump({"small": entry}))
+        (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, LINES)))
+        steps = {"steps": 2, "batch_size": 2, "learning_rate": 1e-3}
+        study = {
+            "name": "ahead",
+            "models": ["small"],
+            "grid": {"layers": [1], "pairs": [pair], "weights": [0.5]},
+            "data": {"file": "task.jsonl"},
+            "stage1": steps,
+            "stage2": steps,
+            "evaluation": {"onset_every": 0, "causal_prompts": 0, "profile_prompts": 2},
+        }
+        file = tmp_path / "study.yaml"
+        file.write_text(yaml.safe_dump(study))
+        return file
+
+    return written
+
+
+def model(architecture: str = "llama", **settings: int) -> Model:
+    words = ["good", "bad", "sun", "rain", "wet", "the", "is", "warm", "cold"]
+    return Model(source=BuiltSource(built=architecture, words=words, settings=dict(settings)), blocks=2)
+
+
+def dry_run(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main([str(file), "--dry-run", "--results", str(file.parent / "results")])
+    return code, *capsys.readouterr()
+
+
+def test_a_class_name_of_several_tokens_is_told_before_anything_is_paid(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model(), {"good": "splendid", "bad": "bad"})
+    code, out, err = dry_run(file, capsys)
+    assert code == 2
+    assert "skipped  small|L1|splendid-bad|w=0.5|s0  token: class name 'splendid' is not a single token" in out
+    assert "no cell of this study can run:\n  token: class name 'splendid'" in err
+    plan = read_study(file)
+    *_, cell = plan.units
+    assert main([str(file), "--results", str(file.parent / "results")]) == 2, "nor does a run begin"
+    ended = [run_unit(unit, file.parent / "own") for unit in plan.units]
+    assert f"skipped  {cell.label}  {ended[-1].reason}\n" in out
+
+
+def test_prompts_beyond_the_learned_positions_fail_the_units_that_have_them(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model("gpt2", n_positions=5, n_ctx=5), {"good": "warm", "bad": "cold"})
+    code, out, err = dry_run(file, capsys)
+    assert code == 2
+    longest = "'the sun 2 is' (plain), has 6 tokens with its answer; shorten them, or use another model"
+    assert f"EncodingError: prompts are longer than the 5 positions of the model: the longest, {longest}" in err
+    assert "failed   small|stage1|s0  EncodingError: " in out
+    assert "4 failed" in out.splitlines()[-1]
+    first = read_study(file).units[0]
+    ending = run_unit(first, file.parent / "own")
+    assert ending.state == "failed"
+    assert ending.reason.startswith("EncodingError: ")
+    assert f"failed   {first.label}  {ending.reason}" in out
+
+
+def test_prompts_beyond_the_trained_positions_and_answers_that_are_classes_are_warnings(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model(), {"good": "good", "bad": "cold"}, max_position_embeddings=5)
+    code, out, _ = dry_run(file, capsys)
+    assert code == 0
+    positions = "prompts are longer than the 5 positions that the model was trained on: the longest, 'the sun"
+    named = "the class token ' good' is also the answer, or its first token, in 4 of 4 prompts of good"
+    few = "no cell can be emergent on plain: it is decided on 8 prompts of a wording, and 35 are needed"
+    warned = [line for line in out.splitlines() if line.startswith("warning: ")]
+    assert [any(text in line for line in warned) for text in (positions, named, few)] == [True] * 3
+    assert len(warned) == 3
+    store = Store(file.parent / "own")
+    units = read_study(file).units
+    for unit in units:
+        assert run_unit(unit, store.root).state == "done"
+    told = {unit.label: json.loads((store.folder(unit) / "done.json").read_text())["warnings"] for unit in units}
+    assert [warning for warning in told["small|L1|good-cold|w=0.5|s0"] if named in warning]
+    assert [warning for warning in told["small|stage1|s0"] if "longer than the 5 positions" in warning]
+
+
+def test_what_the_tokenizers_say_is_kept_until_something_changes(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model(), {"good": "warm", "bad": "cold"})
+    first, again = dry_run(file, capsys), dry_run(file, capsys)
+    assert first[:2] == again[:2]
+    assert first[2] == "checking prompts and class tokens with the tokenizers of small …\n"
+    assert again[2] == ""
+    tokenizer = load(Model(source=FolderSource(folder=str(file.parent / "model")), blocks=2)).tokenizer.own._tokenizer
+    tokenizer.unk_token = "<bos>"
+    tokenizer.save_pretrained(file.parent / "model")
+    assert "checking" in dry_run(file, capsys)[2]
