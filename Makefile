@@ -48,7 +48,7 @@ test: lint
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
 
-# Faults on real clusters of several nodes on this machine; about 20 minutes, writes soak/RESULTS.md.
+# Faults on real clusters of several nodes on this machine; about 40 minutes, writes soak/RESULTS.md.
 soak: $(READY)
 	$(BIN)/python -m soak
 

@@ -1,4 +1,4 @@
-"""`python -m soak`: every fault on real clusters, about 20 minutes on two cores; the figures go into soak/RESULTS.md.
+"""`python -m soak`: every fault on real clusters, about 40 minutes on two cores; the figures go into soak/RESULTS.md.
 
 Exit code 1 where something did not hold. A partition of the network needs root, and is skipped with a message without.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from actors import environment
-from soak import configs, faults, partition, scale, trainings
+from soak import faults, inputs, partition, scale, trainings
 from soak.ground import told
 
 HERE = Path(__file__).parent
@@ -59,10 +59,11 @@ FAULTS: dict[str, tuple[Callable[[], Figures], Callable[[Figures], bool], str]] 
         lambda found: found["faults"] >= 3 and once(found),
         "at least 3; exactly one published result a cell",
     ),
-    "bad configurations": (
-        configs.refused_configs,
-        lambda found: found["faults"] >= 2000 and not found["tracebacks"] and not found["silent"],
-        "at least 2,000; exit 2 and a message, never a traceback",
+    "inputs changed at random": (
+        inputs.refused_inputs,
+        lambda found: found["faults"] >= 5000 and not any(found[verdict] for verdict in inputs.BAD),
+        "at least 5,000 studies, catalogues, examples, command lines, results and weights; none with a traceback, none "
+        "longer than 10 s, none taken that cannot run or is not what was written",
     ),
 }
 CURVE = ((1, 1000), (2, 1000), (4, 1000), (8, 1000), (8, 100), (8, 10_000))

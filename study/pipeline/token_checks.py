@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from mlx_lm.utils import load_config
 
 from study.config.catalogue import Model
-from study.config.units import Cell, StageOne, Unit, foundations, origin
+from study.config.units import Cell, Unit, foundations, origin
 from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
@@ -20,8 +21,8 @@ from study.models.limits import CheckedTokenizer, EncodingError, limits_in
 from study.models.load import LOADING, load_tokenizer
 from study.plan.prompts import prompts_of
 from study.plan.read import read_study
+from study.plan.stacks import stack_key
 from study.tasks import task_of
-from study.tasks.prompts import Prompt
 
 Found = dict[str, list[str]]
 """By unit id, its state (`failed`, `skipped`, or `run`), the reason, and warnings."""
@@ -47,38 +48,64 @@ def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
     except LOADING as error:
         reason = f"{ModelError.__name__}: mlx-lm cannot load {folder}: {error}"
         return {unit.id: ["failed", reason] for unit in units}
+    checks = _Checks(tokenizer, units)
     found: Found = {}
-    asked = {unit.id: prompts_of(unit) for unit in units}
-    beyond: list[str] = []  # what is told of prompts that are too long is the same for all units of the model
-    with suppress(EncodingError):
-        beyond = check_prompts(tokenizer, (prompt for prompts in asked.values() for prompt in prompts))
     for unit in units:
         lacking = next((one for one in foundations(unit) if found.get(one.id, ["run"])[0] == "failed"), None)
-        found[unit.id] = (
-            ["failed", found[lacking.id][1]] if lacking else _checked(unit, asked[unit.id], beyond, tokenizer)
-        )
+        found[unit.id] = ["failed", found[lacking.id][1]] if lacking else checks.of(unit)
     return found
 
 
-def _checked(unit: Unit, prompts: Sequence[Prompt], beyond: list[str], tokenizer: CheckedTokenizer) -> list[str]:
-    try:
-        warnings = beyond if check_prompts(tokenizer, prompts) else []
-        if isinstance(unit, Cell) and unit.pair:
-            warnings = [*warnings, *_of_tokens(unit, tokenizer, unit.stage_one)]
-    except EncodingError as error:
-        return ["failed", f"{type(error).__name__}: {error}"]
-    except ClassTokenError as error:
-        return ["skipped", f"token: {error}"]
-    return ["run", "", *warnings]
+class _Checks:
+    """The checks of a model's units; what several of them share is made once."""
 
+    def __init__(self, tokenizer: CheckedTokenizer, units: Sequence[Unit]) -> None:
+        self._tokenizer = tokenizer
+        self._prompts = {
+            stack_key(unit): prompts_of(unit) for unit in {stack_key(unit): unit for unit in units}.values()
+        }
+        self._problems: dict[str, tuple[bool, EncodingError | None]] = {}
+        self._evaluated: dict[tuple[int, tuple[str, ...]], list[Encoded]] = {}
+        self._beyond: list[str] = []
+        """What is told of prompts that are too long: the same for all units of the model."""
+        with suppress(EncodingError):
+            self._beyond = check_prompts(tokenizer, chain.from_iterable(self._prompts.values()))
 
-def _of_tokens(cell: Cell, tokenizer: CheckedTokenizer, first: StageOne) -> list[str]:
-    """Return warnings about a cell's class tokens. Raises ClassTokenError where they cannot be used."""
-    task = task_of(first.data)
-    asked = task.evaluation_prompts(first.data.operations, cell.evaluation, first.seed)
-    evaluated: list[Encoded] = [encode(tokenizer, prompt) for prompt in asked if prompt.operation in cell.operations]
-    tokens = usable_tokens(tokenizer, cell.readouts[0], first.seed, task.words, evaluated)
-    return answers_named(tokens, evaluated)
+    def of(self, unit: Unit) -> list[str]:
+        """Return what the unit would find."""
+        try:
+            warnings = self._beyond if self._has_long_prompts(stack_key(unit)) else []
+            if isinstance(unit, Cell) and unit.pair:
+                warnings = [*warnings, *self._of_tokens(unit)]
+        except EncodingError as error:
+            return ["failed", f"{EncodingError.__name__}: {error}"]
+        except ClassTokenError as error:
+            return ["skipped", f"token: {error}"]
+        return ["run", "", *warnings]
+
+    def _has_long_prompts(self, key: str) -> bool:
+        """Whether there is a warning about prompts. Raises EncodingError where the model cannot take one."""
+        if key not in self._problems:
+            try:
+                self._problems[key] = bool(check_prompts(self._tokenizer, self._prompts[key])), None
+            except EncodingError as error:
+                self._problems[key] = False, error
+        long, problem = self._problems[key]
+        if problem:
+            raise problem
+        return long
+
+    def _of_tokens(self, cell: Cell) -> list[str]:
+        """Return warnings about a cell's class tokens. Raises ClassTokenError where they cannot be used."""
+        first = cell.stage_one
+        task, key = task_of(first.data), (first.seed, tuple(cell.operations))
+        if key not in self._evaluated:
+            asked = task.evaluation_prompts(first.data.operations, cell.evaluation, first.seed)
+            own = [prompt for prompt in asked if prompt.operation in cell.operations]
+            self._evaluated[key] = [encode(self._tokenizer, prompt) for prompt in own]
+        evaluated = self._evaluated[key]
+        tokens = usable_tokens(self._tokenizer, cell.readouts[0], first.seed, task.words, evaluated)
+        return answers_named(tokens, evaluated)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,19 @@
+"""Inputs of every kind, changed at random, are refused with a message or work; `make soak` tries thousands."""
+
+import pytest
+
+from soak.inputs import BAD, KINDS, TRIES, refused_inputs
+
+pytestmark = pytest.mark.slow
+
+FEW = {"study": 60, "models.yaml": 60, "examples": 40, "command line": 40, "results": 40, "weights": 40}
+
+
+def test_nothing_ends_in_a_traceback_hangs_or_is_taken_for_what_it_is_not() -> None:
+    assert FEW.keys() == TRIES.keys() == KINDS.keys()
+    found = refused_inputs(FEW, seed=7)
+    assert found["worst"] == []
+    assert [found[verdict] for verdict in BAD] == [0] * len(BAD)
+    assert found["faults"] == sum(FEW.values())
+    assert found["refused"] > 100
+    assert found["taken"] > 20
