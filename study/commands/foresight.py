@@ -48,7 +48,7 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
             endings[unit.id] = Status("failed" if state == "failed" else "skipped", reason)
         warnings |= dict.fromkeys(f"{origin(unit).model_name}: {text}" for text in more)
     few = plan.study.decisions.out_of_reach(_prompts(plan, units))
-    return Foresight(endings, [*(f"{text}: raise evaluation.prompts_per_class" for text in few), *warnings])
+    return Foresight(endings, [*(f"{text} (evaluation.prompts_per_class)" for text in few), *warnings])
 
 
 def _prompts(plan: Plan, units: Sequence[Unit]) -> dict[str, int]:

@@ -1,0 +1,27 @@
+import json
+from pathlib import Path
+
+from analysis.report import write_report
+from tests.simulated import Plan, write_study
+
+FEW = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=9)
+WARNING = "the class token ' good' is also the answer"
+
+
+def _report(results: Path, out: Path) -> str:
+    write_report(results, out)
+    return out.read_text()
+
+
+def test_the_first_page_says_that_no_cell_can_be_emergent_with_so_few_prompts(tmp_path: Path) -> None:
+    said = "**No cell can be emergent on symbolic, semantic, construction, story: it is decided on 18 prompts of "
+    text = _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md")
+    assert said + "a wording, and 35 are needed.**" in text.partition("## The answer")[0]
+
+
+def test_warnings_of_units_are_told_with_the_number_of_units(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "warned", FEW)
+    for file in (results / "cells").glob("*/done.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "warnings": [WARNING]}))
+    text = _report(results, tmp_path / "warned.md")
+    assert f"| alpha | {WARNING} | 2 |" in text.partition("## Outcomes")[0]
