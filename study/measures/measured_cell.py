@@ -7,7 +7,8 @@ import mlx.nn as nn
 
 from study.config.names import Operation
 from study.config.units import Cell
-from study.lens.tokens import Encoded, Readouts, Tokenizer
+from study.lens.tokens import Encoded, Readouts
+from study.models.limits import CheckedTokenizer
 from study.results.schema import Row
 
 
@@ -16,7 +17,7 @@ class MeasuredCell:
     """A trained cell, whose adapter is on the model, and the held-out prompts that it is measured on."""
 
     model: nn.Module
-    tokenizer: Tokenizer
+    tokenizer: CheckedTokenizer
     unit: Cell
     encoded: dict[int, Encoded]
     """The prompts by their numbers."""

@@ -18,8 +18,9 @@ from study.config.names import Operation, Tier
 from study.lens.hooks import Lens, attached, input_embedding_head
 from study.lens.logits import log_sums
 from study.lens.readout import LOGITS
-from study.lens.tokens import ClassToken, Encoded, Readouts, Tokenizer, encode
+from study.lens.tokens import ClassToken, Encoded, Readouts, encode
 from study.measures.measured_cell import Measure, MeasuredCell
+from study.models.limits import CheckedTokenizer
 from study.results.schema import Row
 from study.tasks.prompts import Prompt
 
@@ -56,7 +57,7 @@ third are published, and the others are the symbolic ones in words."""
 
 def score(
     model: Any,
-    tokenizer: Tokenizer,
+    tokenizer: CheckedTokenizer,
     encoded: Mapping[int, Encoded],
     readouts: Readouts,
     layers: Sequence[int],
@@ -108,7 +109,7 @@ def _of_one_length(asked: Sequence[Asked], most: int = 32) -> list[list[Asked]]:
 class _Reader:
     """Reads the score from hidden states; the tokens that count for each operation are looked up once."""
 
-    def __init__(self, lens: Lens, tokenizer: Tokenizer, readouts: Readouts, layers: Sequence[int]) -> None:
+    def __init__(self, lens: Lens, tokenizer: CheckedTokenizer, readouts: Readouts, layers: Sequence[int]) -> None:
         self._lens, self._tokenizer, self._readouts, self._layers = lens, tokenizer, readouts, list(layers)
         self._texts: list[str] = []
         self._matching: dict[tuple[str, ...], np.ndarray] = {}
@@ -162,12 +163,14 @@ class _Reader:
         return self._matching[words]
 
 
-def _decoded(model: Any, tokenizer: Tokenizer, one: Asked, stage: str) -> Row:
+def _decoded(model: Any, tokenizer: CheckedTokenizer, one: Asked, stage: str) -> Row:
     """Return a row with the first number of the greedy continuation and the right answer."""
     item = one.item
     stops = set(tokenizer.eos_token_ids)
     ids: list[int] = []
-    for token, _ in generate_step(mx.array(item.prompt_ids), model, max_tokens=ANSWER_TOKENS):
+    room = tokenizer.limits.learned_positions
+    most = ANSWER_TOKENS if room is None else min(ANSWER_TOKENS, room - len(item.prompt_ids))
+    for token, _ in generate_step(mx.array(item.prompt_ids), model, max_tokens=most):
         if token in stops:
             break
         ids.append(int(token))

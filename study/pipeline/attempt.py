@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from study.config.units import Unit, kind, origin
+from study.measures.answers import divergence
 from study.models import blas
 from study.pipeline.gates import Gate
 from study.pipeline.held_model import HeldModel
@@ -80,6 +82,11 @@ class Attempt:
         """Record the form of the model in memory, its warnings, and its gates with those of the unit itself."""
         self.warn(held.warnings)
         self.held, self.gates = held.description, [*held.gates, *gates]
+
+    def compare_text(self, stage: str, before: np.ndarray | None, after: np.ndarray | None) -> None:
+        """Record the divergence along the neutral text, if both models could take it."""
+        if before is not None and after is not None:
+            self.text_kl[stage] = divergence(before, after)
 
     def warn(self, warnings: Sequence[str]) -> None:
         """Record warnings, each once."""

@@ -10,7 +10,6 @@ from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
 from study.lens.tokens import ClassTokenError, Encoded, Readouts
-from study.measures.answers import divergence, text_log_probs
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.measures.onset import Onset
 from study.models import ModelError
@@ -154,7 +153,7 @@ def _write_cell(
 ) -> None:
     """Measure one trained cell and write its adapter and rows."""
     if held.text is None:
-        held.text = text_log_probs(held.model, held.tokenizer)
+        held.text = held.along_text()
     adapters.put(held.model, unit.stage2.lora, trained.weights)
     cell = MeasuredCell(
         held.model,
@@ -169,7 +168,7 @@ def _write_cell(
         if measure.applies(unit):
             with attempt.timed(measure.part):
                 tables |= measure.rows(cell)
-    attempt.text_kl["stage2"] = divergence(held.text, text_log_probs(held.model, held.tokenizer))
+    attempt.compare_text("stage2", held.text, held.along_text())
     adapters.take_off(held.model)
     adapters.save(held.model, unit.stage2.lora, trained.weights, attempt.folder)
     for name, rows in tables.items():

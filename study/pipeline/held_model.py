@@ -14,7 +14,8 @@ from mlx.utils import tree_flatten
 from study.config.units import Cell, StageOne
 from study.lens.prompt_checks import check_prompts
 from study.lens.tokens import Encoded, encode
-from study.models.limits import CheckedTokenizer
+from study.measures.answers import text_log_probs
+from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import Loaded, load, load_folder
 from study.models.quantised import held_as, held_gb, widths
 from study.pipeline.gates import Gate, checked, fused_gate, kept_gate, lens_gate
@@ -41,7 +42,16 @@ class HeldModel:
     warnings: list[str] = field(default_factory=list)
     """What may mislead about the prompts of the unit that has it now."""
     text: np.ndarray | None = None
-    """[positions, vocab]: log-probabilities along the neutral text; None until they are computed."""
+    """[positions, vocab]: log-probabilities along the neutral text after stage 1; None until they are computed."""
+
+    def along_text(self) -> np.ndarray | None:
+        """Return the log-probabilities along the neutral text [positions, vocab]; None, with a warning, where the
+        tokenizer or the model cannot take that text."""
+        try:
+            return text_log_probs(self.model, self.tokenizer)
+        except EncodingError as error:
+            self.warnings.append(f"the KL divergence on a neutral text is not measured: {error}")
+            return None
 
     @property
     def description(self) -> dict[str, Any]:

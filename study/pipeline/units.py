@@ -16,7 +16,6 @@ from study.config.study import RaySettings
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, foundations
 from study.lens.tokens import ClassTokenError, encode
 from study.measures import predictors
-from study.measures.answers import divergence, text_log_probs
 from study.measures.measured_cell import first_of_each
 from study.measures.published_score import score
 from study.models import ModelError
@@ -221,11 +220,11 @@ def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
             rows.setdefault(name, []).extend(more)
 
     measure("baseline")
-    text = text_log_probs(held.model, held.tokenizer)
+    text = held.along_text()
     with attempt.timed("load"):
         held_model.add_stage_one(held, first, adapters.load(store.folder(first)), probe(first))
     measure("stage1")
-    attempt.text_kl["stage1"] = divergence(text, text_log_probs(held.model, held.tokenizer))
+    attempt.compare_text("stage1", text, held.along_text())
     for name, found in rows.items():
         write_rows(attempt.folder / f"{name}.parquet", found)
     attempt.take_down(held)

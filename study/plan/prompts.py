@@ -1,6 +1,7 @@
 """All prompts that a unit trains on or evaluates, so that they can be checked before it starts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
 from study.tasks import FITTING_PROMPTS, task_of
@@ -30,5 +31,11 @@ def _prompts(unit: Unit) -> Iterator[Prompt]:
         yield from task.fitting_prompts(first.data.operations, FITTING_PROMPTS, first.seed)
     if isinstance(unit, StageOne):
         yield from task.probe()
-    else:
-        yield from task.evaluation_prompts(first.data.operations, unit.evaluation, first.seed)
+        return
+    evaluated = task.evaluation_prompts(first.data.operations, unit.evaluation, first.seed)
+    yield from evaluated
+    if isinstance(unit, Cell) and unit.evaluation.causal_prompts:  # which need the answer of the next class too
+        following = dict(zip(unit.operations, [*unit.operations[1:], unit.operations[0]], strict=True))
+        for prompt in evaluated:
+            if prompt.operation in following:
+                yield replace(prompt, answer=task.other_answer(prompt, following[prompt.operation]))

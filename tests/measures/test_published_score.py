@@ -9,6 +9,7 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models.llama import Model as Llama
 from mlx_lm.models.llama import ModelArgs
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from study.config.catalogue import BuiltSource, Model
 from study.config.units import Readout
@@ -16,6 +17,7 @@ from study.lens.hooks import gap_at_last_layer, input_embedding_head
 from study.lens.tokens import class_tokens, encode
 from study.measures.published_score import EIGHT, MOST_PROBABLE, WORDS, score
 from study.models.built import word_tokenizer
+from study.models.limits import CheckedTokenizer, Limits
 from study.models.load import load
 from study.results.schema import Row
 from study.tasks.prompts import Prompt
@@ -23,27 +25,8 @@ from study.tasks.prompts import Prompt
 LAYERS = [1, 2]
 
 
-class Tokenizer:
-    """A word tokenizer with the ids that end an answer, as mlx-lm's wrapper has them."""
-
-    def __init__(self) -> None:
-        words = ["multiply", "add", "times", "plus", "product", "sum", "seven", "eight"]
-        self._own = word_tokenizer(words)
-        self.eos_token_ids = {self._own.eos_token_id}
-
-    def encode(self, text: str, **options: Any) -> list[int]:
-        ids: list[int] = self._own.encode(text, **options)
-        return ids
-
-    def decode(self, ids: list[int]) -> str:
-        text: str = self._own.decode(ids)
-        return text
-
-    def __len__(self) -> int:
-        return len(self._own)
-
-
-TOKENIZER = Tokenizer()
+WORD_TOKENIZER = word_tokenizer(["multiply", "add", "times", "plus", "product", "sum", "seven", "eight"])
+TOKENIZER = CheckedTokenizer(TokenizerWrapper(WORD_TOKENIZER), Limits())
 PROMPTS = [
     Prompt("symbolic", "s", "multiply", "3,4", "3 * 4 =", "12", (3, 4)),
     Prompt("semantic", "w", "add", "7,8", "seven plus eight =", "15", (7, 8)),
