@@ -45,6 +45,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first, so that neither process is left with it at the end."""
+    items.sort(key=lambda item: not (item.get_closest_marker("real") or item.get_closest_marker("ray")))
+
+
 class Clusters:
     """The private cluster that tests share. It is started for the first of them, and ended for one that needs Ray for
     itself, since a process is in one cluster at a time.
