@@ -9,10 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.data.manifest import UNFINISHED, visible, write_manifest
 from analysis.data.stored import float_columns, read_stored
 from study.results.finished import DONE
 from study.results.schema import COLUMNS, TEXT
-from study.results.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
+from study.results.store import MANIFEST, ResultsError, read_description, write_bytes, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,15 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def pack(results: Path, target: Path) -> None:
-    """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes."""
+    """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes.
+
+    Raises ResultsError where `results` is not a study's folder, or `target` has a file that no packed study has.
+    """
+    names = {"study.json", DONE, UNFINISHED, *(f"{name}.parquet" for name in COLUMNS)}
+    if target.is_dir() and (others := sorted(visible(target) - names - {MANIFEST})):
+        raise ResultsError(f"{target} has {', '.join(others)}, which no packed study has: name an empty or new folder")
     stored = read_stored(results, read_description(results)["units"])
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
     for name, frames in stored.rows.items():
         write_bytes(target / f"{name}.parquet", _parquet(name, frames))
-    # Last: it is what tells a packed study from a folder of results.
     write_json(target / UNFINISHED, unfinished)
+    write_manifest(target, names)  # last: it is what tells a packed study from a folder of results
 
 
 def _parquet(name: str, frames: dict[str, pd.DataFrame]) -> bytes:

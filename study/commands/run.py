@@ -6,8 +6,7 @@ configuration, no cluster, or a results folder that cannot be written, 130 inter
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
-from study.results.store import NO_RESULT, Status, Store, UnwritableError, writing
+from study.results.finished import DamagedError, verify
+from study.results.store import NO_RESULT, ResultsError, Status, Store, UnwritableError, check_root, writing
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
@@ -47,12 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
         exported = _exported(chosen) if command.export else None
-    except (ConfigError, SelectionError) as error:
+        check_root(command.results or Path("results") / plan.study.name)
+    except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
     store = Store((command.results or Path("results") / plan.study.name).resolve())
     console = Console(highlight=False, soft_wrap=True)
     standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
+    standing |= _damaged_foundations(chosen, standing, store)
     todo = [unit for unit in chosen if standing[unit.id].state == "run"]
     memory = dry_run.this_machine(plan.study.ray).memory_gb
     refused = {} if command.address else too_large(plan.study, plan.models, memory)
@@ -84,7 +86,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
     store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
-    store.sweep(time.time() - ABANDONED_SECONDS)
+    store.sweep(ABANDONED_SECONDS)
     if not todo:
         return 0
     from actors.cluster import ClusterError
@@ -102,7 +104,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
 def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
     """Move a damaged folder of a unit that is to run to `aside/`; print that, and the reason why the unit runs
     again."""
-    kept = store.set_aside(kind(unit), folder_name(unit))
+    kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
     if status.reason != NO_RESULT:
         where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
         console.print(f"{unit.label}: {status.reason}{where}; it is run again", markup=False)
@@ -158,8 +160,27 @@ def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     except ModelError as error:
         print(f"nothing is exported: {error}", file=sys.stderr)
         return 2
+    except DamagedError as error:
+        print(f"nothing is exported: {error}", file=sys.stderr)
+        return 1
     console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
     return 0
+
+
+def _damaged_foundations(
+    chosen: Sequence[Unit], standing: Mapping[str, Status], store: Store
+) -> Iterator[tuple[str, Status]]:
+    """Yield the id and new state of finished units that are damaged and that others, which are to run, build on.
+
+    Every byte of them is read.
+    """
+    to_run = [unit for unit in chosen if standing[unit.id].state == "run"]
+    for needed in {one.id: one for unit in to_run for one in foundations(unit)}.values():
+        if standing[needed.id].state == "done":
+            try:
+                verify(store.folder(needed), kind(needed), needed.id)
+            except DamagedError as error:
+                yield needed.id, Status("run", f"damaged: {error}")
 
 
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:

@@ -51,7 +51,7 @@ _held: dict[str, HeldModel] = {}
 def loaded_model(unit: StageOne, store: Store) -> Loaded:
     """Load the model that stage 1 starts from: that of the catalogue, or the one that the nursery trained."""
     nursery = unit.nursery
-    return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
+    return load_folder(store.verified(nursery), unit.model.blocks) if nursery else load(unit.model, unit.identity)
 
 
 def base(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldModel:
@@ -87,7 +87,7 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt]) -> HeldMod
     """Return the model after stage 1: the one in memory, or else made from the adapter in the store."""
     if unit.id not in _held:
         held = base(unit, store, probe)
-        add_stage_one(held, unit, adapters.load(store.folder(unit)), probe)
+        add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)
     return _held[unit.id]
 
 
