@@ -166,7 +166,7 @@ def _read(folder: Path) -> dict[str, Any]:
         where = ".".join(map(str, first["loc"]))
         raise DamagedError(f"{DONE} is not as a unit writes it: {where}: {first['msg'].lower()}") from error
     except ValueError as error:
-        raise DamagedError(f"{DONE} is damaged: {error}") from error
+        raise DamagedError(f"{DONE} cannot be used: {error}") from error
     return done
 
 

@@ -204,7 +204,7 @@ def test_the_same_rows_found_in_another_time_are_no_conflict(two: tuple[Store, S
     [
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet is missing"),
         (lambda folder: os.truncate(folder / "curves.parquet", 100), "curves.parquet has 100 bytes, but "),
-        (lambda folder: (folder / DONE).write_text("{"), "done.json is damaged"),
+        (lambda folder: (folder / DONE).write_text("{"), "done.json cannot be used"),
         (lambda folder: (folder / DONE).unlink(), "it has no done.json"),
         (
             lambda folder: (folder / "curves.parquet").write_bytes(bytes((folder / "curves.parquet").stat().st_size)),

@@ -177,7 +177,7 @@ def test_what_is_damaged_is_named_and_counts_as_not_run(store: Store, capsys: py
     assert "6 done · 2 to run" in text
     lines = section(text, "To run again")
     assert [line.strip() for line in lines[::2]] == [CELLS[0].label, CELLS[1].label]
-    assert lines[1].startswith("    damaged: done.json is damaged")
+    assert lines[1].startswith("    damaged: done.json cannot be used")
     assert lines[3] == "    damaged: it has no done.json"
 
 

@@ -76,8 +76,8 @@ def snapshot(root: Path) -> dict[Path, tuple[bytes, float]]:
         ("answers.parquet", tear, "damaged: answers.parquet has "),
         ("answers.parquet", os.unlink, "damaged: answers.parquet is missing"),
         ("adapters.safetensors", tear, "damaged: adapters.safetensors has 500 bytes, but 1000 were written"),
-        (DONE, tear, "damaged: done.json is damaged: Expecting"),
-        (DONE, lambda file: file.write_text("[]"), "damaged: done.json is damaged: it is no JSON object"),
+        (DONE, tear, "damaged: done.json cannot be used: Unterminated"),
+        (DONE, lambda file: file.write_text("[]"), "damaged: done.json cannot be used: it is no JSON object"),
         (DONE, os.unlink, "damaged: it has no done.json"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_grid_names_what_is_damaged_sets_it_aside_and_runs_it_again(
     told = capsys.readouterr().out
     for unit, reason in (
         (REFERENCE, "lens.parquet has "),
-        (WITHOUT, "done.json is damaged"),
+        (WITHOUT, "done.json cannot be used"),
         (CELL, "it has no done.json"),
     ):
         (line,) = (line for line in told.splitlines() if line.startswith(f"{unit.label}: damaged: {reason}"))
