@@ -19,7 +19,7 @@ from study.plan.memory import TOO_LARGE, too_large
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
 from study.results.finished import DamagedError, verify
-from study.results.store import NO_RESULT, ResultsError, Status, Store, UnwritableError, check_root, writing
+from study.results.store import DAMAGED, NO_RESULT, ResultsError, Status, Store, UnwritableError, check_root, writing
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
@@ -115,15 +115,22 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     from analysis.report import write_report
 
     report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
-    unreadable = {unit.id: unit.reason for unit in write_report(store.root, report)}
+    left_out = write_report(store.root, report)
+    unreadable = {one.unit: one.reason for one in left_out if one.unit}
     damaged = [unit for unit in chosen if unit.id in unreadable]
     for unit in damaged:
         kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
         where = f"its folder is kept as {kept.relative_to(store.root)}" if kept else f"remove {store.folder(unit)}"
         console.print(f"damaged: {unit.label}: {unreadable[unit.id]}; {where}", markup=False)
-    if damaged:
-        console.print("The same command then runs damaged units again.")
     standing = {unit.id: store.status(unit) for unit in chosen}
+    stopped = [unit for unit in chosen if standing[unit.id].reason.startswith(DAMAGED)]
+    for unit in stopped:
+        console.print(f"{unit.label}: {standing[unit.id].reason}", markup=False)
+    if damaged or stopped:
+        console.print("The same command then runs damaged units again.")
+    for one in left_out:
+        if one.unit not in {unit.id for unit in damaged}:
+            console.print(f"left out of the report: {one}", markup=False)
     failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
     console.print(dry_run.summary(standing))
     for unit in failed:
@@ -131,7 +138,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     if failed:
         console.print("The same command with --force-failed runs failed units again.")
     console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
-    return 1 if failed or damaged else 0
+    return 1 if failed or stopped or left_out else 0
 
 
 def _exported(chosen: list[Unit]) -> Cell:

@@ -83,6 +83,7 @@ class _Done(_Checked):
     held: _Held | Annotated[dict[str, Any], Field(max_length=0)] = {}
     gates: list[_Gate] = []
     tokens: dict[str, dict[str, _Token | str]] = {}
+    warnings: list[str] = []
     text_kl: dict[str, float] = {}
     facts: _Facts = _Facts(block=[], config={})
 
