@@ -93,6 +93,7 @@ def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
     not finished, DamagedError where a file is not what was written, FigureError where a figure is not finite.
     """
 
+    check_root(Path(results))
     store = Store(Path(results))
     if (status := store.status(unit)).state != "done":
         raise ResultsError(f"{unit.label} has no rows in {results}: {status.reason}")
