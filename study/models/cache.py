@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def changed_files(folder: Path) -> list[str]:
     """
     marker = _marker(folder)
     if "sha256" not in marker:
-        write_marker(folder, marker["identity"])
+        with suppress(OSError):  # of a cache that this user may not write
+            write_marker(folder, marker["identity"])
         return []
     return [file.name for file in files(folder) if marker["sha256"].get(file.name) != file_sha256(file)]
 

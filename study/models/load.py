@@ -71,12 +71,12 @@ def fetch(model: Model) -> Path:
 
 
 def _made(model: Model, source: WheelSource | GgufSource | BuiltSource, again: bool = False) -> Path:
-    """Return the folder of a converted or built model, made if it is not complete, or `again` in any case."""
+    """Return the folder of a converted or built model, made if it is not complete or, with `again`, has changed."""
     folder, identity = converted(model, source)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if again or not is_complete(folder, identity):
+            if not is_complete(folder, identity) or (again and changed_files(folder)):
                 _make(model, folder, identity)
     except (OSError, RuntimeError) as error:  # MLX raises RuntimeError where it cannot write
         raise ModelError(
