@@ -119,6 +119,37 @@ def test_an_attempt_that_was_killed_is_not_stuck_as_running(store: Store, capsys
     assert section(text, "Silent")[1].endswith("silent for 62 min")
 
 
+def test_an_attempt_that_is_dated_in_the_future_does_not_run_and_is_swept(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soon, later = begin(store, CELLS[0], silent_for=-60), begin(store, CELLS[1], pid=8, silent_for=-7200)
+    _, text = shown(capsys, store)
+    assert "1 running · 1 silent · 6 to run" in text
+    assert section(text, "Silent")[1].endswith("dated 2 h 00 min in the future")
+    store.sweep(3600)
+    assert (soon.exists(), later.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"id": "ID", "loss": "x"}',
+        '{"id": "ID", "pid": {}, "host": []}',
+        '{"id": "ID", "started": "yesterday"}',
+        '{"id": "ID", "step": null, "steps": "many"}',
+        '{"a":' * 100_000,
+        "[]",
+    ],
+)
+def test_progress_of_another_form_stops_no_command(
+    store: Store, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (begin(store, CELLS[0]) / PROGRESS).write_text(content.replace("ID", CELLS[0].id))
+    code, text = shown(capsys, store)
+    assert code == 3
+    assert "8 units" in text
+
+
 def test_an_attempt_beside_a_published_result_is_not_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     begin(store, FIRST)
     finish(store, FIRST)

@@ -205,6 +205,18 @@ def test_a_grid_names_what_is_damaged_sets_it_aside_and_runs_it_again(
         folder_name(unit) for unit in UNITS[1:]
     }
 
+    shutil.rmtree(store.folder(CELL))
+    flip(store.folder(FIRST) / "adapters.safetensors")  # at the same size, of what the cell builds on
+    assert grid(arguments) == 0
+    told = capsys.readouterr().out
+    assert (
+        f"{FIRST.label}: damaged: adapters.safetensors is corrupt: its SHA-256 is not that of what was written" in told
+    )
+    assert f"its folder is kept as aside/{folder_name(FIRST)}." in told
+    assert "5 units: 0 to run, 5 done, 0 skipped, 0 failed" in told
+    for unit in UNITS:
+        store.verified(unit)
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
