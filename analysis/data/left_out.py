@@ -16,7 +16,7 @@ class LeftOut:
     @classmethod
     def figure(cls, name: str, error: Exception) -> "LeftOut":
         """Return what is left out of the report with a figure that raised an error."""
-        return cls(f"the figure {name}", f"{type(error).__name__}: {error}")
+        return cls(f"the figure {name}", " ".join(f"{type(error).__name__}: {error}".split()))
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"

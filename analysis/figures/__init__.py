@@ -36,7 +36,7 @@ def describe_pictures(study: Results, decided: Decided) -> tuple[list[Picture], 
     left_out: list[LeftOut] = []
     for name, describe in _pictures(study, decided).items():
         try:
-            described += describe()
+            described += list(describe())
         except Exception as error:
             left_out.append(LeftOut.figure(name, error))
     return described, left_out

@@ -1,7 +1,7 @@
 """`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
 
-Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, 2 bad usage or
-configuration, no cluster, or a results folder that cannot be written, 130 interrupted.
+Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, or the report leaves
+something out, 2 bad usage or configuration, no cluster, or a results folder that cannot be written, 130 interrupted.
 """
 
 import argparse

@@ -109,7 +109,7 @@ TABLES: dict[str, Table] = {
         {
             "step": Column("from 1"),
             "loss": Column("what is minimised, nats"),
-            "class_loss": Column("cross-entropy of the class token at the layer, nats; none where w = 0", missing=True),
+            "class_loss": Column("cross-entropy of the class token at the layer, nats", missing=True),
             "answer_loss": Column("cross-entropy of the answer tokens, nats"),
             "seconds": Column("time of the step, divided among the cells of a stack"),
             "text_loss": Column("of a nursery's training: cross-entropy of its sentences, nats", reported=False),
