@@ -110,7 +110,7 @@ TABLES: dict[str, Table] = {
             "step": Column("from 1"),
             "loss": Column("what is minimised, nats"),
             "class_loss": Column("cross-entropy of the class token at the layer, nats", missing=True),
-            "answer_loss": Column("cross-entropy of the answer tokens, nats"),
+            "answer_loss": Column("cross-entropy of the answer tokens, nats", missing=True),
             "seconds": Column("time of the step, divided among the cells of a stack"),
             "text_loss": Column("of a nursery's training: cross-entropy of its sentences, nats", reported=False),
             "learning_rate": Column("of a nursery's training", reported=False),
