@@ -28,6 +28,7 @@ from study.pipeline.cells import EXPECTED, run_cells
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.stacks import stack_key
+from study.results.finished import DamagedError
 from study.results.schema import Row
 from study.results.store import Ending, Store, write_bytes, write_rows
 from study.results.values import FigureError
@@ -84,7 +85,7 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
             if attempt.error is None:
                 _finish(attempt, store)
             outcomes[attempt.unit.id] = _recorded(attempt, store)
-            if not isinstance(attempt.error, ModelError):  # which is not due to the training
+            if not isinstance(attempt.error, DamagedError | ModelError):  # which are not due to the training
                 attempt.checkpoint.remove()  # so that a training that diverged does not resume
     except BaseException:
         held_model.clear()  # a model that was changed half-way would be wrong for the next unit
