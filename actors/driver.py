@@ -18,9 +18,9 @@ from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study.config.study import RaySettings
 from study.config.units import NAMES, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.plan.stacks import stack_label
-from study.results.finished import DamagedError
+from study.results.finished import PROGRESS, DamagedError
 from study.results.parcels import Parcel, pack, unpack
-from study.results.store import PROGRESS, Ending, Store, UnwritableError, write_json
+from study.results.store import DAMAGED, Ending, Store, UnwritableError, write_json
 from study.version import code_fingerprint
 
 if TYPE_CHECKING:
@@ -114,7 +114,11 @@ class Driver:
                 for unit in self.queue.take_orphans(pending):
                     yield self._failed(unit, self._lacking(unit))
                 while len(self._flights) < self._settings.in_flight * self._slots and (units := self.queue.take()):
-                    self._submit(units, mark)
+                    try:
+                        self._submit(units, mark)
+                    except DamagedError as error:  # in what the units build on
+                        for unit in units:
+                            yield self._failed(unit, f"{DAMAGED}{error}")
                 if not self._flights:
                     continue
                 ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=poll_seconds, fetch_local=False)

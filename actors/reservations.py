@@ -1,11 +1,11 @@
 """Memory that tasks of each model reserve: an estimate at first, later the measured peak if that is larger."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from study.config.sealed import parse_json
 from study.results.store import write_json
 
 MEMORY_FILE = "memory.json"
@@ -62,6 +62,6 @@ class Reservations:
 def _measured(file: Path) -> dict[str, float]:
     """Return the peaks by model of earlier runs; empty if the file is missing or torn."""
     try:
-        return {name: float(one["measured_gb"]) for name, one in json.loads(file.read_bytes()).items()}
+        return {name: float(one["measured_gb"]) for name, one in parse_json(file.read_bytes()).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

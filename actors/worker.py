@@ -18,7 +18,7 @@ import psutil
 from actors.cluster import ClusterError
 from actors.metrics import Metrics
 from actors.reports import Report
-from study.config.units import Unit, foundations
+from study.config.units import Unit, folder_name, foundations, kind
 from study.results.parcels import Parcel, pack, remove, unpack
 from study.results.store import LOG, Ending, Store
 from study.version import code_fingerprint
@@ -91,6 +91,8 @@ def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> l
     if not shares:
         for parcel, needed in zip(parcels, foundations(assignment.units[0]), strict=True):
             unpack(parcel, store, needed)
+        for unit in assignment.units:
+            store.set_aside(kind(unit), folder_name(unit), thorough=True)
     with _reporting(store, assignment.task, reports, shares) as peak, _faults(store, assignment.task):
         outcomes = run(assignment.units, store.root)
     ended = [

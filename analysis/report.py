@@ -1,6 +1,7 @@
 """`study report`: the report of one study, made from its rows alone."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import jinja2
 import pandas as pd
 import yaml
 
+from analysis.data.left_out import LeftOut
 from analysis.data.numbers import share
-from analysis.data.results import Results, StudyUnit, read_results
+from analysis.data.results import Results, read_results
+from analysis.drawing.description import Chart, Picture
 from analysis.drawing.matplotlib_renderer import save
+from analysis.drawing.vega_lite_renderer import specification
 from analysis.figures import describe_pictures
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
@@ -23,11 +27,11 @@ from analysis.text.answer import answer, limits, progress, shuffled_criterion
 from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
 from analysis.text.published import recipe_tables
 from analysis.text.warnings import out_of_reach, warning_rows
-from study.results.store import ResultsError, write_bytes
+from study.results.store import ResultsError, UnwritableError, write_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0, or 2 where the report cannot be made."""
+    """The command line. Returns the exit code: 0, 1 where something is left out, 2 where there is no report."""
     parser = argparse.ArgumentParser(
         prog="study report", description="Write the report of a study again from its rows; needs neither MLX nor Ray."
     )
@@ -47,19 +51,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        write_report(options.results, options.out)
+        left_out = write_report(options.results, options.out)
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for one in left_out:
+        print(f"left out: {one}", file=sys.stderr)
     print(options.out)
-    return 0
+    return 1 if left_out else 0
 
 
-def write_report(results: Path, out: Path) -> list[StudyUnit]:
+def write_report(results: Path, out: Path) -> list[LeftOut]:
     """Write `out` (Markdown), the same as one HTML page and, in a folder named after it, figures and tables as CSV.
 
-    The same rows give the same bytes. Returns the units whose files could not be read. Raises ResultsError where
-    `results` is not a study's folder or `out` no `.md`.
+    The same rows give the same bytes. Returns what the report leaves out: units whose files cannot be read, and figures
+    that cannot be made. Raises ResultsError where `results` is not a study's folder or `out` no `.md`.
     """
     if out.suffix != ".md":
         raise ResultsError(f"the report cannot be {out}: name a Markdown file, such as reports/{results.name}.md")
@@ -69,9 +75,8 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
     folder = out.with_suffix("")
     for name, table in (decided.tables | {"units": _units(study), "answer": answer_table(numbers)}).items():
         write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-    pictures = describe_pictures(study, decided)
-    for picture in pictures:
-        save(picture, folder)
+    pictures, left_out = _figures(study, decided, folder)
+    any_finished = not decided.plain.empty
     text = _render(
         study=study,
         tiers=list(study.tiers),
@@ -79,8 +84,9 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         progress=progress(study),
         out_of_reach=out_of_reach(study),
         warnings=warning_rows(study),
-        answer=answer(study, decided, numbers) if pictures else [],
-        limits=limits(study, decided, numbers) if pictures else [],
+        left_out=list(map(str, left_out)),
+        answer=answer(study, decided, numbers) if any_finished else [],
+        limits=limits(study, decided, numbers) if any_finished else [],
         pictures={picture.name: picture for picture in pictures},
         **_outcomes(study, decided),
         **_reasons(study, decided, numbers),
@@ -94,7 +100,25 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
     )
     write_bytes(out, text.encode())
     write_page(out, study.tiers, pictures)
-    return [unit for unit in study.everything.values() if unit.status == "unreadable"]
+    return left_out
+
+
+def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Picture], list[LeftOut]]:
+    """Save the figures, and return them with what the report leaves out."""
+    unreadable = [unit for unit in study.everything.values() if unit.status == "unreadable"]
+    described, failed = describe_pictures(study, decided)
+    saved = []
+    for picture in described:
+        try:
+            save(picture, folder)
+            if isinstance(picture, Chart):
+                json.dumps(specification(picture), allow_nan=False)
+            saved.append(picture)
+        except UnwritableError:
+            raise
+        except Exception as error:
+            failed.append(LeftOut.figure(picture.name, error))
+    return saved, [*(LeftOut(unit.label, unit.reason, unit.id) for unit in unreadable), *failed]
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:

@@ -17,9 +17,10 @@ import psutil
 from actors import environment
 from study.config.catalogue import BuiltSource, Model
 from study.config.study import Grid, RaySettings, Study
-from study.config.units import Unit
+from study.config.units import Unit, kind
 from study.plan.expand import expand
 from study.results.finished import DONE
+from study.results.schema import files_of
 from study.results.store import Ending, Store, write_json
 
 Run = Callable[[Sequence[Unit], Path], list[Ending]]
@@ -57,13 +58,20 @@ def quick(seconds: float, aborts: bool = False) -> Run:
                 with store.attempt(unit) as folder:
                     time.sleep(random.uniform(0.5, 1.0) * seconds)
                     (folder / "rows.bin").write_bytes(content(unit))
-                    write_json(folder / DONE, {"seconds": {"train": seconds}, "pid": os.getpid()})
+                    finish(folder, unit, {"seconds": {"train": seconds}, "pid": os.getpid()})
             if aborts and len(list(starts.iterdir())) == 1:
                 time.sleep(1.2 * seconds)
             outcomes.append(Ending("done", "finished", seconds))
         return outcomes
 
     return run
+
+
+def finish(folder: Path, unit: Unit, about: dict[str, Any]) -> None:
+    """Write the files that every unit of its kind has, empty, and `done.json`."""
+    for name in set(files_of(kind(unit))) - {"unit.json"}:
+        (folder / name).touch()
+    write_json(folder / DONE, about)
 
 
 def content(unit: Unit) -> bytes:

@@ -14,8 +14,8 @@ from study.models.load import Loaded
 from study.models.named import load_named
 from study.pipeline.units import run_with_foundations
 from study.plan.read import Plan, catalogue_of, read_study
-from study.results.finished import verify
-from study.results.store import ResultsError, Store
+from study.results.store import ResultsError, Store, check_root
+from study.results.values import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +79,7 @@ def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
     `results` is the folder of one study, such as results/smoke. Returns the unit, so that it can be given to `rows`.
     Raises UnitError where the unit, or one that it builds on, is skipped or fails.
     """
-    if Path(results).exists() and not Path(results).is_dir():
-        raise ResultsError(f"{results} is not a folder: give the results folder of one study, such as results/smoke")
+    check_root(Path(results))
     for one, ending in run_with_foundations(unit, Path(results)):
         if ending.state != "done":
             raise UnitError(f"{one.label} {ending.state}: {ending.reason}")
@@ -91,13 +90,11 @@ def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
     """Return the rows of a finished unit by the name of their table: `answers`, `lens`, `curves` and so on.
 
     Every file is checked against the size and SHA-256 that were recorded for it. Raises ResultsError where the unit is
-    not finished, DamagedError where a file is not what was written.
+    not finished, DamagedError where a file is not what was written, FigureError where a figure is not finite.
     """
-    import pandas as pd
 
+    check_root(Path(results))
     store = Store(Path(results))
     if (status := store.status(unit)).state != "done":
         raise ResultsError(f"{unit.label} has no rows in {results}: {status.reason}")
-    folder = store.folder(unit)
-    verify(folder)
-    return {file.stem: pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
+    return {file.stem: read_table(file).to_pandas() for file in sorted(store.verified(unit).glob("*.parquet"))}

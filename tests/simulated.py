@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.results.finished import list_files
+from study.results.schema import files_of
 from tests import simulated_rows as rows
 from tests.simulated_rows import OPERATIONS, TIERS, Truth
 
@@ -135,7 +137,9 @@ def _write_unit(root: Path, plan: Plan, unit: dict[str, Any]) -> None:
     _write_json(folder / "unit.json", unit)
     for name, frame in _frames(plan, unit).items():
         frame.to_parquet(folder / f"{name}.parquet", index=False)
-    _write_json(folder / "done.json", _done(plan, unit))
+    for name in set(files_of(unit["kind"])) - {file.name for file in folder.iterdir()}:
+        (folder / name).touch()
+    _write_json(folder / "done.json", {**_done(plan, unit), "files": list_files(folder.iterdir())})
 
 
 def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:

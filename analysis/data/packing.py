@@ -9,14 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.data.left_out import LeftOut
+from analysis.data.manifest import UNFINISHED, visible, write_manifest
 from analysis.data.stored import float_columns, read_stored
 from study.results.finished import DONE
 from study.results.schema import COLUMNS, TEXT
-from study.results.store import UNFINISHED, ResultsError, read_description, write_bytes, write_json
+from study.results.store import MANIFEST, ResultsError, read_description, write_bytes, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0, or 2 where there is nothing to pack."""
+    """The command line. Returns the exit code: 0, 1 where a unit is left out, 2 where there is nothing to pack."""
     parser = argparse.ArgumentParser(
         prog="study pack",
         description="Pack the rows of a study into a few small files, from which its report can be written.",
@@ -27,25 +29,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write, such as reports/data/smoke")
     options = parser.parse_args(arguments)
     try:
-        pack(options.results, options.target)
+        unreadable = pack(options.results, options.target)
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     size = sum(file.stat().st_size for file in options.target.iterdir())
+    for one in unreadable:
+        print(f"left out: {one}", file=sys.stderr)
     print(f"{options.target}: {size / 1e6:.1f} MB")
-    return 0
+    return 1 if unreadable else 0
 
 
-def pack(results: Path, target: Path) -> None:
-    """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes."""
-    stored = read_stored(results, read_description(results)["units"])
+def pack(results: Path, target: Path) -> list[LeftOut]:
+    """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes.
+
+    Returns the units that are left out, since they cannot be read. Raises ResultsError where `results` is not a study's
+    folder, or `target` has a file that no packed study has.
+    """
+    names = {"study.json", DONE, UNFINISHED, *(f"{name}.parquet" for name in COLUMNS)}
+    if target.is_dir() and (others := sorted(visible(target) - names - {MANIFEST})):
+        raise ResultsError(f"{target} has {', '.join(others)}, which no packed study has: name an empty or new folder")
+    entries = read_description(results)["units"]
+    stored = read_stored(results, entries)
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
     for name, frames in stored.rows.items():
         write_bytes(target / f"{name}.parquet", _parquet(name, frames))
-    # Last: it is what tells a packed study from a folder of results.
     write_json(target / UNFINISHED, unfinished)
+    write_manifest(target, names)  # last: it is what tells a packed study from a folder of results
+    labels = {entry["id"]: entry["label"] for entry in entries}
+    states = stored.unfinished.items()
+    return [LeftOut(labels[unit], reason, unit) for unit, (status, reason) in states if status == "unreadable"]
 
 
 def _parquet(name: str, frames: dict[str, pd.DataFrame]) -> bytes:

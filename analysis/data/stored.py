@@ -1,6 +1,6 @@
 """The rows of a study: read from its results folder, or from the few files that `study pack` makes of it."""
 
-import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,17 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from analysis.data.manifest import UNFINISHED, check_manifest
 from study.config.predictors import PREDICTORS
+from study.config.sealed import parse_json
+from study.config.units import Kind
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
 from study.results.schema import COLUMNS, PROFILE, TABLES, TEXT, tables_of
-from study.results.store import FOLDERS, UNFINISHED, ResultsError
+from study.results.store import FOLDERS, MANIFEST, RECORDS, UNREADABLE_RECORD, ResultsError, read_record
+from study.results.values import FigureError, check_values, read_table
 
+MAY_DIFFER = {"settings", "reference"}
+"""Keys of a unit that may change without its id: by settings that change no result, and by a larger grid."""
 UnitState = Literal["finished", "failed", "skipped", "missing", "unreadable"]
 Entry = Mapping[str, Any]
 """A unit in study.json."""
@@ -32,7 +38,7 @@ class Stored:
 
 
 def is_packed(folder: Path) -> bool:
-    return (folder / UNFINISHED).is_file()
+    return any((folder / name).is_file() for name in (MANIFEST, UNFINISHED))
 
 
 def read_stored(folder: Path, entries: list[Entry]) -> Stored:
@@ -41,12 +47,13 @@ def read_stored(folder: Path, entries: list[Entry]) -> Stored:
 
 
 def read_packed(folder: Path, entries: list[Entry]) -> Stored:
-    """From the files of `study pack`. Raises ResultsError where one is missing or damaged."""
+    """From the files of `study pack`, after checking each. Raises ResultsError where one is missing or damaged."""
+    check_manifest(folder)
     try:
-        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        unfinished = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
+        done = parse_json((folder / DONE).read_bytes())
+        unfinished = parse_json((folder / UNFINISHED).read_bytes())
         rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
-    except (*UNREADABLE, KeyError) as error:
+    except (*UNREADABLE, FigureError, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
     for name in (name for name, table in TABLES.items() if table.sometimes):
         units = [entry["id"] for entry in entries if name in tables_of(entry["kind"])[1] and entry["id"] in done]
@@ -60,19 +67,20 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
     stored = Stored({}, {}, {name: {} for name in COLUMNS})
     for entry in entries:
         unit: str = entry["id"]
-        kind: str = entry["kind"]
+        kind: Kind = entry["kind"]
         at = folder / FOLDERS[kind] / entry["folder"]
-        if not (at / DONE).is_file():
-            stored.unfinished[unit] = _unfinished(folder / "unfinished" / f"{entry['folder']}.json")
+        if not os.path.lexists(at):
+            stored.unfinished[unit] = _unfinished(folder / RECORDS / f"{entry['folder']}.json")
             continue
         try:
-            done = verify(at, ".parquet")
+            done = verify(at, kind, unit)
+            _compare(entry, parse_json((at / "unit.json").read_bytes()))
             always, sometimes = tables_of(kind)
             frames = {name: _read_rows(at / f"{name}.parquet") for name in always}
             for name in sometimes:
                 file = at / f"{name}.parquet"
                 frames[name] = _read_rows(file) if file.is_file() else _none(name)
-        except DamagedError as error:
+        except (DamagedError, FigureError) as error:
             stored.unfinished[unit] = ("unreadable", str(error))
         except UNREADABLE as error:
             reason = f"{type(error).__name__}: {error}".replace(str(folder), folder.name)
@@ -112,6 +120,8 @@ def _packed(file: Path, name: str) -> pd.DataFrame:
     """The rows of all units. A study that was packed before there was such a kind of rows has none."""
     if name in TABLES and TABLES[name].sometimes and not file.exists():
         return pd.DataFrame(columns=["unit", *COLUMNS[name]])
+    # A predictor that was declared later is missing in the rows of earlier units.
+    check_values(name, pq.read_table(file), missing=PREDICTORS)
     return pd.read_parquet(file)
 
 
@@ -120,7 +130,14 @@ def _read_rows(file: Path) -> pd.DataFrame:
     if file.stem == "predictors":  # which may have been written before one of them was declared
         written = set(pq.read_schema(file).names)
         wanted = [name for name in wanted if name in written or name not in PREDICTORS]
-    return typed(pd.read_parquet(file, columns=wanted))
+    return typed(read_table(file, wanted).to_pandas())
+
+
+def _compare(entry: Entry, written: Entry) -> None:
+    """Compare a unit in study.json with what its folder says of it. Raises DamagedError where they differ."""
+    for key in entry.keys() & written.keys() - MAY_DIFFER:
+        if entry[key] != written[key]:
+            raise DamagedError(f"its {key} is {written[key]} in unit.json, and {entry[key]} in study.json")
 
 
 def _none(name: str) -> pd.DataFrame:
@@ -128,13 +145,13 @@ def _none(name: str) -> pd.DataFrame:
 
 
 def _unfinished(path: Path) -> tuple[UnitState, str]:
-    if not path.is_file():
-        return "missing", "not run yet"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return ("skipped" if record["status"] == "skipped" else "failed"), str(record["reason"])
-    except (ValueError, KeyError, TypeError):
-        return "failed", f"its record {path.name} is unreadable"
+        record = read_record(path)
+    except ResultsError as error:
+        return "failed", f"{UNREADABLE_RECORD}: {path.name}: {error}"
+    if record is None:
+        return "missing", "not run yet"
+    return record["status"], record["reason"]
 
 
 def _summarise_lens(stored: Stored, entries: list[Entry]) -> None:

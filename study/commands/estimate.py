@@ -5,7 +5,6 @@ forward, twice that in training, where the base weights are frozen; and 2 for ea
 row of logits. A unit's time is their number divided by the measured speed of large products.
 """
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ from statistics import mean
 
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.names import Tier
+from study.config.sealed import parse_json
 from study.config.study import Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
 from study.models.cache import cache_root, locate
@@ -132,7 +132,7 @@ def remember(speed: Speed) -> None:
 def measured() -> Speed | None:
     """Return the speed that was measured on this machine; None if it was not."""
     try:
-        found = json.loads(_record().read_bytes())
+        found = parse_json(_record().read_bytes())
         return Speed(float(found["gflops"]), int(found["workers"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,6 +9,7 @@ different studies, or a folder that cannot be written, 130 interrupted.
 
 import argparse
 import json
+import os
 import sys
 import uuid
 from collections import Counter
@@ -16,18 +17,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from study.results.finished import DONE, DamagedError, fingerprint, read_done, verify
+from study.config.sealed import seal
+from study.config.units import Kind
+from study.results.finished import DONE, DamagedError, fingerprint, read_done, unit_id, verify
 from study.results.store import (
     CONFLICTS,
     FOLDERS,
     LOG_SUFFIX,
     NO_RESULT,
     RECORDS,
+    UNREADABLE_RECORD,
     ResultsError,
     Store,
     UnwritableError,
+    check_root,
+    read_record,
     write_bytes,
     write_json,
+    write_record,
     writing,
 )
 
@@ -71,6 +78,8 @@ def merge(into: Path, sources: Sequence[Path]) -> int:
 
     Raises MergeError or ResultsError before anything is written, UnwritableError at any time.
     """
+    for root in (into, *sources):
+        check_root(root)
     store, others = Store(into), [Store(source) for source in sources]
     if any(other.root.resolve() == into.resolve() for other in others):
         raise MergeError(f"{into} cannot be merged into itself")
@@ -80,7 +89,7 @@ def merge(into: Path, sources: Sequence[Path]) -> int:
     for other in others:
         joined = join(joined, other.study(), other.root)
     if is_new or joined != before:
-        write_json(into / "study.json", joined)
+        write_json(into / "study.json", seal(joined))
     complaints: list[str] = []
     for other in others:
         counts = Counter(_take(folder, of_kind, store, complaints) for of_kind, folder in _finished(other))
@@ -151,30 +160,32 @@ def _unequal(where: str, ours: Any, theirs: Any) -> Iterator[str]:
         yield f"{where} is {theirs} there, and {ours} in the others"
 
 
-def _finished(store: Store) -> Iterator[tuple[str, Path]]:
+def _finished(store: Store) -> Iterator[tuple[Kind, Path]]:
     """Yield the kind and the folder of each published unit, whether `study.json` lists it or not."""
     for of_kind, folder in FOLDERS.items():
         for path in sorted((store.root / folder).glob("*")):
-            if path.is_dir():
+            if not path.name.startswith("."):
                 yield of_kind, path
 
 
-def _take(folder: Path, of_kind: str, store: Store, complaints: list[str]) -> Taken:
-    """Publish a copy of a unit's folder, or keep it as one of several results; damage is added to `complaints`."""
+def _take(folder: Path, of_kind: Kind, store: Store, complaints: list[str]) -> Taken:
+    """Publish a copy of a unit's folder, or keep it as one of several results; damage is added to `complaints`.
+
+    Of both folders every byte is read; a damaged one in the store is set aside.
+    """
     name = folder.name
     target = store.root / FOLDERS[of_kind] / name
     rivals = store.root / CONFLICTS / FOLDERS[of_kind] / name
     copy = store.root / "tmp" / f"{name}.merge.{uuid.uuid4().hex[:6]}"
-    there = store.standing(of_kind, name).state == "done"
     try:
-        read_done(folder)
+        verify(folder, of_kind, unit_id(name))
+        if aside := store.set_aside(of_kind, name, thorough=True):
+            print(f"{target} was damaged: it is replaced from {folder} and kept as {aside}")
+        there = os.path.lexists(target)
         if there and (folder / DONE).read_bytes() == (target / DONE).read_bytes():
             return "there already"
         _copy(folder, copy)
-        verify(copy)
-        if aside := store.set_aside(of_kind, name, thorough=there):
-            print(f"{target} was damaged: it is replaced from {folder} and kept as {aside}")
-            there = False
+        verify(copy, of_kind, unit_id(name))
         found = fingerprint(copy)
         if there and ((rivals / found).exists() or fingerprint(target) == found):
             return "there already"
@@ -221,13 +232,13 @@ def _take_records(other: Store, store: Store, complaints: list[str]) -> int:
     taken = 0
     for file in sorted((other.root / RECORDS).glob("*.json")):
         try:
-            record = json.loads(file.read_bytes())
-            status = store.standing(record["kind"], file.stem)
-        except (ValueError, KeyError, TypeError) as error:
-            complaints.append(f"damaged: {file}: {type(error).__name__}: {error}; not merged")
+            record = read_record(file)
+        except ResultsError as error:
+            complaints.append(f"damaged: {file}: {error}; not merged")
             continue
-        if status.reason == NO_RESULT:
-            write_json(store.root / RECORDS / file.name, record)
+        status = store.standing(record["kind"], file.stem) if record else None
+        if record and status and (status.reason == NO_RESULT or status.reason.startswith(UNREADABLE_RECORD)):
+            write_record(store.root / RECORDS / file.name, record)
             log = file.with_suffix(LOG_SUFFIX)
             if log.is_file():
                 write_bytes(store.root / RECORDS / log.name, log.read_bytes())
@@ -243,12 +254,14 @@ def _conflicts(store: Store) -> Iterator[str]:
             if kept and store.standing(of_kind, rivals.name).state != "done":
                 place = store.root / folder / rivals.name
                 yield f"conflict: {place} has {len(kept)} different results, and none counts:"
-                yield from (f"  {one}: finished {_of(one, 'finished')} on {_of(one, 'machine')}" for one in kept)
+                for one in kept:
+                    about = (_of(one, of_kind, rivals.name, what) for what in ("finished", "machine"))
+                    yield f"  {one}: finished {' on '.join(about)}"
                 yield "  Rename one of them to that folder, or run the study again to make another."
 
 
-def _of(folder: Path, what: str) -> str:
+def _of(folder: Path, of_kind: Kind, name: str, what: str) -> str:
     try:
-        return str(read_done(folder).get(what, "?"))
+        return str(read_done(folder, of_kind, unit_id(name)).get(what, "?"))
     except DamagedError as error:
         return str(error)

@@ -1,13 +1,13 @@
 """`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
 
-Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, 2 bad usage or
-configuration, no cell that could run, no cluster, or a results folder that cannot be written, 130 interrupted.
+Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, or the report leaves
+something out, 2 bad usage or configuration, no cell that could run, no
+cluster, or a results folder that cannot be written, 130 interrupted.
 """
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
-from study.results.store import NO_RESULT, Status, Store, UnwritableError, writing
+from study.results.finished import DamagedError, verify
+from study.results.store import DAMAGED, NO_RESULT, ResultsError, Status, Store, UnwritableError, check_root, writing
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
@@ -48,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
         exported = _exported(chosen) if command.export else None
-    except (ConfigError, SelectionError) as error:
+        check_root(command.results or Path("results") / plan.study.name)
+    except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
     store = Store((command.results or Path("results") / plan.study.name).resolve())
     console = Console(highlight=False, soft_wrap=True)
     standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
+    standing |= _damaged_foundations(chosen, standing, store)
     todo = [unit for unit in chosen if standing[unit.id].state == "run"]
     memory = dry_run.this_machine(plan.study.ray).memory_gb
     refused = {} if command.address else too_large(plan.study, plan.models, memory)
@@ -95,7 +98,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
     store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
-    store.sweep(time.time() - ABANDONED_SECONDS)
+    store.sweep(ABANDONED_SECONDS)
     if not todo:
         return 0
     from actors.cluster import ClusterError
@@ -113,7 +116,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
 def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
     """Move a damaged folder of a unit that is to run to `aside/`; print that, and the reason why the unit runs
     again."""
-    kept = store.set_aside(kind(unit), folder_name(unit))
+    kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
     if status.reason != NO_RESULT:
         where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
         console.print(f"{unit.label}: {status.reason}{where}; it is run again", markup=False)
@@ -124,15 +127,22 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     from analysis.report import write_report
 
     report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
-    unreadable = {unit.id: unit.reason for unit in write_report(store.root, report)}
+    left_out = write_report(store.root, report)
+    unreadable = {one.unit: one.reason for one in left_out if one.unit}
     damaged = [unit for unit in chosen if unit.id in unreadable]
     for unit in damaged:
         kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
         where = f"its folder is kept as {kept.relative_to(store.root)}" if kept else f"remove {store.folder(unit)}"
         console.print(f"damaged: {unit.label}: {unreadable[unit.id]}; {where}", markup=False)
-    if damaged:
-        console.print("The same command then runs damaged units again.")
     standing = {unit.id: store.status(unit) for unit in chosen}
+    stopped = [unit for unit in chosen if standing[unit.id].reason.startswith(DAMAGED)]
+    for unit in stopped:
+        console.print(f"{unit.label}: {standing[unit.id].reason}", markup=False)
+    if damaged or stopped:
+        console.print("The same command then runs damaged units again.")
+    for one in left_out:
+        if one.unit not in {unit.id for unit in damaged}:
+            console.print(f"left out of the report: {one}", markup=False)
     failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
     console.print(dry_run.summary(standing))
     for unit in failed:
@@ -140,7 +150,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     if failed:
         console.print("The same command with --force-failed runs failed units again.")
     console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
-    return 1 if failed or damaged else 0
+    return 1 if failed or stopped or left_out else 0
 
 
 def _exported(chosen: list[Unit]) -> Cell:
@@ -169,8 +179,27 @@ def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     except ModelError as error:
         print(f"nothing is exported: {error}", file=sys.stderr)
         return 2
+    except DamagedError as error:
+        print(f"nothing is exported: {error}", file=sys.stderr)
+        return 1
     console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
     return 0
+
+
+def _damaged_foundations(
+    chosen: Sequence[Unit], standing: Mapping[str, Status], store: Store
+) -> Iterator[tuple[str, Status]]:
+    """Yield the id and new state of finished units that are damaged and that others, which are to run, build on.
+
+    Every byte of them is read.
+    """
+    to_run = [unit for unit in chosen if standing[unit.id].state == "run"]
+    for needed in {one.id: one for unit in to_run for one in foundations(unit)}.values():
+        if standing[needed.id].state == "done":
+            try:
+                verify(store.folder(needed), kind(needed), needed.id)
+            except DamagedError as error:
+                yield needed.id, Status("run", f"damaged: {error}")
 
 
 def _standing(unit: Unit, store: Store, force_failed: bool) -> Status:

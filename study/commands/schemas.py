@@ -76,4 +76,5 @@ def _tables() -> Iterator[str]:
         yield "| column | what it holds |"
         yield "|---|---|"
         for column, about in table.columns.items():
-            yield f"| `{column}`{'' if about.reported else ' *'} | {about.meaning} |"
+            missing = "; may be missing" if about.missing else ""
+            yield f"| `{column}`{'' if about.reported else ' *'} | {about.meaning}{missing} |"

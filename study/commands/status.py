@@ -178,10 +178,11 @@ def _by_process(some: Sequence[Process]) -> list[RenderableType]:
     for process in some:
         told = [process.where, process.losses]
         if process.started:
-            started = datetime.fromisoformat(process.started).astimezone()
+            started = process.started.astimezone()
             told.append(f"since {started:%H:%M} ({duration(time.time() - started.timestamp())})")
         if process.is_silent:
-            told.append(f"silent for {duration(time.time() - process.written)}")
+            silent = time.time() - process.written
+            told.append(f"silent for {duration(silent)}" if silent > 0 else f"dated {duration(-silent)} in the future")
         label = Text.assemble(process.label, (f"  on {process.host}, process {process.pid}", "dim"))
         lines += [_indented(2, label), _indented(4, Text(" · ".join(filter(None, told))))]
     return lines

@@ -57,6 +57,8 @@ class Predictor:
     """Its label in figures, with its unit."""
     value: Callable[[Place], float | None]
     """The quantity; None at a layer where it is not defined."""
+    missing: bool = False
+    """Whether there are layers at which it is not defined."""
     testable: bool = True
     """Whether `decisions.predictors` may name it; a fact that is the same at all layers explains no depth."""
 
@@ -100,7 +102,7 @@ PREDICTORS: dict[str, Predictor] = {
     "unembedding_norm": Predictor("norm of the unembedding rows", lambda at: float(_norms(at.unembedding).mean())),
     "pair_cosine": Predictor("cosine of the unembedding rows", _pair_cosine),
     "tied": Predictor("whether the head is the embedding", lambda at: float(at.tied), testable=False),
-    "residual_growth": Predictor("growth of the residual stream", _growth),
+    "residual_growth": Predictor("growth of the residual stream", _growth, missing=True),
     "lora_parameters": Predictor("trained parameters up to the layer", lambda at: len(at.class_gradient)),
     "gradient_cosine": Predictor(
         "cosine of the two gradients", lambda at: cosine(at.class_gradient, at.answer_gradient)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.config.sealed import file_sha256, parse_json, seal, unseal
 
 CONVERSION = 1
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
@@ -73,12 +75,40 @@ def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> t
 def is_complete(folder: Path, identity: dict[str, Any]) -> bool:
     """Whether a converted model's marker has this identity and the sizes of its files."""
     try:
-        marker = json.loads((folder / MARKER).read_text())
-        return bool(marker == {"identity": identity, "bytes": sizes(folder)})
-    except (OSError, ValueError):
+        marker = _marker(folder)
+        sizes = {file.name: file.stat().st_size for file in files(folder)}
+        return bool(marker["identity"] == identity and marker["bytes"] == sizes)
+    except (OSError, ValueError, KeyError):
         return False
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of each file but the marker, by name."""
-    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != MARKER}
+def changed_files(folder: Path) -> list[str]:
+    """Return the names of the files of a complete model whose SHA-256 is not the marker's.
+
+    A marker that was written before it had any gets those of the files as they are.
+    """
+    marker = _marker(folder)
+    if "sha256" not in marker:
+        with suppress(OSError):  # of a cache that this user may not write
+            write_marker(folder, marker["identity"])
+        return []
+    return [file.name for file in files(folder) if marker["sha256"].get(file.name) != file_sha256(file)]
+
+
+def write_marker(folder: Path, identity: dict[str, Any]) -> None:
+    """Write the file by which a converted model is known to be complete, and its files to be unchanged."""
+    bytes_of = {file.name: file.stat().st_size for file in files(folder)}
+    sha256 = {file.name: file_sha256(file) for file in files(folder)}
+    marker = seal({"identity": identity, "bytes": bytes_of, "sha256": sha256})
+    partial = folder.with_name(f"{folder.name}.{MARKER}.{os.getpid()}")
+    partial.write_text(json.dumps(marker))
+    os.replace(partial, folder / MARKER)
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of a converted model, without its marker."""
+    return sorted(file for file in folder.iterdir() if file.name != MARKER)
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    return unseal(parse_json((folder / MARKER).read_bytes()), ("identity", "bytes"))

@@ -3,12 +3,13 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,19 @@ from transformers import PreTrainedConfig
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
-from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
+from study.models.cache import WORD_TOKENIZER, changed_files, converted, is_complete, locate, snapshot, write_marker
 from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
 LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
 """The exceptions of mlx-lm and transformers on a folder that they cannot load."""
+
+
+log = logging.getLogger(__name__)
+
+_checked: set[tuple[Path, str]] = set()
+"""Folders, with the identity that was asked for, of the models that this process has checked."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,16 @@ def fetch(model: Model) -> Path:
         return _download(model.source)
     if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
         raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
-    folder, identity = converted(model, model.source)
+    return _made(model, model.source)
+
+
+def _made(model: Model, source: WheelSource | GgufSource | BuiltSource, again: bool = False) -> Path:
+    """Return the folder of a converted or built model, made if it is not complete or, with `again`, has changed."""
+    folder, identity = converted(model, source)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not is_complete(folder, identity):
+            if not is_complete(folder, identity) or (again and changed_files(folder)):
                 _make(model, folder, identity)
     except (OSError, RuntimeError) as error:  # MLX raises RuntimeError where it cannot write
         raise ModelError(
@@ -75,9 +87,31 @@ def fetch(model: Model) -> Path:
     return folder
 
 
-def load(model: Model) -> Loaded:
-    """Fetch the model and load it as `load_folder` does. Raises ModelError."""
-    return load_folder(fetch(model), model.blocks, model.weights, model.architecture)
+def load(model: Model, identity: Mapping[str, Any] | None = None) -> Loaded:
+    """Fetch the model and load it as `load_folder` does.
+
+    A converted or built model whose files have changed is made again. `identity` is what identified the model when the
+    study was read. Each is checked once in a process. Raises ModelError, also where a local model has changed since.
+    """
+    path = fetch(model)
+    if (key := (path, json.dumps(identity))) not in _checked:
+        _check_identity(model, identity or {})
+        if isinstance(model.source, WheelSource | GgufSource | BuiltSource) and (changed := changed_files(path)):
+            log.warning("%s is damaged and made again: the SHA-256 of %s has changed", path, ", ".join(changed))
+            _made(model, model.source, again=True)
+        _checked.add(key)
+    return load_folder(path, model.blocks, model.weights, model.architecture)
+
+
+def _check_identity(model: Model, identity: Mapping[str, Any]) -> None:
+    """Raises ModelError where a local model's content is not the one that the study was read with."""
+    if isinstance(model.source, FolderSource | GgufSource):
+        for key, found in model.origin().items():
+            if (known := identity.get(key, found)) != found:
+                raise ModelError(
+                    f"{getattr(model.source, key)} is not what it was when the study was read: its SHA-256 begins with "
+                    f"{found[:8]}, and began with {known[:8]}. Restore it on this machine, or start the study again"
+                )
 
 
 def load_folder(
@@ -150,10 +184,9 @@ def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
             convert(_gguf_of_wheels(model.source, work), made)
         elif isinstance(model.source, GgufSource):
             convert(Path(model.source.gguf), made)
-        written = sizes(made)
-        (made / MARKER).write_text(json.dumps({"identity": identity, "bytes": written}))
-        for name in (*written, MARKER):
-            with (made / name).open("rb") as file:
+        write_marker(made, identity)
+        for path in made.iterdir():
+            with path.open("rb") as file:
                 os.fsync(file.fileno())
         _remove(folder)
         made.rename(folder)

@@ -23,9 +23,10 @@ from study.measures.answers import divergence
 from study.models import blas
 from study.pipeline.gates import Gate
 from study.pipeline.held_model import HeldModel
-from study.results.finished import DONE
+from study.results.finished import DONE, PROGRESS
 from study.results.schema import Row
-from study.results.store import LOG, PROGRESS, write_json
+from study.results.store import LOG, write_json
+from study.results.values import FigureError
 from study.training.checkpoints import Checkpoint, State
 from study.version import __version__
 
@@ -115,12 +116,14 @@ class Attempt:
         self.tell(", ".join([f"{stage} {step}/{steps}" if steps else stage, *told]))
 
     def finish(self) -> None:
-        """Write `done.json`."""
+        """Write `done.json`. Raises FigureError where one of its figures is not finite."""
+        figures = {f"text KL of {stage}": value for stage, value in self.text_kl.items()}
+        figures |= {f"gate: {gate.gate}": gate.figure for gate in self.gates}
+        if wrong := [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]:
+            raise FigureError(", ".join(wrong))
         loaded = blas.load()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
         content = {
-            "kind": kind(self.unit),
-            "id": self.unit.id,
             "label": self.unit.label,
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,8 +21,10 @@ from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
 from study.plan.prompts import prompts_of
 from study.plan.stacks import divide
+from study.results.finished import DamagedError
 from study.results.schema import Row, measures_of_cells
 from study.results.store import Store, write_rows
+from study.results.values import FigureError
 from study.training import adapters
 from study.training.checkpoints import State
 from study.training.loop import Callbacks, Objective, Trained, TrainingData, TrainingError, train
@@ -33,13 +35,15 @@ MEASURES: list[Measure] = [import_module(f"study.measures.{name}").MEASURE for n
 EXPECTED = (
     adapters.AdapterError,
     ClassTokenError,
+    DamagedError,
     EncodingError,
+    FigureError,
     GateError,
     LensError,
     ModelError,
     TrainingError,
 )
-"""Errors that are due to a unit's settings or model; any other is a fault of the program or the machine."""
+"""Errors that are due to a unit's settings, model or foundations; others are faults of the program or machine."""
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     """Write the checkpoints of a finished cell into `folder`, in float32; files that exist are replaced.
 
     `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` then runs the
-    trained model. Raises ModelError where the model cannot be loaded, OSError where `folder` cannot be written.
+    trained model. Raises DamagedError where results are damaged, ModelError where the model cannot be
+    loaded, OSError where `folder` cannot be written.
     """
     first = cell.stage_one
+    stage1 = store.verified(first)
     loaded = loaded_model(first, store)
-    for unit, place in ((first, STAGE1), (cell, STAGE2)):
+    for source, place in ((stage1, STAGE1), (store.verified(cell), STAGE2)):
         for name in (adapters.WEIGHTS, adapters.CONFIG):
-            write_bytes(folder / place / name, (store.folder(unit) / name).read_bytes())
-    adapters.put(loaded.model, first.stage1.lora, adapters.load(store.folder(first)))
+            write_bytes(folder / place / name, (source / name).read_bytes())
+    adapters.put(loaded.model, first.stage1.lora, adapters.load(stage1))
     adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
     config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}

@@ -65,7 +65,7 @@ _held: dict[str, HeldModel] = {}
 def loaded_model(unit: StageOne, store: Store) -> Loaded:
     """Load the model that stage 1 starts from: that of the catalogue, or the one that the nursery trained."""
     nursery = unit.nursery
-    return load_folder(store.folder(nursery), unit.model.blocks) if nursery else load(unit.model)
+    return load_folder(store.verified(nursery), unit.model.blocks) if nursery else load(unit.model, unit.identity)
 
 
 def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Prompt]) -> HeldModel:
@@ -108,7 +108,7 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: S
         _held[unit.id].warnings = check_prompts(_held[unit.id].tokenizer, prompts)
     else:
         held = base(unit, store, probe, prompts)
-        add_stage_one(held, unit, adapters.load(store.folder(unit)), probe)
+        add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)
     return _held[unit.id]
 
 

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource
 from study.config.study import RaySettings
-from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, foundations
+from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, folder_name, foundations, kind
 from study.lens.tokens import ClassTokenError, encode
 from study.measures import predictors
 from study.measures.measured_cell import first_of_each
@@ -28,8 +28,10 @@ from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evalua
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.prompts import prompts_of
 from study.plan.stacks import stack_key
+from study.results.finished import DamagedError
 from study.results.schema import Row
 from study.results.store import Ending, Store, write_bytes, write_rows
+from study.results.values import FigureError
 from study.tasks import FITTING_PROMPTS, task_of
 from study.tasks.nursery_text import NurseryText
 from study.training import adapters
@@ -51,8 +53,9 @@ def run_with_foundations(
     unit: Unit, results: Path, checkpoint_every: int = CHECKPOINT_EVERY
 ) -> Iterator[tuple[Unit, Ending]]:
     """Run the units that this one builds on, then this one; yield each with its ending, and stop if one does not
-    finish."""
+    finish. A finished one that is damaged is set aside and run again."""
     for one in [*foundations(unit), unit]:
+        Store(results).set_aside(kind(one), folder_name(one), thorough=True)
         ending = run_unit(one, results, checkpoint_every)
         yield one, ending
         if ending.state != "done":
@@ -80,10 +83,9 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
             attempts.append(Attempt(unit, store.begin(unit), checkpoint))
         for attempt in _carry_out(attempts, store):
             if attempt.error is None:
-                attempt.finish()
-                store.publish(attempt.folder, attempt.unit)
+                _finish(attempt, store)
             outcomes[attempt.unit.id] = _recorded(attempt, store)
-            if not isinstance(attempt.error, ModelError):  # which is not due to the training
+            if not isinstance(attempt.error, DamagedError | ModelError):  # which are not due to the training
                 attempt.checkpoint.remove()  # so that a training that diverged does not resume
     except BaseException:
         held_model.clear()  # a model that was changed half-way would be wrong for the next unit
@@ -92,6 +94,16 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int = CHEC
         for attempt in attempts:
             store.abandon(attempt.folder)
     return [outcomes[unit.id] for unit in units]
+
+
+def _finish(attempt: Attempt, store: Store) -> None:
+    """Publish the attempt; one with a figure that is not finite is not, but gets its error."""
+    try:
+        attempt.finish()
+    except FigureError as error:
+        attempt.error = error
+    else:
+        store.publish(attempt.folder, attempt.unit)
 
 
 def _carry_out(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
@@ -222,7 +234,7 @@ def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
     measure("baseline")
     text = held.along_text()
     with attempt.timed("load"):
-        held_model.add_stage_one(held, first, adapters.load(store.folder(first)), probe(first))
+        held_model.add_stage_one(held, first, adapters.load(store.verified(first)), probe(first))
     measure("stage1")
     attempt.compare_text("stage1", text, held.along_text())
     for name, found in rows.items():

@@ -1,16 +1,21 @@
-"""The folder of a finished unit: `done.json` has the sizes and hashes of its files, which are checked on reading."""
+"""The folder of a finished unit: `done.json` says whose it is and lists its files, which are checked on reading."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from study.config.sealed import file_sha256, parse_json, unseal
+from study.config.units import Kind
+from study.results.schema import files_of
 
 DONE = "done.json"
+PROGRESS = "progress.json"
 FILES = "files"
 """Key of `done.json`: bytes and SHA-256 of each file, by name."""
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
@@ -20,47 +25,116 @@ KEPT = (".parquet", ".safetensors", ".json")
 TIMINGS = ("seconds", "stacked")
 """Columns about how an attempt ran, not about its results."""
 
+NotNegative = Annotated[float, Field(ge=0)]
+
 
 class DamagedError(Exception):
     """The folder of a finished unit is damaged; the message says how."""
 
 
+class _Checked(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+
+class _File(_Checked):
+    bytes: int
+    sha256: str
+
+
+class _Gate(_Checked):
+    gate: str
+    figure: float
+    limit: float
+    passed: bool
+
+
+class _Held(_Checked):
+    weights: str
+    stage1: str
+    gb: NotNegative = 0.0
+
+
+class _Token(_Checked):
+    text: str
+    id: int
+
+
+class _Facts(_Checked):
+    block: list[str]
+    config: dict[str, Any]
+
+
+class _Done(_Checked):
+    """The form of `done.json`, as far as it is read. Its keys are those that it had before it had a seal."""
+
+    kind: str
+    id: str
+    files: dict[str, _File]
+    label: str = ""
+    started: str = ""
+    finished: str = ""
+    seconds: dict[str, NotNegative] = {}
+    versions: dict[str, str] = {}
+    resumed_at_step: int = 0
+    machine: str = ""
+    blas: str | None = None
+    peak_memory_gb: NotNegative = 0.0
+    process_peak_gb: NotNegative = 0.0
+    held: _Held | Annotated[dict[str, Any], Field(max_length=0)] = {}
+    gates: list[_Gate] = []
+    tokens: dict[str, dict[str, _Token | str]] = {}
+    warnings: list[str] = []
+    text_kl: dict[str, float] = {}
+    facts: _Facts = _Facts(block=[], config={})
+
+
 def list_files(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return the list of files for `done.json`: bytes and SHA-256 by name."""
-    kept = sorted(file for file in files if file.suffix in KEPT and not file.name.startswith("."))
-    return {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in kept}
+    kept = sorted(file for file in files if _is_kept(file.name))
+    return {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in kept}
 
 
-def read_done(folder: Path) -> dict[str, Any]:
+def unit_id(name: str) -> str:
+    """Return the id of the unit with this folder name."""
+    return name.rpartition("_")[2]
+
+
+def read_done(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
     """Return `done.json` without its list of files, which must have their sizes. Reads no other file.
 
-    Raises DamagedError where `done.json` is missing or torn, or a file is missing or has another size.
+    Raises DamagedError where `done.json` is missing, torn, changed or of another unit, or a file is missing, of another
+    size or not listed.
     """
-    done, listed = _read(folder)
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    for name, (written, _) in listed.items():
+    done = _read(folder)
+    if (done["kind"], done["id"]) != (kind, id):
+        raise DamagedError(f"{DONE} is of the unit {done['kind']} {done['id']}, not of {kind} {id}")
+    listed = done.pop(FILES)
+    if lacking := [name for name in files_of(kind) if name not in listed]:
+        raise DamagedError(f"{DONE} does not list {', '.join(lacking)}")
+    try:
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if _is_kept(entry.name)}
+    except OSError as error:
+        raise DamagedError(f"its files cannot be read: {error.strerror}") from error
+    for name, written in listed.items():
         if name not in sizes:
             raise DamagedError(f"{name} is missing")
-        if sizes[name] != written:
-            raise DamagedError(f"{name} has {sizes[name]} bytes, but {written} were written")
+        if sizes[name] != written["bytes"]:
+            raise DamagedError(f"{name} has {sizes[name]} bytes, but {written['bytes']} were written")
+    if added := sorted(sizes.keys() - listed.keys()):
+        raise DamagedError(f"{added[0]} is not one of the files that were written")
     return done
 
 
-def verify(folder: Path, suffix: str = "") -> dict[str, Any]:
-    """Return the same as `read_done`, after checking the SHA-256 of all files whose name ends in `suffix`.
-
-    Raises DamagedError where one has changed. Where `done.json` lists no files, their rows must be readable.
-    """
-    done = read_done(folder)
-    _, listed = _read(folder)
-    for name, (_, sha256) in listed.items():
-        if name.endswith(suffix) and _sha256(folder / name) != sha256:
-            raise DamagedError(f"{name} is corrupt: its SHA-256 is not that of what was written")
-    for file in [] if listed else sorted(folder.glob("*.parquet")):
+def verify(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
+    """Return the same as `read_done`, after checking the SHA-256 of all files. Raises DamagedError."""
+    done = read_done(folder, kind, id)
+    for name, written in _read(folder)[FILES].items():
         try:
-            pq.read_table(file)
-        except UNREADABLE as error:
-            raise DamagedError(f"{file.name} is corrupt: it cannot be read as Parquet") from error
+            found = file_sha256(folder / name)
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read: {error.strerror}") from error
+        if found != written["sha256"]:
+            raise DamagedError(f"{name} is corrupt: its SHA-256 is not that of what was written")
     return done
 
 
@@ -73,22 +147,29 @@ def fingerprint(folder: Path) -> str:
             table = table.drop_columns([name for name in TIMINGS if name in table.column_names])
             digest.update(f"{file.name} {table.to_pydict()}".encode())
         elif file.suffix == ".safetensors":
-            digest.update(f"{file.name} {_sha256(file)}".encode())
+            digest.update(f"{file.name} {file_sha256(file)}".encode())
     return digest.hexdigest()[:8]
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
-    """Return `done.json` without its list of files, and the size and SHA-256 of each of them. Raises DamagedError."""
+def _read(folder: Path) -> dict[str, Any]:
+    """Return `done.json`. Raises DamagedError where it is missing, or not as a unit writes it."""
     try:
-        done = json.loads((folder / DONE).read_bytes())
-        listed = {name: (written["bytes"], written["sha256"]) for name, written in done.pop(FILES, {}).items()}
+        done = unseal(parse_json((folder / DONE).read_bytes()), _Done.model_fields)
+        _Done.model_validate(done)
     except FileNotFoundError:
         raise DamagedError(f"it has no {DONE}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{DONE} is torn: {type(error).__name__}: {error}") from error
-    return done, listed
+    except NotADirectoryError:
+        raise DamagedError("it is no folder") from None
+    except OSError as error:
+        raise DamagedError(f"{DONE} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedError(f"{DONE} is not as a unit writes it: {where}: {first['msg'].lower()}") from error
+    except ValueError as error:
+        raise DamagedError(f"{DONE} cannot be used: {error}") from error
+    return done
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _is_kept(name: str) -> bool:
+    return name.endswith(KEPT) and not name.startswith(".") and name not in (DONE, PROGRESS)

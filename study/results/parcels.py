@@ -1,13 +1,12 @@
 """Parcels: the results of a unit as bytes, which travel between machines that share no folder."""
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.config.units import Unit, folder_name
+from study.config.units import Unit, folder_name, kind
 from study.results.finished import DONE, DamagedError, verify
-from study.results.store import LOG_SUFFIX, Store, write_bytes
+from study.results.store import LOG_SUFFIX, Store, read_record, write_bytes
 
 
 @dataclass(frozen=True)
@@ -21,19 +20,22 @@ class Parcel:
 
 
 def pack(store: Store, unit: Unit) -> Parcel:
-    """Return the parcel of a unit's results in `store`."""
+    """Return the parcel of a unit's results in `store`.
+
+    Raises DamagedError where they are damaged, ResultsError where the record of the reason is.
+    """
     if store.is_done(unit):
-        return Parcel({file.name: file.read_bytes() for file in sorted(store.folder(unit).iterdir())})
+        return Parcel({file.name: file.read_bytes() for file in sorted(store.verified(unit).iterdir())})
     record = store.record_file(folder_name(unit))
     log = record.with_suffix(LOG_SUFFIX)
     return Parcel(
-        record=json.loads(record.read_text()) if record.is_file() else {},
+        record=read_record(record) or {},
         log=log.read_bytes() if log.is_file() else b"",
     )
 
 
 def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
-    """Publish a parcel in another store; a result that is already there stays.
+    """Publish a parcel in another store; a result that is already there stays, unless it is damaged.
 
     Raises DamagedError where the parcel did not arrive as it was sent, or a file's name contains a path.
     """
@@ -41,14 +43,21 @@ def unpack(parcel: Parcel, store: Store, unit: Unit) -> None:
         store.record(unit, parcel.record["status"], parcel.record["reason"], parcel.record["detail"])
     if parcel.log:
         write_bytes(store.record_file(folder_name(unit)).with_suffix(LOG_SUFFIX), parcel.log)
-    if DONE not in parcel.files or store.is_done(unit):
+    if DONE not in parcel.files:
         return
-    with store.attempt(unit) as folder:
+    store.set_aside(kind(unit), folder_name(unit), thorough=True)
+    if store.is_done(unit):
+        return
+    folder = store.begin(unit)
+    try:
         for name, content in parcel.files.items():
             if name in ("", ".", "..") or "/" in name or "\\" in name:
                 raise DamagedError(f"{name!r} is not the name of a file in a unit's folder")
             (folder / name).write_bytes(content)
-        verify(folder)
+        verify(folder, kind(unit), unit.id)
+        store.put(folder, kind(unit), folder_name(unit))
+    finally:
+        store.abandon(folder)
 
 
 def remove(store: Store, unit: Unit) -> None:

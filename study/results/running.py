@@ -3,11 +3,14 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 SILENT_SECONDS = 120.0
-"""A process that has written no progress for this long is not shown as running."""
+"""A process that has written no progress for this long is not shown as running, nor is one whose progress is dated as
+far in the future."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +25,29 @@ class Process:
     where: str
     """Part of the unit that runs, with its step: `stage 2 120/200`."""
     losses: str
-    started: str
-    """Time of the start in ISO 8601 with its zone; empty if unknown."""
+    started: datetime | None
+    """Time of the start; None if unknown."""
     written: float
     """Time at which it last wrote progress, in seconds since 1970."""
 
     @property
     def is_silent(self) -> bool:
-        return time.time() - self.written > SILENT_SECONDS
+        return abs(time.time() - self.written) > SILENT_SECONDS
 
 
 def processes(notes: Iterable[dict[str, Any]]) -> list[Process]:
-    """Return the notes of `Store.running` grouped by the process that wrote them, the newest first."""
+    """Return the notes of `Store.running` grouped by the process that wrote them, the newest first.
+
+    A note that no attempt would write is left out.
+    """
     groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for note in notes:
-        groups[note.get("host"), note.get("pid")].append(note)
-    return [_process(note, others) for note, *others in groups.values()]
+        groups[str(note.get("host")), str(note.get("pid"))].append(note)
+    found = []
+    for note, *others in groups.values():
+        with suppress(TypeError, ValueError):
+            found.append(_process(note, others))
+    return found
 
 
 def seconds_left(ended: Iterable[tuple[str, float]], left: Sequence[str], slots: int) -> float | None:
@@ -70,12 +80,12 @@ def _process(note: dict[str, Any], others: list[dict[str, Any]]) -> Process:
     steps = f" {note['step']}/{note['steps']}" if note.get("steps") else ""
     losses = [f"{name.replace('_', ' ')} {note[name]:.3f}" for name in ("loss", "class_loss") if name in note]
     return Process(
-        host=note.get("host", "?"),
-        pid=note.get("pid", 0),
+        host=str(note.get("host", "?")),
+        pid=int(note.get("pid", 0)),
         units=[one.get("id", "") for one in (note, *others)],
         label=note.get("label", "?") + (f" and {len(others)} more" if others else ""),
         where=f"{note.get('stage', '')}{steps}",
         losses=", ".join(losses),
-        started=note.get("started", ""),
+        started=datetime.fromisoformat(note["started"]) if note.get("started") else None,
         written=note["written"],
     )

@@ -24,6 +24,8 @@ class Column:
     """Whether its values are text; otherwise they are numbers or booleans."""
     reported: bool = True
     """Whether reports read it, so that packed studies contain it; otherwise only the folders of units do."""
+    missing: bool = False
+    """Whether a row may lack it. All other values are there, and all numbers are finite."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ TABLES: dict[str, Table] = {
         {
             "step": Column("from 1"),
             "loss": Column("what is minimised, nats"),
-            "class_loss": Column("cross-entropy of the class token at the layer, nats"),
-            "answer_loss": Column("cross-entropy of the answer tokens, nats"),
+            "class_loss": Column("cross-entropy of the class token at the layer, nats", missing=True),
+            "answer_loss": Column("cross-entropy of the answer tokens, nats", missing=True),
             "seconds": Column("time of the step, divided among the cells of a stack"),
             "text_loss": Column("of a nursery's training: cross-entropy of its sentences, nats", reported=False),
             "learning_rate": Column("of a nursery's training", reported=False),
@@ -125,7 +127,7 @@ TABLES: dict[str, Table] = {
             **PAIR,
             **LAYER,
             "tier": PROMPT["tier"],
-            **{name: Column(predictor.words) for name, predictor in PREDICTORS.items()},
+            **{name: Column(predictor.words, missing=predictor.missing) for name, predictor in PREDICTORS.items()},
         },
         always=("predictors",),
     ),
@@ -219,6 +221,14 @@ SUMMARIES: dict[str, Table] = {
 }
 """Tables that are made from others when a study is read."""
 
+ADAPTER = ("adapters.safetensors", "adapter_config.json")
+WEIGHTS: Mapping[Kind, Sequence[str]] = {
+    "nursery": ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"),
+    "stage1": ADAPTER,
+    "cell": ADAPTER,
+}
+"""Files of what a unit trained, by kind."""
+
 COLUMNS = {name: table.reported for name, table in (TABLES | SUMMARIES).items()}
 TEXT = frozenset(name for table in TABLES.values() for name, column in table.columns.items() if column.text)
 
@@ -226,6 +236,11 @@ TEXT = frozenset(name for table in TABLES.values() for name, column in table.col
 def measures_of_cells() -> list[str]:
     """Return the modules of study.measures that measure trained cells, in the order of their tables."""
     return list(dict.fromkeys(table.measure for table in TABLES.values() if table.measure))
+
+
+def files_of(kind: Kind) -> list[str]:
+    """Return the names of the files that the folder of every finished unit of a kind has, besides `done.json`."""
+    return ["unit.json", *(f"{name}.parquet" for name in tables_of(kind)[0]), *WEIGHTS.get(kind, ())]
 
 
 def check_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> None:

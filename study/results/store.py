@@ -8,10 +8,10 @@ wins. A damaged folder is moved to `aside/`, where nothing reads or removes it.
 import errno
 import io
 import json
-import math
 import os
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +24,13 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.config.units import Unit, describe, folder_name, kind
-from study.results.finished import DONE, FILES, DamagedError, list_files, read_done, verify
+from study.config.sealed import parse_json, seal, unseal
+from study.config.units import Kind, Unit, describe, folder_name, kind
+from study.results.finished import DONE, FILES, PROGRESS, DamagedError, list_files, read_done, unit_id, verify
 from study.results.schema import check_rows
+from study.results.values import check_values
 
-FOLDERS = {
+FOLDERS: dict[Kind, str] = {
     "nursery": "nursery",
     "stage1": "stage1",
     "reference": "reference",
@@ -36,7 +38,6 @@ FOLDERS = {
     "cell": "cells",
 }
 CHECKPOINTS = "checkpoints"
-PROGRESS = "progress.json"
 LOG = "log.txt"
 """Log of an attempt, in its folder."""
 LOG_SUFFIX = ".log"
@@ -49,8 +50,15 @@ CONFLICTS = "conflicts"
 """Folder with the different results that a merge found, by unit."""
 NO_RESULT = "no result yet"
 """Reason to run a unit of which nothing is stored."""
-UNFINISHED = "unfinished.json"
-"""File in packed studies only: the state of the units that have no rows."""
+UNREADABLE_RECORD = "its record cannot be read"
+"""Beginning of the reason to run a unit of whose record nothing is known."""
+DAMAGED = f"{DamagedError.__name__}: "
+"""Beginning of the reason why a unit failed for damage in what it builds on, so that a new run runs it again."""
+MANIFEST = "manifest.json"
+"""File in packed studies only: bytes and SHA-256 of the others."""
+DESCRIPTION_KEYS = ("name", "config", "models", "units")
+RECORD_KEYS = ("status", "reason", "detail", "label", "kind", "id")
+"""Keys of `study.json` and of records, which were the same before these had seals."""
 REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
@@ -104,41 +112,53 @@ class Store:
     def is_done(self, unit: Unit) -> bool:
         return self.status(unit).state == "done"
 
+    def verified(self, unit: Unit) -> Path:
+        """Return the folder of a finished unit, after checking the SHA-256 of its files.
+
+        Raises DamagedError with the unit, the file and the remedy.
+        """
+        folder = self.folder(unit)
+        try:
+            verify(folder, kind(unit), unit.id)
+        except DamagedError as error:
+            where = folder.relative_to(self.root)
+            raise DamagedError(f"{where}: {error}; the same command makes {unit.label} again") from error
+        return folder
+
     def status(self, unit: Unit) -> Status:
         return self.standing(kind(unit), folder_name(unit))
 
-    def standing(self, of_kind: str, name: str) -> Status:
+    def standing(self, of_kind: Kind, name: str) -> Status:
         """Return the state of the unit of that kind and folder name. Reads `done.json` and sizes, no rows."""
         why = NO_RESULT
-        if (folder := self.root / FOLDERS[of_kind] / name).exists():
+        if os.path.lexists(folder := self.root / FOLDERS[of_kind] / name):
             try:
-                return Status("done", "finished", sum(read_done(folder).get("seconds", {}).values()))
+                done = read_done(folder, of_kind, unit_id(name))
+                return Status("done", "finished", sum(done.get("seconds", {}).values()))
             except DamagedError as error:
                 why = f"damaged: {error}"
         elif any((self.root / CONFLICTS / FOLDERS[of_kind] / name).glob("*")):
             why = f"a merge found different results, which lie in {CONFLICTS}/{FOLDERS[of_kind]}/{name}"
         record = self.record_file(name)
         try:
-            entry = json.loads(record.read_bytes())
-            if entry["status"] in ("failed", "skipped"):
-                return Status(entry["status"], str(entry["reason"]))
-        except FileNotFoundError:
-            return Status("run", why)
-        except (ValueError, KeyError, TypeError):
-            pass
-        return Status("run", f"its record {RECORDS}/{record.name} is unreadable")
+            entry = read_record(record)
+        except ResultsError as error:
+            return Status("run", f"{UNREADABLE_RECORD}: {RECORDS}/{record.name}: {error}")
+        if entry is None or entry["reason"].startswith(DAMAGED):
+            return Status("run", why if entry is None else entry["reason"])
+        return Status(entry["status"], entry["reason"])
 
     def study(self) -> dict[str, Any]:
         """Return `study.json`. Raises ResultsError where it cannot be read or the study is packed, without unit
         folders."""
-        if (self.root / UNFINISHED).is_file():
+        if (self.root / MANIFEST).is_file():
             raise ResultsError(f"{self.root} is a packed study: give the results folder that it was made from")
         return read_description(self.root)
 
     def write_study(self, name: str, config: Mapping[str, Any], models: Mapping[str, Any], units: list[Unit]) -> None:
         """Write `study.json`, the description of the study that reports and `study status` read."""
         content = {"name": name, "config": config, "models": models, "units": [describe(unit) for unit in units]}
-        write_json(self.root / "study.json", content)
+        write_json(self.root / "study.json", seal(content))
 
     def begin(self, unit: Unit) -> Path:
         """Make a folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
@@ -166,13 +186,13 @@ class Store:
         """Record that the unit did not finish, and why."""
         entry = {"status": status, "reason": reason, "detail": detail}
         about = {key: describe(unit)[key] for key in ("label", "kind", "id")}
-        write_json(self.record_file(folder_name(unit)), {**entry, **about})
+        write_record(self.record_file(folder_name(unit)), {**entry, **about})
 
     def forget_failure(self, unit: Unit) -> None:
         """Remove the record of a failed or skipped unit, so that it can run again."""
         with writing(record := self.record_file(folder_name(unit))):
-            record.unlink(missing_ok=True)
-            record.with_suffix(LOG_SUFFIX).unlink(missing_ok=True)
+            remove(record)
+            remove(record.with_suffix(LOG_SUFFIX))
 
     def keep_log(self, unit: Unit, attempt: Path) -> None:
         """Copy the log of an attempt to `unfinished/`, next to the record of the reason."""
@@ -182,7 +202,7 @@ class Store:
     def attempts(self, unit: Unit) -> list[Path]:
         """Return the folders of attempts that run or whose process died, the most recently changed one last."""
         found = (self.root / "tmp").glob(f"{folder_name(unit)}.*")
-        return sorted(found, key=lambda folder: folder.stat().st_mtime)
+        return sorted(found, key=lambda folder: folder.lstat().st_mtime)
 
     def running(self) -> list[dict[str, Any]]:
         """Return the progress that attempts last wrote, newest first, each with `written`, the time in seconds since
@@ -191,36 +211,42 @@ class Store:
         for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
             try:
                 about = {"written": file.stat().st_mtime, "attempt": file.parent.name}
-                notes.append({**json.loads(file.read_bytes()), **about})
-            except (FileNotFoundError, ValueError, TypeError):  # the attempt has just ended, or its file is torn
+                notes.append({**parse_json(file.read_bytes()), **about})
+            except (OSError, ValueError, TypeError):  # the attempt has just ended, or its file is torn
                 continue
         return sorted(notes, key=lambda note: -note["written"])
 
-    def sweep(self, older_than: float) -> None:
-        """Remove attempts and half-written checkpoints that have not changed since `older_than`, seconds since 1970,
-        since their process was killed, and the checkpoints of units that are done."""
+    def sweep(self, silent: float) -> None:
+        """Remove attempts and half-written checkpoints that have not changed for `silent` seconds, since their process
+        was killed, and the checkpoints of units that are done.
+
+        So are those removed that are dated as far in the future, since the clock was set back.
+        """
         for folder in (self.root / "tmp").glob("*"):
-            if _last_touched(folder) < older_than:
+            if _quiet(folder) > silent:
                 shutil.rmtree(folder, ignore_errors=True)
         for file in (self.root / CHECKPOINTS).glob("*"):
-            half_written = file.name.startswith(".") and _last_touched(file) < older_than
+            half_written = file.name.startswith(".") and _quiet(file) > silent
             if half_written or any((self.root / of_kind / file.stem / DONE).is_file() for of_kind in FOLDERS.values()):
-                file.unlink(missing_ok=True)
+                remove(file)
 
     def publish(self, attempt: Path, unit: Unit) -> None:
         """Rename the attempt to the unit's folder, in one step; it is dropped if another one has finished before.
 
-        Raises FileNotFoundError where the attempt has no `done.json`.
+        The unit's kind and id, the list of files and the seal are added to `done.json`. Raises FileNotFoundError where
+        the attempt has none, DamagedError where it lacks a file that every unit of this kind has.
         """
         if not (attempt / DONE).is_file():
             raise FileNotFoundError(f"the attempt at {unit.label} wrote no {DONE}, so it cannot be published")
         with writing(attempt / PROGRESS):
             (attempt / PROGRESS).unlink(missing_ok=True)
-        done = json.loads((attempt / DONE).read_bytes())
-        write_json(attempt / DONE, {**done, FILES: list_files(file for file in attempt.iterdir() if file.name != DONE)})
+        about = {"kind": kind(unit), "id": unit.id}
+        done = {**about, **json.loads((attempt / DONE).read_bytes()), **about}
+        write_json(attempt / DONE, seal({**done, FILES: list_files(attempt.iterdir())}))
+        read_done(attempt, kind(unit), unit.id)
         self.put(attempt, kind(unit), folder_name(unit))
 
-    def put(self, whole: Path, of_kind: str, name: str) -> None:
+    def put(self, whole: Path, of_kind: Kind, name: str) -> None:
         """Rename a complete folder in `tmp/` to that of the unit; it stays where it is if there is a complete one."""
         target = self.root / FOLDERS[of_kind] / name
         self.set_aside(of_kind, name)
@@ -229,7 +255,7 @@ class Store:
                 _sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             for file in (self.record_file(name), self.record_file(name).with_suffix(LOG_SUFFIX)):
-                file.unlink(missing_ok=True)
+                remove(file)
             try:
                 whole.rename(target)
             except OSError:
@@ -240,16 +266,16 @@ class Store:
             else:
                 _sync(target.parent)
 
-    def set_aside(self, of_kind: str, name: str, thorough: bool = False) -> Path | None:
+    def set_aside(self, of_kind: Kind, name: str, thorough: bool = False) -> Path | None:
         """Move the unit's folder to `aside/` if it is damaged, and return its new path; else return None.
 
         `thorough`: every byte is read, not only the sizes of files.
         """
         folder = self.root / FOLDERS[of_kind] / name
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
         try:
-            (verify if thorough else read_done)(folder)
+            (verify if thorough else read_done)(folder, of_kind, unit_id(name))
         except DamagedError:
             target = self.root / "aside" / f"{name}.{time.time_ns()}"
             with writing(target), suppress(FileNotFoundError):  # another process has just done the same
@@ -263,19 +289,37 @@ class Store:
         return self.root / RECORDS / f"{name}.json"
 
 
+def check_root(root: Path) -> None:
+    """Check that a path can be a folder of results, whether it exists or not. Raises ResultsError otherwise."""
+    try:
+        if not stat.S_ISDIR(root.stat().st_mode):
+            raise ResultsError(f"{root} is not a folder: give the results folder of one study, such as results/smoke")
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise ResultsError(f"{root} lies under a file: give a folder, such as results/smoke") from None
+    except OSError as error:
+        raise ResultsError(f"{root} cannot be a results folder: {error.strerror}") from error
+    except ValueError:
+        raise ResultsError(f"{str(root)!r} cannot be a results folder: it is not a path") from None
+
+
 def read_description(root: Path) -> dict[str, Any]:
-    """Return `study.json` of a results folder. Raises ResultsError where it is missing, torn or of another form."""
+    """Return `study.json` of a results folder. Raises ResultsError where it is missing, damaged or of another form."""
+    check_root(root)
     file = root / "study.json"
     try:
-        study: dict[str, Any] = json.loads(file.read_bytes())
+        study = unseal(parse_json(file.read_bytes()), DESCRIPTION_KEYS)
         _ = study["name"].strip(), study["config"].keys(), study["models"].keys()
         for unit in study["units"]:
             _ = unit["id"], unit["label"], unit["stage1"], FOLDERS[unit["kind"]]
             if Path(unit["folder"]).name != unit["folder"]:
                 raise ValueError(f"{unit['folder']} is not the name of a folder")
-    except (FileNotFoundError, NotADirectoryError):
+            if unit_id(unit["folder"]) != unit["id"]:
+                raise ValueError(f"{unit['folder']} is not the folder of the unit {unit['id']}")
+    except FileNotFoundError:
         raise ResultsError(f"{root} holds no study.json: give the folder of one study, such as results/grid") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(
             f"{file} is not a study's description: {type(error).__name__}: {error}; "
             "python -m study.grid with the study's configuration writes it again"
@@ -283,9 +327,45 @@ def read_description(root: Path) -> dict[str, Any]:
     return study
 
 
+def read_record(file: Path) -> dict[str, Any] | None:
+    """Return the record why a unit did not finish; None where there is none. Raises ResultsError where it is damaged
+    or of another unit."""
+    try:
+        record = unseal(parse_json(file.read_bytes()), RECORD_KEYS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ResultsError(error.strerror or "it cannot be read") from error
+    except ValueError as error:
+        raise ResultsError(f"{error}") from error
+    if record.get("status") not in ("failed", "skipped") or not isinstance(record.get("reason"), str):
+        raise ResultsError("it has no status or no reason")
+    if record.get("kind") not in FOLDERS or record.get("id") != unit_id(file.stem):
+        raise ResultsError("it is of another unit")
+    return record
+
+
+def write_record(file: Path, record: Mapping[str, Any]) -> None:
+    """Write the record why a unit did not finish. Raises UnwritableError."""
+    if file.is_dir():
+        remove(file)
+    write_json(file, seal(record))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder that stands in its place; nothing where there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_json(file: Path, content: Any) -> None:
-    """Write `content` as JSON, whole or not at all. Raises UnwritableError."""
-    write_bytes(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write `content` as JSON, whole or not at all.
+
+    Raises UnwritableError, and ValueError where it holds a number that is not finite.
+    """
+    write_bytes(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -309,11 +389,14 @@ def write_bytes(file: Path, content: bytes) -> None:
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of the table that the file is named after, as Parquet, whole or not at all.
 
-    Raises ValueError where their columns are not those that the table declares, UnwritableError.
+    Raises ValueError where their columns are not those that the table declares, FigureError where a value is missing or
+    not finite, UnwritableError.
     """
     check_rows(file.stem, rows)
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    check_values(file.stem, table)
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), stream, compression="zstd")
+    pq.write_table(table, stream, compression="zstd")
     write_bytes(file, stream.getvalue())
 
 
@@ -328,13 +411,13 @@ def writing(path: Path) -> Iterator[None]:
         raise UnwritableError(error.errno, error.strerror, str(path)) from error
 
 
-def _last_touched(path: Path) -> float:
-    """Return when a file, or a folder or a file in it, was last written, in seconds since 1970; infinity if it is
-    gone."""
+def _quiet(path: Path) -> float:
+    """Return for how many seconds a file, or a folder and the files in it, was not written, or how many it is dated in
+    the future; 0 if it is gone."""
     try:
-        return max(one.stat().st_mtime for one in [path, *path.glob("*")])
+        return abs(time.time() - max(one.lstat().st_mtime for one in [path, *path.glob("*")]))
     except FileNotFoundError:
-        return math.inf
+        return 0.0
 
 
 def _sync(path: Path) -> None:

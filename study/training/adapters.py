@@ -21,10 +21,10 @@ from study.config.names import ROLES, Role
 from study.config.study import Lora
 from study.models.quantised import widths, written_out
 from study.models.roles import left_alone, roles
+from study.results.schema import ADAPTER
 from study.results.store import write_bytes, write_json
 
-WEIGHTS = "adapters.safetensors"
-CONFIG = "adapter_config.json"
+WEIGHTS, CONFIG = ADAPTER
 
 Weights = dict[str, mx.array]
 """Arrays of one adapter by name, as mlx-lm stores them: `model.layers.0.self_attn.v_proj.lora_a` → [inputs, rank]."""

@@ -5,14 +5,18 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from study.config.sealed import parse_json
 from study.results.schema import Row
 from study.results.store import write_bytes
 
+UNSEALED = 64 * "0"
+"""Digest in the metadata of a checkpoint while its SHA-256 is computed."""
 log = logging.getLogger(__name__)
 
 MOMENTS = (".m", ".v")
@@ -49,11 +53,12 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Replace the last state by this one."""
-        about = {"unit": self._unit_id, "curve": json.dumps(state.curve), "onset": json.dumps(state.onset)}
-        content = io.BytesIO()
-        mx.save_safetensors(content, state.arrays, about)
+        rows = {"curve": json.dumps(state.curve), "onset": json.dumps(state.onset)}
+        stream = io.BytesIO()
+        mx.save_safetensors(stream, state.arrays, {"unit": self._unit_id, **rows, "sha256": UNSEALED})
+        content = stream.getvalue()
         try:
-            write_bytes(self._file, content.getvalue())
+            write_bytes(self._file, content.replace(UNSEALED.encode(), sha256(content).hexdigest().encode(), 1))
         except OSError as error:
             log.warning("step %d is not saved in %s, training continues: %s", state.step, self._file, error)
 
@@ -63,7 +68,7 @@ class Checkpoint:
             return None
         try:
             return self._read({name + part: tuple(shapes[name]) for name in shapes for part in ("", *self._moments)})
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             log.warning("%s cannot be used, training starts at its first step: %s", self._file, error)
             return None
 
@@ -72,8 +77,9 @@ class Checkpoint:
         self._file.unlink(missing_ok=True)
 
     def _read(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
-        loaded: Any = mx.load(str(self._file), format="safetensors", return_metadata=True)
-        arrays, about = loaded
+        content = self._file.read_bytes()
+        about = _sealed_metadata(content)
+        arrays: Any = mx.load(io.BytesIO(content), format="safetensors")
         if about["unit"] != self._unit_id:
             raise ValueError(f"it is of the unit {about['unit']}, not of {self._unit_id}")
         if {name: value.shape for name, value in arrays.items()} != shapes:
@@ -81,3 +87,15 @@ class Checkpoint:
         if not all(mx.isfinite(value).all().item() for value in arrays.values()):
             raise ValueError("it holds values that are not finite")
         return State(arrays, json.loads(about["curve"]), json.loads(about["onset"]))
+
+
+def _sealed_metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file, which begins with the length of its JSON header.
+
+    Raises ValueError, KeyError or TypeError where the content is not what `save` wrote.
+    """
+    about: dict[str, str] = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    written = about["sha256"]
+    if sha256(content.replace(written.encode(), UNSEALED.encode(), 1)).hexdigest() != written:
+        raise ValueError("it is damaged: its SHA-256 is not that of what was written")
+    return about

@@ -1,11 +1,11 @@
 """Whether training steps are compiled, by what `study doctor` measured on this machine."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
 
+from study.config.sealed import parse_json
 from study.models.activations import on_cpu
 from study.models.cache import cache_root
 from study.results.store import write_json
@@ -26,9 +26,9 @@ def pays() -> bool:
     if on_cpu():
         return False
     try:
-        measured: dict[str, dict[str, float]] = json.loads(record().read_text())
+        measured: dict[str, dict[str, float]] = parse_json(record().read_bytes())
         return gain(measured[machine()]) > 1
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return mx.metal.is_available()
 
 
@@ -40,7 +40,7 @@ def gain(seconds: dict[str, float]) -> float:
 def remember(seconds: dict[str, float]) -> None:
     """Write a measurement to the cache of models."""
     try:
-        known = json.loads(record().read_text())
+        known = parse_json(record().read_bytes())
     except (OSError, ValueError):
         known = {}
     write_json(record(), {**known, machine(): seconds})

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,8 @@ from study.config.study import RaySettings
 from study.config.units import foundations
 from study.plan.expand import expand
 from study.plan.read import read_study
-from study.results.store import PROGRESS, Store, UnwritableError, write_json
+from study.results.finished import PROGRESS
+from study.results.store import Store, UnwritableError, write_json
 from tests.pipeline.test_nursery import units_of as nursery_units
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
@@ -90,6 +92,18 @@ def test_units_of_a_machine_that_shares_no_folder_arrive_through_ray(cluster, st
     needed = {one.id for unit in units for one in foundations(unit)}  # kept for the cells to come
     assert {unit.id for unit in units if elsewhere.is_done(unit)} == needed
     assert list((store.root / "tmp").glob("*")) == []
+
+
+def test_a_damaged_foundation_is_sent_to_no_machine_and_its_unit_runs_at_the_next_run(cluster, store):
+    first, reference, *_ = units_of(10)
+    for unit in (first, reference):
+        assert states(Driver([unit], store, QUICK, 2, quick(0.0))) == ["done"]
+    shutil.rmtree(store.folder(reference))
+    flipped = store.folder(first) / "unit.json"
+    flipped.write_bytes(flipped.read_bytes().replace(b"stage1", b"stage2", 1))
+    assert states(Driver([reference], store, QUICK, 2, quick(0.0), travels=True)) == ["failed"]
+    assert store.status(reference).state == "run"
+    assert "unit.json is corrupt: its SHA-256 is not that of what was written" in store.status(reference).reason
 
 
 def test_a_machine_with_another_version_of_the_program_ends_the_run_and_is_no_fault_of_the_unit(

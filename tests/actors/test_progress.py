@@ -5,9 +5,11 @@ from rich.console import Console
 
 from actors.progress import Tally, display
 from actors.worker import Ended
+from study.results.finished import PROGRESS
 from study.results.running import duration
-from study.results.store import PROGRESS, Ending, Store, write_json
+from study.results.store import Ending, Store, write_json
 from tests.actors.test_ray import ONE_MODEL
+from tests.finished import complete
 
 FIRST, REFERENCE, PREDICTORS, WITHOUT, CELL = ONE_MODEL
 
@@ -62,7 +64,7 @@ def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
         note = {"label": CELL.label, "stage": "stage 2", "step": 120, "steps": 200, "loss": 0.53, "class_loss": 1.2}
         write_json(folder / PROGRESS, note)
         shown.tell(ended(FIRST))
-        write_json(folder / "done.json", {})
+        complete(folder, CELL)
     text = out.getvalue()
     assert "1 running · 1/5 · 0 failed" in text
     assert "120/200" in text

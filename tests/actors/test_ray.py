@@ -26,7 +26,8 @@ from study.config.study import Grid, RaySettings, Stage1, Study
 from study.config.units import StageOne
 from study.plan.expand import expand
 from study.results.finished import DONE
-from study.results.store import Ending, Store, write_json
+from study.results.store import Ending, Store
+from tests.finished import complete
 
 STUDY = Study(
     name="example",
@@ -64,7 +65,7 @@ def fake(fault=None):
                 fault(unit, len(list(attempts.iterdir())))
             with Store(results).attempt(unit) as folder:
                 about = {"pid": os.getpid(), "threads": os.environ["OPENBLAS_NUM_THREADS"]}
-                write_json(folder / DONE, {**about, "task": [unit.label for unit in units]})
+                complete(folder, unit, {**about, "task": [unit.label for unit in units]})
         return [Ending("done", "finished", 0.1) for _ in units]
 
     return run

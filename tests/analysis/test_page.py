@@ -137,7 +137,7 @@ def test_data_in_it_is_what_lies_beside_the_report(page: Page, report: Path) -> 
 
 def test_every_picture_is_a_chart_of_the_page_or_a_drawing(page: Page, report: Path) -> None:
     study = read_results(report.parent / "results" / "study")
-    pictures = describe_pictures(study, decide_study(study))
+    pictures, _ = describe_pictures(study, decide_study(study))
     drawings = {picture.name for picture in pictures if isinstance(picture, Drawing)}
     charts = set(json.loads(page.scripts["charts"]))
     assert {figure["id"].removeprefix("figure-") for figure in page.all("figure")} == {one.name for one in pictures}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis import report
+from analysis.data.left_out import LeftOut
 from analysis.data.results import Results, read_results
 from analysis.drawing.description import Picture
 from analysis.figures import describe_pictures
@@ -258,9 +259,9 @@ def test_a_bad_path_is_one_message_and_exit_code_2(
 def test_a_figure_that_the_template_does_not_place_is_shown_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def described(study: Results, decided: Decided) -> list[Picture]:
-        first, *others = describe_pictures(study, decided)
-        return [first, replace(first, name="unheard_of", caption="A new figure."), *others]
+    def described(study: Results, decided: Decided) -> tuple[list[Picture], list[LeftOut]]:
+        (first, *others), left_out = describe_pictures(study, decided)
+        return [first, replace(first, name="unheard_of", caption="A new figure."), *others], left_out
 
     folder = write_study(tmp_path / "results", FULL)
     write_report(folder, tmp_path / "before.md")

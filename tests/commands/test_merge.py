@@ -16,12 +16,14 @@ import pytest
 from analysis.data.results import read_results
 from study.commands.merge import main
 from study.commands.status import main as status
+from study.config.sealed import seal
 from study.config.study import Grid
 from study.config.units import Unit, folder_name
 from study.plan.expand import expand
-from study.results.finished import DONE, read_done
-from study.results.store import Store, write_json, write_rows
+from study.results.finished import DONE
+from study.results.store import Store, read_description, write_json, write_rows
 from tests.actors.test_ray import LAYERS, MODELS, STUDY
+from tests.finished import complete
 from tests.simulated import Plan
 from tests.simulated import write_study as simulate
 
@@ -46,7 +48,7 @@ def finish(store: Store, *units: Unit, loss: float = 0.5, seconds: float = 1.0) 
         with store.attempt(unit) as folder:
             losses = {"class_loss": 0.0, "answer_loss": 0.0, "seconds": seconds}
             write_rows(folder / "curves.parquet", [{"step": i, "loss": loss / i, **losses} for i in (1, 2, 3)])
-            write_json(folder / DONE, {"seconds": {"train": seconds}, "finished": "today", "machine": "a Mac"})
+            complete(folder, unit, {"seconds": {"train": seconds}, "finished": "today", "machine": "a Mac"})
 
 
 def merged(*stores: Store) -> int:
@@ -90,7 +92,8 @@ def test_two_machines_with_a_model_each_make_the_study_of_both(
     into = tmp_path / "into" / "study" if into_new else one
     assert main([str(into), *([str(one)] if into_new else []), str(two)]) == 0
     joined = tree(into)
-    assert json.loads(joined.pop("study.json")) == json.loads((whole / "study.json").read_text())
+    assert read_description(into) == read_description(whole)
+    del joined["study.json"]
     assert joined == {name: content for name, content in tree(whole).items() if name != "study.json"}
     assert tree(two) == before
     assert status([str(into)]) == 0
@@ -133,9 +136,9 @@ def test_results_that_one_report_cannot_hold_are_refused_and_nothing_is_written(
 ) -> None:
     one, other = two
     finish(other, FIRST)
-    study = json.loads((other.root / "study.json").read_text())
+    study = other.study()
     change(study)
-    write_json(other.root / "study.json", study)
+    write_json(other.root / "study.json", seal(study))
     before = tree(one.root)
     assert merged(one, other) == 2
     printed = capsys.readouterr()
@@ -147,9 +150,9 @@ def test_results_that_one_report_cannot_hold_are_refused_and_nothing_is_written(
 
 
 def test_how_a_study_is_run_may_differ(two: tuple[Store, Store]) -> None:
-    study = json.loads((two[1].root / "study.json").read_text())
+    study = two[1].study()
     study["config"]["ray"]["workers"] = 1
-    write_json(two[1].root / "study.json", study)
+    write_json(two[1].root / "study.json", seal(study))
     assert merged(*two) == 0
 
 
@@ -201,7 +204,7 @@ def test_the_same_rows_found_in_another_time_are_no_conflict(two: tuple[Store, S
     [
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet is missing"),
         (lambda folder: os.truncate(folder / "curves.parquet", 100), "curves.parquet has 100 bytes, but "),
-        (lambda folder: (folder / DONE).write_text("{"), "done.json is torn"),
+        (lambda folder: (folder / DONE).write_text("{"), "done.json cannot be used"),
         (lambda folder: (folder / DONE).unlink(), "it has no done.json"),
         (
             lambda folder: (folder / "curves.parquet").write_bytes(bytes((folder / "curves.parquet").stat().st_size)),
@@ -301,7 +304,7 @@ def test_a_merge_that_is_killed_at_any_moment_and_run_again_equals_an_uninterrup
         process.join()
         killed += process.exitcode == -signal.SIGKILL
         assert main([str(into), str(other.root)]) == 1
-        Store(into).sweep(older_than=float("inf"))
+        Store(into).sweep(0)
         assert {
             file: content for file, content in tree(into).items() if not Path(file).name.startswith(".")
         } == expected
@@ -337,5 +340,5 @@ def test_what_was_copied_is_what_was_finished(two: tuple[Store, Store]) -> None:
     finish(other, *UNITS)
     assert merged(one, other) == 0
     for unit in UNITS:
-        assert read_done(one.folder(unit)) == read_done(other.folder(unit))
+        assert tree(one.verified(unit)) == tree(other.verified(unit))
         assert tree(one.folder(unit)) == tree(other.folder(unit))

@@ -14,7 +14,8 @@ from study.plan.expand import expand
 from study.plan.read import read_study
 from study.plan.selection import SelectionError, choose
 from study.results.finished import DONE
-from study.results.store import Store, write_json
+from study.results.store import Store
+from tests.finished import complete
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMOKE = CONFIGS / "smoke.yaml"
@@ -27,7 +28,7 @@ def units_of(file=SMOKE):
 
 def pretend_finished(store, unit):
     with store.attempt(unit) as folder:
-        write_json(folder / DONE, {})
+        complete(folder, unit)
 
 
 def dry_run(capsys, results, *more):

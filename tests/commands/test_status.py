@@ -16,10 +16,11 @@ from analysis.data.packing import pack
 from study.commands.status import main, read_standing
 from study.config.units import Unit, kind
 from study.plan.expand import expand
-from study.results.finished import DONE
+from study.results.finished import DONE, PROGRESS
 from study.results.running import SILENT_SECONDS
-from study.results.store import PROGRESS, Status, Store, write_json
+from study.results.store import Status, Store, write_json
 from tests.actors.test_ray import LAYERS, MODELS, STUDY
+from tests.finished import complete
 
 GRID = STUDY.model_copy(update={"models": ["a"], "grid": LAYERS})
 UNITS = expand(GRID, MODELS)
@@ -45,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 def finish(store: Store, *units: Unit, seconds: float = 60.0) -> None:
     for unit in units:
         with store.attempt(unit) as folder:
-            write_json(folder / DONE, {"seconds": {"train": seconds}})
+            complete(folder, unit, {"seconds": {"train": seconds}})
 
 
 def begin(store: Store, unit: Unit, pid: int = 7, silent_for: float = 0.0) -> Path:
@@ -118,6 +119,37 @@ def test_an_attempt_that_was_killed_is_not_stuck_as_running(store: Store, capsys
     assert section(text, "Silent")[1].endswith("silent for 62 min")
 
 
+def test_an_attempt_that_is_dated_in_the_future_does_not_run_and_is_swept(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soon, later = begin(store, CELLS[0], silent_for=-60), begin(store, CELLS[1], pid=8, silent_for=-7200)
+    _, text = shown(capsys, store)
+    assert "1 running · 1 silent · 6 to run" in text
+    assert section(text, "Silent")[1].endswith("dated 2 h 00 min in the future")
+    store.sweep(3600)
+    assert (soon.exists(), later.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"id": "ID", "loss": "x"}',
+        '{"id": "ID", "pid": {}, "host": []}',
+        '{"id": "ID", "started": "yesterday"}',
+        '{"id": "ID", "step": null, "steps": "many"}',
+        '{"a":' * 100_000,
+        "[]",
+    ],
+)
+def test_progress_of_another_form_stops_no_command(
+    store: Store, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (begin(store, CELLS[0]) / PROGRESS).write_text(content.replace("ID", CELLS[0].id))
+    code, text = shown(capsys, store)
+    assert code == 3
+    assert "8 units" in text
+
+
 def test_an_attempt_beside_a_published_result_is_not_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     begin(store, FIRST)
     finish(store, FIRST)
@@ -176,7 +208,7 @@ def test_what_is_damaged_is_named_and_counts_as_not_run(store: Store, capsys: py
     assert "6 done · 2 to run" in text
     lines = section(text, "To run again")
     assert [line.strip() for line in lines[::2]] == [CELLS[0].label, CELLS[1].label]
-    assert lines[1].startswith("    damaged: done.json is torn")
+    assert lines[1].startswith("    damaged: done.json cannot be used")
     assert lines[3] == "    damaged: it has no done.json"
 
 
@@ -187,7 +219,7 @@ def test_a_folder_that_is_no_study_is_one_message(
     for folder, told in (
         (tmp_path, f"{tmp_path} holds no study.json: give the folder of one study, such as results/grid"),
         (tmp_path / "nowhere", "holds no study.json"),
-        (store.root / "study.json", "holds no study.json"),
+        (store.root / "study.json", "is not a folder: give the results folder of one study"),
         (tmp_path / "packed", "is a packed study: give the results folder that it was made from"),
     ):
         assert main([str(folder)]) == 2

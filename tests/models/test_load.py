@@ -190,6 +190,58 @@ def test_a_broken_folder_is_made_again(own_cache: Path, break_it: str) -> None:
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_changed_byte_in_the_cache_is_noticed_when_the_model_is_loaded(
+    own_cache: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = load.fetch(TINY)
+    whole = {file.name: file.read_bytes() for file in cache.files(folder)}
+    changed = bytearray(whole[name])
+    changed[len(changed) // 2] ^= 1
+    (folder / name).write_bytes(changed)
+    assert cache.locate(TINY) == folder  # which looks at sizes alone
+    load.load(TINY)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder} is damaged and made again: the SHA-256 of {name} has changed"
+    ]
+    assert {file.name: file.read_bytes() for file in cache.files(folder)} == whole
+
+
+def test_no_byte_of_a_marker_changes_without_notice(own_cache: Path) -> None:
+    folder = load.fetch(TINY)
+    marker = folder / cache.MARKER
+    whole = marker.read_bytes()
+    for at in range(0, len(whole), 7):
+        marker.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert cache.locate(TINY) is None, at
+
+
+def test_a_marker_of_before_there_were_digests_gets_them_when_the_model_is_loaded(own_cache: Path) -> None:
+    folder = load.fetch(TINY)
+    marker = json.loads((folder / cache.MARKER).read_text())
+    older = {key: marker[key] for key in ("identity", "bytes")}
+    (folder / cache.MARKER).write_text(json.dumps(older))
+    assert cache.locate(TINY) == folder
+    load.load(TINY)
+    assert json.loads((folder / cache.MARKER).read_text()) == marker
+
+
+def test_a_local_model_that_has_changed_since_the_study_was_read_is_refused(own_cache: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(load.fetch(TINY), tmp_path / "model")
+    in_folder = Model(source=FolderSource(folder=str(folder)), blocks=2)
+    for model, file in ((in_folder, folder / "config.json"), (gguf_model(tmp_path), tmp_path / "tiny.gguf")):
+        identity = model.identity()
+        assert load.load(model, identity).blocks == model.blocks
+        with file.open("ab") as stream:
+            stream.write(b"\n")
+        load._checked.clear()  # as in another process
+        (before,), (after,) = identity.values(), model.identity().values()
+        told = f"its SHA-256 begins with {after[:8]}, and began with {before[:8]}"
+        with pytest.raises(ModelError, match=told):
+            load.load(model, identity)
+        load.load(model)
+
+
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

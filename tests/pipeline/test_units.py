@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,37 @@ def test_a_gate_that_fails_fails_the_unit_with_its_figure(
     (_, outcome), *_ = run_all(tiny_study(), tiny, tmp_path)
     assert outcome.state == "failed"
     assert "last-layer lens equals the logits: " in outcome.reason
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_gate_or_a_divergence_that_is_no_number_fails_the_unit_by_name(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: float
+) -> None:
+    first, reference, *_ = expand(tiny_study(), {"tiny-llama": tiny})
+    assert not gates.Gate("a gate", figure, float("inf") if figure != figure else 1.0).passed
+    assert run_unit(first, tmp_path).state == "done"
+    monkeypatch.setattr(units, "divergence", lambda *_: figure)
+    ending = run_unit(reference, tmp_path)
+    assert (ending.state, ending.reason) == ("failed", f"FigureError: text KL of stage1 is {figure}")
+    assert Store(tmp_path).status(reference).state == "failed"
+    assert not Store(tmp_path).folder(reference).exists()
+
+
+def test_rows_that_are_no_numbers_fail_the_unit_by_name(
+    tiny: Model, tiny_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, reference, *_ = expand(tiny_study(), {"tiny-llama": tiny})
+    assert run_unit(first, tmp_path).state == "done"
+    evaluate = units.evaluate_stage
+
+    def without(*about: Any) -> tuple[list[Any], list[Any]]:
+        answers, lens = evaluate(*about)
+        return answers, [{**row, "log_p": float("nan")} if row["layer"] == 1 else row for row in lens]
+
+    monkeypatch.setattr(units, "evaluate_stage", without)
+    ending = run_unit(reference, tmp_path)
+    assert ending.state == "failed"
+    assert re.fullmatch(r"FigureError: lens: log_p is not finite or missing in \d+ of \d+ rows", ending.reason)
 
 
 def test_a_wrong_number_of_blocks_fails_by_name(tiny: Model, tiny_study: MakeStudy, tmp_path: Path) -> None:

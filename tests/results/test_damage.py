@@ -1,6 +1,5 @@
 """What is found torn, corrupt, missing, full or read-only is named, and nothing else is touched."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,12 +15,14 @@ from analysis.report import main as report
 from study.commands.merge import main as merge
 from study.commands.run import main as grid
 from study.commands.status import main as status
+from study.config.sealed import seal
 from study.config.units import Unit, folder_name, kind
 from study.plan.expand import expand
 from study.plan.read import read_study
-from study.results.finished import DONE, DamagedError, read_done, verify
-from study.results.schema import COLUMNS, Row
-from study.results.store import Store, UnwritableError, write_bytes, write_json, write_rows
+from study.results.finished import DONE, DamagedError
+from study.results.schema import COLUMNS, TEXT, Row
+from study.results.store import Store, UnwritableError, read_description, write_bytes, write_json, write_rows
+from tests.finished import complete
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
 PLAN = read_study(SMOKE)
@@ -31,14 +32,15 @@ FIRST, REFERENCE, PREDICTORS, WITHOUT, CELL = UNITS
 
 def answers(count: int) -> list[Row]:
     """Rows of a table that reports can read."""
-    return [{**dict.fromkeys(COLUMNS["answers"], "0"), "prompt_id": i, "right": i % 2 == 0} for i in range(count)]
+    text = {name: "0" for name in COLUMNS["answers"] if name in TEXT}
+    return [{**text, "prompt_id": i, "right": i % 2 == 0, "number_right": True, "nll": 0.5} for i in range(count)]
 
 
 def finish(store: Store, unit: Unit) -> None:
     with store.attempt(unit) as folder:
         write_rows(folder / "answers.parquet", answers(50))
         write_bytes(folder / "adapters.safetensors", bytes(1000))
-        write_json(folder / DONE, {"seconds": {"train": 1.0}})
+        complete(folder, unit, {"seconds": {"train": 1.0}})
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ def snapshot(root: Path) -> dict[Path, tuple[bytes, float]]:
         ("answers.parquet", tear, "damaged: answers.parquet has "),
         ("answers.parquet", os.unlink, "damaged: answers.parquet is missing"),
         ("adapters.safetensors", tear, "damaged: adapters.safetensors has 500 bytes, but 1000 were written"),
-        (DONE, tear, "damaged: done.json is torn: JSONDecodeError"),
-        (DONE, lambda file: file.write_text("[]"), "damaged: done.json is torn: TypeError"),
+        (DONE, tear, "damaged: done.json cannot be used: Unterminated"),
+        (DONE, lambda file: file.write_text("[]"), "damaged: done.json cannot be used: it is no JSON object"),
         (DONE, os.unlink, "damaged: it has no done.json"),
     ],
 )
@@ -101,23 +103,19 @@ def test_a_damaged_folder_counts_as_not_run_and_is_set_aside_whole_and_alone(
 
 
 def test_a_changed_byte_is_found_where_every_byte_is_read(store: Store) -> None:
-    verify(store.folder(CELL))
+    store.verified(CELL)
     flip(store.folder(CELL) / "answers.parquet")
     assert store.is_done(CELL)
     with pytest.raises(DamagedError, match=r"answers\.parquet is corrupt"):
-        verify(store.folder(CELL))
+        store.verified(CELL)
     assert store.set_aside(kind(CELL), folder_name(CELL)) is None
     assert store.set_aside(kind(CELL), folder_name(CELL), thorough=True) is not None
 
 
-def test_results_from_before_files_were_listed_are_whole_if_their_rows_can_be_read(store: Store) -> None:
+def test_a_folder_that_lists_no_files_is_damaged(store: Store) -> None:
     folder = store.folder(CELL)
-    write_json(folder / DONE, read_done(folder))
-    assert "files" not in json.loads((folder / DONE).read_text())
-    verify(folder)
-    tear(folder / "answers.parquet")
-    with pytest.raises(DamagedError, match=r"answers\.parquet is corrupt"):
-        verify(folder)
+    write_json(folder / DONE, {"kind": kind(CELL), "id": CELL.id, "seconds": {"train": 1.0}})
+    assert store.status(CELL).reason == "damaged: done.json is not as a unit writes it: files: field required"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "odd", "reason": ""}'])
@@ -127,7 +125,7 @@ def test_a_torn_record_of_a_failure_is_named_and_its_unit_runs_again(store: Stor
     (record,) = (store.root / "unfinished").iterdir()
     record.write_text(content)
     assert store.status(CELL).state == "run"
-    assert store.status(CELL).reason == f"its record unfinished/{record.name} is unreadable"
+    assert store.status(CELL).reason.startswith(f"its record cannot be read: unfinished/{record.name}: ")
     finish(store, CELL)
     assert store.is_done(CELL)
     assert not record.exists()
@@ -157,9 +155,9 @@ def test_a_torn_description_is_one_message_with_the_remedy(
 def test_a_path_out_of_the_folder_is_refused(
     uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = json.loads((uninterrupted / "study.json").read_text())
+    study = read_description(uninterrupted)
     study["units"][0]["folder"] = "../../elsewhere"
-    write_json(tmp_path / "study.json", study)
+    write_json(tmp_path / "study.json", seal(study))
     assert status([str(tmp_path)]) == 2
     assert "../../elsewhere is not the name of a folder" in capsys.readouterr().err
 
@@ -195,7 +193,7 @@ def test_a_grid_names_what_is_damaged_sets_it_aside_and_runs_it_again(
     told = capsys.readouterr().out
     for unit, reason in (
         (REFERENCE, "lens.parquet has "),
-        (WITHOUT, "done.json is torn"),
+        (WITHOUT, "done.json cannot be used"),
         (CELL, "it has no done.json"),
     ):
         (line,) = (line for line in told.splitlines() if line.startswith(f"{unit.label}: damaged: {reason}"))
@@ -206,6 +204,18 @@ def test_a_grid_names_what_is_damaged_sets_it_aside_and_runs_it_again(
     assert {folder.name.rsplit(".", 1)[0] for folder in (results / "aside").iterdir()} == {
         folder_name(unit) for unit in UNITS[1:]
     }
+
+    shutil.rmtree(store.folder(CELL))
+    flip(store.folder(FIRST) / "adapters.safetensors")  # at the same size, of what the cell builds on
+    assert grid(arguments) == 0
+    told = capsys.readouterr().out
+    assert (
+        f"{FIRST.label}: damaged: adapters.safetensors is corrupt: its SHA-256 is not that of what was written" in told
+    )
+    assert f"its folder is kept as aside/{folder_name(FIRST)}." in told
+    assert "5 units: 0 to run, 5 done, 0 skipped, 0 failed" in told
+    for unit in UNITS:
+        store.verified(unit)
 
 
 @pytest.fixture

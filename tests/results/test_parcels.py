@@ -5,8 +5,9 @@ import pytest
 from study.config.units import folder_name
 from study.results.finished import DONE, DamagedError
 from study.results.parcels import Parcel, pack, remove, unpack
-from study.results.store import Store, write_json
+from study.results.store import Store
 from tests.actors.test_ray import CELLS, ONE_MODEL
+from tests.finished import complete
 
 UNIT = ONE_MODEL[0]
 
@@ -14,7 +15,7 @@ UNIT = ONE_MODEL[0]
 def finished(store, content):
     with store.attempt(UNIT) as folder:
         (folder / "rows.bin").write_bytes(content)
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
 
 
 def files(store):
@@ -58,7 +59,7 @@ def test_what_changed_on_the_way_is_refused_and_leaves_nothing(tmp_path):
     there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
     with there.attempt(UNIT) as folder:
         (folder / "rows.parquet").write_bytes(b"1234")
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
     parcel = pack(there, UNIT)
     for content in (b"1235", b"123"):
         changed = Parcel({**parcel.files, "rows.parquet": content})

@@ -12,9 +12,10 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.study import Grid, Study
 from study.config.units import folder_name
 from study.plan.expand import expand
-from study.results.finished import DONE
-from study.results.schema import COLUMNS
-from study.results.store import PROGRESS, Status, Store, write_bytes, write_json, write_rows
+from study.results.finished import DONE, PROGRESS
+from study.results.schema import COLUMNS, files_of
+from study.results.store import Status, Store, write_bytes, write_json, write_rows
+from tests.finished import complete
 
 STUDY = Study(
     name="example",
@@ -33,7 +34,7 @@ def store(tmp_path):
 def finish(store, content, unit=UNIT):
     with store.attempt(unit) as folder:
         write_json(folder / "content.json", content)
-        write_json(folder / DONE, {})
+        complete(folder, unit)
 
 
 def left_over(store):
@@ -42,7 +43,7 @@ def left_over(store):
 
 def test_a_unit_is_done_when_its_attempt_ends_and_not_before(store):
     with store.attempt(UNIT) as folder:
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
         assert store.status(UNIT).state == "run"
     assert store.status(UNIT).state == "done"
     assert (store.folder(UNIT) / "unit.json").is_file()
@@ -54,7 +55,7 @@ def test_of_two_attempts_the_first_that_finishes_wins(store):
     with store.attempt(UNIT) as slow:
         write_json(slow / "content.json", "slow")
         finish(store, "fast")
-        write_json(slow / DONE, {})
+        complete(slow, UNIT)
     assert (store.folder(UNIT) / "content.json").read_text() == '"fast"\n'
     assert left_over(store) == []
 
@@ -67,7 +68,7 @@ def test_many_attempts_at_once_leave_one_whole_result(store):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 8
-    assert sorted(path.name for path in store.folder(UNIT).iterdir()) == ["content.json", DONE, "unit.json"]
+    assert {path.name for path in store.folder(UNIT).iterdir()} == {"content.json", DONE, *files_of("cell")}
     assert left_over(store) == []
 
 
@@ -75,7 +76,7 @@ def test_many_attempts_at_once_leave_one_whole_result(store):
 def test_an_attempt_that_fails_leaves_nothing(store, error):
     def attempt():
         with store.attempt(UNIT) as folder:
-            write_json(folder / DONE, {})
+            complete(folder, UNIT)
             raise error
 
     with pytest.raises(type(error)):
@@ -92,13 +93,13 @@ def test_an_attempt_without_its_marker_is_not_published(store):
 
 def killed_attempt(store):
     with store.attempt(UNIT) as folder:
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_attempt_that_was_published_is_not_taken_away_when_it_is_abandoned(store):
     folder = store.begin(UNIT)
-    write_json(folder / DONE, {})
+    complete(folder, UNIT)
     assert store.status(UNIT).state == "run"
     store.publish(folder, UNIT)
     store.abandon(folder)
@@ -110,7 +111,7 @@ def test_attempts_at_several_units_are_begun_side_by_side_and_end_each_for_itsel
     folders = [store.begin(unit) for unit in (*UNITS, UNIT)]
     assert len(set(folders)) == len(UNITS) + 1
     for folder, unit in zip(folders[:2], UNITS, strict=False):
-        write_json(folder / DONE, {})
+        complete(folder, unit)
         store.publish(folder, unit)
     for folder in folders:
         store.abandon(folder)
@@ -123,9 +124,9 @@ def test_a_killed_attempt_counts_for_nothing_and_is_swept_away_later(store):
     process.start()
     process.join()
     assert store.status(UNIT).state == "run"
-    store.sweep(older_than=time.time() - 60)
+    store.sweep(60)
     assert len(left_over(store)) == 1
-    store.sweep(older_than=time.time() + 1)
+    store.sweep(0)
     assert left_over(store) == []
 
 
@@ -134,9 +135,9 @@ def test_sweeping_leaves_an_attempt_that_was_written_to_lately(store):
         for path in (folder, folder / "unit.json"):
             os.utime(path, (0, 0))
         write_json(folder / PROGRESS, {})
-        store.sweep(older_than=time.time() - 60)
+        store.sweep(60)
         assert folder.is_dir()
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
 
 
 def test_sweeping_takes_checkpoints_of_finished_units_and_half_written_ones_and_leaves_the_others(store):
@@ -147,9 +148,9 @@ def test_sweeping_takes_checkpoints_of_finished_units_and_half_written_ones_and_
     half_written = store.checkpoint(cell).with_name(f".{store.checkpoint(cell).name}.0123abcd")
     half_written.touch()
     finish(store, 1, first)
-    store.sweep(older_than=time.time() - 60)
+    store.sweep(60)
     assert set((store.root / "checkpoints").iterdir()) == {store.checkpoint(cell), half_written}
-    store.sweep(older_than=time.time() + 60)
+    store.sweep(0)
     assert list((store.root / "checkpoints").iterdir()) == [store.checkpoint(cell)]
 
 
@@ -168,9 +169,9 @@ def test_a_finished_unit_says_what_files_it_was_written_with_and_how_long_it_too
         write_rows(folder / "curves.parquet", [dict.fromkeys(COLUMNS["curves"], 1.0)])
         (folder / "log.txt").write_text("logs may still grow")
         write_json(folder / PROGRESS, {})
-        write_json(folder / DONE, {"seconds": {"train": 2.0, "evaluate": 0.5}})
+        complete(folder, UNIT, {"seconds": {"train": 2.0, "evaluate": 0.5}})
     files = json.loads((store.folder(UNIT) / DONE).read_text())["files"]
-    assert files.keys() == {"curves.parquet", "unit.json"}
+    assert files.keys() == set(files_of("cell"))
     assert files["curves.parquet"]["bytes"] == (store.folder(UNIT) / "curves.parquet").stat().st_size
     assert store.status(UNIT) == Status("done", "finished", seconds=2.5)
 
@@ -202,7 +203,7 @@ def test_running_attempts_say_where_they_are_while_they_run(store):
         (note,) = store.running()
         assert abs(note.pop("written") - time.time()) < 60
         assert note == {"label": UNIT.label, "step": 3, "attempt": folder.name}
-        write_json(folder / DONE, {})
+        complete(folder, UNIT)
     assert store.running() == []
     assert not (store.folder(UNIT) / PROGRESS).exists()
 
@@ -222,10 +223,10 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_rows_are_read_back_as_they_were(tmp_path):
-    figures = dict.fromkeys(COLUMNS["answers"], "")
+    figures = dict.fromkeys(COLUMNS["answers"], "") | {"number_right": True, "tier": "story"}
     rows = [
-        {**figures, "prompt_id": 1, "nll": 0.5, "tier": "story", "right": True},
-        {**figures, "prompt_id": 2, "nll": 1.5, "tier": "story", "right": False},
+        {**figures, "prompt_id": 1, "nll": 0.5, "right": True},
+        {**figures, "prompt_id": 2, "nll": 1.5, "right": False},
     ]
     write_rows(tmp_path / "answers.parquet", rows)
     assert pd.read_parquet(tmp_path / "answers.parquet").to_dict("records") == rows

@@ -300,7 +300,7 @@ def test_a_model_that_cannot_be_had_costs_no_checkpoint(
 ) -> None:
     interrupted(mixed[:1], store, at=9)
 
-    def missing(model: Model) -> Loaded:
+    def missing(model: Model, identity: Any) -> Loaded:
         raise ModelError("no network")
 
     with monkeypatch.context() as patch:

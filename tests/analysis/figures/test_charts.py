@@ -51,7 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.fixture(scope="module")
 def charts(results: Results) -> dict[str, Chart]:
-    pictures = describe_pictures(results, decide_study(results))
+    pictures, _ = describe_pictures(results, decide_study(results))
     return {picture.name: picture for picture in pictures if not isinstance(picture, Drawing)}
 
 
