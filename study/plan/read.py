@@ -1,16 +1,15 @@
 """Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
+from study.config import yaml_core
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
@@ -82,7 +81,8 @@ def read_study(file: Path) -> Plan:
     """
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
-    data = _parsed(file, mistakes[file])
+    document = yaml_core.read(file, mistakes[file])
+    data = document.data
     if is_published_file(data) and not catalogue_file.exists():
         catalogue_file = CATALOGUE
     catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
@@ -91,6 +91,7 @@ def read_study(file: Path) -> Plan:
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
     if catalogue is not None:
         mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
+    mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
     if study is None or catalogue is None or any(mistakes.values()):
         raise ConfigError(mistakes)
     named = {name: _knowing_words(catalogue[name], study.data) for name in study.models}
@@ -99,9 +100,10 @@ def read_study(file: Path) -> Plan:
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
     """Return the models of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
-    before = len(mistakes)
-    data = _parsed(file, mistakes)
-    catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
+    found: list[str] = []
+    document = yaml_core.read(file, found)
+    catalogue = checked(dict[str, Model], document.data, found) if not found else None
+    mistakes += map(document.placed, found)
     return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
 
 
@@ -264,17 +266,6 @@ def _rooted(model: Model, folder: Path) -> Model:
     return model
 
 
-def _parsed(file: Path, mistakes: list[str]) -> Any:
-    """Return the content of a YAML file; None, with a mistake added, where it cannot be read."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        mistakes.append(f"cannot be read: {error.strerror}")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
-        mistakes.append("is not YAML: " + " ".join(str(error).split()))
-    return None
-
-
 def _parts(data: Any) -> Iterable[tuple[str, Any]]:
     """Yield the path and the content of the grid and of its further parts, as written."""
     if isinstance(data, dict):
@@ -286,19 +277,3 @@ def _list_at(data: Any, *keys: str) -> list[Any]:
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
     return data if isinstance(data, list) else []
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice and reads 1e-4 as a number, as YAML 1.2 does."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

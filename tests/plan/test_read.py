@@ -67,8 +67,8 @@ def test_numbers_may_be_written_with_an_exponent_alone(configs):
 
 
 def test_a_part_may_be_written_once_and_used_twice(configs):
-    study = read(configs, STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: {<<: *both, steps: 9}")
-    assert (study.stage1.steps, study.stage2.steps, study.stage2.warmup_steps) == (7, 9, 3)
+    study = read(configs, STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: *both")
+    assert (study.stage1.steps, study.stage2.steps, study.stage2.warmup_steps) == (7, 7, 3)
 
 
 def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
