@@ -28,11 +28,6 @@ def build(source: BuiltSource, blocks: int, out: Path) -> None:
     The same arguments give the same bits on every machine. Raises ModelError where mlx-lm does not have the
     architecture, or it cannot be built with these sizes.
     """
-    if source.hidden_size % (2 * source.attention_heads):
-        raise ModelError(
-            f"hidden_size {source.hidden_size} does not give {source.attention_heads} attention_heads an even width: "
-            "it must be a multiple of twice their number"
-        )
     tokenizer = word_tokenizer([*source.prompt_words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
     special = {

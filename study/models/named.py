@@ -1,16 +1,13 @@
 """Models by the names that users give: a short name of the catalogue, a folder, a GGUF file or a hub id."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from study.config.catalogue import FolderSource, GgufSource, HubSource, Model, Source, WeightFormat
+from study.config.catalogue import FolderSource, GgufSource, HubSource, Model, Source, WeightFormat, is_hub_id
 from study.config.mistakes import nearest
 from study.models import ModelError
 from study.models.load import Loaded, fetch, load, load_folder
-
-HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def load_named(name: str, catalogue: Mapping[str, Model], weights: WeightFormat | None = None) -> Loaded:
@@ -34,7 +31,7 @@ def _source(name: str, catalogue: Mapping[str, Model]) -> Source:
         return FolderSource(folder=str(place))
     if place.is_file() and place.suffix == ".gguf":
         return GgufSource(gguf=str(place))
-    if HUB_ID.fullmatch(name) and not place.exists():
+    if is_hub_id(name) and not place.exists():
         return HubSource(hub=name)
     raise ModelError(
         f"no model {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or a short name of "

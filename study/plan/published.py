@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from study.config.base import Settings
+from study.config.bounds import Alpha, BatchSize, LearningRate, PromptCount, Rank, Seed, Steps
 from study.config.catalogue import HubSource, Model
-from study.config.names import Fraction, Operation, Weight
+from study.config.names import Fraction, Operation, Projections, Weight
 from study.config.recipes import CORRECTED
 
 DEPTH = 0.55
@@ -19,10 +20,10 @@ TARGETS = {"multiply": "multiply", "add": "add", "subtract": "subtract"}
 class SeedLora(Settings):
     """Settings of a LoRA adapter."""
 
-    rank: PositiveInt
-    alpha: PositiveFloat | None = None
+    rank: Rank
+    alpha: Alpha | None = None
     """Twice the rank if not given."""
-    targets: list[str] | None = None
+    targets: Projections | None = None
     """Names of the linear layers to adapt; those of the stage if not given."""
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
     """Must be 0: neither stage uses dropout."""
@@ -35,9 +36,9 @@ class SeedStage1(Settings):
     """Stage 1: fine-tuning on answers."""
 
     method: Literal["sft"] = "sft"
-    max_steps: PositiveInt = 500
-    batch_size: PositiveInt = 4
-    learning_rate: PositiveFloat = 2e-4
+    max_steps: Steps = 500
+    batch_size: BatchSize = 4
+    learning_rate: LearningRate = 2e-4
     lora: SeedLora = SeedLora(rank=16)
 
 
@@ -52,8 +53,8 @@ class SeedStage2(Classifier):
     """Stage 2: dual reward on the fused model."""
 
     method: Literal["dual_reward"] = "dual_reward"
-    max_steps: PositiveInt = 200
-    learning_rate: PositiveFloat = 1e-4
+    max_steps: Steps = 200
+    learning_rate: LearningRate = 1e-4
     classifier_weight: Weight = 0.2
     lora: SeedLora = SeedLora(rank=32)
 
@@ -61,8 +62,8 @@ class SeedStage2(Classifier):
 class SeedParameters(Classifier):
     """Further parameters of the experiment."""
 
-    seed: NonNegativeInt = 42
-    num_samples: PositiveInt | None = None
+    seed: Seed = 42
+    num_samples: PromptCount | None = None
     """Has no effect: a step draws its prompts from all trained operands."""
     test_prompts: Any = None
     """Has no effect: the recipe determines the prompts."""

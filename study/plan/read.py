@@ -1,6 +1,7 @@
 """Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,18 +11,21 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from study.config import yaml_core
+from study.config.architectures import NOT_TINY
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
+from study.config.text import Name, PathText, normal_form, rooted, words_in
 from study.config.units import Cell, Reference, Unit, describe
-from study.plan.expand import expand
+from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
 from study.plan.read_examples import read_examples
 from study.tasks import task_of
+from study.tasks.arithmetic import operand_pairs
 from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
@@ -94,7 +98,7 @@ def read_study(file: Path) -> Plan:
     mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
     if study is None or catalogue is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    named = {name: _knowing_words(catalogue[name], study.data) for name in study.models}
+    named = {name: _knowing_words(catalogue[name], study) for name in study.models}
     return Plan(study, {**named, **nursery_models(study)})
 
 
@@ -102,9 +106,12 @@ def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
     """Return the models of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
     found: list[str] = []
     document = yaml_core.read(file, found)
-    catalogue = checked(dict[str, Model], document.data, found) if not found else None
+    catalogue = checked(dict[Name, Model], document.data, found) if not found else None
+    found += _alike(catalogue or {})
     mistakes += map(document.placed, found)
-    return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
+    return (
+        None if found or catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
+    )
 
 
 def catalogue_of(file: Path | None = None) -> dict[str, Model]:
@@ -125,7 +132,7 @@ def catalogue_of(file: Path | None = None) -> dict[str, Model]:
 
 def write_schemas(folder: Path) -> None:
     """Write `study.schema.json` and `models.schema.json`, from which editors complete settings, to `folder`."""
-    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[str, Model]).json_schema()}
+    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[Name, Model]).json_schema()}
     for name, schema in schemas.items():
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
@@ -137,9 +144,13 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         study: Study | None = checked(Study, data, mistakes[file])
         mistakes[file] += _cross_checks(study) if study else []
         return study
-    name = str(written["file"])
-    found = mistakes.setdefault(file.parent / name, [])
-    examples = read_examples(name, file.parent / name, found)
+    name = checked(PathText, written["file"], [])
+    if name is None:
+        checked(Study, data, mistakes[file], Names((), ()))
+        return None
+    lines_file = rooted(name, file.parent)
+    found = mistakes.setdefault(lines_file, [])
+    examples = read_examples(name, lines_file, found)
     names = Names(examples.operations, examples.tiers)
     study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
     if study is None or found:
@@ -179,11 +190,13 @@ def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
     return data
 
 
-def _knowing_words(model: Model, data: Data | Examples) -> Model:
-    """Return the model; if it is built locally, the words of a custom task are added to its vocabulary."""
+def _knowing_words(model: Model, study: Study) -> Model:
+    """Return the model; if it is built locally, the class tokens of the grid and all text of a custom task are added to
+    its vocabulary."""
     source = model.source
-    if isinstance(source, BuiltSource) and isinstance(data, Examples):
-        words = sorted({*source.words, *FileTask(data).vocabulary})
+    if isinstance(source, BuiltSource):
+        of_task = FileTask(study.data).vocabulary if isinstance(study.data, Examples) else []
+        words = sorted({*source.words, *class_words(study), *of_task})
         return model.model_copy(update={"source": source.model_copy(update={"words": words})})
     return model
 
@@ -216,20 +229,24 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 place = f"{where}.pairs.{i}.{operation}"
                 if operation not in study.data.operations:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
-                if token.lower() in task.words:
+                if any(word in task.words for word in words_in(normal_form(token))):
                     yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
             yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
-        for axis in ("arms", "wordings", "seeds", "recipes"):
+        for axis in ("layers", "pairs", "weights", "arms", "wordings", "seeds", "recipes"):
             values = getattr(part, axis) or []
-            if any(values.count(value) > 1 for value in values):
+            if len({(type(value), json.dumps(value)) for value in values}) < len(values):
                 yield f"{where}.{axis}: {values} names a value twice"
     for place, wordings in named:
         for tier in wordings:
             if tier not in study.data.trained:
                 allowed = ", ".join(study.data.trained)
                 yield f"{place}: not every class has training prompts in {tier!r}; allowed: {allowed}"
+    if isinstance(study.data, Data):
+        for operation in study.data.operations:
+            if not operand_pairs(study.data, operation, held_out=False):
+                yield f"data.held_out: {study.data.held_out} leaves no operands of {operation} to train on; lower it"
     for tier in study.data.tiers:
         asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
         if asked > most:
@@ -242,17 +259,31 @@ def _cross_checks(study: Study) -> Iterable[str]:
         yield f"models: {study.models} names a model twice"
     if study.nursery and not ours:
         yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
-    if study.nursery and (twice := [name for name in study.models if name in study.nursery.models]):
-        yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+    if study.nursery:
+        theirs = {normal_form(name): name for name in study.nursery.models}
+        if twice := [name for name in study.models if normal_form(name) in theirs]:
+            yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+        yield from (f"nursery.changes: {mistake}" for mistake in _alike(study.nursery.changes))
+
+
+def _alike(names: Iterable[str]) -> Iterable[str]:
+    """Yield mistakes in names that differ only in what a reader, or a disk, may not tell apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(normal_form(name), name)
+        if first != name:
+            yield f"{name}: differs from {first!r} only in upper and lower case or punctuation; choose another name"
 
 
 def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
     for name, model in models.items():
         source = model.source
-        if isinstance(source, FolderSource) and not (Path(source.folder) / "config.json").is_file():
+        if isinstance(source, FolderSource) and not os.path.isfile(Path(source.folder) / "config.json"):
             yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
-        if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+        if isinstance(source, GgufSource) and not os.path.isfile(source.gguf):
             yield f"models: {name!r} is the file {source.gguf}, which does not exist"
+        if isinstance(source, BuiltSource) and source.built in NOT_TINY:
+            yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
 
 
 def _rooted(model: Model, folder: Path) -> Model:
@@ -260,9 +291,8 @@ def _rooted(model: Model, folder: Path) -> Model:
     source = model.source
     for field in ("folder", "gguf"):
         if hasattr(source, field):
-            path = folder / Path(getattr(source, field)).expanduser()
-            rooted = source.model_copy(update={field: str(path.resolve())})
-            return model.model_copy(update={"source": rooted})
+            there = source.model_copy(update={field: str(rooted(getattr(source, field), folder))})
+            return model.model_copy(update={"source": there})
     return model
 
 

@@ -48,7 +48,7 @@ def test_the_weights_follow_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_mlx_lm_does_not_have_is_refused_with_the_place_of_the_list() -> None:
-    with pytest.raises(ModelError, match=r"no architecture 'lama'.*docs/architectures\.md"):
+    with pytest.raises(ValueError, match=r"no architecture 'lama'.*docs/architectures\.md"):
         load.load(model("lama"))
 
 
@@ -69,7 +69,7 @@ def test_sizes_that_an_architecture_cannot_have_are_refused_with_its_reason() ->
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ModelError, match="hidden_size 66 does not give 4 attention_heads"):
+    with pytest.raises(ValueError, match="hidden_size 66 does not give 4 attention_heads"):
         load.load(model(hidden_size=66))
 
 
