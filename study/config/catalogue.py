@@ -1,6 +1,7 @@
 """The entries of the catalogue of models, `configs/models.yaml`: the sources of a model, and what is known of it."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,7 @@ from study.config.text import Note, PathText, Token
 from study.config.wordings import vocabulary
 
 HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PART = re.compile(r"(?P<name>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 HUB_LENGTH = 96
 """Largest number of characters of a repository's owner and name together."""
 
@@ -22,6 +24,15 @@ HUB_LENGTH = 96
 def is_hub_id(text: str) -> bool:
     """Whether the text can be the id of a repository on the Hugging Face hub: its owner and its name."""
     return HUB_ID.fullmatch(text) is not None and len(text) <= HUB_LENGTH and ".." not in text and "--" not in text
+
+
+def gguf_parts(file: Path) -> list[Path]:
+    """Return all parts of a split file, by llama.cpp's names such as NAME-00001-of-00003.gguf; else the file alone."""
+    named = _PART.fullmatch(file.name)
+    if not named or int(named["count"]) < 2:
+        return [file]
+    count = int(named["count"])
+    return [file.with_name(f"{named['name']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1)]
 
 
 def _hub_id(text: str) -> str:
@@ -66,9 +77,14 @@ class FolderSource(Settings):
 
 
 class GgufSource(Settings):
-    """A GGUF file of a llama, qwen2 or gemma3 text model."""
+    """A GGUF file of a llama, qwen2 or gemma3 text model; any part of one that is split."""
 
     gguf: PathText
+
+    @property
+    def missing(self) -> list[Path]:
+        """The parts of the file that are not on this machine."""
+        return [part for part in gguf_parts(Path(self.gguf)) if not os.path.isfile(part)]
 
 
 class WheelSource(Settings):
@@ -172,7 +188,7 @@ class Model(Settings):
         if isinstance(source, FolderSource):
             return {"folder": _digest(sorted(p for p in Path(source.folder).iterdir() if p.is_file()))}
         if isinstance(source, GgufSource):
-            return {"gguf": _digest([Path(source.gguf)])}
+            return {"gguf": _digest(gguf_parts(Path(source.gguf)))}
         if isinstance(source, WheelSource):
             return {"gguf": source.sha256}
         if isinstance(source, BuiltSource):

@@ -41,7 +41,7 @@ def locate(model: Model) -> Path | None:
             return snapshot(source, local_files_only=True)
         except LocalEntryNotFoundError:
             return None
-    if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+    if isinstance(source, GgufSource) and source.missing:
         return None
     folder, identity = converted(model, source)
     return folder if is_complete(folder, identity) else None

@@ -59,8 +59,8 @@ def fetch(model: Model) -> Path:
         raise ModelError(f"{model.source.folder} is not a folder with config.json, safetensors and a tokenizer")
     if isinstance(model.source, HubSource):
         return _download(model.source)
-    if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
-        raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
+    if isinstance(model.source, GgufSource) and (missing := model.source.missing):
+        raise ModelError(f"{', '.join(map(str, missing[:9]))} is not a file: correct `gguf` in models.yaml")
     folder, identity = converted(model, model.source)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

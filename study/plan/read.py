@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -280,10 +280,15 @@ def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
         source = model.source
         if isinstance(source, FolderSource) and not os.path.isfile(Path(source.folder) / "config.json"):
             yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
-        if isinstance(source, GgufSource) and not os.path.isfile(source.gguf):
-            yield f"models: {name!r} is the file {source.gguf}, which does not exist"
+        if isinstance(source, GgufSource) and (missing := source.missing):
+            files = ", ".join(map(str, missing[:9]))
+            yield f"models: {name!r} is the file {source.gguf}, and {files} {_do(missing)} not exist"
         if isinstance(source, BuiltSource) and source.built in NOT_TINY:
             yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
+
+
+def _do(things: Sequence[Any]) -> str:
+    return "does" if len(things) == 1 else "do"
 
 
 def _rooted(model: Model, folder: Path) -> Model:

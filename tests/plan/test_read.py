@@ -138,7 +138,7 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ("{source: {built: llama}, blocks: 1001}", "small.blocks: input should be less than or equal to 1000"),
         ("{source: {built: llama}, blocks: 3, parameters: 1e99}", "small.parameters: input should be less than"),
         ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
-        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which does not exist"),
+        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
             "small.source.wheels.a: string should match",
