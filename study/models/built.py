@@ -61,14 +61,17 @@ def _draw(name: str, array: mx.array, seed: int) -> mx.array:
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer for which each of the words is one token, with and without a leading space.
 
-    All other text is encoded character by character; printable ASCII and the newline are known. `encode` adds BOS.
+    All other text is encoded character by character: those of the words, printable ASCII and the newline are known.
+    `encode` adds BOS.
     """
+    known = [*_CHARACTERS, *sorted(set("".join(words)).difference(_CHARACTERS))]
     whole = sorted({word for word in words if len(word) > 1 or word.isdigit()}, key=lambda word: (-len(word), word))
-    tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *_CHARACTERS, *whole, *(f" {word}" for word in whole)])
+    tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *known, *whole, *(f" {word}" for word in whole)])
     vocabulary = {token: number for number, token in enumerate(tokens)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     alternatives = "|".join(map(re.escape, whole))
-    pieces = rf"(?: |(?<![A-Za-z]))(?:{alternatives})(?![A-Za-z])|[\s\S]" if whole else r"[\s\S]"
+    letter = r"[\p{L}\p{M}]"
+    pieces = rf"(?: |(?<!{letter}))(?:{alternatives})(?!{letter})|[\s\S]" if whole else r"[\s\S]"
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
     backend.decoder = decoders.Fuse()
     backend.post_processor = processors.TemplateProcessing(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from study.commands.run import main
+from study.config.catalogue import BuiltSource
 from study.config.units import Unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -242,6 +243,14 @@ def test_a_prompt_in_two_normal_forms_of_unicode_on_both_sides_of_the_split_is_t
     changed = [{**LINES[0], "prompt": composed}, *LINES[1:2], {**LINES[2], "prompt": decomposed}, *LINES[3:]]
     write(configs, changed)
     assert f"line 3: the prompt {decomposed!r} is in line 1 too as {composed!r}" in mistakes(configs)
+
+
+def test_a_model_that_is_built_has_the_class_tokens_of_the_grid_and_the_words_of_prompts_and_answers(
+    configs: Path,
+) -> None:
+    source = read(configs, STUDY.replace("bird: bird", "bird: Vögel")).models["small"].source
+    assert isinstance(source, BuiltSource)
+    assert {"Vögel", "fish", "robin", "See", "bird"} <= set(source.words)
 
 
 def test_a_path_of_prompts_may_begin_at_home(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
