@@ -1,5 +1,6 @@
 """The types of numbers in settings, each with bounds: generous, but so that no value fails only while a study runs."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -44,6 +45,8 @@ def _bounded(settings: dict[str, Any]) -> dict[str, Any]:
     count = 0
     for _ in range(DEEPEST):
         count += len(level)
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise PydanticCustomError("settings", "has a number that is not finite")
         if any(isinstance(value, int) and abs(value) > 2**53 for value in level):
             raise PydanticCustomError("settings", "has a whole number beyond 2^53")
         if count > MOST_VALUES:

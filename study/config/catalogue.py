@@ -150,21 +150,23 @@ Source = Annotated[
 ]
 
 
-class Model(Settings):
-    """One model of the catalogue."""
+class Entry(Settings):
+    """One model of the catalogue, as it is written. What is left out is read from the model's files."""
 
     source: Source
-    blocks: Blocks
-    """Number of transformer blocks (`num_hidden_layers`); checked when the model is loaded."""
+    blocks: Blocks | None = None
+    """Number of transformer blocks (`num_hidden_layers`). It may be left out where the model is on this machine, and is
+    needed where it is built."""
     parameters: Parameters | None = None
-    """Number of parameters, such as 1.1e9, embeddings included; memory and run time are estimated from it."""
+    """Number of parameters, such as 1.1e9, embeddings included; memory and run time are estimated from it. This and
+    the other sizes are held against the files of a model that is on this machine."""
     hidden_size: Width | None = None
     """Width of the hidden states; the run time is estimated from it and `vocabulary_size`."""
     vocabulary_size: VocabularySize | None = None
     """Number of rows of the embedding."""
     architecture: Note | None = None
-    """mlx-lm's name of the architecture, the `model_type` of its config.json; checked when the model is loaded. For a
-    model that is built locally, `built` gives it."""
+    """mlx-lm's name of the architecture, the `model_type` of its config.json. For a model that is built locally,
+    `built` gives it."""
     chat: bool | None = None
     """Whether the model was tuned on instructions (true) or is a base model (false)."""
     gated: bool = False
@@ -177,6 +179,12 @@ class Model(Settings):
     otherwise quantised when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
     licence: Note = "unknown"
     note: Note = ""
+
+    @model_validator(mode="after")
+    def _built_of_blocks(self) -> Self:
+        if isinstance(self.source, BuiltSource) and self.blocks is None:
+            raise PydanticCustomError("blocks", "blocks is missing: a model that is built needs it")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the model: its origin, and how its weights are kept in memory if not as float32."""
@@ -198,6 +206,12 @@ class Model(Settings):
                 built["settings"] = _whole(source.settings)
             return {"built": built, "blocks": self.blocks}
         return source.model_dump()
+
+
+class Model(Entry):
+    """A model whose number of blocks is known."""
+
+    blocks: Blocks
 
 
 def _whole(value: Any) -> Any:

@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from study.config.base import content_hash
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 
 CONVERSION = 1
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
@@ -30,7 +30,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
-def locate(model: Model) -> Path | None:
+def locate(model: Entry) -> Path | None:
     """Return the model's folder if it is complete on this machine, else None; downloads and converts nothing."""
     source = model.source
     if isinstance(source, FolderSource):
@@ -56,7 +56,7 @@ def snapshot(source: HubSource, local_files_only: bool) -> Path:
     )
 
 
-def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
+def converted(model: Entry, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a converted or built model, and the identity that its marker must have."""
     identity = {"conversion": CONVERSION, "model": model.origin()}
     if isinstance(source, BuiltSource):

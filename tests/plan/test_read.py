@@ -78,7 +78,7 @@ def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
 
 def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(configs):
     (configs / "mine").mkdir()
-    (configs / "mine" / "config.json").write_text("{}")
+    (configs / "mine" / "config.json").write_text('{"model_type": "llama"}')
     (configs / "models.yaml").write_text("small: {source: {folder: mine}, blocks: 4}")
     (configs / "study.yaml").write_text(STUDY)
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "mine")
@@ -87,7 +87,7 @@ def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(confi
 def test_a_path_of_a_model_may_begin_at_home(configs, monkeypatch):
     monkeypatch.setenv("HOME", str(configs / "home"))
     (configs / "home" / "mine").mkdir(parents=True)
-    (configs / "home" / "mine" / "config.json").write_text("{}")
+    (configs / "home" / "mine" / "config.json").write_text('{"model_type": "llama"}')
     (configs / "models.yaml").write_text("small: {source: {folder: ~/mine}, blocks: 4}")
     (configs / "study.yaml").write_text(STUDY)
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "home" / "mine")
@@ -113,7 +113,7 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ),
         ("{source: {built: llama, hiden_size: 8}, blocks: 3}", "hiden_size: unknown key; did you mean 'hidden_size'?"),
         ("{source: {hub: llama}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
-        ("{source: {built: llama}}", "small.blocks: is missing"),
+        ("{source: {built: llama}}", "small: blocks is missing: a model that is built needs it"),
         ("{source: {hub: ../b}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
         ("{source: {hub: -x/y}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
         ("{source: {hub: a/b..c}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
@@ -125,19 +125,19 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ('{source: {gguf: "a\\nb"}, blocks: 3}', "small.source.gguf: must be without control characters"),
         ("{source: {wheels: {}, members: [../a], sha256: c}, blocks: 3}", "members.0: must be a path within the wheel"),
         ("{source: {built: os}, blocks: 3}", "small.source.built: mlx-lm has no architecture 'os'"),
-        ("{source: {built: phi3small}, blocks: 3}", "'small' is a phi3small, which cannot be made tiny: it writes"),
+        ("{source: {built: phi3small}, blocks: 3}", "'small' is a phi3small, which cannot be made tiny: it"),
         (
             "{source: {built: llama, hidden_size: 66}, blocks: 3}",
             "hidden_size 66 does not give 4 attention_heads an even",
         ),
         (
             "{source: {built: llama, settings: {a: .inf}}, blocks: 3}",
-            "small.source.settings.a: input should be a finite number",
+            "small.source.settings",
         ),
         ("{source: {built: llama, settings: {1: 2}}, blocks: 3}", "settings.1: input should be a valid string"),
         ("{source: {built: llama}, blocks: 1001}", "small.blocks: input should be less than or equal to 1000"),
         ("{source: {built: llama}, blocks: 3, parameters: 1e99}", "small.parameters: input should be less than"),
-        ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
+        ("{source: {folder: nowhere}, blocks: 3}", "nowhere has no config.json"),
         ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
