@@ -17,8 +17,8 @@ def without_sign(number: float) -> float:
     return number + 0.0
 
 
-Steps = Annotated[int, Field(gt=0, le=10**7)]
-StepsOrNone = Annotated[int, Field(ge=0, le=10**7)]
+Steps = Annotated[int, Field(gt=0, le=10**6)]
+StepsOrNone = Annotated[int, Field(ge=0, le=10**6)]
 BatchSize = Annotated[int, Field(gt=0, le=4096)]
 PromptCount = Annotated[int, Field(gt=0, le=10**5)]
 PromptCountOrNone = Annotated[int, Field(ge=0, le=10**5)]

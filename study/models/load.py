@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from filelock import FileLock
-from huggingface_hub.errors import GatedRepoError, StrictDataclassError
+from huggingface_hub.errors import GatedRepoError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
@@ -30,11 +30,8 @@ from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-LOADING = (
-    *(OSError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError),
-    *(ImportError, StrictDataclassError, SystemExit),
-)
-"""The exceptions of mlx-lm and transformers on a folder that they cannot load."""
+LOADING = (Exception, SystemExit)
+"""The exceptions of mlx-lm, transformers and tokenizers on a folder that they cannot load: any, even bare ones."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,8 @@ def load_folder(
         module.freeze()
         module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
         blocks = len(module.layers)
+    except ModelError:
+        raise
     except LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
     if architecture not in (None, found := str(config["model_type"])):

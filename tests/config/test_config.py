@@ -42,7 +42,7 @@ def with_axis(axis):
         (STUDY + "stage1: {steps: many}", "stage1.steps: input should be a valid integer (given: 'many')"),
         (STUDY + "stage1: {steps: 1.5}", "stage1.steps: input should be a valid integer (given: 1.5)"),
         (STUDY + "stage1: {steps: '5'}", "stage1.steps: input should be a valid integer (given: '5')"),
-        (STUDY + "stage1: {steps: 99999999}", "stage1.steps: input should be less than or equal to 10000000"),
+        (STUDY + "stage1: {steps: 99999999}", "stage1.steps: input should be less than or equal to 1000000"),
         (STUDY + "stage1: {learning_rate: 1e9}", "stage1.learning_rate: input should be less than or equal to 10"),
         (STUDY + "decisions: {resamples: 1000000000}", "decisions.resamples: input should be less than or equal to 2"),
         (

@@ -142,6 +142,16 @@ def test_a_configuration_that_is_no_json_object_is_refused(copied: Callable[...,
         load(of_folder(folder))
 
 
+@pytest.mark.parametrize("content", ["{}", "[", '{"version": 1}', '{"version": "1.0", "model": {}}'])
+def test_a_tokenizer_that_is_none_is_refused_when_the_model_is_loaded(
+    copied: Callable[..., Path], content: str
+) -> None:
+    folder = copied()
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(ModelError, match="mlx-lm cannot load"):
+        load(of_folder(folder))
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 9) + b"{", struct.pack("<Q", 2) + b"[]"])
 def test_weights_without_a_header_are_refused(copied: Callable[..., Path], content: bytes) -> None:
     folder = copied()
