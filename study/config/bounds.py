@@ -35,6 +35,7 @@ WeightDecay = Annotated[float, Field(ge=0, le=100), AfterValidator(without_sign)
 Norm = Annotated[float, Field(gt=0, le=1e6)]
 Alpha = Annotated[float, Field(gt=0, le=1e6)]
 Resamples = Annotated[int, Field(gt=0, le=20_000)]  # a bootstrap holds a number for each cluster of each resample
+Confidence = Annotated[float, Field(gt=0, le=0.9999)]  # at 1 an interval has no end
 Minutes = Annotated[float, Field(gt=0, le=10**6)]
 Processes = Annotated[int, Field(gt=0, le=10**4)]
 

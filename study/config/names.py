@@ -85,12 +85,17 @@ def _tiers_differ(wordings: list[str], info: ValidationInfo) -> list[str]:
     return [tier for tier in _names(info).tiers if tier in wordings]
 
 
+def each_once(names: list[str]) -> list[str]:
+    """Return the names. Raises PydanticCustomError where one is given twice."""
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return names
+
+
 def _projections_differ(projections: list[str]) -> list[str]:
     """Return the roles, then the names, in an order that does not depend on how they were written."""
-    if len(set(projections)) < len(projections):
-        raise PydanticCustomError("projections", "names a projection twice")
     known = [*ROLES, *LAYERS_OF_LLAMA]
-    return sorted(projections, key=lambda name: (known.index(name) if name in known else len(known), name))
+    return sorted(each_once(projections), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def _recipe(recipe: str) -> str:

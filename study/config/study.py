@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from study.config.arms import ARMS_IN_WORDS, PLAIN
@@ -14,6 +14,7 @@ from study.config.bounds import (
     MOST_CELLS,
     Alpha,
     BatchSize,
+    Confidence,
     LearningRate,
     Minutes,
     Norm,
@@ -44,6 +45,7 @@ from study.config.names import (
     Tier,
     Weights,
     Wordings,
+    each_once,
 )
 from study.config.nursery import Nursery
 
@@ -124,10 +126,9 @@ class Part(Settings):
 class Data(Settings):
     """Settings of the arithmetic prompts."""
 
-    operations: Annotated[list[Literal["multiply", "add", "subtract"]], Field(min_length=2, max_length=3)] = [
-        "multiply",
-        "add",
-    ]
+    operations: Annotated[
+        list[Literal["multiply", "add", "subtract"]], Field(min_length=2, max_length=3), AfterValidator(each_once)
+    ] = ["multiply", "add"]
     """Operations that stage 1 trains on."""
     smallest: Annotated[int, Field(ge=0, le=99)] = 2
     """Smallest operand."""
@@ -236,7 +237,7 @@ class Decisions(Settings):
     """The interval of the right class token's mean probability must lie above."""
     non_inferiority_margin: Fraction = 0.03
     """Loss of answer accuracy that still counts as preserved."""
-    confidence: Fraction = 0.95
+    confidence: Confidence = 0.95
     """Of all intervals, two-sided."""
     resamples: Resamples = 2000
     """Of each bootstrap."""
@@ -245,6 +246,7 @@ class Decisions(Settings):
     predictors: Annotated[
         list[PredictorName],
         Field(min_length=1, max_length=6),
+        AfterValidator(each_once),
     ] = ["log_p", "a_lin", "selectivity", "gradient_cosine"]
     """What is tested for saying where classifiers carry over; p values are corrected for their number."""
     floor: Fraction = 0.1

@@ -105,7 +105,7 @@ def convert(gguf: Path, out: Path) -> None:
         raise ModelError(f"{gguf.name} has no tensor token_embd.weight: it is incomplete; use another file")
     config = _config(metadata, set(tensors), None if rope_factors is None else _values(rope_factors).ravel())
     config["vocab_size"] = tensors["token_embd.weight"].shape[0]
-    _check_shapes(tensors, config, gguf.name)
+    _check_shapes(tensors, config, architecture, gguf.name)
     tokenizer = _tokenizer(metadata, config["vocab_size"])
 
     layout = _layout(config)
@@ -132,20 +132,19 @@ def _values(tensor: Tensor) -> Array:
         raise ModelError(f"cannot read the weights of {tensor.file}: {error}") from error
 
 
-def _check_shapes(tensors: Mapping[str, Tensor], config: dict[str, Any], file: str) -> None:
+def _check_shapes(tensors: Mapping[str, Tensor], config: dict[str, Any], architecture: str, file: str) -> None:
     """Raise ModelError where a tensor is missing or has another shape than the settings give."""
     expected = _shapes(config)
-    optional = set() if config["tie_word_embeddings"] else {"output.weight"}
     if missing := [name for name in expected if name not in tensors]:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ModelError(f"{file} lacks the tensors {', '.join(missing[:3])}{more}: it is incomplete; use another file")
     for name, tensor in tensors.items():
-        _name(name, config["model_type"])
-        if name not in expected and name not in optional:
+        _name(name, architecture)  # raises where there is no such weight in any block
+        if name not in expected:
             raise ModelError(f"{file} has a tensor {_shown(name)}, for which the model of its settings has no place")
-        if tensor.shape != expected.get(name, expected["token_embd.weight"]):
-            shape = expected.get(name, expected["token_embd.weight"])
-            raise ModelError(f"{file}: the tensor {name} is {list(tensor.shape)}; its settings give {list(shape)}")
+        if tensor.shape != expected[name]:
+            shapes = f"{list(tensor.shape)}; its settings give {list(expected[name])}"
+            raise ModelError(f"{file}: the tensor {name} is {shapes}")
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -174,10 +173,10 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     block: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linear.items()}
     block |= {f"{name}.bias": linear[name][:1] for name in biases}
     block |= {f"{name}.weight": (width,) for name, width in norms.items()}
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (config["vocab_size"], hidden),
-        "output_norm.weight": (hidden,),
-    }
+    embedding = (config["vocab_size"], hidden)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": embedding, "output_norm.weight": (hidden,)}
+    if not config["tie_word_embeddings"]:
+        shapes["output.weight"] = embedding
     for number in range(config["num_hidden_layers"]):
         shapes |= {f"blk.{number}.{name}": shape for name, shape in block.items()}
     return shapes
@@ -191,7 +190,7 @@ def _name(name: str, architecture: str) -> str:
     stem, _, kind = name.rpartition(".")
     if block := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
         number, part = block.groups()
-        names = _IN_GEMMA_BLOCK if architecture.startswith("gemma3") else _IN_BLOCK
+        names = _IN_GEMMA_BLOCK if architecture == "gemma3" else _IN_BLOCK
         if part in names:
             return f"model.layers.{number}.{names[part]}.{kind}"
     elif stem in _OUTER:

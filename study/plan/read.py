@@ -17,7 +17,7 @@ from study.config.mistakes import checked, nearest
 from study.config.names import Names
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
-from study.config.text import Name, PathText, normal_form, rooted, words_in
+from study.config.text import Name, PathText, normal_form, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
@@ -253,7 +253,7 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 place = f"{where}.pairs.{i}.{operation}"
                 if operation not in study.data.operations:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
-                if any(word in task.words for word in words_in(normal_form(token))):
+                if normal_form(token) in task.words:
                     yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:

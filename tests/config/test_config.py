@@ -47,10 +47,16 @@ def with_axis(axis):
         (STUDY + "decisions: {resamples: 1000000000}", "decisions.resamples: input should be less than or equal to 2"),
         (
             STUDY + "stage2: {lora: {rank: 8, alpha: 1, projections: [a, a]}}",
-            "or names a projection twice (given: ['a', 'a'])",
+            "or names one of them twice (given: ['a', 'a'])",
         ),
         (STUDY + "data: {held_out: 0.999999}", "data.held_out: 0.999999 leaves no operands of multiply to train on"),
         (STUDY + "data: {held_out: 1e-9}", "48 is more than the 0 held-out prompts that symbolic has"),
+        (STUDY + "data: {operations: [multiply, add, add]}", "data.operations: names one of them twice"),
+        (STUDY + "decisions: {predictors: [log_p, log_p]}", "decisions.predictors: names one of them twice"),
+        (
+            STUDY + "decisions: {confidence: 0.9999999999999999}",
+            "confidence: input should be less than or equal to 0.99",
+        ),
         (STUDY + "stage1: {steps: 0}", "stage1.steps: input should be greater than 0 (given: 0)"),
         (STUDY + "stage1: {learning_rate: .inf}", "stage1.learning_rate: input should be a finite number"),
         (STUDY + "stage1: {lora: {rank: 8}}", "stage1.lora.alpha: is missing"),
