@@ -246,7 +246,6 @@ class Decisions(Settings):
     predictors: Annotated[
         list[PredictorName],
         Field(min_length=1, max_length=6),
-        AfterValidator(each_once),
     ] = ["log_p", "a_lin", "selectivity", "gradient_cosine"]
     """What is tested for saying where classifiers carry over; p values are corrected for their number."""
     floor: Fraction = 0.1

@@ -49,7 +49,7 @@ def words_in(text: str) -> list[str]:
 
 def rooted(written: str, folder: Path) -> Path:
     """Return the path that a YAML file in `folder` means: `~` is expanded, and the rest is relative to the folder."""
-    return Path(os.path.realpath(folder / Path(written).expanduser()))
+    return folder / Path(written).expanduser()
 
 
 @cache

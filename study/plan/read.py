@@ -1,6 +1,7 @@
 """Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -304,7 +305,7 @@ def _rooted(model: Entry, folder: Path) -> Entry:
     source = model.source
     for field in ("folder", "gguf"):
         if hasattr(source, field):
-            there = source.model_copy(update={field: str(rooted(getattr(source, field), folder))})
+            there = source.model_copy(update={field: os.path.realpath(rooted(getattr(source, field), folder))})
             return model.model_copy(update={"source": there})
     return model
 

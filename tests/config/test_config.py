@@ -52,7 +52,6 @@ def with_axis(axis):
         (STUDY + "data: {held_out: 0.999999}", "data.held_out: 0.999999 leaves no operands of multiply to train on"),
         (STUDY + "data: {held_out: 1e-9}", "48 is more than the 0 held-out prompts that symbolic has"),
         (STUDY + "data: {operations: [multiply, add, add]}", "data.operations: names one of them twice"),
-        (STUDY + "decisions: {predictors: [log_p, log_p]}", "decisions.predictors: names one of them twice"),
         (
             STUDY + "decisions: {confidence: 0.9999999999999999}",
             "confidence: input should be less than or equal to 0.99",

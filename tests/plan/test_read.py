@@ -138,6 +138,7 @@ def test_mistakes_in_both_files_are_told_together(configs):
         ("{source: {built: llama}, blocks: 1001}", "small.blocks: input should be less than or equal to 1000"),
         ("{source: {built: llama}, blocks: 3, parameters: 1e99}", "small.parameters: input should be less than"),
         ("{source: {folder: nowhere}, blocks: 3}", "nowhere has no config.json"),
+        ("{source: {folder: loop}, blocks: 3}", "loop has no config.json"),
         ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
@@ -146,6 +147,7 @@ def test_mistakes_in_both_files_are_told_together(configs):
     ],
 )
 def test_mistakes_in_the_catalogue_are_told_with_their_place(configs, entry, told):
+    (configs / "loop").symlink_to(configs / "loop")
     (configs / "models.yaml").write_text(f"small: {entry}")
     assert told in mistakes(configs, STUDY)
 
