@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 
-CONVERSION = 1
+CONVERSION = 2
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
 
 MARKER = "complete.json"

@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, Model
 from study.models import ModelError
 from study.models.cache import locate
@@ -62,7 +64,11 @@ def known_model(entry: Entry, mistakes: list[str]) -> Model | None:
     if len(mistakes) > before:
         return None
     told = {one.name: getattr(found, one.name) for one in fields(found) if getattr(entry, one.name) is None}
-    return Model(**{**dict(entry), **told})
+    try:
+        return Model(**{**dict(entry), **told})
+    except ValidationError as error:
+        mistakes += [f"source: its files give {one['loc'][0]} = {one['input']}: {one['msg']}" for one in error.errors()]
+        return None
 
 
 def facts_of(entry: Entry) -> Facts | None:

@@ -221,6 +221,9 @@ def _config(metadata: Metadata, names: set[str], rope_factors: Array | None) -> 
     hidden_size = metadata.size("embedding_length")
     kv_heads = metadata.size("attention.head_count_kv", heads)
     head_dim = metadata.size("attention.key_length", hidden_size // heads)
+    blocks = metadata.size("block_count")
+    if blocks > len(names):
+        raise ModelError(f"the GGUF file says that it has {blocks} blocks, and has {len(names)} tensors")
     undivided = metadata("attention.key_length") is None and hidden_size % heads
     if heads % kv_heads or undivided or head_dim % 2:
         raise ModelError(
@@ -231,7 +234,7 @@ def _config(metadata: Metadata, names: set[str], rope_factors: Array | None) -> 
     config = {
         "model_type": MODEL_TYPES[metadata.architecture],
         "hidden_size": hidden_size,
-        "num_hidden_layers": metadata.size("block_count"),
+        "num_hidden_layers": blocks,
         "intermediate_size": metadata.size("feed_forward_length"),
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,

@@ -159,6 +159,11 @@ def test_weights_without_a_header_are_refused(copied: Callable[..., Path], conte
     assert "has no header of safetensors" in refused(of_folder(folder))
 
 
+def test_more_blocks_than_any_model_has_are_refused(copied: Callable[..., Path]) -> None:
+    told = refused(of_folder(copied(num_hidden_layers=10**6)))
+    assert told == "source: its files give blocks = 1000000: Input should be less than or equal to 1000"
+
+
 def test_a_model_of_the_hub_that_is_not_here_needs_its_number_of_blocks() -> None:
     source = HubSource(hub="nobody/no-such-model")
     assert known(Entry(source=source, blocks=7)).blocks == 7

@@ -411,6 +411,7 @@ def test_a_factor_without_a_type_scales_linearly_as_in_llama_cpp(tmp_path: Path)
             {"llama.block_count": 3},
             r"a tensor 'blk\.3\.attn_q\.weight', for which the model of its settings has no place",
         ),
+        ({"llama.block_count": 2**31 - 1}, r"says that it has 2147483647 blocks, and has \d+ tensors"),
         ({"llama.block_count": 5}, r"lacks the tensors blk\.4\.attn_q\.weight"),
         ({"llama.feed_forward_length": 95}, r"ffn_gate\.weight is \[96, 64\]; its settings give \[95, 64\]"),
         ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "= nan, not a finite number"),
