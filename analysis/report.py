@@ -8,7 +8,6 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-import yaml
 
 from analysis.data.left_out import LeftOut
 from analysis.data.numbers import share
@@ -27,6 +26,7 @@ from analysis.text.answer import answer, limits, progress, shuffled_criterion
 from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
 from analysis.text.published import recipe_tables
 from analysis.text.warnings import out_of_reach, warning_rows
+from study.config import yaml_core
 from study.results.store import ResultsError, UnwritableError, write_bytes
 
 
@@ -93,7 +93,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
-        config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
+        config=yaml_core.dump(study.config, sort_keys=False, allow_unicode=True),
         environments=models_and_outcomes.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),

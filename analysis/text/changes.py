@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis.data.numbers import share, signed
 from analysis.data.results import Results
@@ -12,6 +11,7 @@ from analysis.data.statistics import Interval, interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.changes import MEASURES, overall, verdict
 from analysis.text.models_and_outcomes import Row
+from study.config import yaml_core
 from study.config.nursery import BASE, Nursery, NurseryModel
 
 NOT_TOLD = ("architecture", "model_type", "tokenizer", "bos_token_id", "eos_token_id")
@@ -127,7 +127,7 @@ def _written(nursery: Nursery, name: str) -> str:
     settings = nursery.base.model_dump() if name == BASE else nursery.changes[name].model_dump(exclude_none=True)
     shown = {key: value for key, value in settings.items() if value != {}}
     return (
-        yaml.safe_dump(shown, default_flow_style=True, sort_keys=False, width=1000)
+        yaml_core.dump(shown, default_flow_style=True, sort_keys=False, width=1000)
         .strip()
         .removeprefix("{")
         .removesuffix("}")

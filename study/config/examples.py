@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from study.config.base import Settings
 from study.config.catalogue import Sha256
+from study.config.text import Name, PathText
 
 
 def _trimmed(text: str) -> str:
@@ -22,9 +23,7 @@ def _one_line(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1), AfterValidator(_trimmed)]
-Name = Annotated[str, Field(pattern=r"^\w[\w-]*$", max_length=40)]
-"""A name of letters, digits, - and _, since it becomes part of labels and of file names."""
+Text = Annotated[str, Field(min_length=1, max_length=10**5), AfterValidator(_trimmed)]
 
 
 class Example(Settings):
@@ -56,9 +55,9 @@ class Examples(Settings):
     `primary_tier` its last one, and `prompts_per_class` is no more than there are.
     """
 
-    file: str
-    """JSON Lines file in the same folder as the study's YAML, one prompt a line, with `prompt`, `answer`, `class` and
-    `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
+    file: PathText
+    """JSON Lines file, relative to the folder of the study's YAML, one prompt a line, with `prompt`, `answer`, `class`
+    and `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
     sha256: Sha256 | None = None
     """SHA-256 of the file, which is refused if it has another one. It is recorded in results and identifies their
     prompts."""

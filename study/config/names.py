@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from study.config.arms import ARMS
+from study.config.bounds import PromptCount, Seed, without_sign
 from study.config.predictors import TESTABLE
 from study.config.recipes import RecipeError, choices_of, recipe_of
+from study.config.text import Name, Token, normal_form
 
 
 class Names(NamedTuple):
@@ -67,8 +63,12 @@ Arm = Annotated[str, AfterValidator(_arm), Field(json_schema_extra={"enum": list
 """The name of one of ARMS."""
 PredictorName = Annotated[str, AfterValidator(_predictor), Field(json_schema_extra={"enum": list(TESTABLE)})]
 """The name of one of PREDICTORS that can be tested."""
+MANY = 1000
+"""Largest length of a list of settings."""
 Role = Literal["query", "key", "value", "output", "mlp"]
 ROLES: tuple[Role, ...] = get_args(Role)
+LAYERS_OF_LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
+"""Names of the linear layers of a block in most architectures, in the order in which they compute."""
 
 
 def _names_differ(pair: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -83,6 +83,19 @@ def _tiers_differ(wordings: list[str], info: ValidationInfo) -> list[str]:
     if len(set(wordings)) < len(wordings):
         raise PydanticCustomError("wordings", "names a tier twice")
     return [tier for tier in _names(info).tiers if tier in wordings]
+
+
+def each_once(names: list[str]) -> list[str]:
+    """Return the names. Raises PydanticCustomError where one is given twice."""
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return names
+
+
+def _projections_differ(projections: list[str]) -> list[str]:
+    """Return the roles, then the names, in an order that does not depend on how they were written."""
+    known = [*ROLES, *LAYERS_OF_LLAMA]
+    return sorted(each_once(projections), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def _recipe(recipe: str) -> str:
@@ -103,20 +116,19 @@ def _every_tier(prompts: dict[str, int], info: ValidationInfo) -> dict[str, int]
     return {tier: prompts[tier] for tier in tiers}
 
 
-TokenPair = Annotated[
-    dict[Operation, Annotated[str, Field(pattern=r"^\S+$")]], Field(min_length=2), AfterValidator(_names_differ)
-]
-AbsoluteLayer = Annotated[int, Field(ge=0)]
+TokenPair = Annotated[dict[Operation, Token], Field(min_length=2, max_length=MANY), AfterValidator(_names_differ)]
+AbsoluteLayer = Annotated[int, Field(ge=0, lt=1000)]
 RelativeDepth = Annotated[float, Field(gt=0, le=1)]
-Weight = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1), AfterValidator(without_sign)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-PromptsByTier = Annotated[dict[Tier, PositiveInt], AfterValidator(_every_tier)]
-Wordings = Annotated[list[Tier], Field(min_length=1), AfterValidator(_tiers_differ)]
-Layers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1)]
-Pairs = Annotated[list[TokenPair], Field(min_length=1)]
-Weights = Annotated[list[Weight], Field(min_length=1)]
-Arms = Annotated[list[Arm], Field(min_length=1)]
-ManyWordings = Annotated[list[Wordings], Field(min_length=1)]
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+Projections = Annotated[list[Name], Field(min_length=1, max_length=MANY), AfterValidator(_projections_differ)]
+PromptsByTier = Annotated[dict[Tier, PromptCount], AfterValidator(_every_tier)]
+Wordings = Annotated[list[Tier], Field(min_length=1, max_length=MANY), AfterValidator(_tiers_differ)]
+Layers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1, max_length=MANY)]
+Pairs = Annotated[list[TokenPair], Field(min_length=1, max_length=MANY)]
+Weights = Annotated[list[Weight], Field(min_length=1, max_length=MANY)]
+Arms = Annotated[list[Arm], Field(min_length=1, max_length=MANY)]
+ManyWordings = Annotated[list[Wordings], Field(min_length=1, max_length=MANY)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=MANY)]
 Recipe = Annotated[str, AfterValidator(_recipe), Field(examples=["corrected", "as-published"])]
-Recipes = Annotated[list[Recipe], Field(min_length=1)]
+Recipes = Annotated[list[Recipe], Field(min_length=1, max_length=MANY)]

@@ -2,49 +2,44 @@
 
 from typing import Annotated, Self
 
-from pydantic import (
-    Field,
-    JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from study.config.architectures import SmallArchitecture, check_heads
 from study.config.base import Settings
+from study.config.bounds import Blocks, Heads, JsonSettings, LearningRate, Norm, Steps, StepsOrNone, WeightDecay, Width
 from study.config.names import Fraction
+from study.config.text import Name
 
 
 class NurseryModel(Settings):
     """A small model that the study trains from random weights."""
 
-    architecture: str = "llama"
+    architecture: SmallArchitecture = "llama"
     """An architecture of mlx-lm (its `model_type`); `docs/architectures.md` lists them."""
-    blocks: PositiveInt = 4
+    blocks: Blocks = 4
     """Number of transformer blocks."""
-    hidden_size: PositiveInt = 96
+    hidden_size: Width = 96
     """Width of the hidden states."""
-    intermediate_size: PositiveInt = 192
+    intermediate_size: Width = 192
     """Width of the MLP."""
-    attention_heads: PositiveInt = 4
+    attention_heads: Heads = 4
     tied: bool = True
     """Whether the unembedding is the input embedding; false is refused where the architecture leaves no choice."""
-    settings: dict[str, JsonValue] = {}
+    settings: JsonSettings = {}
     """Further keys of the architecture's `config.json`, such as `num_key_value_heads: 1`."""
 
 
 class NurseryChange(Settings):
     """The settings in which a model differs from the base; a setting that is not given is the base's."""
 
-    architecture: str | None = None
-    blocks: PositiveInt | None = None
-    hidden_size: PositiveInt | None = None
-    intermediate_size: PositiveInt | None = None
-    attention_heads: PositiveInt | None = None
+    architecture: SmallArchitecture | None = None
+    blocks: Blocks | None = None
+    hidden_size: Width | None = None
+    intermediate_size: Width | None = None
+    attention_heads: Heads | None = None
     tied: bool | None = None
-    settings: dict[str, JsonValue] | None = None
+    settings: JsonSettings | None = None
     """Added to those of the base, or in place of them where a key is the same."""
 
     def over(self, base: NurseryModel) -> NurseryModel:
@@ -57,16 +52,16 @@ class NurseryTraining(Settings):
     """Training with AdamW on all weights, with a linear warm-up and cosine decay of the learning rate to zero; weight
     decay applies to matrices only. Operand pairs that are held out are never seen."""
 
-    steps: PositiveInt = 2000
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    steps: Steps = 2000
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 32
     """Sequences of a batch: prompts of all tiers with their answers, and sentences."""
     sentences: Fraction = 0.25
     """Share of a batch that is sentences with the words of the grid's pairs, all words equally often. A word that names
     an operation is used with that meaning."""
-    learning_rate: PositiveFloat = 4e-3
-    warmup_steps: NonNegativeInt = 100
-    weight_decay: NonNegativeFloat = 0.5
-    clip_norm: PositiveFloat = 1.0
+    learning_rate: LearningRate = 4e-3
+    warmup_steps: StepsOrNone = 100
+    weight_decay: WeightDecay = 0.5
+    clip_norm: Norm = 1.0
     """Global gradient norm above which gradients are scaled down."""
 
 
@@ -79,7 +74,7 @@ class Nursery(Settings):
     studied in addition to `models`, under the name `base` and the names of the changes."""
 
     base: NurseryModel = NurseryModel()
-    changes: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=40)], NurseryChange] = {}
+    changes: Annotated[dict[Name, NurseryChange], Field(max_length=100)] = {}
     """Changes by name, each with only the settings that differ from the base: `deep: {blocks: 8}`."""
     training: NurseryTraining = NurseryTraining()
 
@@ -90,6 +85,12 @@ class Nursery(Settings):
         for name, change in self.changes.items():
             if change.over(self.base) == self.base:
                 raise PydanticCustomError("nursery", "{name} changes nothing in the base", {"name": name})
+        for name, one in self.models.items():
+            try:
+                check_heads(one.hidden_size, one.attention_heads, one.settings)
+            except PydanticCustomError as error:
+                told = {"name": name, "reason": error.message()}
+                raise PydanticCustomError("nursery", "{name}: {reason}", told) from None
         return self
 
     @property

@@ -5,23 +5,32 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Discriminator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from study.config.arms import ARMS_IN_WORDS, PLAIN
 from study.config.base import Settings
+from study.config.bounds import (
+    MOST_CELLS,
+    Alpha,
+    BatchSize,
+    Confidence,
+    LearningRate,
+    Minutes,
+    Norm,
+    Processes,
+    PromptCount,
+    PromptCountOrNone,
+    Rank,
+    Resamples,
+    Steps,
+    StepsOrNone,
+    WeightDecay,
+)
 from study.config.catalogue import Model
 from study.config.examples import Examples
 from study.config.names import (
+    MANY,
     TIERS,
     Arms,
     Fraction,
@@ -29,12 +38,14 @@ from study.config.names import (
     ManyWordings,
     Pairs,
     PredictorName,
+    Projections,
     PromptsByTier,
     Recipes,
     Seeds,
     Tier,
     Weights,
     Wordings,
+    each_once,
 )
 from study.config.nursery import Nursery
 
@@ -62,11 +73,11 @@ class Grid(Settings):
 class Lora(Settings):
     """Low-rank adapters (LoRA) on the chosen linear layers of all blocks."""
 
-    rank: PositiveInt
+    rank: Rank
     """Rank of the update."""
-    alpha: PositiveFloat
+    alpha: Alpha
     """The update is scaled by alpha / rank."""
-    projections: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    projections: Literal["all"] | Projections
     """`all` is every linear layer of the blocks, which makes architectures comparable. Otherwise a list of roles and
     names. Roles are `query`, `key`, `value`, `output` (of attention) and `mlp`; a fused layer has the roles of all that
     it computes. A role that has no meaning in some of the blocks, such as `value` in a state-space block, is refused:
@@ -82,9 +93,9 @@ class Lora(Settings):
 class Stage2Change(Settings):
     """Settings of stage 2 that a part of the grid changes; those that are not given stay as they are."""
 
-    steps: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
-    learning_rate: PositiveFloat | None = None
+    steps: Steps | None = None
+    batch_size: BatchSize | None = None
+    learning_rate: LearningRate | None = None
     lora: Lora | None = None
 
     @property
@@ -115,7 +126,9 @@ class Part(Settings):
 class Data(Settings):
     """Settings of the arithmetic prompts."""
 
-    operations: Annotated[list[Literal["multiply", "add", "subtract"]], Field(min_length=2)] = ["multiply", "add"]
+    operations: Annotated[
+        list[Literal["multiply", "add", "subtract"]], Field(min_length=2, max_length=3), AfterValidator(each_once)
+    ] = ["multiply", "add"]
     """Operations that stage 1 trains on."""
     smallest: Annotated[int, Field(ge=0, le=99)] = 2
     """Smallest operand."""
@@ -158,11 +171,11 @@ AnyData = Annotated[
 class Training(Settings):
     """Settings that both stages have: AdamW with a linear warm-up to a constant learning rate."""
 
-    steps: PositiveInt = 500
-    learning_rate: PositiveFloat
-    warmup_steps: NonNegativeInt = 20
-    weight_decay: NonNegativeFloat = 0.0
-    clip_norm: PositiveFloat = 1.0
+    steps: Steps = 500
+    learning_rate: LearningRate
+    warmup_steps: StepsOrNone = 20
+    weight_decay: WeightDecay = 0.0
+    clip_norm: Norm = 1.0
     """Global gradient norm above which gradients are scaled down."""
 
 
@@ -171,8 +184,8 @@ class Stage1(Training):
 
     wordings: Wordings = ["symbolic"]
     """Tiers of wording that stage 1 trains on."""
-    batch_size: PositiveInt = 16
-    learning_rate: PositiveFloat = 3e-4
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 3e-4
     lora: Lora = Lora(rank=16, alpha=32.0, projections="all")
     fuse: Literal["auto", "always", "never"] = "auto"
     """Whether the adapter is fused into the weights. `always`: fused in float32; quantised layers that it adapts are
@@ -187,27 +200,27 @@ class Stage1(Training):
 class Stage2(Training):
     """A new LoRA adapter on the model after stage 1, trained on w * class loss at layer L + (1 - w) * answer loss."""
 
-    batch_size: PositiveInt = 4
-    learning_rate: PositiveFloat = 2e-4
+    batch_size: BatchSize = 4
+    learning_rate: LearningRate = 2e-4
     lora: Lora = Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"])
 
 
 class Evaluation(Settings):
     """Evaluation on held-out prompts, the same for every stage and cell of a seed."""
 
-    prompts_per_class: PositiveInt | PromptsByTier = 48
+    prompts_per_class: PromptCount | PromptsByTier = 48
     """Prompts of each operation, one number for every tier or a number by tier. Their answers are evaluated, and the
     logit lens is read at the trained layer and at the last one."""
-    profile_prompts: PositiveInt = 16
+    profile_prompts: PromptCount = 16
     """Prompts among these, of each operation in each tier, whose logit lens is read at every layer."""
-    onset_every: NonNegativeInt = 20
+    onset_every: StepsOrNone = 20
     """Steps of stage 2 between two light evaluations, which show when the class emerges; 0 for none."""
-    onset_prompts: PositiveInt = 4
+    onset_prompts: PromptCount = 4
     """Prompts of each operation in each tier in a light evaluation."""
-    causal_prompts: NonNegativeInt = 24
+    causal_prompts: PromptCountOrNone = 24
     """Prompts of each operation, in each tier that either stage trained on, for the swap of the class direction; 0 for
     none."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Prompts that are evaluated at a time."""
 
     def prompts_in(self, tier: Tier) -> int:
@@ -224,9 +237,9 @@ class Decisions(Settings):
     """The interval of the right class token's mean probability must lie above."""
     non_inferiority_margin: Fraction = 0.03
     """Loss of answer accuracy that still counts as preserved."""
-    confidence: Fraction = 0.95
+    confidence: Confidence = 0.95
     """Of all intervals, two-sided."""
-    resamples: PositiveInt = 2000
+    resamples: Resamples = 2000
     """Of each bootstrap."""
     primary_tier: Tier = "construction"
     """Its choice accuracy is the outcome that predictors are to explain, in cells that did not train on it."""
@@ -261,17 +274,17 @@ class Decisions(Settings):
 class RaySettings(Settings):
     """How Ray executes the study; these settings change no result and no id."""
 
-    workers: PositiveInt | Literal["auto"] = "auto"
+    workers: Processes | Literal["auto"] = "auto"
     """Units that run at a time on a private cluster: `auto` is one with a GPU, as on a Mac, and one a core without."""
-    stack: PositiveInt | Literal["auto"] = "auto"
+    stack: Processes | Literal["auto"] = "auto"
     """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy.
     A worker with too little memory for so many trains fewer at a time."""
-    checkpoint_every: NonNegativeInt = 50
+    checkpoint_every: StepsOrNone = 50
     """Steps of a stage between two checkpoints; there is also one after the last step. An interrupted training resumes
     from its last checkpoint. 0 for none."""
-    in_flight: PositiveInt = 4
+    in_flight: Processes = 4
     """Tasks submitted to Ray at a time for each worker, those that run included."""
-    quiet_minutes: PositiveFloat = 60.0
+    quiet_minutes: Minutes = 60.0
     """Minutes without any progress after which a unit is ended and started again."""
     dashboard_port: Annotated[int, Field(ge=1024, le=65535)] = 8265
     """Port of Ray's dashboard on a private cluster; the next free one if it is taken."""
@@ -282,12 +295,12 @@ class Study(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
     """Name of the results folder and of the report: lower-case letters, digits, - and _."""
-    models: list[str] = []
+    models: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MANY)] = []
     """Short names from `models.yaml` in the same folder; may be left out if there is a `nursery`."""
     nursery: Nursery | None = None
     """Small models that the study trains itself."""
     grid: Grid
-    also: list[Part] = []
+    also: Annotated[list[Part], Field(max_length=MANY)] = []
     """Further parts of the grid, such as control arms at one depth or more seeds for some of the cells."""
     data: AnyData = Data()
     """Settings of the arithmetic prompts, or `file` with the prompts of a custom task."""
@@ -301,6 +314,18 @@ class Study(Settings):
     def _some_model(self) -> Self:
         if not self.models and self.nursery is None:
             raise PydanticCustomError("models", "no model: name some of models.yaml in `models`, or give a `nursery`")
+        return self
+
+    @model_validator(mode="after")
+    def _not_too_many_cells(self) -> Self:
+        models = len(self.models) + (len(self.nursery.models) if self.nursery else 0)
+        axes = ("layers", "pairs", "weights", "arms", "wordings", "seeds", "recipes")
+        cells = models * sum(math.prod(len(getattr(grid, axis)) for axis in axes) for grid, _ in self.grids)
+        if cells > MOST_CELLS:
+            counts = {"cells": f"{cells:,}", "most": f"{MOST_CELLS:,}"}
+            raise PydanticCustomError(
+                "cells", "the axes of the grid give {cells} cells; at most {most} are allowed", counts
+            )
         return self
 
     @property

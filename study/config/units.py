@@ -14,6 +14,9 @@ from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
 RESULTS_VERSION = 2
 """Raised when a change of the code changes results, so that older results are not mistaken for new ones."""
 
+LONGEST_FOLDER = 200
+"""Largest length of the name of a unit's folder in bytes; file systems allow 255, and temporary names are longer."""
+
 Kind = Literal["nursery", "stage1", "reference", "predictors", "cell"]
 Pair = dict[str, str]
 """Class tokens by operation. The operations were checked against the study's task when it was read."""
@@ -223,8 +226,13 @@ def foundations(unit: Unit) -> list[Pretraining | StageOne]:
 
 
 def folder_name(unit: Unit) -> str:
-    """Return a readable name that its hash makes unique: `smollm2-135m_L16_multiply-add_w0.5_s0_1a2b3c4d`."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in unit.label.replace("=", "")) + f"_{unit.id}"
+    """Return a readable name that its hash makes unique: `smollm2-135m_L16_multiply-add_w0.5_s0_1a2b3c4d`.
+
+    It has no more than LONGEST_FOLDER bytes: what is readable is cut.
+    """
+    readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in unit.label.replace("=", ""))
+    end = f"_{unit.id}"
+    return readable.encode()[: LONGEST_FOLDER - len(end)].decode(errors="ignore") + end
 
 
 def describe(unit: Unit) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Token ids of prompts, answers and class names: one encoder for training and for evaluation."""
 
 import random
+import re
+import unicodedata
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ class Tokenizer(Protocol):
 
 COMMON_WORDS = Path(__file__).parent / "words.txt"
 """Common English words, none of them about arithmetic."""
+_NUMBER_GOES_ON = re.compile(r"[.,'\u2019\u00b7\u066b\u066c\u00a0\u2009\u202f/]\d|[eE][-+]?\d|[%\u2030]")
 MATCHED = 20
 """Number of common words, those nearest to a class token by id, from which a random word is drawn."""
 
@@ -131,10 +134,18 @@ def ends_answer(tokenizer: Tokenizer, token: int) -> bool:
 
 
 def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) -> bool:
-    """Whether the token continues the number or the word that the answer ends with."""
+    """Whether the token continues the number or the word that the answer ends with.
+
+    A word goes on with a letter or a combining mark. A number goes on with a digit; with a decimal or thousands
+    separator (. , ' · a no-break or a thin space) and a digit; with / and a digit; with an exponent; and with % or ‰:
+    3 is not 3.5, 12 not 12,000 and 50 not 50%. A token that is a separator alone ends the answer, since it may end the
+    sentence too, and one token does not tell.
+    """
     text = tokenizer.decode(list(answer))
-    follows = tokenizer.decode([*answer, token])[len(text) :][:1]
-    return follows.isdigit() if text[-1:].isdigit() else follows.isalpha()
+    follows = tokenizer.decode([*answer, token])[len(text) :]
+    if text[-1:].isdigit():
+        return follows[:1].isdigit() or _NUMBER_GOES_ON.match(follows) is not None
+    return follows[:1].isalpha() or unicodedata.category(follows[:1] or " ")[0] == "M"
 
 
 def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:

@@ -28,11 +28,6 @@ def build(source: BuiltSource, blocks: int, out: Path) -> None:
     The same arguments give the same bits on every machine. Raises ModelError where mlx-lm does not have the
     architecture, or it cannot be built with these sizes.
     """
-    if source.hidden_size % (2 * source.attention_heads):
-        raise ModelError(
-            f"hidden_size {source.hidden_size} does not give {source.attention_heads} attention_heads an even width: "
-            "it must be a multiple of twice their number"
-        )
     tokenizer = word_tokenizer([*source.prompt_words, *source.words])
     sizes = Sizes(source.hidden_size, source.intermediate_size, source.attention_heads, blocks, len(tokenizer))
     special = {
@@ -66,14 +61,17 @@ def _draw(name: str, array: mx.array, seed: int) -> mx.array:
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer for which each of the words is one token, with and without a leading space.
 
-    All other text is encoded character by character; printable ASCII and the newline are known. `encode` adds BOS.
+    All other text is encoded character by character: those of the words, printable ASCII and the newline are known.
+    `encode` adds BOS.
     """
+    known = [*_CHARACTERS, *sorted(set("".join(words)).difference(_CHARACTERS))]
     whole = sorted({word for word in words if len(word) > 1 or word.isdigit()}, key=lambda word: (-len(word), word))
-    tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *_CHARACTERS, *whole, *(f" {word}" for word in whole)])
+    tokens = dict.fromkeys([UNKNOWN, BOS, EOS, *known, *whole, *(f" {word}" for word in whole)])
     vocabulary = {token: number for number, token in enumerate(tokens)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     alternatives = "|".join(map(re.escape, whole))
-    pieces = rf"(?: |(?<![A-Za-z]))(?:{alternatives})(?![A-Za-z])|[\s\S]" if whole else r"[\s\S]"
+    letter = r"[\p{L}\p{M}]"
+    pieces = rf"(?: |(?<!{letter}))(?:{alternatives})(?!{letter})|[\s\S]" if whole else r"[\s\S]"
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
     backend.decoder = decoders.Fuse()
     backend.post_processor = processors.TemplateProcessing(

@@ -11,10 +11,10 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from study.config.base import content_hash
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 from study.config.sealed import file_sha256, parse_json, seal, unseal
 
-CONVERSION = 1
+CONVERSION = 2
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
 
 MARKER = "complete.json"
@@ -32,7 +32,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
-def locate(model: Model) -> Path | None:
+def locate(model: Entry) -> Path | None:
     """Return the model's folder if it is complete on this machine, else None; downloads and converts nothing."""
     source = model.source
     if isinstance(source, FolderSource):
@@ -43,7 +43,7 @@ def locate(model: Model) -> Path | None:
             return snapshot(source, local_files_only=True)
         except LocalEntryNotFoundError:
             return None
-    if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
+    if isinstance(source, GgufSource) and source.missing:
         return None
     folder, identity = converted(model, source)
     return folder if is_complete(folder, identity) else None
@@ -58,7 +58,7 @@ def snapshot(source: HubSource, local_files_only: bool) -> Path:
     )
 
 
-def converted(model: Model, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
+def converted(model: Entry, source: WheelSource | GgufSource | BuiltSource) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a converted or built model, and the identity that its marker must have."""
     identity = {"conversion": CONVERSION, "model": model.origin()}
     if isinstance(source, BuiltSource):

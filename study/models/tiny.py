@@ -13,6 +13,7 @@ from typing import Any
 import mlx_lm.models
 from mlx_lm.utils import MODEL_REMAPPING
 
+from study.config.architectures import NOT_TINY
 from study.config.mistakes import nearest
 from study.models import ModelError
 
@@ -120,10 +121,6 @@ def _defines_one(name: str) -> bool:
     return hasattr(module, "Model") and dataclasses.is_dataclass(getattr(module, "ModelArgs", None))
 
 
-NOT_TINY = {
-    "phi3small": "it writes at fixed places of a vocabulary of 100,352",
-    "prism_hadamard_qwen35": "it has packed 2-bit weights only",
-}
 _WRAPPED = {
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",

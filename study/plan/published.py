@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from study.config.base import Settings
-from study.config.catalogue import HubSource, Model
-from study.config.names import Fraction, Operation, Weight
+from study.config.bounds import Alpha, BatchSize, LearningRate, PromptCount, Rank, Seed, Steps
+from study.config.catalogue import Entry, HubSource
+from study.config.names import Fraction, Operation, Projections, Weight
 from study.config.recipes import CORRECTED
+from study.models import ModelError
+from study.models.facts import known_model
 
 DEPTH = 0.55
 """Relative depth of the classifier layer: block int(0.55 N), 0-based, of N blocks."""
@@ -19,10 +22,10 @@ TARGETS = {"multiply": "multiply", "add": "add", "subtract": "subtract"}
 class SeedLora(Settings):
     """Settings of a LoRA adapter."""
 
-    rank: PositiveInt
-    alpha: PositiveFloat | None = None
+    rank: Rank
+    alpha: Alpha | None = None
     """Twice the rank if not given."""
-    targets: list[str] | None = None
+    targets: Projections | None = None
     """Names of the linear layers to adapt; those of the stage if not given."""
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
     """Must be 0: neither stage uses dropout."""
@@ -35,9 +38,9 @@ class SeedStage1(Settings):
     """Stage 1: fine-tuning on answers."""
 
     method: Literal["sft"] = "sft"
-    max_steps: PositiveInt = 500
-    batch_size: PositiveInt = 4
-    learning_rate: PositiveFloat = 2e-4
+    max_steps: Steps = 500
+    batch_size: BatchSize = 4
+    learning_rate: LearningRate = 2e-4
     lora: SeedLora = SeedLora(rank=16)
 
 
@@ -52,8 +55,8 @@ class SeedStage2(Classifier):
     """Stage 2: dual reward on the fused model."""
 
     method: Literal["dual_reward"] = "dual_reward"
-    max_steps: PositiveInt = 200
-    learning_rate: PositiveFloat = 1e-4
+    max_steps: Steps = 200
+    learning_rate: LearningRate = 1e-4
     classifier_weight: Weight = 0.2
     lora: SeedLora = SeedLora(rank=32)
 
@@ -61,8 +64,8 @@ class SeedStage2(Classifier):
 class SeedParameters(Classifier):
     """Further parameters of the experiment."""
 
-    seed: NonNegativeInt = 42
-    num_samples: PositiveInt | None = None
+    seed: Seed = 42
+    num_samples: PromptCount | None = None
     """Has no effect: a step draws its prompts from all trained operands."""
     test_prompts: Any = None
     """Has no effect: the recipe determines the prompts."""
@@ -89,11 +92,16 @@ def is_published_file(data: Any) -> bool:
     return any(isinstance(stage, dict) and {"method", "max_steps"} & stage.keys() for stage in stages)
 
 
-def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, Any]:
-    """Return the content of a study's YAML file. Raises KeyError with the model's name if the catalogue lacks it."""
+def as_study(file: PublishedFile, catalogue: Mapping[str, Entry]) -> dict[str, Any]:
+    """Return the content of a study's YAML file. Raises KeyError with the model's name if the catalogue lacks it,
+    ModelError if its number of blocks is not known."""
     name = next((name for name, model in catalogue.items() if file.model in (name, _hub(model))), None)
     if name is None:
         raise KeyError(file.model)
+    mistakes: list[str] = []
+    model = known_model(catalogue[name], mistakes)
+    if model is None:
+        raise ModelError("; ".join(mistakes))
     first, second = file.stage1, file.stage2
     depth = _told(file, "classifier_layer_pct") or DEPTH
     targets = _told(file, "classifier_targets") or TARGETS
@@ -102,7 +110,7 @@ def as_study(file: PublishedFile, catalogue: Mapping[str, Model]) -> dict[str, A
         "name": file.name,
         "models": [name],
         "grid": {
-            "layers": [int(depth * catalogue[name].blocks)],
+            "layers": [int(depth * model.blocks)],
             "pairs": [pair],
             "weights": [second.classifier_weight],
             "seeds": [_seed(file)],
@@ -129,5 +137,5 @@ def _seed(file: PublishedFile) -> int:
     return file.parameters.seed if "seed" in file.parameters.model_fields_set else file.seed
 
 
-def _hub(model: Model) -> str | None:
+def _hub(model: Entry) -> str | None:
     return model.source.hub if isinstance(model.source, HubSource) else None

@@ -1,28 +1,33 @@
 """Reading and checking a study's YAML files: all mistakes are collected and reported together."""
 
 import json
-import re
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
-from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config import yaml_core
+from study.config.architectures import NOT_TINY
+from study.config.catalogue import BuiltSource, Entry, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
 from study.config.recipes import CORRECTED
 from study.config.study import Data, Evaluation, Grid, Part, Study
+from study.config.text import Name, PathText, normal_form, rooted
 from study.config.units import Cell, Reference, Unit, describe
-from study.plan.expand import expand
+from study.models import ModelError
+from study.models.facts import known_model
+from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
 from study.plan.read_examples import read_examples
 from study.tasks import task_of
+from study.tasks.arithmetic import operand_pairs
 from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
@@ -82,30 +87,43 @@ def read_study(file: Path) -> Plan:
     """
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
-    data = _parsed(file, mistakes[file])
+    document = yaml_core.read(file, mistakes[file])
+    data = document.data
     if is_published_file(data) and not catalogue_file.exists():
         catalogue_file = CATALOGUE
-    catalogue = read_catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
+    catalogue, entries = _catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
     if is_published_file(data) and catalogue is not None:
         data = _translated(data, catalogue, catalogue_file, mistakes[file])
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
+    models: dict[str, Model] = {}
     if catalogue is not None:
-        mistakes[file] += _catalogue_checks(data, catalogue, catalogue_file)
-    if study is None or catalogue is None or any(mistakes.values()):
+        models = _known(_list_at(data, "models"), catalogue, entries, mistakes[catalogue_file])
+        mistakes[file] += _catalogue_checks(data, catalogue, models, catalogue_file)
+    mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
+    if study is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    named = {name: _knowing_words(catalogue[name], study.data) for name in study.models}
+    named = {name: _knowing_words(models[name], study) for name in study.models}
     return Plan(study, {**named, **nursery_models(study)})
 
 
-def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Model] | None:
-    """Return the models of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
-    before = len(mistakes)
-    data = _parsed(file, mistakes)
-    catalogue = checked(dict[str, Model], data, mistakes) if len(mistakes) == before else None
-    return None if catalogue is None else {name: _rooted(model, file.parent) for name, model in catalogue.items()}
+def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Entry] | None:
+    """Return the entries of a `models.yaml` by name; None, with its mistakes added to `mistakes`, if it has any."""
+    return _catalogue(file, mistakes)[0]
 
 
-def catalogue_of(file: Path | None = None) -> dict[str, Model]:
+def _catalogue(file: Path, mistakes: list[str]) -> tuple[dict[str, Entry] | None, yaml_core.Document]:
+    """Return the entries of a `models.yaml` by name, and its content as it is written."""
+    found: list[str] = []
+    document = yaml_core.read(file, found)
+    catalogue = checked(dict[Name, Entry], document.data, found) if not found else None
+    found += _alike(catalogue or {})
+    mistakes += map(document.placed, found)
+    if found or catalogue is None:
+        return None, document
+    return {name: _rooted(entry, file.parent) for name, entry in catalogue.items()}, document
+
+
+def catalogue_of(file: Path | None = None) -> dict[str, Entry]:
     """Return the models of `file` or, if none is given, of configs/models.yaml in this folder or in the project.
 
     Raises ConfigError with the mistakes of the file. Empty if no file is given and none is found.
@@ -123,7 +141,7 @@ def catalogue_of(file: Path | None = None) -> dict[str, Model]:
 
 def write_schemas(folder: Path) -> None:
     """Write `study.schema.json` and `models.schema.json`, from which editors complete settings, to `folder`."""
-    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[str, Model]).json_schema()}
+    schemas = {"study": Study.model_json_schema(), "models": TypeAdapter(dict[Name, Entry]).json_schema()}
     for name, schema in schemas.items():
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
@@ -135,9 +153,13 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         study: Study | None = checked(Study, data, mistakes[file])
         mistakes[file] += _cross_checks(study) if study else []
         return study
-    name = str(written["file"])
-    found = mistakes.setdefault(file.parent / name, [])
-    examples = read_examples(name, file.parent / name, found)
+    name = checked(PathText, written["file"], [])
+    if name is None:
+        checked(Study, data, mistakes[file], Names((), ()))
+        return None
+    lines_file = rooted(name, file.parent)
+    found = mistakes.setdefault(lines_file, [])
+    examples = read_examples(name, lines_file, found)
     names = Names(examples.operations, examples.tiers)
     study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
     if study is None or found:
@@ -149,7 +171,7 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     return study
 
 
-def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: list[str]) -> Any:
+def _translated(data: Any, catalogue: dict[str, Entry], file: Path, mistakes: list[str]) -> Any:
     """Return the published experiment's file as a study's YAML; mistakes are reported with the file's own keys."""
     published_file: PublishedFile | None = checked(PublishedFile, data, mistakes)
     try:
@@ -157,6 +179,9 @@ def _translated(data: Any, catalogue: dict[str, Model], file: Path, mistakes: li
     except KeyError as error:
         known = ", ".join(catalogue)
         mistakes.append(f"model: {error.args[0]!r} is neither a name nor a hub repository in {file}; known: {known}")
+        return None
+    except ModelError as error:
+        mistakes.append(f"model: {error}")
         return None
 
 
@@ -177,22 +202,34 @@ def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
     return data
 
 
-def _knowing_words(model: Model, data: Data | Examples) -> Model:
-    """Return the model; if it is built locally, the words of a custom task are added to its vocabulary."""
+def _knowing_words(model: Model, study: Study) -> Model:
+    """Return the model; if it is built locally, the class tokens of the grid and all text of a custom task are added to
+    its vocabulary."""
     source = model.source
-    if isinstance(source, BuiltSource) and isinstance(data, Examples):
-        words = sorted({*source.words, *FileTask(data).vocabulary})
+    if isinstance(source, BuiltSource):
+        of_task = FileTask(study.data).vocabulary if isinstance(study.data, Examples) else []
+        words = sorted({*source.words, *class_words(study), *of_task})
         return model.model_copy(update={"source": source.model_copy(update={"words": words})})
     return model
 
 
-def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Iterable[str]:
-    """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
+def _known(
+    names: list[Any], catalogue: dict[str, Entry], entries: yaml_core.Document, mistakes: list[str]
+) -> dict[str, Model]:
+    """Return the models of these names of which all is known that units need; mistakes in their entries are added."""
     models = {}
+    for name in dict.fromkeys(name for name in names if isinstance(name, str) and name in catalogue):
+        found: list[str] = []
+        if model := known_model(catalogue[name], found):
+            models[name] = model
+        mistakes += [entries.placed(f"{name}.{mistake}") for mistake in found]
+    return models
+
+
+def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, Model], file: Path) -> Iterable[str]:
+    """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
-        if isinstance(name, str) and name in catalogue:
-            models[name] = catalogue[name]
-        elif isinstance(name, str):
+        if isinstance(name, str) and name not in catalogue:
             yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {', '.join(catalogue)}"
     for where, part in _parts(data):
         for i, layer in enumerate(_list_at(part, "layers")):
@@ -200,7 +237,10 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Model], file: Path) -> Ite
                 if type(layer) is int and layer >= model.blocks:
                     last = model.blocks - 1
                     yield f"{where}.layers.{i}: {layer} is beyond {name}, whose {model.blocks} blocks are 0 to {last}"
-    yield from _missing_sources(models)
+    for name, model in models.items():
+        source = model.source
+        if isinstance(source, BuiltSource) and source.built in NOT_TINY:
+            yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
 
 
 def _cross_checks(study: Study) -> Iterable[str]:
@@ -214,20 +254,24 @@ def _cross_checks(study: Study) -> Iterable[str]:
                 place = f"{where}.pairs.{i}.{operation}"
                 if operation not in study.data.operations:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
-                if token.lower() in task.words:
+                if normal_form(token) in task.words:
                     yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
             yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
-        for axis in ("arms", "wordings", "seeds", "recipes"):
+        for axis in ("layers", "pairs", "weights", "arms", "wordings", "seeds", "recipes"):
             values = getattr(part, axis) or []
-            if any(values.count(value) > 1 for value in values):
+            if len({(type(value), json.dumps(value)) for value in values}) < len(values):
                 yield f"{where}.{axis}: {values} names a value twice"
     for place, wordings in named:
         for tier in wordings:
             if tier not in study.data.trained:
                 allowed = ", ".join(study.data.trained)
                 yield f"{place}: not every class has training prompts in {tier!r}; allowed: {allowed}"
+    if isinstance(study.data, Data):
+        for operation in study.data.operations:
+            if not operand_pairs(study.data, operation, held_out=False):
+                yield f"data.held_out: {study.data.held_out} leaves no operands of {operation} to train on; lower it"
     for tier in study.data.tiers:
         asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
         if asked > most:
@@ -240,39 +284,30 @@ def _cross_checks(study: Study) -> Iterable[str]:
         yield f"models: {study.models} names a model twice"
     if study.nursery and not ours:
         yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
-    if study.nursery and (twice := [name for name in study.models if name in study.nursery.models]):
-        yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+    if study.nursery:
+        theirs = {normal_form(name): name for name in study.nursery.models}
+        if twice := [name for name in study.models if normal_form(name) in theirs]:
+            yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+        yield from (f"nursery.changes: {mistake}" for mistake in _alike(study.nursery.changes))
 
 
-def _missing_sources(models: dict[str, Model]) -> Iterable[str]:
-    for name, model in models.items():
-        source = model.source
-        if isinstance(source, FolderSource) and not (Path(source.folder) / "config.json").is_file():
-            yield f"models: {name!r} is the folder {source.folder}, which has no config.json"
-        if isinstance(source, GgufSource) and not Path(source.gguf).is_file():
-            yield f"models: {name!r} is the file {source.gguf}, which does not exist"
+def _alike(names: Iterable[str]) -> Iterable[str]:
+    """Yield mistakes in names that differ only in what a reader, or a disk, may not tell apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(normal_form(name), name)
+        if first != name:
+            yield f"{name}: differs from {first!r} only in upper and lower case or punctuation; choose another name"
 
 
-def _rooted(model: Model, folder: Path) -> Model:
+def _rooted(model: Entry, folder: Path) -> Entry:
     """Return the model with the path of its source made absolute; it is relative to the folder of the catalogue."""
     source = model.source
     for field in ("folder", "gguf"):
         if hasattr(source, field):
-            path = folder / Path(getattr(source, field)).expanduser()
-            rooted = source.model_copy(update={field: str(path.resolve())})
-            return model.model_copy(update={"source": rooted})
+            there = source.model_copy(update={field: os.path.realpath(rooted(getattr(source, field), folder))})
+            return model.model_copy(update={"source": there})
     return model
-
-
-def _parsed(file: Path, mistakes: list[str]) -> Any:
-    """Return the content of a YAML file; None, with a mistake added, where it cannot be read."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        mistakes.append(f"cannot be read: {error.strerror}")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
-        mistakes.append("is not YAML: " + " ".join(str(error).split()))
-    return None
 
 
 def _parts(data: Any) -> Iterable[tuple[str, Any]]:
@@ -286,19 +321,3 @@ def _list_at(data: Any, *keys: str) -> list[Any]:
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
     return data if isinstance(data, list) else []
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice and reads 1e-4 as a number, as YAML 1.2 does."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

@@ -8,6 +8,7 @@ from typing import Any
 
 from study.config.examples import Example, Examples
 from study.config.mistakes import checked
+from study.config.text import normal_form
 
 LARGEST = 2**24
 """Largest size of the file in bytes, since it travels with every unit."""
@@ -55,40 +56,52 @@ def _content(file: Path, mistakes: list[str]) -> bytes:
 
 def _line(text: str, mistakes: list[str]) -> Example | None:
     try:
-        data = json.loads(text, object_pairs_hook=_keys_once)
+        line: Example | None = checked(Example, json.loads(text, object_pairs_hook=_keys_once), mistakes)
+        return line
     except json.JSONDecodeError as error:
         mistakes.append(f"is not JSON: {error.msg} (column {error.colno})")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:  # a key that is given twice, or a number of thousands of digits
         mistakes.append(f"is not JSON: {error}")
-    else:
-        line: Example | None = checked(Example, data, mistakes)
-        return line
+    except RecursionError:
+        mistakes.append("is nested too deep: it must be one object of texts")
     return None
 
 
 def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    data = dict[str, Any]()
+    for key, value in pairs:
+        if key in data:
             raise ValueError(f"the key {key!r} is given twice")
-    return dict(pairs)
+        data[key] = value
+    return data
 
 
 def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:
-    """Yield mistakes between lines: prompts that occur twice, and groups on both sides of the split."""
+    """Yield mistakes between lines: prompts that occur twice, groups on both sides of the split, and names that are
+    spelt in two ways. Texts are compared in their normal form."""
     prompts: dict[str, int] = {}
     groups: dict[str, int] = {}
+    names: dict[tuple[str, str], tuple[str, int]] = {}
     for number, line in lines.items():
-        first = prompts.setdefault(line.prompt, number)
+        first = prompts.setdefault(normal_form(line.prompt), number)
         if first != number:
-            yield f"line {number}: the prompt {line.prompt!r} is in line {first} too"
+            as_there = "" if lines[first].prompt == line.prompt else f" as {lines[first].prompt!r}"
+            yield f"line {number}: the prompt {line.prompt!r} is in line {first} too{as_there}"
             continue
-        first = groups.setdefault(line.about, number)
+        first = groups.setdefault(normal_form(line.about), number)
         if lines[first].split != line.split:
+            as_there = "" if lines[first].about == line.about else f" as {lines[first].about!r}"
             yield (
                 f"line {number}: group {line.about!r} is in {line.split} here and in {lines[first].split} in line "
-                f"{first}; what is tested must not be trained on"
+                f"{first}{as_there}; what is tested must not be trained on"
             )
+            continue
+        spelt = {"group": line.about, "class": line.operation, "wording": line.wording, "template": line.template}
+        for kind, name in spelt.items():
+            if name is not None:
+                other, first = names.setdefault((kind, normal_form(name)), (name, number))
+                if other != name:
+                    yield f"line {number}: {kind} {name!r} is spelt {other!r} in line {first}; spell it the same"
 
 
 def _of_all_lines(examples: Examples) -> Iterator[str]:

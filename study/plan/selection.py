@@ -1,10 +1,24 @@
 """Selection of cells by `--only`, with the units before stage 2 that belong to them."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter
+
+from study.config.bounds import Seed
+from study.config.mistakes import SHOWN
+from study.config.names import AbsoluteLayer, RelativeDepth, Weight
 from study.config.units import Cell, Unit, model_and_seed, pair_name
 from study.plan.expand import absolute_layer
 
+_NUMBERS: dict[str, tuple[TypeAdapter[int | float], str]] = {
+    "layer": (
+        TypeAdapter(AbsoluteLayer | RelativeDepth, config=ConfigDict(strict=True)),
+        "the index of a block, a whole number from 0, or a relative depth above 0 up to 1, with a decimal point",
+    ),
+    "weight": (TypeAdapter(Weight), "a number from 0 to 1"),
+    "seed": (TypeAdapter(Seed, config=ConfigDict(strict=True)), "a whole number from 0 to 4294967295"),
+}
 KEYS = ("model", "layer", "pair", "weight", "arm", "seed", "recipe", "id")
 
 
@@ -19,25 +33,25 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
     of a block or a relative depth with a decimal point, as in the configuration; an id is the end of a folder's name.
     Raises SelectionError.
     """
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, list[Any]] = {}
     for entry in only:
         key, _, value = (part.strip() for part in entry.partition("="))
         if key not in KEYS or not value:
-            raise SelectionError(f"--only {entry}: must be one of {', '.join(f'{known}=…' for known in KEYS)}")
-        wanted.setdefault(key, []).append(value)
+            raise SelectionError(f"--only {_shown(entry)}: must be one of {', '.join(f'{known}=…' for known in KEYS)}")
+        wanted.setdefault(key, []).append(_number(key, value) if key in _NUMBERS else value)
     if not wanted:
         return list(units)
     cells = [unit for unit in units if isinstance(unit, Cell)]
     chosen = [cell for cell in cells if all(_meets(cell, key, values) for key, values in wanted.items())]
     if not chosen:
-        raise SelectionError(f"--only {' '.join(only)}: no cell matches; there are {_what_exists(cells)}")
+        raise SelectionError(f"--only {_shown(' '.join(only))}: no cell matches; there are {_what_exists(cells)}")
     picked, theirs = {cell.id for cell in chosen}, {model_and_seed(cell) for cell in chosen}
     return [
         unit for unit in units if unit.id in picked or (not isinstance(unit, Cell) and model_and_seed(unit) in theirs)
     ]
 
 
-def _meets(cell: Cell, key: str, values: list[str]) -> bool:
+def _meets(cell: Cell, key: str, values: list[Any]) -> bool:
     if key == "model":
         return cell.stage_one.model_name in values
     if key == "arm":
@@ -48,12 +62,11 @@ def _meets(cell: Cell, key: str, values: list[str]) -> bool:
         return cell.id in values
     if key == "pair":
         return any(name in values for name in _pairs(cell))
-    numbers = [_number(key, value) for value in values]
     if key == "weight":
-        return cell.weight in numbers
+        return cell.weight in values
     if key == "seed":
-        return cell.stage_one.seed in numbers
-    return cell.layer in [absolute_layer(number, cell.stage_one.model.blocks) for number in numbers]
+        return cell.stage_one.seed in values
+    return cell.layer in [absolute_layer(number, cell.stage_one.model.blocks) for number in values]
 
 
 def _pairs(cell: Cell) -> list[str]:
@@ -62,10 +75,22 @@ def _pairs(cell: Cell) -> list[str]:
 
 
 def _number(key: str, text: str) -> int | float:
+    """Return the number as the configuration has it: a layer is an index or a depth, a seed whole, a weight at most 1.
+
+    Raises SelectionError.
+    """
+    kind, allowed = _NUMBERS[key]
     try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        raise SelectionError(f"--only {key}={text}: must be a number") from None
+        number: int | float = int(text) if text.isdecimal() else float(text)
+        return kind.validate_python(number)
+    except ValueError:  # of int, of float or of pydantic
+        raise SelectionError(f"--only {key}={_shown(text)}: must be {allowed}") from None
+
+
+def _shown(text: str) -> str:
+    """Return the beginning of a text in one line, as far as it can be printed."""
+    short = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return short if short.isprintable() else ascii(short)
 
 
 def _what_exists(cells: Sequence[Cell]) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from study.config.examples import Example, Examples
 from study.config.names import Operation, Tier
 from study.config.study import Evaluation
+from study.config.text import normal_form, words_in
 from study.tasks.prompts import Prompt, in_turn
 
 
@@ -59,13 +60,16 @@ class FileTask:
 
     @property
     def words(self) -> frozenset[str]:
-        return frozenset(word for line in self.data.lines for word in re.findall(r"\w+", line.prompt.lower()))
+        return frozenset(word for line in self.data.lines for word in words_in(normal_form(line.prompt)))
 
     @property
     def vocabulary(self) -> list[str]:
-        """Every word of the prompts, as written, and the classes; for tokenizers that are built locally."""
-        words = {word for line in self.data.lines for word in re.findall(r"[^\W\d_]+", line.prompt)}
-        return sorted(words | set(self.data.operations))
+        """Every word of the prompts and answers as written, every character that is not ASCII, and the classes; for
+        tokenizers that are built locally. Numbers are read digit by digit."""
+        texts = {text for line in self.data.lines for text in (line.prompt, line.answer)}
+        words = {part for text in texts for word in words_in(text) for part in re.split(r"[\d_]+", word) if part}
+        characters = {character for text in texts for character in text if not character.isascii()}
+        return sorted(words | characters | set(self.data.operations))
 
     @property
     def longest(self) -> int:

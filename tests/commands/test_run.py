@@ -83,7 +83,7 @@ def with_a_giant(tmp_path):
     """The smoke study with a second model, which no machine can hold."""
     (tmp_path / "smoke.yaml").write_text(SMOKE.read_text().replace("[tiny-llama]", "[tiny-llama, giant]"))
     small = "tiny-llama:\n  source: {built: llama}\n  blocks: 4\n"
-    giant = "giant:\n  source: {hub: a/giant}\n  blocks: 8\n  parameters: 1e15\n"
+    giant = "giant:\n  source: {hub: a/giant}\n  blocks: 8\n  parameters: 1e13\n"
     (tmp_path / "models.yaml").write_text(small + giant)
     return tmp_path / "smoke.yaml"
 
@@ -151,7 +151,7 @@ def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
     [
         ("colour=red", "--only colour=red: must be one of model=…, layer=…, pair=…, weight=…, arm=…, seed=…"),
         ("layer", "--only layer: must be one of"),
-        ("layer=deep", "--only layer=deep: must be a number"),
+        ("layer=deep", "--only layer=deep: must be the index of a block"),
         (
             "layer=7",
             "no cell matches; there are model gemma-3-270m, smollm2-135m; layer 3, 5, 6, 10, 11, 13, 16, 17, 23, 28;",

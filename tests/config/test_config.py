@@ -42,6 +42,20 @@ def with_axis(axis):
         (STUDY + "stage1: {steps: many}", "stage1.steps: input should be a valid integer (given: 'many')"),
         (STUDY + "stage1: {steps: 1.5}", "stage1.steps: input should be a valid integer (given: 1.5)"),
         (STUDY + "stage1: {steps: '5'}", "stage1.steps: input should be a valid integer (given: '5')"),
+        (STUDY + "stage1: {steps: 99999999}", "stage1.steps: input should be less than or equal to 1000000"),
+        (STUDY + "stage1: {learning_rate: 1e9}", "stage1.learning_rate: input should be less than or equal to 10"),
+        (STUDY + "decisions: {resamples: 1000000000}", "decisions.resamples: input should be less than or equal to 2"),
+        (
+            STUDY + "stage2: {lora: {rank: 8, alpha: 1, projections: [a, a]}}",
+            "or names one of them twice (given: ['a', 'a'])",
+        ),
+        (STUDY + "data: {held_out: 0.999999}", "data.held_out: 0.999999 leaves no operands of multiply to train on"),
+        (STUDY + "data: {held_out: 1e-9}", "48 is more than the 0 held-out prompts that symbolic has"),
+        (STUDY + "data: {operations: [multiply, add, add]}", "data.operations: names one of them twice"),
+        (
+            STUDY + "decisions: {confidence: 0.9999999999999999}",
+            "confidence: input should be less than or equal to 0.99",
+        ),
         (STUDY + "stage1: {steps: 0}", "stage1.steps: input should be greater than 0 (given: 0)"),
         (STUDY + "stage1: {learning_rate: .inf}", "stage1.learning_rate: input should be a finite number"),
         (STUDY + "stage1: {lora: {rank: 8}}", "stage1.lora.alpha: is missing"),
@@ -66,6 +80,8 @@ def with_axis(axis):
         (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, nursery, grid, also"),
         (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),
         (with_axis("seeds: [1, 1]"), "grid.seeds: [1, 1] names a value twice"),
+        (with_axis(f"seeds: [{2**32}]"), "grid.seeds.0: input should be less than 4294967296"),
+        (with_axis(f"seeds: {list(range(1001))}"), "grid.seeds: list should have at most 1000 items"),
         (with_axis("seeds: [-1]"), "grid.seeds.0: input should be greater than or equal to 0"),
         (with_axis("arms: [plain, plain]"), "grid.arms: ['plain', 'plain'] names a value twice"),
         (with_axis("arms: [shuffled_label]"), "did you mean 'shuffled_labels'?"),
@@ -91,7 +107,10 @@ def with_axis(axis):
             "also.0.pairs.0: every operation of a pair needs its own class",
         ),
         (STUDY + "ray: {workers: many}", "ray.workers: input should be a valid integer, or input should be 'auto'"),
-        (STUDY + "name: again", "the key 'name' is given twice"),
+        (STUDY + "name: again", "line 8: the key 'name' is given twice"),
+        (STUDY + "stage1: &a {steps: 3}\nstage2: {<<: *a}", "line 9: stage2.<<: unknown key; allowed: steps"),
+        (STUDY + "stage1: {steps: 1:30}", "(given: '1:30'); YAML 1.2 reads it as text: write a number in decimal"),
+        (STUDY + "stage1: {steps: !!int 3}", "line 8: the tag !!int is not allowed"),
         (STUDY.replace("example", "A b"), "name: string should match pattern"),
         (STUDY.replace("[small]", "small"), "models: input should be a valid list (given: 'small')"),
         (STUDY.replace("[small]", "[smal]"), "models.0: 'smal' is not in"),
@@ -116,21 +135,47 @@ def with_axis(axis):
             "grid.pairs.0: every operation of a pair needs its own class token",
         ),
         (
-            with_grid(pairs="[{multiply: yes, add: no}]"),
-            "grid.pairs.0.add: input should be a valid string (given: False)",
+            with_grid(pairs="[{multiply: true, add: 010}]"),
+            "grid.pairs.0.add: input should be a valid string (given: 10); to mean text, write it in quotes: '010'",
         ),
-        (with_grid(pairs="[{multiply: two words, add: b}]"), "grid.pairs.0.multiply: string should match pattern"),
+        (with_grid(pairs="[{multiply: two words, add: b}]"), "grid.pairs.0.multiply: must be without spaces"),
         (
             with_grid(pairs="[{multiply: product, add: b}]"),
             "grid.pairs.0.multiply: 'product' occurs in a prompt; choose",
         ),
         (with_grid(pairs="[{multipy: a, add: b}]"), "grid.pairs.0.multipy: input should be 'multiply', 'add' or"),
         (with_grid(pairs="[{subtract: a, add: b}]"), "grid.pairs.0.subtract: stage 1 does not train it"),
+        (
+            with_grid(weights=str([i / 500 for i in range(500)]), layers=str([i / 500 for i in range(1, 401)])),
+            "the file: the axes of the grid give 200,000 cells; at most 100,000 are allowed",
+        ),
+        (with_grid(layers="[0.5, 0.5]"), "grid.layers: [0.5, 0.5] names a value twice"),
+        (with_grid(pairs="[{multiply: Maß, add: MASS}]"), "every operation of a pair needs its own class"),
+        (with_grid(pairs="[{multiply: a\u200bb, add: c}]"), "grid.pairs.0.multiply: must be without spaces"),
+        (with_grid(pairs=f"[{{multiply: {'a' * 41}, add: c}}]"), "string should have at most 40 characters"),
+        (
+            STUDY + "nursery: {base: {architecture: os}}",
+            "nursery.base.architecture: mlx-lm has no architecture 'os'; docs/architectures.md",
+        ),
+        (STUDY + "nursery: {base: {architecture: phi3small}}", "cannot be made tiny: it writes at fixed places"),
+        (STUDY + "nursery: {base: {hidden_size: 97}}", "nursery: base: hidden_size 97 does not give 4 attention_heads"),
+        (
+            STUDY + "nursery: {changes: {a: {settings: {num_key_value_heads: 3}}}}",
+            "nursery: a: num_key_value_heads 3 does not divide the 4 attention_heads",
+        ),
+        (
+            STUDY + "nursery: {base: {settings: {num_attention_heads: 0}}}",
+            "must be a whole number of at least 1, not 0",
+        ),
+        (STUDY + "nursery: {base: {settings: {a: .nan}}}", "nursery.base.settings"),
+        (STUDY + f"nursery: {{base: {{settings: {{a: {'[' * 11}{']' * 11}}}}}}}", "is nested more than 10 deep"),
+        (STUDY + "nursery: {changes: {Deep: {blocks: 8}, deep: {blocks: 2}}}", "deep: differs from 'Deep' only in"),
+        (STUDY + "nursery: {changes: {small: {blocks: 8}}}", "models: small is a model of the nursery too"),
+        (STUDY + "nursery: {changes: {../a: {blocks: 8}}}", "nursery.changes.../a: a name has 1 to 40 letters"),
         ("", "the file: must be keys with values, but is empty"),
         ("- a\n- b", "the file: must be keys with values (given: ['a', 'b'])"),
         ("name: [", "is not YAML: while parsing a flow"),
-        ("name: 2020-13-45", "is not YAML: month must be in 1..12"),
-        ("&a [*a]", "the file: must be keys with values"),
+        ("&a [*a]", "line 1: *a stands within what it stands for"),
         (b"\xff\xfe\x00", "is not YAML"),
         (b"name: \x00", "is not YAML: unacceptable character"),
         ("{}", "name: is missing"),
@@ -156,7 +201,7 @@ stage1: {lora: {rank: 0}, stepps: 3}
     )
     places = ["models.0", "grid.layers.0", "grid.layers.1", "grid.pairs.0", "grid.weights.0", "stage1.lora.rank"]
     for place in [*places, "stage1.lora.alpha", "stage1.lora.projections", "stage1.stepps"]:
-        assert f"\n  {place}" in text
+        assert f": {place}: " in text
     assert text.startswith(f"{configs / 'study.yaml'}: {len(places) + 3} mistakes\n")
 
 
@@ -176,5 +221,5 @@ def test_the_command_ends_with_code_2_and_no_traceback(configs):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.splitlines()[1].startswith("  modles: unknown key; did you mean 'models'?")
+    assert done.stderr.splitlines()[1].startswith("  line 8: modles: unknown key; did you mean 'models'?")
     assert "Traceback" not in done.stderr

@@ -67,6 +67,28 @@ def test_an_answer_goes_on_where_its_last_number_or_word_does(
     assert continues_answer(tokenizer, ids, token) == goes_on
 
 
+@pytest.mark.parametrize(
+    ("answer", "follows", "goes_on"),
+    [
+        *((" 3", text, True) for text in (".5", ",5", "'000", "\u2019000", "\u00a0000", "\u202f000", "0", "٣", "²")),
+        *((" 3", text, True) for text in ("/2", "e5", "E-5", "%", "\u066b5")),
+        *((" 3", text, False) for text in (".", ",", ". 5", " 000", "/", "e", "x", "th", "-5", ".\n", "")),
+        *(("मुंब", "\u0908", True), ("मुंब", "\u0941", True), ("Paris", "-B", False), ("Paris", ".fr", False)),
+    ],
+)
+def test_a_number_goes_on_with_what_makes_it_another_number(answer: str, follows: str, goes_on: bool) -> None:
+    class TwoTokens:
+        eos_token_ids = (0,)
+
+        def encode(self, text: str, **options: object) -> list[int]:
+            return []
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join([answer, follows][token] for token in ids)
+
+    assert continues_answer(TwoTokens(), [0], 1) == goes_on
+
+
 def test_class_tokens_prefer_the_variant_with_a_leading_space(tokenizer: Tokenizer) -> None:
     tokens = class_tokens(tokenizer, Readout(pair={"multiply": "multiply", "add": "add"}))
     assert {name: (token.text, token.leading_space) for name, token in tokens.items()} == {

@@ -1,5 +1,6 @@
 """Models made in place: tiny, the same every time, and with a tokenizer that knows every prompt."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_the_weights_follow_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_mlx_lm_does_not_have_is_refused_with_the_place_of_the_list() -> None:
-    with pytest.raises(ModelError, match=r"no architecture 'lama'.*docs/architectures\.md"):
+    with pytest.raises(ValueError, match=r"no architecture 'lama'.*docs/architectures\.md"):
         load.load(model("lama"))
 
 
@@ -69,7 +70,7 @@ def test_sizes_that_an_architecture_cannot_have_are_refused_with_its_reason() ->
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ModelError, match="hidden_size 66 does not give 4 attention_heads"):
+    with pytest.raises(ValueError, match="hidden_size 66 does not give 4 attention_heads"):
         load.load(model(hidden_size=66))
 
 
@@ -87,6 +88,25 @@ def test_other_text_goes_character_by_character_and_comes_back_unchanged() -> No
     assert tokenizer.decode(ids) == text
     assert tokenizer.unk_token_id not in ids
     assert [token for token in tokens if len(token) > 1] == [" seven", "add", " add"]
+
+
+def test_words_and_characters_of_any_script_are_known() -> None:
+    words = ["Größe", "दिल्ली", "北京", "cafe\u0301", "ß", "😀"]
+    tokenizer = built.word_tokenizer(words)
+    for word in words[:4]:
+        for text in (word, f" {word}"):
+            assert len(tokenizer.encode(text, add_special_tokens=False)) == 1, text
+    text = "Größen und Größe: दिल्लीी, cafe 北京😀ß"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids) == text
+    assert [token for token in tokenizer.convert_ids_to_tokens(ids) if len(token) > 1] == [" Größe", " 北京"]
+
+
+def test_the_tokens_of_arithmetic_are_as_they_were() -> None:
+    tokenizer = built.word_tokenizer([*vocabulary(), *BuiltSource(built="llama").words])
+    tokens = "\n".join(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    assert (len(tokenizer), hashlib.sha256(tokens.encode()).hexdigest()[:16]) == (381, "2fd3934f6f583924")
 
 
 def test_encoding_begins_with_bos_and_a_prompt_is_a_prefix_of_prompt_and_answer() -> None:

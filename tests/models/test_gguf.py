@@ -1,5 +1,8 @@
 """GGUF files written here, by llama.cpp's conventions, come back as the mlx-lm models that they were made from."""
 
+import random
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import mlx.core as mx  # isort: skip
 from mlx.utils import tree_flatten  # isort: skip
 from mlx_lm.utils import _get_classes, load_model  # isort: skip
 
-BLOCKS, HIDDEN, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY = 4, 64, 4, 2, 32, 300
+BLOCKS, HIDDEN, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY = 4, 64, 4, 2, 32, 310
 BASE = {
     "hidden_size": HIDDEN,
     "num_hidden_layers": BLOCKS,
@@ -62,6 +65,7 @@ NAMES = {
     "input_layernorm": "attn_norm",
 }
 QUANTISED = {"ffn_down": GGMLQuantizationType.Q8_0, "attn_q": GGMLQuantizationType.Q4_1}
+NO_PREFIX = {"tokenizer.ggml.add_space_prefix": False}
 CONTROL, NORMAL = TokenType.CONTROL, TokenType.NORMAL
 
 
@@ -114,10 +118,13 @@ def write_gguf(
     extra: dict[str, Any] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
     tokenizer: str = "gpt-2",
+    without: Collection[str] = (),
+    split: int = 0,
 ) -> Path:
+    """A GGUF file; without some settings or tensors, by the end of their names, and split into parts of so many."""
     kind = config["model_type"]
     architecture = architecture or {"gemma3_text": "gemma3"}.get(kind, kind)
-    writer = GGUFWriter(file, architecture)
+    writer = GGUFWriter(file, architecture, split_max_tensors=split)
     writer.add_block_count(BLOCKS)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -134,12 +141,16 @@ def write_gguf(
         writer.add_uint32("gemma3.attention.sliding_window_pattern", config["sliding_window_pattern"])
         writer.add_string("gemma3.rope.scaling.type", "linear")
         writer.add_float32("gemma3.rope.scaling.factor", 8.0)
-    add: dict[type, Any] = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
-    for key, value in (extra or {}).items():
-        add[type(value)](key, value)
     add_tokenizer(writer, tokenizer)
+    add: dict[type, Any] = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
+    add |= {float: writer.add_float32, list: writer.add_array}
+    for key, value in (extra or {}).items():
+        writer.kv_data[0].pop(key, None)
+        add[type(value)](key, value)
     for name, weight in (random_model(config)[1] if weights is None else weights).items():
         stored = stored_name(name, config)
+        if stored.endswith(tuple(without)):
+            continue
         part = stored.split(".")[-2]
         if kind == "llama" and part in ("attn_q", "attn_k"):
             weight = interleaved(weight)
@@ -151,6 +162,8 @@ def write_gguf(
             writer.add_tensor(stored, weight)
     for name, weight in (tensors or {}).items():
         writer.add_tensor(name, weight)
+    for key in [key for key in writer.kv_data[0] if key.endswith(tuple(without))]:
+        del writer.kv_data[0][key]
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -275,7 +288,8 @@ def test_a_file_that_is_not_gguf_is_refused(tmp_path: Path, content: bytes) -> N
         pytest.param(
             LLAMA, "gpt-2", {"tokenizer.ggml.add_bos_token": True}, ["<|start|>", "12", "Ġadd"], id="BOS by the flag"
         ),
-        pytest.param(GEMMA3, "sentencepiece", {}, ["<bos>", "1", "2", "▁add"], id="Gemma has BOS"),
+        pytest.param(GEMMA3, "sentencepiece", NO_PREFIX, ["<bos>", "1", "2", "▁add"], id="Gemma has BOS and no space"),
+        pytest.param(LLAMA, "sentencepiece", NO_PREFIX, ["<bos>", "1", "2", "▁add"], id="no space by the flag"),
         pytest.param(LLAMA, "sentencepiece", {}, ["<bos>", "▁", "1", "2", "▁add"], id="Llama 2 has BOS and a space"),
     ],
 )
@@ -288,3 +302,172 @@ def test_the_tokenizer_splits_and_begins_as_llama_cpp_does(
     assert loaded.convert_ids_to_tokens(loaded.encode("12 add")) == tokens
     assert loaded.eos_token_ids == {1}
     assert loaded.decode(loaded.encode("12 add"), skip_special_tokens=True) == "12 add"
+
+
+@pytest.mark.parametrize(
+    ("extra", "plain", "spaced"),
+    [
+        ({}, ["<bos>", "▁add"], ["<bos>", "▁", "▁add"]),
+        ({"tokenizer.ggml.add_space_prefix": True}, ["<bos>", "▁add"], ["<bos>", "▁", "▁add"]),
+        (NO_PREFIX, ["<bos>", "add"], ["<bos>", "▁add"]),
+    ],
+)
+def test_a_space_before_a_text_is_as_the_file_says_and_the_text_has_its_own(
+    tmp_path: Path, extra: dict[str, Any], plain: list[str], spaced: list[str]
+) -> None:
+    convert(write_gguf(tmp_path / "m.gguf", extra=extra, tokenizer="sentencepiece"), tmp_path / "out")
+    loaded = load_tokenizer(tmp_path / "out")
+    for text, pieces in (("add", plain), (" add", spaced)):
+        assert loaded.convert_ids_to_tokens(loaded.encode(text)) == pieces
+        assert loaded.decode(loaded.encode(text), skip_special_tokens=True) == text
+
+
+# Files that are incomplete
+
+
+def parts(folder: Path, count: int = 15) -> list[Path]:
+    write_gguf(folder / "m.gguf", split=count)
+    return sorted(folder.glob("*.gguf"))
+
+
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_all_parts_of_a_split_file_are_read_whichever_is_given(tmp_path: Path, given: int) -> None:
+    written = parts(tmp_path)
+    assert [part.name for part in written] == [f"m-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
+    original, _ = random_model(LLAMA)
+    convert(written[given], tmp_path / "out")
+    converted, _ = load_model(tmp_path / "out")
+    tokens = mx.array([[5, 17, 250]])
+    np.testing.assert_allclose(np.array(converted(tokens)), np.array(original(tokens)), atol=2e-4)
+
+
+def test_parts_that_are_missing_are_named(tmp_path: Path) -> None:
+    written = parts(tmp_path)
+    written[1].unlink()
+    with pytest.raises(
+        ModelError, match=r"one of 3 parts of a split file, and beside it m-00002-of-00003\.gguf is miss"
+    ):
+        convert(written[0], tmp_path / "out")
+
+
+def test_a_part_under_another_name_is_no_whole_file(tmp_path: Path) -> None:
+    part = parts(tmp_path)[0].rename(tmp_path / "whole.gguf")
+    with pytest.raises(ModelError, match=r"whole\.gguf says that it is part 1 of 3: all parts.*NAME-00001-of-00003"):
+        convert(part, tmp_path / "out")
+
+
+def test_parts_of_two_files_are_refused(tmp_path: Path) -> None:
+    written = parts(tmp_path)
+    written[2].write_bytes(written[1].read_bytes())
+    with pytest.raises(ModelError, match="says that it is part 2 of 3"):
+        convert(written[0], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [
+        ("token_embd.weight", r"no tensor token_embd\.weight"),
+        ("blk.3.ffn_up.weight", r"lacks the tensors blk\.3\.ffn_up\.weight: it is incomplete"),
+        ("norm.weight", r"lacks the tensors output_norm\.weight, blk\.0\.attn_norm\.weight, .* and 6 more"),
+        ("eos_token_id", r"lacks tokenizer\.ggml\.eos_token_id"),
+        ("ggml.tokens", r"lacks tokenizer\.ggml\.tokens"),
+        ("ggml.merges", r"lacks tokenizer\.ggml\.merges"),
+        ("head_count", r"lacks llama\.attention\.head_count"),
+        ("context_length", r"lacks llama\.context_length"),
+        ("rms_epsilon", r"lacks llama\.attention\.layer_norm_rms_epsilon"),
+    ],
+)
+def test_what_a_file_lacks_is_named(tmp_path: Path, without: str, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        convert(write_gguf(tmp_path / "m.gguf", without=[without]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("without", ["attention.sliding_window", "rope.freq_base"])
+def test_what_llama_cpp_needs_of_gemma_is_needed(tmp_path: Path, without: str) -> None:
+    with pytest.raises(ModelError, match=f"lacks gemma3.{without}"):
+        convert(write_gguf(tmp_path / "m.gguf", GEMMA3, without=[without], tokenizer="sentencepiece"), tmp_path / "out")
+
+
+def test_a_factor_without_a_type_scales_linearly_as_in_llama_cpp(tmp_path: Path) -> None:
+    config = LLAMA | {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    original, weights = random_model(config)
+    convert(
+        write_gguf(tmp_path / "m.gguf", extra={"llama.rope.scaling.factor": 8.0}, weights=weights), tmp_path / "out"
+    )
+    converted, _ = load_model(tmp_path / "out")
+    tokens = mx.array([list(range(40))])
+    np.testing.assert_allclose(np.array(converted(tokens)), np.array(original(tokens)), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"llama.attention.head_count": 0}, "head_count = 0, not a whole number of at least 1"),
+        ({"llama.attention.head_count": [4, 4, 4, 4]}, r"head_count = \[4, 4, 4, 4\], not a whole number"),
+        ({"llama.attention.head_count_kv": 3}, "4 heads of queries, 3 of keys and values"),
+        ({"llama.block_count": "four"}, "block_count = 'four', not a whole number"),
+        (
+            {"llama.block_count": 3},
+            r"a tensor 'blk\.3\.attn_q\.weight', for which the model of its settings has no place",
+        ),
+        ({"llama.block_count": 2**31 - 1}, r"says that it has 2147483647 blocks, and has \d+ tensors"),
+        ({"llama.block_count": 5}, r"lacks the tensors blk\.4\.attn_q\.weight"),
+        ({"llama.feed_forward_length": 95}, r"ffn_gate\.weight is \[96, 64\]; its settings give \[95, 64\]"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "= nan, not a finite number"),
+        ({"tokenizer.ggml.eos_token_id": 9999}, r"9999 as its eos_token, and \d+ tokens"),
+        ({"tokenizer.ggml.add_bos_token": "yes"}, "= 'yes', neither true nor false"),
+        ({"tokenizer.ggml.add_eos_token": True}, "add_eos_token = True cannot be converted"),
+        ({"tokenizer.ggml.tokens": ["a"] * 9}, "has 9 tokens, 1 of them different, for 310 rows"),
+        ({"tokenizer.ggml.merges": ["no such"]}, "tokenizer cannot be built"),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused(tmp_path: Path, extra: dict[str, Any], told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        convert(write_gguf(tmp_path / "m.gguf", extra=extra), tmp_path / "out")
+
+
+# Files that are broken
+
+
+def outcome(file: Path, out: Path) -> str:
+    """Of a conversion, which has to end within a second, and another where other work is done beside it."""
+    began = time.monotonic()
+    try:
+        convert(file, out)
+    except ModelError:
+        return "refused"
+    finally:
+        assert time.monotonic() - began < 2
+    return "converted"
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_at_once(tmp_path: Path) -> None:
+    whole = write_gguf(tmp_path / "m.gguf").read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for length in [*range(0, 6400, 64), *range(6400, len(whole), 4096), len(whole) - 1]:
+        cut.write_bytes(whole[:length])
+        assert outcome(cut, tmp_path / "out") == "refused", length
+
+
+def test_a_header_with_random_bytes_is_refused_or_read_at_once(tmp_path: Path) -> None:
+    whole = write_gguf(tmp_path / "m.gguf").read_bytes()
+    header = whole.index(b"blk.3.ffn_up.weight") + 60
+    broken, rng, ends = tmp_path / "broken.gguf", random.Random(0), set[str]()
+    for number in range(300):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 8])):
+            place = rng.randrange(header if number % 2 else 900)
+            content[place : place + rng.choice([1, 8])] = rng.choice([b"\xff", b"\x00", bytes([rng.randrange(256)])])
+        broken.write_bytes(content)
+        ends.add(outcome(broken, tmp_path / str(number)))
+    assert ends == {"refused", "converted"}
+
+
+@pytest.mark.parametrize("field", [8, 16])
+@pytest.mark.parametrize("count", [10**5, 2**40, 2**64 - 1])
+def test_a_count_that_the_file_cannot_hold_is_refused_at_once(tmp_path: Path, field: int, count: int) -> None:
+    content = bytearray(write_gguf(tmp_path / "m.gguf").read_bytes())
+    content[field : field + 8] = count.to_bytes(8, "little")
+    (tmp_path / "m.gguf").write_bytes(content)
+    assert outcome(tmp_path / "m.gguf", tmp_path / "out") == "refused"

@@ -174,7 +174,16 @@ def test_only_picks_arms_and_seeds(only: list[str], chosen: list[str]) -> None:
     [
         ("arm=shuffled", "arm lora_below, plain; seed 0, 1"),
         ("seed=7", "arm lora_below, plain; seed 0, 1"),
-        ("seed=one", "--only seed=one: must be a number"),
+        ("seed=one", "--only seed=one: must be a whole number from 0 to 4294967295"),
+        *((f"seed={text}", "must be a whole number from 0") for text in ("1.5", "-1", str(2**32), "9" * 5000, "nan")),
+        *(
+            (f"layer={text}", "must be the index of a block")
+            for text in ("nan", "inf", "1e999", "-1", "1.5", "1000", "x")
+        ),
+        *((f"weight={text}", "must be a number from 0 to 1") for text in ("nan", "-inf", "1e999", "2", "0x1")),
+        ("id=\udcff\n", r"--only '?id=.*: no cell matches; there are"),
+        ("id=" + "x" * 999, r"--only id=x{77}…: no cell matches"),
+        ("\0", r"--only '.x00': must be one of model="),
     ],
 )
 def test_an_arm_or_seed_that_no_cell_has_is_refused_with_those_there_are(only: str, told: str) -> None:

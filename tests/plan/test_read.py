@@ -67,8 +67,8 @@ def test_numbers_may_be_written_with_an_exponent_alone(configs):
 
 
 def test_a_part_may_be_written_once_and_used_twice(configs):
-    study = read(configs, STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: {<<: *both, steps: 9}")
-    assert (study.stage1.steps, study.stage2.steps, study.stage2.warmup_steps) == (7, 9, 3)
+    study = read(configs, STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: *both")
+    assert (study.stage1.steps, study.stage2.steps, study.stage2.warmup_steps) == (7, 7, 3)
 
 
 def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
@@ -78,7 +78,7 @@ def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
 
 def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(configs):
     (configs / "mine").mkdir()
-    (configs / "mine" / "config.json").write_text("{}")
+    (configs / "mine" / "config.json").write_text('{"model_type": "llama"}')
     (configs / "models.yaml").write_text("small: {source: {folder: mine}, blocks: 4}")
     (configs / "study.yaml").write_text(STUDY)
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "mine")
@@ -87,7 +87,7 @@ def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(confi
 def test_a_path_of_a_model_may_begin_at_home(configs, monkeypatch):
     monkeypatch.setenv("HOME", str(configs / "home"))
     (configs / "home" / "mine").mkdir(parents=True)
-    (configs / "home" / "mine" / "config.json").write_text("{}")
+    (configs / "home" / "mine" / "config.json").write_text('{"model_type": "llama"}')
     (configs / "models.yaml").write_text("small: {source: {folder: ~/mine}, blocks: 4}")
     (configs / "study.yaml").write_text(STUDY)
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "home" / "mine")
@@ -112,10 +112,34 @@ def test_mistakes_in_both_files_are_told_together(configs):
             "small.source: a source needs one of these keys: hub, folder, gguf, wheels, built (given: 3)",
         ),
         ("{source: {built: llama, hiden_size: 8}, blocks: 3}", "hiden_size: unknown key; did you mean 'hidden_size'?"),
-        ("{source: {hub: llama}, blocks: 3}", "small.source.hub: string should match pattern"),
-        ("{source: {built: llama}}", "small.blocks: is missing"),
-        ("{source: {folder: nowhere}, blocks: 3}", "nowhere, which has no config.json"),
-        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf, which does not exist"),
+        ("{source: {hub: llama}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
+        ("{source: {built: llama}}", "small: blocks is missing: a model that is built needs it"),
+        ("{source: {hub: ../b}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
+        ("{source: {hub: -x/y}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
+        ("{source: {hub: a/b..c}, blocks: 3}", "small.source.hub: must be OWNER/NAME"),
+        (f"{{source: {{hub: a/{'b' * 95}}}, blocks: 3}}", "small.source.hub: must be OWNER/NAME"),
+        ("{source: {hub: a/b, revision: --x}, blocks: 3}", "small.source.revision: string should match pattern"),
+        ("{source: {folder: ~nosuchuser/a}, blocks: 3}", "small.source.folder: begins with ~ and the name of no user"),
+        (f"{{source: {{folder: {'a' * 300}}}, blocks: 3}}", "small.source.folder: has a part of more than 255 bytes"),
+        ('{source: {gguf: "a\\0b"}, blocks: 3}', "a text with the character U+0000 is not allowed"),
+        ('{source: {gguf: "a\\nb"}, blocks: 3}', "small.source.gguf: must be without control characters"),
+        ("{source: {wheels: {}, members: [../a], sha256: c}, blocks: 3}", "members.0: must be a path within the wheel"),
+        ("{source: {built: os}, blocks: 3}", "small.source.built: mlx-lm has no architecture 'os'"),
+        ("{source: {built: phi3small}, blocks: 3}", "'small' is a phi3small, which cannot be made tiny: it"),
+        (
+            "{source: {built: llama, hidden_size: 66}, blocks: 3}",
+            "hidden_size 66 does not give 4 attention_heads an even",
+        ),
+        (
+            "{source: {built: llama, settings: {a: .inf}}, blocks: 3}",
+            "small.source.settings",
+        ),
+        ("{source: {built: llama, settings: {1: 2}}, blocks: 3}", "settings.1: input should be a valid string"),
+        ("{source: {built: llama}, blocks: 1001}", "small.blocks: input should be less than or equal to 1000"),
+        ("{source: {built: llama}, blocks: 3, parameters: 1e99}", "small.parameters: input should be less than"),
+        ("{source: {folder: nowhere}, blocks: 3}", "nowhere has no config.json"),
+        ("{source: {folder: loop}, blocks: 3}", "loop has no config.json"),
+        ("{source: {gguf: nowhere.gguf}, blocks: 3}", "nowhere.gguf does not exist"),
         (
             "{source: {wheels: {a: b}, members: [b], sha256: c}, blocks: 3}",
             "small.source.wheels.a: string should match",
@@ -123,8 +147,23 @@ def test_mistakes_in_both_files_are_told_together(configs):
     ],
 )
 def test_mistakes_in_the_catalogue_are_told_with_their_place(configs, entry, told):
+    (configs / "loop").symlink_to(configs / "loop")
     (configs / "models.yaml").write_text(f"small: {entry}")
     assert told in mistakes(configs, STUDY)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", ".a", "-a", "a b", '"a\\u200b"', "a" * 41, "=1+1", "<b>", "a\\b"])
+def test_a_name_of_a_model_that_cannot_be_part_of_a_path_is_refused(configs, name):
+    (configs / "models.yaml").write_text(f"small: {{source: {{built: llama}}, blocks: 4}}\n{name}: *m\n")
+    (configs / "models.yaml").write_text(
+        f"small: &m {{source: {{built: llama}}, blocks: 4}}\n? {name}\n: *m\n", encoding="utf-8"
+    )
+    assert ": a name has 1 to 40 letters, digits, - _ and . of any script" in mistakes(configs, STUDY)
+
+
+def test_names_of_models_that_only_a_careful_reader_tells_apart_are_refused(configs):
+    (configs / "models.yaml").write_text("small: &m {source: {built: llama}, blocks: 4}\nSmall: *m\n")
+    assert "line 2: Small: differs from 'small' only in upper and lower case" in mistakes(configs, STUDY)
 
 
 def test_a_missing_catalogue_is_told_by_name(configs):

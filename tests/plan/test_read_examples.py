@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from study.commands.run import main
+from study.config.catalogue import BuiltSource
 from study.config.units import Unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -116,12 +117,26 @@ def test_a_file_without_wordings_has_one_and_groups_are_the_prompts(configs: Pat
         (3, {"answer": "a\nbird"}, "line 3: answer: has more than one line: a new line ends an answer"),
         (3, {"prompt": "\ud800"}, "line 3: prompt: input should be a valid string"),
         (3, {"split": "tests"}, "line 3: split: input should be 'train' or 'test'; did you mean 'test'?"),
-        (3, {"class": "a bird"}, "line 3: class: string should match pattern"),
-        (3, {"wording": "../short"}, "line 3: wording: string should match pattern"),
+        (3, {"class": "a bird"}, "line 3: class: a name has 1 to 40 letters"),
+        (3, {"wording": "../short"}, "line 3: wording: a name has 1 to 40 letters"),
         (3, {"group": ""}, "line 3: group: string should have at least 1 character"),
         (3, {"prompt": "See the robin, a"}, "line 3: the prompt 'See the robin, a' is in line 1 too"),
         (3, {"group": "wren"}, "line 3: group 'wren' is in test here and in train in line 2"),
         (9, {"split": "train"}, "line 9: group 'gull' is in train here and in test in line 3"),
+        (
+            3,
+            {"prompt": "see  THE\u00a0robin\u200b, a."},
+            "line 3: the prompt 'see  THE\\xa0robin\\u200b, a.' is in line 1",
+        ),
+        (
+            3,
+            {"prompt": "See the ﬁnch, a", "group": "Wren"},
+            "line 3: group 'Wren' is in test here and in train in line 2",
+        ),
+        (4, {"group": "GULL"}, "line 4: group 'GULL' is spelt 'gull' in line 3; spell it the same"),
+        (2, {"class": "Bird"}, "line 2: class 'Bird' is spelt 'bird' in line 1; spell it the same"),
+        (2, {"wording": "Short"}, "line 2: wording 'Short' is spelt 'short' in line 1; spell it the same"),
+        (3, {"answer": [[[]]]}, "line 3: answer: input should be a valid string (given: [[[]]])"),
         (3, {"prompt": "x" * 200, "answer": ""}, "line 3: answer: string should have"),
     ],
 )
@@ -139,7 +154,9 @@ def test_a_mistake_is_told_with_its_line_what_was_given_and_what_is_allowed(
     [
         ("{'prompt': 1}", "line 3: is not JSON: Expecting property name enclosed in double quotes (column 2)"),
         ('{"prompt": "a", "prompt": "b"}', "line 3: is not JSON: the key 'prompt' is given twice"),
-        ("[" * 10000, "line 3: is not JSON: "),
+        ("[" * 10000, "line 3: is nested too deep: it must be one object of texts"),
+        ('{"prompt": ' + "[" * 900 + "]" * 900 + "}", "line 3: "),
+        ('{"prompt": ' + "9" * 5000 + "}", "line 3: is not JSON: Exceeds the limit"),
         ("[1]", "line 3: must be keys with values (given: [1])"),
         ("3", "line 3: must be keys with values (given: 3)"),
         ('{"prompt": "See the \xff"}', "line 3: is not UTF-8"),
@@ -184,7 +201,7 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
     text = mistakes(configs, STUDY + "stage1: {stepps: 3}")
     assert "stage1.stepps: unknown key; did you mean 'steps'?" in text
     assert f"words.jsonl: {3 * len(LINES)} mistakes" in text
-    assert text.count("\n  line ") == 20
+    assert text.count(": answer: string should have") == 20
     assert text.endswith(f"… and {3 * len(LINES) - 20} more")
 
 
@@ -208,9 +225,10 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
         (STUDY + "decisions: {primary_tier: story}", "decisions.primary_tier: input should be 'short' or 'long'"),
         (of_data("file: wrds.jsonl"), "wrds.jsonl: 1 mistake\n  does not exist or is not a file"),
         (of_data("file: ."), "does not exist or is not a file"),
-        (of_data('file: ""'), "does not exist or is not a file"),
-        (of_data('file: "a\\0b"'), "does not exist or is not a file"),
-        (of_data(f"file: {'a' * 300}"), "cannot be read: File name too long"),
+        (of_data('file: ""'), "data.file: string should have at least 1 character"),
+        (of_data('file: "a\\0b"'), "a text with the character U+0000 is not allowed"),
+        (of_data(f"file: {'a' * 300}"), "data.file: has a part of more than 255 bytes"),
+        (of_data("file: ~nosuchuser/a.jsonl"), "data.file: begins with ~ and the name of no user"),
         (of_data("file: 3"), "data.file: input should be a valid string (given: 3)"),
         (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, sha256"),
         (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), ", not the one given"),
@@ -218,6 +236,28 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
 )
 def test_a_study_may_name_what_its_file_has_and_nothing_else(configs: Path, study: str, told: str) -> None:
     assert told in mistakes(configs, study)
+
+
+def test_a_prompt_in_two_normal_forms_of_unicode_on_both_sides_of_the_split_is_told_with_both(configs: Path) -> None:
+    composed, decomposed = "See the Caf\u00e9", "See the Cafe\u0301"
+    changed = [{**LINES[0], "prompt": composed}, *LINES[1:2], {**LINES[2], "prompt": decomposed}, *LINES[3:]]
+    write(configs, changed)
+    assert f"line 3: the prompt {decomposed!r} is in line 1 too as {composed!r}" in mistakes(configs)
+
+
+def test_a_model_that_is_built_has_the_class_tokens_of_the_grid_and_the_words_of_prompts_and_answers(
+    configs: Path,
+) -> None:
+    source = read(configs, STUDY.replace("bird: bird", "bird: Vögel")).models["small"].source
+    assert isinstance(source, BuiltSource)
+    assert {"Vögel", "fish", "robin", "See", "bird"} <= set(source.words)
+
+
+def test_a_path_of_prompts_may_begin_at_home(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(configs / "home"))
+    (configs / "home").mkdir()
+    (configs / "words.jsonl").rename(configs / "home" / "words.jsonl")
+    assert read(configs, of_data("file: ~/words.jsonl")).study.data.operations == ["bird", "fish"]
 
 
 def test_a_file_of_any_size_is_not_read(configs: Path) -> None:

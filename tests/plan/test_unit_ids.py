@@ -189,6 +189,39 @@ def test_units_come_model_by_model_with_stage_1_first():
         seen.add(unit.id)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["v_proj", "o_proj"], ["o_proj", "v_proj"]),
+        (["query", "mlp", "q_proj", "down_proj", "a", "b"], ["b", "down_proj", "mlp", "a", "q_proj", "query"]),
+    ],
+)
+def test_the_order_in_which_projections_are_written_changes_no_id(one, other):
+    assert Lora(rank=2, alpha=4.0, projections=other).projections == one
+    stages = [Stage2(lora=Lora(rank=2, alpha=4.0, projections=projections)) for projections in (one, other)]
+    assert len({content_hash(stage) for stage in stages}) == 1
+
+
+def test_zero_with_a_sign_and_words_in_another_order_change_no_id():
+    assert content_hash(Stage1(weight_decay=-0.0)) == content_hash(Stage1())
+    built = [BuiltSource(built="llama", words=words) for words in (["river", "add"], ["add", "river", "add"])]
+    assert len({content_hash(Model(source=source, blocks=4).identity()) for source in built}) == 1
+    whole, fraction = ({"settings": {"rope_theta": number}} for number in (10_000, 10_000.0))
+    sources = [BuiltSource(built="llama", **settings) for settings in (whole, fraction)]
+    assert len({content_hash(Model(source=source, blocks=4).identity()) for source in sources}) == 1
+
+
+def test_a_folder_name_is_cut_where_a_file_system_would_refuse_it():
+    words = {operation: letter * 40 for operation, letter in (("multiply", "ж"), ("add", "語"))}
+    model = Model(source=BuiltSource(built="llama"), blocks=4)
+    study = STUDY.model_copy(update={"models": ["ä" * 40], "grid": GRID.model_copy(update={"pairs": [words]})})
+    units = expand(study, {"ä" * 40: model})
+    names = [folder_name(unit) for unit in units]
+    assert len(set(names)) == len(names)
+    assert max(len(name.encode()) for name in names) in range(197, 201)
+    assert all(name.endswith(f"_{unit.id}") for name, unit in zip(names, units, strict=True))
+
+
 def test_a_folder_name_is_readable_unique_and_safe_on_every_file_system():
     model = Model(source=BuiltSource(built="llama"), blocks=4)
     grid = GRID.model_copy(update={"pairs": [{"multiply": "&/..", "add": "C:"}]})

@@ -10,6 +10,7 @@ from study.config.examples import Example, Examples
 from study.config.study import Evaluation
 from study.lens.tokens import Encoded
 from study.measures import predictors
+from study.models.built import word_tokenizer
 from study.plan.read import read_study
 from study.tasks import Task, task_of
 from study.tasks.from_file import FileTask
@@ -102,6 +103,24 @@ def test_templates_tell_apart_what_the_file_does_within_a_class_and_wording(task
 def test_the_words_of_all_prompts_are_known_and_classes_are_none_of_them(task: Task) -> None:
     assert {"the", "capital", "france", "uzbekistan", "mia"} <= task.words
     assert task.words.isdisjoint({"europe", "asia", "africa", "paris"})
+
+
+def test_the_vocabulary_has_every_word_and_character_of_prompts_and_answers_in_any_script() -> None:
+    texts = [("Où est नई दिल्ली? 7_x", "भारत"), ("北京 is in", "中国😀")]
+    lines = [
+        Example.model_validate({"prompt": prompt, "answer": answer, "class": f"c{i}", "split": split})
+        for i, (prompt, answer) in enumerate(texts)
+        for split in ("train", "test")
+    ]
+    task = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
+    assert {"Où", "est", "नई", "दिल्ली", "x", "भारत", "北京", "is", "in", "中国", "c0", "c1", "😀", "ù"} <= set(
+        task.vocabulary
+    )
+    assert {"7", "_", "?", "7_x"}.isdisjoint(task.vocabulary)
+    tokenizer = word_tokenizer(task.vocabulary)
+    for prompt, answer in texts:
+        assert tokenizer.unk_token_id not in tokenizer.encode(f"{prompt} {answer}")
+    assert {"où", "दिल्ली", "北京"} <= task.words
 
 
 def test_the_other_answer_is_that_of_the_group_or_of_any_test_prompt_of_the_class() -> None:
