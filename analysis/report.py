@@ -9,6 +9,8 @@ import jinja2
 import pandas as pd
 import yaml
 
+from analysis.data import markdown
+from analysis.data.files import check_name, to_csv, write_file
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit, read_results
 from analysis.drawing.matplotlib_renderer import save
@@ -58,17 +60,21 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
     """Write `out` (Markdown), the same as one HTML page and, in a folder named after it, figures and tables as CSV.
 
     The same rows give the same bytes. Returns the units whose files could not be read. Raises ResultsError where
-    `results` is not a study's folder or `out` no `.md`.
+    `results` is not a study's folder, `out` no `.md`, or a name of the study none of a file.
     """
-    if out.suffix != ".md":
-        raise ResultsError(f"the report cannot be {out}: name a Markdown file, such as reports/{results.name}.md")
+    if out.suffix != ".md" or out.is_dir() or not str(out).isprintable():
+        said = str(out) if str(out).isprintable() else ascii(str(out))
+        raise ResultsError(f"the report cannot be {said}: name a Markdown file, such as reports/{results.name}.md")
     study = read_results(results)
     decided = decide_study(study)
     numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
-    for name, table in (decided.tables | {"units": _units(study), "answer": answer_table(numbers)}).items():
-        write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     pictures = describe_pictures(study, decided)
+    for picture in pictures:
+        check_name(picture.name)  # before anything is written
+    tables = decided.tables | {"units": _units(study), "answer": answer_table(numbers)}
+    for name, table in tables.items():
+        write_file(folder, f"table_{name}", ".csv", to_csv(table))
     for picture in pictures:
         save(picture, folder)
     text = _render(
@@ -84,13 +90,13 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
-        config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
+        config=markdown.code_block(yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True), "yaml"),
         environments=models_and_outcomes.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
-    write_bytes(out, text.encode())
-    write_page(out, study.tiers, pictures)
+    write_bytes(out, text.encode(errors="replace"))
+    write_page(out, study.tiers, pictures, tables)
     return [unit for unit in study.everything.values() if unit.status == "unreadable"]
 
 
@@ -151,15 +157,13 @@ def _render(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
+        # Every value is escaped for Markdown, and then no more for HTML, which jinja2 does by itself.
+        autoescape=True,
+        finalize=markdown.escape,
     )
-    environment.filters["cell"] = _table_text
+    for name in ("cell", "code", "in_tag", "path"):
+        environment.filters[name] = getattr(markdown, name)
     return environment.get_template("report.md.j2").render(values)
-
-
-def _table_text(text: str) -> str:
-    """Text that cannot break a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _units(study: Results) -> pd.DataFrame:

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64encode
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp = tmp_path_factory.mktemp("browser")
     write_report(write_study(tmp / "results" / "study", PLAN), tmp / "study.md")
     head, rest = (tmp / "study.html").read_text().split("<title>", maxsplit=1)
+    for script in (LISTEN, ACT):
+        text = script.removeprefix("<script>").removesuffix("</script>").encode()
+        head = head.replace("script-src", f"script-src 'sha256-{b64encode(sha256(text).digest()).decode()}'")
     body, end = rest.rsplit("</body>", maxsplit=1)
     (tmp / "watched.html").write_text(f"{head}{LISTEN}<title>{body}{ACT}</body>{end}")
     # Nothing but the page itself is there.
