@@ -26,6 +26,7 @@ from actors.cluster import (
     free_port,
     own_address,
     resources,
+    sessions_folder,
     share,
     submit_job,
 )
@@ -108,6 +109,7 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     # Another Ray on this machine may hold the usual port; an agent without a port takes no jobs, without a word.
     command += ["--dashboard-agent-listen-port", str(free_port(AGENT_PORT))]
+    command += ["--temp-dir", str(sessions_folder())]
     offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
     return [*command, *offered, "--node-ip-address", host, "--object-store-memory", str(OBJECT_STORE_BYTES)]
 
