@@ -200,11 +200,11 @@ def check_reachable(address: str) -> None:
     if address == "auto":  # the cluster of the job that this process is part of
         return
     host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not (host and port.isascii() and port.isdecimal() and len(port) <= 5):
         raise ClusterError(f"--address {address}: must be HOST:PORT, as `study cluster head` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # of the last kind are names that no machine can have
         raise ClusterError(
             f"no Ray cluster at {address} ({error}); start one with "
             f"`study cluster head --port {port}`, or leave --address out"

@@ -2,6 +2,7 @@
 
 import io
 import re
+import unicodedata
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pandas as pd
 
 from study.results.store import ResultsError, write_bytes
 
-PLAIN_NAME = re.compile(r"\w[\w.+ -]{0,119}")
-"""Name of a figure or table, without what separates folders."""
+LONGEST_NAME = 120
+"""Largest number of characters of the name of a figure or table."""
 FORMULA = re.compile(r"'*[=+\-@\t\n]")
 """Beginning of a text that gets a leading apostrophe: of a formula, or of what would be taken for a quoted one."""
 QUOTED = re.compile(r"'+[=+\-@\t\n]")
@@ -21,7 +22,8 @@ QUOTED = re.compile(r"'+[=+\-@\t\n]")
 
 def check_name(name: str) -> None:
     """Raises ResultsError where a figure or table of that name could lie outside the report's folder."""
-    if not PLAIN_NAME.fullmatch(name):
+    in_words = all(sign in "-_." or unicodedata.category(sign)[0] in "LMN" for sign in name)
+    if not in_words or not 1 <= len(name) <= LONGEST_NAME or name[0] in "-.":
         raise ResultsError(
             f"a figure or table of the report would be called {ascii(name)[:150]}, which is no name of a file: its "
             "models and wordings need names of at most 100 letters, digits, dots, dashes and underscores"
