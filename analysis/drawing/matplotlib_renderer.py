@@ -1,6 +1,7 @@
 """Draws the pictures of a report with matplotlib, as PNG and SVG."""
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_never
@@ -36,6 +37,8 @@ from analysis.drawing.description import (
 )
 from analysis.drawing.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_odds, odds_domain
 
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that names may have and XML may not; matplotlib writes every text as a comment too."""
 STATUS = {"missing": "not\nrun"}
 BAND: dict[str, Any] = {"color": "#009E73", "alpha": 0.25}
 """The band at the trained layer."""
@@ -53,7 +56,7 @@ def save(picture: Picture, folder: Path) -> None:
         FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     write_file(folder, picture.name, ".png", png.getvalue())
-    write_file(folder, picture.name, ".svg", svg.getvalue())
+    write_file(folder, picture.name, ".svg", CONTROL.sub(b"?", svg.getvalue()))
     write_file(folder, picture.name, ".csv", picture.csv)
 
 

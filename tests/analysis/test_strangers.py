@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import vl_convert
@@ -120,6 +121,16 @@ def test_charts_know_the_names_as_they_are(reports: tuple[Path, Path]) -> None:
     assert "pair: =1+1/" in svg
     assert "'=1+1" not in svg
     assert "NA/null" in svg
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_drawing_is_whole_whatever_signs_a_name_has(tmp_path: Path) -> None:
+    plan = Plan({"alpha": 4}, (0.5,), ("a\x1b[1m-->/<b>&\x01",), (0.5,), per_class=8)
+    write_report(write_study(tmp_path / "results", plan), tmp_path / "r.md")
+    drawings = list((tmp_path / "r").glob("*.svg"))
+    assert len(drawings) > 3
+    for drawing in drawings:
+        assert ElementTree.fromstring(drawing.read_bytes()).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path) -> None:
