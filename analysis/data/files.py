@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.config.base import content_hash
 from study.results.store import ResultsError, write_bytes
 
 LONGEST_NAME = 120
@@ -18,6 +19,11 @@ FORMULA = re.compile(r"'*[=+\-@\t\n]")
 """Beginning of a text that gets a leading apostrophe: of a formula, or of what would be taken for a quoted one."""
 QUOTED = re.compile(r"'+[=+\-@\t\n]")
 """Beginning of a text that has got a leading apostrophe."""
+
+
+def short_name(name: str) -> str:
+    """Return a name of a figure or table that is short enough for a file: a digest stands for what is too much."""
+    return name if len(name.encode()) <= LONGEST_NAME else f"{name[:20]}_{content_hash(name)}"
 
 
 def check_name(name: str) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.data.files import LONGEST_NAME
 from analysis.data.results import Results
 from analysis.drawing.description import Picture
 from analysis.figures.causal import causal_use
@@ -19,7 +18,6 @@ from analysis.figures.preservation import preservation
 from analysis.figures.recipes import by_choice
 from analysis.outcomes import Decided
 from analysis.outcomes.prediction import predicted_cells
-from study.config.base import content_hash
 
 
 def describe_pictures(study: Results, decided: Decided) -> list[Picture]:
@@ -44,7 +42,7 @@ def describe_pictures(study: Results, decided: Decided) -> list[Picture]:
         *(lens_profile(main, model) for model in main.model_names),
         preservation(main, judged, decided.preservation),
         *(
-            transfer(one, _judged(one, plain), f"transfer_by_depth_{_file_name(one.plain[0].wordings)}")
+            transfer(one, _judged(one, plain), f"transfer_by_depth_{'_'.join(one.plain[0].wordings)}")
             for one in further
         ),
         *emergence(watched, {first[0]: "p", tier: "choice"}),
@@ -61,12 +59,6 @@ def trained_on(study: Results, wordings: tuple[str, ...]) -> Results:
     """The study without the cells that were trained on other wordings."""
     units = {key: unit for key, unit in study.units.items() if unit.kind != "cell" or unit.wordings == wordings}
     return replace(study, units=units)
-
-
-def _file_name(wordings: tuple[str, ...]) -> str:
-    """The wordings as a part of a file's name: a digest stands for what would be too long for one."""
-    said = "_".join(wordings)
-    return said if len(said.encode()) <= LONGEST_NAME // 2 else content_hash(wordings)
 
 
 def _judged(study: Results, plain: pd.DataFrame) -> pd.DataFrame:
