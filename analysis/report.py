@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from analysis.data import markdown
-from analysis.data.files import check_name, to_csv, write_file
+from analysis.data.files import to_csv, write_file
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit, read_results
 from analysis.drawing.matplotlib_renderer import save
@@ -69,12 +69,10 @@ def write_report(results: Path, out: Path) -> list[StudyUnit]:
     decided = decide_study(study)
     numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
-    pictures = describe_pictures(study, decided)
-    for picture in pictures:
-        check_name(picture.name)  # before anything is written
     tables = decided.tables | {"units": _units(study), "answer": answer_table(numbers)}
     for name, table in tables.items():
         write_file(folder, f"table_{name}", ".csv", to_csv(table))
+    pictures = describe_pictures(study, decided)
     for picture in pictures:
         save(picture, folder)
     text = _render(
