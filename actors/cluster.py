@@ -4,14 +4,18 @@ A private cluster listens on 127.0.0.1 only and ends with the program.
 """
 
 import logging
+import math
 import os
 import shlex
+import shutil
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -33,6 +37,10 @@ PORT = 6379
 AGENT_SECONDS = 90.0
 """How long a job waits for the agent that takes it; Ray itself waits 10 seconds at each attempt."""
 START_ATTEMPTS = 3
+TEMPORARY = Path("/tmp")
+"""Folder in which the sessions of this user's clusters lie: paths of sockets may have about 100 characters."""
+SESSION_DAYS = 7.0
+"""How long the logs of a cluster that has ended are kept."""
 
 
 class ClusterError(Exception):
@@ -107,15 +115,17 @@ def _start(settings: RaySettings) -> Any:
     """
     import ray
 
-    divided = share(settings)
+    divided, sessions = share(settings), sessions_folder()
     reason = ""
     for _ in range(START_ATTEMPTS):
         try:
+            environment.ensure_token()  # or Ray would make one that others can read
             return ray.init(
                 address="local",
                 resources=resources(divided.workers),
                 num_cpus=divided.workers,
                 object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(sessions),
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=free_port(settings.dashboard_port),
@@ -147,16 +157,54 @@ def _join(address: str) -> Any:
         raise ClusterError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
 
 
+def sessions_folder() -> Path:
+    """Return the folder in which Ray keeps the sockets and logs of this user's clusters; old ones are removed.
+
+    Ray lets everybody into the folders that it makes, so this lies in one that only the user can enter. Raises
+    ClusterError where others can enter.
+    """
+    private = TEMPORARY / f"study-{os.getuid()}"
+    try:
+        private.mkdir(mode=0o700, exist_ok=True)
+        found = private.lstat()
+    except OSError as error:
+        raise ClusterError(f"Ray needs the folder {private}, which cannot be made: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ClusterError(
+            f"{private} must be a folder of yours that nobody else can enter, since Ray keeps its sockets and logs "
+            "there: remove it, and it is made again"
+        )
+    sessions = private / "ray"
+    _remove_old(sessions)
+    return sessions
+
+
+def _remove_old(sessions: Path) -> None:
+    """Remove what clusters left whose last word is older than SESSION_DAYS; one that runs writes to its logs."""
+    before = time.time() - 86400 * SESSION_DAYS
+    for session in sessions.glob("session_*"):
+        if not session.is_symlink() and _last_word(session) < before:
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def _last_word(session: Path) -> float:
+    """Return when something in a session's folder was last written, in seconds since 1970."""
+    try:
+        return max(one.stat().st_mtime for one in [session, *session.glob("logs/*")])
+    except FileNotFoundError:  # it is being written or removed
+        return math.inf
+
+
 def check_reachable(address: str) -> None:
     """Raises ClusterError where nothing listens at `address`, since Ray itself would try for minutes."""
     if address == "auto":  # the cluster of the job that this process is part of
         return
     host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not (host and port.isascii() and port.isdecimal() and len(port) <= 5):
         raise ClusterError(f"--address {address}: must be HOST:PORT, as `study cluster head` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # of the last kind are names that no machine can have
         raise ClusterError(
             f"no Ray cluster at {address} ({error}); start one with "
             f"`study cluster head --port {port}`, or leave --address out"

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 KEEPALIVE_SECONDS = 20
@@ -47,18 +49,27 @@ def has_token() -> bool:
 
 def write_token(token: str) -> None:
     """Write the token to a file that only this user can read, from its first byte on."""
-    file = token_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(token)
-    protect_token()
+    _put(token, os.replace)
 
 
 def ensure_token() -> None:
     """Make a token if there is none."""
     if not has_token():
-        write_token(secrets.token_hex(32))
+        with suppress(FileExistsError):  # another process has just made one, which both then use
+            _put(secrets.token_hex(32), os.link)
+
+
+def _put(token: str, put: Callable[[Path, Path], None]) -> None:
+    file = token_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(token)
+        put(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def protect_token() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from analysis.data import markdown
+from analysis.data.files import to_csv, write_file
 from analysis.data.left_out import LeftOut
 from analysis.data.numbers import share
 from analysis.data.results import Results, read_results
@@ -67,14 +69,16 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     The same rows give the same bytes. Returns what the report leaves out: units whose files cannot be read, and figures
     that cannot be made. Raises ResultsError where `results` is not a study's folder or `out` no `.md`.
     """
-    if out.suffix != ".md":
-        raise ResultsError(f"the report cannot be {out}: name a Markdown file, such as reports/{results.name}.md")
+    if out.suffix != ".md" or out.is_dir() or not str(out).isprintable():
+        said = str(out) if str(out).isprintable() else ascii(str(out))
+        raise ResultsError(f"the report cannot be {said}: name a Markdown file, such as reports/{results.name}.md")
     study = read_results(results)
     decided = decide_study(study)
     numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
-    for name, table in (decided.tables | {"units": _units(study), "answer": answer_table(numbers)}).items():
-        write_bytes(folder / f"table_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    tables = decided.tables | {"units": _units(study), "answer": answer_table(numbers)}
+    for name, table in tables.items():
+        write_file(folder, f"table_{name}", ".csv", to_csv(table))
     pictures, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
@@ -93,13 +97,13 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
-        config=yaml_core.dump(study.config, sort_keys=False, allow_unicode=True),
+        config=markdown.code_block(yaml_core.dump(study.config, sort_keys=False, allow_unicode=True), "yaml"),
         environments=models_and_outcomes.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
-    write_bytes(out, text.encode())
-    write_page(out, study.tiers, pictures)
+    write_bytes(out, text.encode(errors="replace"))
+    write_page(out, study.tiers, pictures, tables)
     return left_out
 
 
@@ -178,15 +182,13 @@ def _render(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
+        # Every value is escaped for Markdown, and then no more for HTML, which jinja2 does by itself.
+        autoescape=True,
+        finalize=markdown.escape,
     )
-    environment.filters["cell"] = _table_text
+    for name in ("cell", "code", "in_tag", "path"):
+        environment.filters[name] = getattr(markdown, name)
     return environment.get_template("report.md.j2").render(values)
-
-
-def _table_text(text: str) -> str:
-    """Text that cannot break a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _units(study: Results) -> pd.DataFrame:

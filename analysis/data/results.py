@@ -1,5 +1,6 @@
 """A folder of results as typed units and data frames; only finished units carry rows."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -222,6 +223,7 @@ def read_results(folder: Path) -> Results:
     """Read results/<study>, or the same packed. Raises ResultsError where there is no readable study.json."""
     study = read_description(folder)
     try:
+        json.dumps(study, ensure_ascii=False).encode()  # which text with halves of characters has no form for
         stored = read_stored(folder, study["units"])
         units = [_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
         main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
@@ -257,7 +259,7 @@ def _unit(entry: dict[str, Any], status: UnitState, reason: str) -> StudyUnit:
         apart=bool(entry.get("choices") or entry.get("changed")),
         reference=entry["reference"],
         status=status,
-        reason=reason,
+        reason=reason.encode(errors="replace").decode(),
     )
 
 

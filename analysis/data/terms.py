@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from analysis.data.markdown import Markdown
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -20,7 +22,7 @@ class Terms:
     """What is followed by a stop in a right answer."""
     other: str
     """What `the other answer` is; empty where it needs no words."""
-    wordings: str
+    wordings: Markdown
     """The tiers with examples; empty where the file has them."""
 
 
@@ -33,8 +35,9 @@ ARITHMETIC = Terms(
     held_out="operands",
     right="the number",
     other="",
-    wordings="symbolic `7 * 8 =`, semantic `seven times eight =`, construction `the product of seven and eight is`, "
-    "story",
+    wordings=Markdown(
+        "symbolic `7 * 8 =`, semantic `seven times eight =`, construction `the product of seven and eight is`, story"
+    ),
 )
 OWN = Terms(
     kind="class",
@@ -46,5 +49,5 @@ OWN = Terms(
     right="the answer",
     other=" The other class's answer is that of a test prompt of the next class in the same wording, of the same group "
     "where there is one.",
-    wordings="",
+    wordings=Markdown(""),
 )

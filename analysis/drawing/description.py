@@ -7,6 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.data.files import to_csv
+
 CELL = ("model", "pair", "layer", "depth", "weight", "seed")
 """Columns that say which cell a row is of."""
 
@@ -23,7 +25,7 @@ class Described:
     @property
     def csv(self) -> bytes:
         """The rows that are drawn."""
-        return self.data.to_csv(index=False, float_format="%.6g").encode()
+        return to_csv(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)

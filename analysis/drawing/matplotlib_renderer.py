@@ -1,6 +1,7 @@
 """Draws the pictures of a report with matplotlib, as PNG and SVG."""
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_never
@@ -17,7 +18,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
 
+from analysis.data.files import write_file
 from analysis.data.numbers import probability
 from analysis.drawing.axes import STYLE, choice_axis, intervals, outer_labels, panels
 from analysis.drawing.description import (
@@ -33,26 +36,28 @@ from analysis.drawing.description import (
     Series,
 )
 from analysis.drawing.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_odds, odds_domain
-from study.results.store import write_bytes
 
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that names may have and XML may not; matplotlib writes every text as a comment too."""
 STATUS = {"missing": "not\nrun"}
 BAND: dict[str, Any] = {"color": "#009E73", "alpha": 0.25}
 """The band at the trained layer."""
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write the picture as PNG and SVG and its data as CSV."""
+    """Write the picture as PNG and SVG and its data as CSV. Raises ResultsError where its name is none of a file."""
     with mpl.rc_context(STYLE):
         figure = picture.draw() if isinstance(picture, Drawing) else draw(picture)
+        _take_literally(figure)
         # The layout is solved once and each format drawn once; `savefig` would do both several times.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.BytesIO()
         FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    write_bytes(folder / f"{picture.name}.png", png.getvalue())
-    write_bytes(folder / f"{picture.name}.svg", svg.getvalue())
-    write_bytes(folder / f"{picture.name}.csv", picture.csv)
+    write_file(folder, picture.name, ".png", png.getvalue())
+    write_file(folder, picture.name, ".svg", CONTROL.sub(b"?", svg.getvalue()))
+    write_file(folder, picture.name, ".csv", picture.csv)
 
 
 def draw(chart: Chart) -> Figure:
@@ -89,6 +94,15 @@ def draw(chart: Chart) -> Figure:
         handles = _handles(chart)
         figure.legend(handles=handles, loc="outside lower center", ncols=5 if isinstance(chart, LensProfile) else 4)
     return figure
+
+
+def _take_literally(figure: Figure) -> None:
+    """Let no name with dollar signs be read as a formula, which the powers on logarithmic axes are."""
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) if axis.get_scale() == "log"]
+    powers = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in powers:
+            text.set_parse_math(False)
 
 
 def _shape(chart: Chart) -> tuple[int, int]:

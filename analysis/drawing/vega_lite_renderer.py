@@ -1,11 +1,11 @@
 """Turns charts into Vega-Lite specifications over their own CSV, which can be zoomed and pointed at."""
 
-import io
 from collections.abc import Mapping
 from typing import Any, assert_never
 
 import pandas as pd
 
+from analysis.data.files import QUOTED, from_csv, quoted_columns
 from analysis.drawing.description import (
     Axis,
     Chart,
@@ -37,20 +37,20 @@ CHANCE = "1 / length(split(datum.pair, '/'))"
 def specification(chart: Chart) -> Spec:
     """The specification of a chart, without its rows, which are those of its CSV."""
     # What the page reads has the digits of the CSV.
-    rows = pd.read_csv(io.BytesIO(chart.csv))
+    rows = from_csv(chart.csv, chart.data)
     numbers = {str(column): "number" for column in rows.select_dtypes("number").columns}
     width, height = chart.page_size
     size: Spec = {"width": width, "height": height}
-    transforms: list[Spec] = []
+    transforms = _unquoted(chart)
     match chart:
         case DepthCurves():
             marks = _depth_curves(chart, rows)
         case HeatMap():
             size, marks = {"width": {"step": width}, "height": {"step": height}}, _heat_map(chart)
         case LensProfile():
-            transforms, marks = _geometric_means(chart), _lens_profile(chart, rows)
+            transforms, marks = [*transforms, *_geometric_means(chart)], _lens_profile(chart, rows)
         case Comparison():
-            transforms, marks = _odds_and_points(chart), _comparison(chart, rows)
+            transforms, marks = [*transforms, *_odds_and_points(chart)], _comparison(chart, rows)
         case Scatter():
             marks = _scatter(chart, rows)
         case _:
@@ -62,6 +62,18 @@ def specification(chart: Chart) -> Spec:
         "data": {"format": {"type": "csv", "parse": numbers}},
         "config": {"font": FONT, "view": {"stroke": "#BBBBBB"}, "facet": {"spacing": 14}},
     }
+
+
+def _unquoted(chart: Chart) -> list[Spec]:
+    """Take away the apostrophes that the CSV has and the chart's own values have not."""
+    columns = [f"datum.{name}" for name in quoted_columns(chart.data)]
+    return [
+        {
+            "calculate": f"test(/^{QUOTED.pattern}/, {name}) ? slice({name}, 1) : {name}",
+            "as": name.removeprefix("datum."),
+        }
+        for name in columns
+    ]
 
 
 def _depth_curves(chart: DepthCurves, rows: pd.DataFrame) -> Spec:

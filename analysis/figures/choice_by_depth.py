@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.data.files import short_name
 from analysis.data.numbers import share
 from analysis.data.results import Results
 from analysis.drawing.description import CELL, Axis, DepthCurves, Facet, Look, Panels, Series
@@ -50,7 +51,7 @@ def transfer(results: Results, judged: pd.DataFrame, name: str) -> DepthCurves:
     weight = results.shown_weight
     data = judged[judged["weight"] == weight]
     return DepthCurves(
-        name=name,
+        name=short_name(name),  # it may hold several wordings
         data=data,
         alt=f"Choice accuracy with intervals against relative depth, by model and token pair. {best_by_tier(data)}",
         caption=(

@@ -1,5 +1,6 @@
 """The report's answer in sentences, which say the numbers of table_answer.csv and the decisions."""
 
+from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share, signed_probability
 from analysis.data.results import Results
 from analysis.data.statistics import Interval, interval_of
@@ -15,17 +16,17 @@ from study.config.arms import words_of
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
 
-def answer(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
+def answer(results: Results, decided: Decided, numbers: Numbers) -> list[Markdown]:
     """The answer in five lines, and one more where the study has a nursery; needs at least one judged plain cell."""
-    one_change = [f"**One change.** {changes.summary(results, decided)}"] if results.nursery else []
-    return [
-        f"**Transfer.** {_transfer(results, numbers)}",
-        f"**Cost.** {_cost(results, numbers)}",
-        f"**Controls.** {_controls(results, decided, numbers)}",
-        f"**Use.** {_use(results, numbers)}",
-        f"**Why there.** {_why(results, decided)}",
-        *one_change,
-    ]
+    lines = {
+        "Transfer": _transfer(results, numbers),
+        "Cost": _cost(results, numbers),
+        "Controls": _controls(results, decided, numbers),
+        "Use": _use(results, numbers),
+        "Why there": _why(results, decided),
+        **({"One change": changes.summary(results, decided)} if results.nursery else {}),
+    }
+    return [Markdown(f"**{name}.** {escape(line)}") for name, line in lines.items()]
 
 
 def progress(results: Results) -> str:
@@ -50,7 +51,7 @@ def limits(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
     seeds = ", ".join(map(str, results.seeds))
     percent, terms = share(results.decisions.confidence), results.terms
     said = [
-        f"Seeds: {seeds}. " + ("The spread between seeds is not measured." if len(results.seeds) == 1 else ""),
+        f"Seeds: {seeds}." + (" The spread between seeds is not measured." if len(results.seeds) == 1 else ""),
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent, so counts of cells say "
         "nothing of other models.",
         f"All {terms.kinds} together: {'; '.join(counts)}. Another set of templates may give other figures.",
@@ -71,19 +72,19 @@ def limits(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
     return said
 
 
-def shuffled_criterion(numbers: Numbers) -> str:
+def shuffled_criterion(numbers: Numbers) -> Markdown:
     """How many outcomes of plain cells were held against shuffled labels, and what came of it."""
     place = Place("Controls", arm="shuffled_labels")
     run, missing = numbers[place, "outcomes beside shuffled labels"], numbers[place, "outcomes without shuffled labels"]
     if not run:
-        return "The shuffled-label control was not run: `emergent` means all other criteria."
+        return Markdown("The shuffled-label control was not run: `emergent` means all other criteria.")
     same = numbers[place, "shuffled labels do the same"]
     text = f"Shuffled labels do the same in {same} of {run} outcomes{', which are not emergent' if same else ''}."
     if elsewhere := numbers[place, "shuffled labels at another layer"]:
         text += f" In {elsewhere} of them the shuffled-label cell stands at another layer."
     if missing:
         text += f" For {missing} outcomes it was not run: there `emergent` means all other criteria."
-    return text
+    return Markdown(text)
 
 
 def _transfer(results: Results, numbers: Numbers) -> str:
@@ -135,15 +136,16 @@ def _cost(results: Results, numbers: Numbers) -> str:
     return text
 
 
-def _controls(results: Results, decided: Decided, numbers: Numbers) -> str:
+def _controls(results: Results, decided: Decided, numbers: Numbers) -> Markdown:
     planned = {cell.arm for cell in results.cells}
-    parts = [shuffled_criterion(numbers)]
+    parts: list[str] = [shuffled_criterion(numbers)]
     for arm in CONTROLS[1:]:
         if compared := _compared(results, numbers, arm):
             parts.append(f"Names against {words_of(arm)}: {compared}.")
         else:
             parts.append(f"{words_of(arm).capitalize()}: {'not finished' if arm in planned else 'not run'}.")
-    return " ".join([*parts, *_any_token(results, decided), *_by_pair(results, numbers)])
+    parts += [*_any_token(results, decided), *_by_pair(results, numbers)]
+    return Markdown(" ".join(map(escape, parts)))
 
 
 def _compared(results: Results, numbers: Numbers, arm: str) -> str:

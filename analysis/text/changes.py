@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share, signed
 from analysis.data.results import Results
 from analysis.data.statistics import Interval, interval_of
@@ -51,10 +52,10 @@ def sentences(study: Results, decided: Decided) -> list[str]:
     assert study.nursery
     rows = overall(decided.changes)
     rows = rows.assign(verdict=[verdict(row) for _, row in rows.iterrows()])
-    said = [
-        f"**{name}** ({_written(study.nursery, name)}): {_found(study, rows[rows['change'] == name])}"
-        for name in study.nursery.changes
-    ]
+    said: list[str] = []
+    for name in study.nursery.changes:
+        found = f"({_written(study.nursery, name)}): {_found(study, rows[rows['change'] == name])}"
+        said.append(Markdown(f"**{escape(name)}** {escape(found)}"))
     return [*said, _how_many(study, rows)]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.markdown import Markdown, code, escape
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results, StudyUnit
 from analysis.data.statistics import interval_of
@@ -66,8 +67,8 @@ def token_rows(study: Results) -> list[Row]:
             if "skipped" in tokens:
                 rows.append([model, pair, f"skipped: {tokens['skipped']}"])
             else:
-                texts = [f"{operation} `{token['text']}` {token['id']}" for operation, token in tokens.items()]
-                rows.append([model, pair, ", ".join(texts)])
+                texts = [f"{escape(name)} {code(one['text'])} {escape(one['id'])}" for name, one in tokens.items()]
+                rows.append([model, pair, Markdown(", ".join(texts))])
     return rows
 
 
@@ -92,7 +93,8 @@ def decision_rows(decisions: Decisions) -> list[Row]:
     rows = []
     for name, field in Decisions.model_fields.items():
         value = getattr(decisions, name)
-        rows.append([name, ", ".join(value) if isinstance(value, list) else str(value), field.description or ""])
+        told = ", ".join(value) if isinstance(value, list) else str(value)
+        rows.append([name, told, Markdown(field.description or "")])
     return rows
 
 
@@ -189,6 +191,6 @@ def _text_kl(study: Results, unit: StudyUnit, stage: str) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _outcome(row: dict[Any, Any]) -> str:
+def _outcome(row: dict[Any, Any]) -> Markdown:
     outcome = f"**{row['outcome']}**" if row["outcome"] == Outcome.EMERGENT else row["outcome"]
-    return f"{outcome}: p {probability(row['p'])}, {share(interval_of(row, 'choice'))}"
+    return Markdown(f"{outcome}: p {probability(row['p'])}, {share(interval_of(row, 'choice'))}")

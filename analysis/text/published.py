@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
 from analysis.data.statistics import interval_of
@@ -51,7 +52,7 @@ def choice_rows(told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, list[Ro
         rows = []
         for row in here.to_dict("records"):
             truth = by_training[recipe_of(training_of(choices_of(row["recipe"])), TRAINING)]
-            emerges = "**yes**" if truth["emerges"] else "no"
+            emerges = Markdown("**yes**") if truth["emerges"] else "no"
             kept = f"{truth['verdict']} ({signed_points(interval_of(truth, 'answers'))})"
             p, choice = probability(interval_of(truth, "p")), share(interval_of(truth, "choice"))
             rows.append([row["recipe"], f"{truth['class_loss']:.2f}", p, choice, emerges, kept, *_told(row)])
@@ -59,7 +60,7 @@ def choice_rows(told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, list[Ro
     return found
 
 
-def conclusions(told: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
+def conclusions(told: pd.DataFrame, measured: pd.DataFrame) -> list[Markdown]:
     """Which of the published conclusions the study's own figures bear out, and which choice they hang on."""
     said = []
     for key, here in measured.groupby(EXPERIMENT, sort=False):
@@ -67,8 +68,8 @@ def conclusions(told: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
         same = told[(told[EXPERIMENT] == list(key)).all(axis=1)]
         # Trained so is not told so: `as-published without eight_prompts` has the published training too.
         if {CORRECTED, AS_PUBLISHED} <= set(same["recipe"]):
-            name = name_of_experiment(here.iloc[0])
-            said.append(f"**{name}.** {_classifier(by_recipe)} {_score(same)} {_answers(by_recipe)}")
+            name = escape(name_of_experiment(here.iloc[0]))
+            said.append(Markdown(f"**{name}.** {_classifier(by_recipe)} {_score(same)} {_answers(by_recipe)}"))
     return said
 
 

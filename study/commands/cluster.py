@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,9 +27,11 @@ from actors.cluster import (
     free_port,
     own_address,
     resources,
+    sessions_folder,
     share,
     submit_job,
 )
+from study.commands import arguments as given
 from study.config.study import RaySettings
 
 STARTED = "Ray runtime started."
@@ -74,20 +77,31 @@ def _stay(command: Sequence[str], told: str) -> int:
 def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
     environment.ensure_token()
     host = asked.host or own_address()
-    with socket.socket() as probe:
-        if probe.connect_ex((host, asked.port)) == 0:
-            raise ClusterError(f"port {asked.port} of {host} is taken, maybe by a running cluster: give --port")
-    address, results = f"{host}:{asked.port}", Path.cwd() / "results" / "grid"
+    if _listens(host, asked.port):
+        raise ClusterError(f"port {asked.port} of {host} is taken, maybe by a running cluster: give --port")
+    address, results = f"{host}:{asked.port}", shlex.quote(str(Path.cwd() / "results" / "grid"))
+    token = shlex.join(["cat", str(environment.token_file())])
     told = (
         f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
         f"  add a machine:  study cluster join {address}\n"
-        f"                  (asks for the token, which `cat {environment.token_file()}` shows here)\n"
+        f"                  (asks for the token, which `{token}` shows here)\n"
         f"  run a study:    python -m study.grid configs/grid.yaml --address {address}\n"
         f"  or submit it:   study cluster submit configs/grid.yaml --results {results}\n"
         f"  check it:       study doctor --address {address}"
     )
     dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(asked.dashboard_port)]
     return [*_start(asked, host), "--head", "--port", str(asked.port), *dashboard], told
+
+
+def _listens(host: str, port: int) -> bool:
+    """Whether something listens at the port. Raises ClusterError where no machine is known by that name."""
+    try:
+        with socket.create_connection((host.strip("[]"), port), timeout=5):
+            return True
+    except socket.gaierror as error:
+        raise ClusterError(f"--host {host}: no machine is known by this name or address ({error.strerror})") from None
+    except OSError:
+        return False
 
 
 def _join(asked: argparse.Namespace) -> tuple[list[str], str]:
@@ -108,6 +122,7 @@ def _start(asked: argparse.Namespace, host: str) -> list[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     # Another Ray on this machine may hold the usual port; an agent without a port takes no jobs, without a word.
     command += ["--dashboard-agent-listen-port", str(free_port(AGENT_PORT))]
+    command += ["--temp-dir", str(sessions_folder())]
     offered = ["--num-cpus", str(divided.workers), "--resources", json.dumps(resources(divided.workers))]
     return [*command, *offered, "--node-ip-address", host, "--object-store-memory", str(OBJECT_STORE_BYTES)]
 
@@ -124,14 +139,16 @@ def _submit(asked: argparse.Namespace) -> int:
     if not environment.has_token():
         _ask_for_token()
     environment.prepare(serving=True)
-    study = ["python", "-m", "study.grid", str(config.relative_to(Path.cwd())), "--address", "auto"]
-    study += ["--results", str(asked.results), "--report", str(report)]
+    study = ["python", "-m", "study.grid", "--address", "auto", "--results", str(asked.results)]
+    study += ["--report", str(report), "--", str(config.relative_to(Path.cwd()))]
     job = submit_job(study, asked.dashboard)
+    status = shlex.join(["study", "status", str(asked.results)])
+    ray = {what: shlex.join(["ray", "job", what, "--address", asked.dashboard, "--", job]) for what in ("logs", "stop")}
     print(
         f"{job} runs on the cluster and no longer needs this machine. On the head machine:\n"
-        f"  its progress:   study status {asked.results}\n"
-        f"  its output:     {environment.AUTH_MODE}=token ray job logs {job} --address {asked.dashboard}\n"
-        f"  stop it:        {environment.AUTH_MODE}=token ray job stop {job} --address {asked.dashboard}"
+        f"  its progress:   {status}\n"
+        f"  its output:     {environment.AUTH_MODE}=token {ray['logs']}\n"
+        f"  stop it:        {environment.AUTH_MODE}=token {ray['stop']}"
     )
     return 0
 
@@ -152,12 +169,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="study cluster", description=(__doc__ or "").split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     node = argparse.ArgumentParser(add_help=False)
-    node.add_argument("--host", help="address by which other machines reach this one (default: detected)")
-    node.add_argument("--workers", type=int, help="units at a time (default: 1 on a Mac, 1 per core on a CPU)")
+    node.add_argument(
+        "--host", type=given.host, help="address by which other machines reach this one (default: detected)"
+    )
+    node.add_argument(
+        "--workers", type=_workers, metavar="N", help="units at a time (default: 1 on a Mac, 1 per core on a CPU)"
+    )
     head = commands.add_parser("head", parents=[node], help="start a cluster on this machine")
-    head.add_argument("--port", type=int, default=PORT, help=f"port of the cluster (default: {PORT})")
+    head.add_argument("--port", type=given.port, default=PORT, help=f"port of the cluster (default: {PORT})")
     head.add_argument(
         "--dashboard-host",
+        type=given.host,
         default="127.0.0.1",
         metavar="HOST",
         help="interface of the dashboard (default: 127.0.0.1, this machine alone; 0.0.0.0 shows it to the network)",
@@ -165,21 +187,37 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     dashboard_port = RaySettings().dashboard_port
     head.add_argument(
         "--dashboard-port",
-        type=int,
+        type=given.port,
         default=dashboard_port,
         metavar="PORT",
         help=f"port of the dashboard (default: {dashboard_port})",
     )
     join = commands.add_parser("join", parents=[node], help="add this machine to a cluster")
-    join.add_argument("address", metavar="HOST:PORT", help="address that `study cluster head` printed")
+    join.add_argument(
+        "address", type=given.address, metavar="HOST:PORT", help="address that `study cluster head` printed"
+    )
     submit = commands.add_parser("submit", help="run a study as a job of a cluster, without this machine")
-    submit.add_argument("config", type=Path, metavar="FILE", help="the study, such as configs/grid.yaml")
-    submit.add_argument("--results", type=Path, required=True, metavar="DIR", help="absolute path on the head machine")
-    submit.add_argument("--report", type=Path, metavar="FILE", help="report (default: report.md in the results folder)")
+    submit.add_argument("config", type=given.path, metavar="FILE", help="the study, such as configs/grid.yaml")
+    submit.add_argument(
+        "--results", type=given.path, required=True, metavar="DIR", help="absolute path on the head machine"
+    )
+    submit.add_argument(
+        "--report", type=given.path, metavar="FILE", help="report (default: report.md in the results folder)"
+    )
     submit.add_argument(
         "--dashboard",
+        type=given.url,
         default=f"http://127.0.0.1:{RaySettings().dashboard_port}",
         metavar="URL",
         help="dashboard of the head machine (default: http://127.0.0.1:8265)",
     )
     return parser.parse_args(arguments)
+
+
+def _workers(text: str) -> int:
+    """Return the number, which settings of a study allow. Raises ArgumentTypeError otherwise."""
+    try:
+        RaySettings(workers=int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{ascii(text)[:100]} is no number of units: give 1 or more") from None
+    return int(text)

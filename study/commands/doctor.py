@@ -20,6 +20,7 @@ from actors.cluster import ClusterError, connect, share
 from actors.environment import blas_threads
 from actors.nodes import described, marked, survey
 from actors.nodes import problems as found_in
+from study.commands import arguments as given
 from study.commands.estimate import Speed, remember
 from study.config.study import RaySettings
 from study.models import blas
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _cluster(asked.address, asked.results.resolve(), problems)
     else:
         measured = [*_speed(problems), *_compilation(problems)]
-        for name, line in [*_machine(), *measured, *_ray(), *_folders(problems), *_models(problems)]:
+        for name, line in [*_machine(), *measured, *_ray(), *_folders(asked.results, problems), *_models(problems)]:
             print(f"{name + ':':22}{line}")
     print()
     for problem in problems:
@@ -55,7 +56,7 @@ def _cluster(address: str, results: Path, problems: list[str]) -> None:
     try:
         with connect(RaySettings(), address), marked(results) as mark:
             nodes = survey(results, mark)
-    except ClusterError as error:
+    except (ClusterError, OSError) as error:
         problems.append(str(error))
         return
     print("\n".join(described(nodes)))
@@ -68,11 +69,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Say what a study would run on, on this machine or a cluster, and what is missing.",
     )
     parser.add_argument(
-        "--address", metavar="HOST:PORT", help="check every node of this Ray cluster (default: this machine)"
+        "--address",
+        type=given.address,
+        metavar="HOST:PORT",
+        help="check every node of this Ray cluster (default: this machine)",
     )
     parser.add_argument(
         "--results",
-        type=Path,
+        type=given.folder,
         default=Path("results"),
         metavar="DIR",
         help="results folder to check (default: results)",
@@ -138,8 +142,8 @@ def _ray() -> Iterator[tuple[str, str]]:
     yield "Ray", f"a private cluster would run {divided.workers} at a time, {divided.threads} BLAS thread(s) each"
 
 
-def _folders(problems: list[str]) -> Iterator[tuple[str, str]]:
-    for name, folder, setting in (("models", cache_root(), "STUDY_CACHE"), ("results", Path("results"), "--results")):
+def _folders(results: Path, problems: list[str]) -> Iterator[tuple[str, str]]:
+    for name, folder, setting in (("models", cache_root(), "STUDY_CACHE"), ("results", results, "--results")):
         there = next(parent for parent in [folder.resolve(), *folder.resolve().parents] if parent.is_dir())
         free = shutil.disk_usage(there).free / 1e9
         yield f"{name} lie in", f"{folder.resolve()} ({free:.0f} GB free)"

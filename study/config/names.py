@@ -10,7 +10,7 @@ from study.config.arms import ARMS
 from study.config.bounds import PromptCount, Seed, without_sign
 from study.config.predictors import TESTABLE
 from study.config.recipes import RecipeError, choices_of, recipe_of
-from study.config.text import Name, Token, normal_form
+from study.config.text import Name, Token
 
 
 class Names(NamedTuple):

@@ -156,8 +156,13 @@ class Store:
         return read_description(self.root)
 
     def write_study(self, name: str, config: Mapping[str, Any], models: Mapping[str, Any], units: list[Unit]) -> None:
-        """Write `study.json`, the description of the study that reports and `study status` read."""
-        content = {"name": name, "config": config, "models": models, "units": [describe(unit) for unit in units]}
+        """Write `study.json`, the description of the study that reports and `study status` read.
+
+        Where local files lie is left out: their names and the digests of what is in them stay.
+        """
+        config = {**config, "data": _named(config["data"], "file")}
+        models = {key: {**model, "source": _named(model["source"], "folder", "gguf")} for key, model in models.items()}
+        content = {"name": name, "config": config, "models": models, "units": [_described(unit) for unit in units]}
         write_json(self.root / "study.json", seal(content))
 
     def begin(self, unit: Unit) -> Path:
@@ -165,7 +170,7 @@ class Store:
         folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         with writing(folder):
             folder.mkdir(parents=True)
-        write_json(folder / "unit.json", describe(unit))
+        write_json(folder / "unit.json", _described(unit))
         return folder
 
     def abandon(self, folder: Path) -> None:
@@ -409,6 +414,19 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno not in REMEDIES or isinstance(error, UnwritableError):
             raise
         raise UnwritableError(error.errno, error.strerror, str(path)) from error
+
+
+def _described(unit: Unit) -> dict[str, Any]:
+    """Return the description of a unit without the folders of local files."""
+    described = describe(unit)
+    settings = described["settings"]
+    return {**described, "settings": {**settings, "data": _named(settings["data"], "file")}}
+
+
+def _named(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the settings with the names alone of the files and folders whose paths are absolute."""
+    paths = {key: Path(settings[key]) for key in keys if settings.get(key)}
+    return {**settings, **{key: path.name for key, path in paths.items() if path.is_absolute()}}
 
 
 def _quiet(path: Path) -> float:

@@ -1,11 +1,13 @@
 """The files in configs/monitoring, and the metrics that they show."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import yaml
 
+from actors.cluster import sessions_folder
 from actors.metrics import FIGURES, PREFIX, TASK_TAGS, figures
 
 FOLDER = Path(__file__).parents[2] / "configs" / "monitoring"
@@ -53,7 +55,8 @@ def test_its_panels_do_not_overlap():
 def test_prometheus_finds_the_nodes_in_the_file_that_ray_keeps():
     (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
     (found,) = job["file_sd_configs"]
-    assert found["files"] == ["/tmp/ray/prom_metrics_service_discovery.json"]
+    (file,) = found["files"]
+    assert Path(file.replace("UID", str(os.getuid()))) == sessions_folder() / "prom_metrics_service_discovery.json"
 
 
 def test_the_probability_of_the_class_token_is_the_geometric_mean_over_cells():

@@ -18,7 +18,7 @@ PACKED = sorted(path.parent for path in (REPORTS / "data").glob("*/study.json"))
 
 def _text_of_page(page: Path) -> str:
     """Without drawings and the charts' library, which may change from version to version of what draws them."""
-    text = re.sub(r'src="data:[^"]*"', "", page.read_text(encoding="utf-8"))
+    text = re.sub(r"""src="data:[^"]*"|'sha256-[^']*'""", "", page.read_text(encoding="utf-8"))
     return re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
 
 

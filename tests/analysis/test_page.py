@@ -5,8 +5,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
 
 from analysis.data.results import read_results
 from analysis.drawing.description import Drawing
@@ -162,6 +164,24 @@ def test_writing_it_again_gives_the_same_bytes(report: Path) -> None:
     before = report.with_suffix(".html").read_bytes()
     write_report(report.parent / "results" / "study", report)
     assert report.with_suffix(".html").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["st rep #1?%41", "(x) [y] größe a:b'\"&<c>"])
+def test_every_figure_and_link_works_whatever_the_report_is_called(name: str, tmp_path: Path) -> None:
+    plan = Plan(models={"tables": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.5,), per_class=8)
+    out = tmp_path / f"{name}.md"
+    write_report(write_study(tmp_path / "results", plan), out)
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(out.read_text())
+    links = [unquote(link) for link in re.findall(r'(?:href|src)="([^"]*)"', html)]
+    assert len(links) > 15
+    assert [link for link in links if not (tmp_path / link).is_file()] == []
+    page = Page(out.with_suffix(".html").read_text())
+    assert len(page.all("figure")) == html.count("<img ")
+    named = [link for link in page.all("a") if not link["href"].startswith("#")]
+    assert len(named) == html.count("<a ")
+    assert {link["data-file"] for link in named} <= {file.stem for file in (tmp_path / name).iterdir()}
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert (len(ids), ids.count("tables")) == (len(set(ids)), 1)
 
 
 def test_a_study_without_a_finished_cell_has_a_page(tmp_path: Path) -> None:

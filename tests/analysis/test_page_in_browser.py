@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64encode
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from analysis.report import write_report
 from tests.analysis.test_page import PLAN
+from tests.analysis.test_strangers import LINES, TEXT, results
 from tests.simulated import write_study
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
@@ -32,7 +35,7 @@ ACT = """<script>
 const cells = document.getElementById("cells"), told = {};
 const column = name => [...cells.tHead.rows[0].cells].findIndex(head => head.textContent === name);
 const keys = name => [...cells.tBodies[0].rows].map(row => key(row, column(name)));
-const press = name => cells.tHead.rows[0].cells[column(name)].querySelector("button").click();
+const press = name => cells.tHead.rows[0].cells[column(name)].querySelector("button")?.click();
 press("story"); told.up = keys("story"); press("story"); told.down = keys("story");
 told.sorted = cells.tHead.rows[0].cells[column("story")].getAttribute("aria-sort");
 press("layer"); told.layers = keys("layer");
@@ -45,6 +48,7 @@ addEventListener("load", () => setTimeout(() => {
   told.wide = document.documentElement.scrollWidth <= innerWidth;
   told.links = [...document.querySelectorAll("a[download]")].map(link => link.href.slice(0, 14));
   told.wrong = wrong;
+  told.strange = document.title === "strange";
   document.body.append(make("pre", {id: "told", textContent: JSON.stringify(told)}));
 }, 5000));
 </script>"""
@@ -53,8 +57,16 @@ addEventListener("load", () => setTimeout(() => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp = tmp_path_factory.mktemp("browser")
-    write_report(write_study(tmp / "results" / "study", PLAN), tmp / "study.md")
+    return _watched(write_study(tmp / "results" / "study", PLAN), tmp)
+
+
+def _watched(results: Path, tmp: Path) -> Path:
+    """The page of a report, alone in its folder, that tells what happens in it."""
+    write_report(results, tmp / "study.md")
     head, rest = (tmp / "study.html").read_text().split("<title>", maxsplit=1)
+    for script in (LISTEN, ACT):
+        text = script.removeprefix("<script>").removesuffix("</script>").encode()
+        head = head.replace("script-src", f"script-src 'sha256-{b64encode(sha256(text).digest()).decode()}'")
     body, end = rest.rsplit("</body>", maxsplit=1)
     (tmp / "watched.html").write_text(f"{head}{LISTEN}<title>{body}{ACT}</body>{end}")
     # Nothing but the page itself is there.
@@ -80,6 +92,23 @@ def told(page: Path) -> dict[str, Any]:
 
 def test_nothing_goes_wrong_and_nothing_is_asked_of_a_network(told: dict[str, Any]) -> None:
     assert told["wrong"] == []
+
+
+def test_a_script_that_is_not_the_page_s_own_does_not_run(page: Path, told: dict[str, Any]) -> None:
+    strange = """<script>document.title = "strange"</script><img src="data:," onerror="document.title = 'strange'">"""
+    invaded = page.with_name("invaded.html")
+    invaded.write_text(page.read_text().replace("</main>", f"{strange}</main>"))
+    assert _open(invaded, 1400) == {**told, "wrong": ["inline", "inline"]}
+    assert told["strange"] is False
+
+
+def test_the_page_of_a_stranger_s_study_works_as_any(tmp_path: Path) -> None:
+    hostile = ("=1+1/<b>x<b>", "NA/null")
+    told = _open(_watched(results(tmp_path / "results" / "hostile", hostile, TEXT, LINES), tmp_path), 1400)
+    assert told["wrong"] == []
+    assert not told["strange"]
+    assert {"cover", "transfer_by_depth", "preservation"} <= set(told["drawn"])
+    assert min(told["marks"]) > 5
 
 
 def test_every_chart_is_drawn(told: dict[str, Any], page: Path) -> None:

@@ -244,15 +244,33 @@ def test_it_says_nothing_of_the_machine_that_wrote_it(full: Path) -> None:
         ("absent", "report.md", "holds no study.json"),
         ("empty", "report.md", "holds no study.json"),
         ("empty", "report", "name a Markdown file"),
+        ("empty", "empty", "name a Markdown file"),
+        ("empty", "folder.md", "name a Markdown file"),
+        ("empty", "a\0b.md", "name a Markdown file"),
+        ("empty", "a\nb.md", "name a Markdown file"),
+        ("empty", "\udcff.md", "name a Markdown file"),
     ],
 )
 def test_a_bad_path_is_one_message_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], results: str, out: str, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.md").mkdir()
     assert main(["--results", str(tmp_path / results), "--out", str(tmp_path / out)]) == 2
     printed = capsys.readouterr().err
     assert message in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", ["file/report.md", f"{'a' * 300}.md"])
+def test_where_the_report_cannot_be_written_there_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    (tmp_path / "file").touch()
+    folder = write_study(tmp_path / "results", replace(FULL, depths=(0.5,), pairs=("multiply/add",), per_class=8))
+    assert main(["--results", str(folder), "--out", str(tmp_path / out)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
     assert printed.count("\n") == 1
 
 

@@ -1,0 +1,82 @@
+"""Values on the command line that name places: each is checked as it is read, and a wrong one is one message."""
+
+import argparse
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:]{2,39}\]?")
+"""The name of a machine, or its IPv4 or IPv6 address."""
+PORTS = range(1, 65536)
+
+
+def host(text: str) -> str:
+    """Return the text. Raises ArgumentTypeError where it cannot be the name or the address of a machine."""
+    if not HOST.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is no name or address of a machine, such as 192.168.1.10")
+    return text
+
+
+def port(text: str) -> int:
+    """Return the number. Raises ArgumentTypeError where it is none of a port."""
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) not in PORTS:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is no port: give a whole number from 1 to {PORTS[-1]}")
+    return int(text)
+
+
+def address(text: str) -> str:
+    """Return the text. Raises ArgumentTypeError where it is not HOST:PORT."""
+    name, _, number = text.rpartition(":")
+    try:
+        host(name), port(number)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} must be HOST:PORT, as `study cluster head` prints it, such as 192.168.1.10:6379"
+        ) from None
+    return text
+
+
+def url(text: str) -> str:
+    """Return the text. Raises ArgumentTypeError where it is not the address of a dashboard, with host and port."""
+    try:
+        parts = urlsplit(text)  # which leaves line breaks out
+        if (
+            not text.isprintable()
+            or parts.scheme not in ("http", "https")
+            or parts.path.strip("/")
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError
+        host(parts.hostname or ""), port(str(parts.port or 80))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is no address of a dashboard, such as http://127.0.0.1:8265"
+        ) from None
+    return text
+
+
+def path(text: str) -> Path:
+    """Return the path. Raises ArgumentTypeError where no file or folder can have it."""
+    try:
+        if not text or not text.isprintable() or any(len(part.encode()) > 255 for part in Path(text).resolve().parts):
+            raise ValueError
+    except (OSError, RuntimeError, ValueError):  # the second of links that lead to each other
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is no path of a file or folder") from None
+    return Path(text)
+
+
+def folder(text: str) -> Path:
+    """Return the path. Raises ArgumentTypeError where no folder can be there, since a file is or lies above it."""
+    found = path(text)
+    for place in (found, *found.absolute().parents):
+        if place.exists():
+            if not place.is_dir():
+                raise argparse.ArgumentTypeError(f"{place} is a file: name a folder")
+            break
+    return found
+
+
+def _shown(text: str) -> str:
+    """Return the text as a message can show it."""
+    return ascii(text)[:100]
