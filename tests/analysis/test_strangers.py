@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from analysis.page import VEGA_LITE
 from analysis.report import main, write_report
+from study.results.finished import list_files
 from tests.simulated import Plan, write_study
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,14 @@ def change(file: Path, how: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(file.read_text())
     how(content)
     file.write_text(json.dumps(content))
+
+
+def signed(folder: Path) -> Path:
+    """Write of every unit which files it has now, since a stranger can do that too."""
+    for file in folder.glob("*/*/done.json"):
+        files = list_files(other for other in file.parent.iterdir() if other != file)
+        change(file, lambda done, files=files: done.update(files=files))  # type: ignore[misc]
+    return folder
 
 
 def words(text: str) -> str:
@@ -135,14 +144,19 @@ def test_names_that_look_like_something_else_are_names_everywhere(tmp_path: Path
         study["config"]["data"] = {"file": "x.jsonl"}
         study["config"]["decisions"]["primary_tier"] = "nan"
         for unit in study["units"]:
-            unit["tiers"] = list(TIERS.values())
-            unit["wordings"] = unit["wordings"] and [TIERS[tier] for tier in unit["wordings"]]
+            retiered(unit)
+
+    def retiered(unit: dict[str, Any]) -> None:
+        unit["tiers"] = list(TIERS.values())
+        unit["wordings"] = unit["wordings"] and [TIERS[tier] for tier in unit["wordings"]]
 
     change(folder / "study.json", described)
+    for file in folder.glob("*/*/unit.json"):
+        change(file, retiered)
     for file in folder.glob("*/*/*.parquet"):
         rows = pd.read_parquet(file)
         rows.assign(**({"tier": rows["tier"].map(TIERS)} if "tier" in rows else {})).to_parquet(file, index=False)
-    write_report(folder, tmp_path / "r.md")
+    write_report(signed(folder), tmp_path / "r.md")
     page = Structure((tmp_path / "r.html").read_text())
     charts = json.loads(page.scripts[1], parse_constant=pytest.fail)
     (points,) = (layer for layer in charts["cover"]["spec"]["layer"] if layer["mark"].get("size") == 60)
@@ -187,13 +201,10 @@ def test_a_model_whose_name_leads_elsewhere_is_named_and_nothing_is_written_ther
 ) -> None:
     name = name.replace("ROOT", str(tmp_path))
     folder = write_study(tmp_path / "results", Plan({"alpha": 4}, (0.5,), ("multiply/add",), (0.5,), per_class=8))
-    text = (folder / "study.json").read_text()
-    for before, after in (
-        ('"model": "alpha"', f'"model": {json.dumps(name)}'),
-        ('{"alpha":', f"{{{json.dumps(name)}:"),
-    ):
-        text = text.replace(before, after)
-    (folder / "study.json").write_text(text)
+    for file in (folder / "study.json", *folder.glob("*/*/unit.json")):
+        text = file.read_text().replace('"model": "alpha"', f'"model": {json.dumps(name)}')
+        file.write_text(text.replace('{"alpha":', f"{{{json.dumps(name)}:"))
+    signed(folder)
     there = set(tmp_path.rglob("*"))
     out = tmp_path / "in" / "side" / "report.md"
     assert main(["--results", str(folder), "--out", str(out)]) in (1, 2)
