@@ -25,9 +25,9 @@ def parsed(text: str) -> Any:
 
 def mistakes_of(text: str) -> list[str]:
     mistakes: list[str] = []
-    began = time.monotonic()
+    began = time.process_time()
     assert yaml_core.parse(text, mistakes).data is None
-    assert time.monotonic() - began < 2  # a second, and another where other work is done beside it
+    assert time.process_time() - began < 20  # without its bounds, some would take hours
     return mistakes
 
 

@@ -46,7 +46,7 @@ def ids(loaded: Loaded) -> dict[Operation, int]:
 
 
 def run(loaded: Loaded, *objectives: Objective, **changes: Any) -> list[Trained]:
-    settings = Stage2(**{"steps": 30, "warmup_steps": 3, "weight_decay": 0.01, "lora": LORA, **changes})
+    settings = Stage2(steps=30, warmup_steps=3, weight_decay=0.01, lora=LORA).model_copy(update=changes)
     return train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
 
 

@@ -13,7 +13,7 @@ from tests.plan.test_read_examples import LINES, STUDY, write
 def plan(home: Path) -> Plan:
     """The plan of a study whose model and prompts are named by absolute paths."""
     (home / "mine").mkdir(parents=True)
-    (home / "mine" / "config.json").write_text('{"num_hidden_layers": 2}')
+    (home / "mine" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 2}')
     write(home, LINES)
     (home / "study.yaml").write_text(STUDY.replace("words.jsonl", str(home / "words.jsonl")))
     (home / "models.yaml").write_text(f"small: {{source: {{folder: {home / 'mine'}}}, blocks: 2}}")

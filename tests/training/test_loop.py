@@ -35,11 +35,12 @@ def loaded(request: pytest.FixtureRequest) -> Loaded:
 
 
 def stage_1(**changes: Any) -> Stage1:
-    return Stage1(**{"batch_size": 4, "lora": LORA, **changes})
+    """Settings with values that may lie beyond what a study allows, so that training diverges."""
+    return Stage1(batch_size=4, lora=LORA).model_copy(update=changes)
 
 
 def stage_2(**changes: Any) -> Stage2:
-    return Stage2(**{"lora": LORA, **changes})
+    return Stage2(lora=LORA).model_copy(update=changes)
 
 
 def objective(loaded: Loaded, rate: float, layer: int | None = None, weight: float = 0.5, pair: int = 0) -> Objective:
