@@ -14,12 +14,10 @@ import mlx.core as mx
 import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize, quant_shape_to_byte_shape
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
-from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer
 
 from study.models import ModelError
-from study.models.gguf_header import MODEL_TYPES, Tensor, architecture_of, read_header
+from study.models.gguf_header import MODEL_TYPES, Metadata, Tensor, architecture_of, read_header, shown
+from study.models.gguf_tokenizer import tokenizer_of
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -43,51 +41,6 @@ _IN_GEMMA_BLOCK = _IN_BLOCK | {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 
-SPLITS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
-"""Supported ways in which byte-level tokenizers split text before merging (`tokenizer.ggml.pre`)."""
-
-
-class Metadata:
-    """The settings of a GGUF file; names that begin with neither `general.` nor `tokenizer.` are those of the
-    architecture. Raises ModelError where a setting is missing or is not of its kind."""
-
-    def __init__(self, architecture: str, values: Mapping[str, Any]) -> None:
-        self.architecture, self._values = architecture, values
-
-    def __call__(self, name: str, default: Any = None) -> Any:
-        return self._values.get(self._key(name), default)
-
-    def _key(self, name: str) -> str:
-        return name if name.startswith(("general.", "tokenizer.")) else f"{self.architecture}.{name}"
-
-    def required(self, name: str) -> Any:
-        value = self(name)
-        if value is None:
-            raise ModelError(f"the GGUF file lacks {self._key(name)}: it is incomplete; use another file")
-        return value
-
-    def size(self, name: str, default: int | None = None) -> int:
-        """Return a whole number of at least 1; required where llama.cpp has no default for it."""
-        value = self.required(name) if default is None else self(name, default)
-        if type(value) is not int or not 0 < value < 2**31:
-            raise ModelError(f"the GGUF file has {self._key(name)} = {_shown(value)}, not a whole number of at least 1")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self(name, default)
-        if type(value) is not bool:
-            raise ModelError(f"the GGUF file has {self._key(name)} = {_shown(value)}, neither true nor false")
-        return value
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """Return a finite number of at least 0; required where llama.cpp has no default for it."""
-        value = self.required(name) if default is None else self(name, default)
-        if type(value) not in (int, float) or not 0 <= value < float("inf"):
-            raise ModelError(
-                f"the GGUF file has {self._key(name)} = {_shown(value)}, not a finite number of at least 0"
-            )
-        return float(value)
-
 
 def convert(gguf: Path, out: Path) -> None:
     """Write `gguf` to the new folder `out`: config.json, model.safetensors (float32) and the tokenizer.
@@ -106,7 +59,7 @@ def convert(gguf: Path, out: Path) -> None:
     config = _config(metadata, set(tensors), None if rope_factors is None else _values(rope_factors).ravel())
     config["vocab_size"] = tensors["token_embd.weight"].shape[0]
     _check_shapes(tensors, config, architecture, gguf.name)
-    tokenizer = _tokenizer(metadata, config["vocab_size"])
+    tokenizer = tokenizer_of(metadata, config["vocab_size"])
 
     layout = _layout(config)
     weights = {
@@ -141,7 +94,7 @@ def _check_shapes(tensors: Mapping[str, Tensor], config: dict[str, Any], archite
     for name, tensor in tensors.items():
         _name(name, architecture)  # raises where there is no such weight in any block
         if name not in expected:
-            raise ModelError(f"{file} has a tensor {_shown(name)}, for which the model of its settings has no place")
+            raise ModelError(f"{file} has a tensor {shown(name)}, for which the model of its settings has no place")
         if tensor.shape != expected[name]:
             shapes = f"{list(tensor.shape)}; its settings give {list(expected[name])}"
             raise ModelError(f"{file}: the tensor {name} is {shapes}")
@@ -250,16 +203,16 @@ def _config(metadata: Metadata, names: set[str], rope_factors: Array | None) -> 
         "bos_token_id": metadata("tokenizer.ggml.bos_token_id"),
         "eos_token_id": metadata.required("tokenizer.ggml.eos_token_id"),
     }
-    _refuse(metadata, "expert_count", 0)
-    _refuse(metadata, "rope.dimension_count", head_dim)
-    _refuse(metadata, "attention.value_length", head_dim)
+    metadata.refuse("expert_count", 0)
+    metadata.refuse("rope.dimension_count", head_dim)
+    metadata.refuse("attention.value_length", head_dim)
     if metadata.architecture == "llama":
         config["attention_bias"] = "blk.0.attn_q.bias" in names
         config["mlp_bias"] = "blk.0.ffn_up.bias" in names
     elif metadata.architecture == "qwen2":
-        _refuse(metadata, "attention.key_length", hidden_size // heads)
+        metadata.refuse("attention.key_length", hidden_size // heads)
     else:
-        _refuse(metadata, "final_logit_softcapping", 0.0)
+        metadata.refuse("final_logit_softcapping", 0.0)
         is_27b = config["num_hidden_layers"] == 62  # llama.cpp too recognises its other attention scale by depth
         config |= {
             "query_pre_attn_scalar": hidden_size // heads if is_27b else head_dim,
@@ -270,27 +223,11 @@ def _config(metadata: Metadata, names: set[str], rope_factors: Array | None) -> 
     return config
 
 
-def _refuse(metadata: Metadata, name: str, allowed: float) -> None:
-    value = metadata(name, allowed)
-    if value != allowed:
-        raise ModelError(
-            f"{metadata.architecture} GGUF files with {name} = {_shown(value)} cannot be converted: "
-            f"mlx-lm's model has {allowed}"
-        )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
 def _rope_scaling(metadata: Metadata, head_dim: int, factors: Array | None) -> dict[str, Any] | None:
     """Return the scaling of RoPE. As in llama.cpp it is linear where no type is given, and none without a factor."""
     kind = metadata("rope.scaling.type", "linear")
     if kind not in ("none", "linear"):
-        raise ModelError(
-            f"GGUF files with RoPE scaling {_shown(kind)} cannot be converted: allowed are none and linear"
-        )
+        raise ModelError(f"GGUF files with RoPE scaling {shown(kind)} cannot be converted: allowed are none and linear")
     older = metadata.number("rope.scale_linear", 0.0)
     factor = metadata.number("rope.scaling.factor", older) if kind == "linear" else 0.0
     if factors is not None:
@@ -319,95 +256,3 @@ def _llama3_scaling(base: float, head_dim: int, factors: Array) -> dict[str, Any
     if factors.shape != expected.shape or not np.allclose(factors, expected, rtol=1e-3):
         raise ModelError("the GGUF file scales RoPE frequencies in a way other than Llama 3's: it cannot be converted")
     return scaling
-
-
-def _tokenizer(metadata: Metadata, rows: int) -> PreTrainedTokenizerFast:
-    """Return the file's tokenizer for an embedding of so many rows; `encode` adds BOS where llama.cpp would.
-
-    Raises ModelError on other kinds, and on a file whose tokens do not fit the embedding or one another.
-    """
-    kind, split = metadata("tokenizer.ggml.model"), metadata("tokenizer.ggml.pre", "gpt-2")
-    if kind not in ("gpt2", "llama") or (kind == "gpt2" and split not in SPLITS):
-        raise ModelError(
-            f"GGUF files with the tokenizer {_shown(kind)} ({_shown(split)}) cannot be converted: "
-            f"allowed are 'llama', and 'gpt2' with one of {', '.join(SPLITS)}"
-        )
-    _refuse(metadata, "tokenizer.ggml.add_eos_token", False)
-    backend = _backend(metadata, kind, rows)
-    if split == "smollm":
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-    if kind == "llama":
-        _prefix(backend, metadata.flag("tokenizer.ggml.add_space_prefix", True))
-    special = _special_tokens(metadata)
-    adds_bos = metadata.flag("tokenizer.ggml.add_bos_token", kind == "llama" or split == "llama-bpe")
-    if adds_bos and "bos_token" not in special:
-        raise ModelError("the GGUF file's tokenizer adds a token at the beginning, and the file does not say which")
-    backend.post_processor = _bos_processor(backend, special["bos_token"] if adds_bos else None)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        chat_template=metadata("tokenizer.chat_template"),
-        clean_up_tokenization_spaces=False,
-        **special,
-    )
-
-
-def _backend(metadata: Metadata, kind: str, rows: int) -> Tokenizer:
-    """Return the tokenizer that transformers makes of the file's tokens."""
-    lists = {"tokens": str, "merges": str, "scores": float, "token_type": int}
-    found = {name: metadata(f"tokenizer.ggml.{name}") for name in lists}
-    for name, values in found.items():
-        if values is not None and not (isinstance(values, list) and all(type(one) is lists[name] for one in values)):
-            raise ModelError(f"the GGUF file has tokenizer.ggml.{name} of another kind than {lists[name].__name__}s")
-    tokens = metadata.required("tokenizer.ggml.tokens")
-    if not 0 < len(tokens) <= rows or len(set(tokens)) < len(tokens):
-        raise ModelError(
-            f"the GGUF file has {len(tokens)} tokens, {len(set(tokens))} of them different, for {rows} rows"
-        )
-    if any(found[name] is not None and len(found[name]) != len(tokens) for name in ("scores", "token_type")):
-        raise ModelError("the GGUF file has not as many tokenizer.ggml.scores or token_type as tokens")
-    wanted = "scores" if kind == "llama" else "merges"
-    if found[wanted] is None:
-        raise ModelError(f"the GGUF file lacks tokenizer.ggml.{wanted}: it is incomplete; use another file")
-    given = {name: values for name, values in found.items() if values is not None}
-    try:
-        backend, _ = convert_gguf_tokenizer(
-            metadata.architecture, {"tokenizer_type": kind, **_split_of(metadata), **given}
-        )
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise ModelError(f"the GGUF file's tokenizer cannot be built: {_shown(str(error))}") from error
-    return backend
-
-
-def _split_of(metadata: Metadata) -> dict[str, str]:
-    split = metadata("tokenizer.ggml.pre")
-    return {} if split is None else {"pre_tokenizer_type": split}
-
-
-def _prefix(backend: Tokenizer, prefix: bool) -> None:
-    """Let a SentencePiece tokenizer put a space before every text, also before one that begins with a space, or before
-    none, as llama.cpp does; transformers puts one only where there is none."""
-    spaces = [normalizers.Replace(" ", "▁")]
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), *spaces] if prefix else spaces)
-    backend.pre_tokenizer = None
-    read_back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    backend.decoder = decoders.Sequence([*read_back, decoders.Strip(" ", 1, 0)] if prefix else read_back)
-
-
-def _special_tokens(metadata: Metadata) -> dict[str, str]:
-    keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-    ids = {name: metadata(f"tokenizer.ggml.{key}_token_id") for name, key in keys.items()}
-    tokens = metadata("tokenizer.ggml.tokens")
-    for name, number in ids.items():
-        if number is not None and (type(number) is not int or not 0 <= number < len(tokens)):
-            raise ModelError(f"the GGUF file has {_shown(number)} as its {name}, and {len(tokens)} tokens")
-    return {name: tokens[number] for name, number in ids.items() if number is not None}
-
-
-def _bos_processor(backend: Tokenizer, bos: str | None) -> processors.PostProcessor:
-    if bos is None:
-        return processors.ByteLevel(trim_offsets=False)
-    return processors.TemplateProcessing(
-        single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, backend.token_to_id(bos))]
-    )

@@ -6,7 +6,7 @@ in a message at once.
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -44,6 +44,61 @@ class Header:
 
     values: dict[str, Any]
     tensors: dict[str, Tensor]
+
+
+class Metadata:
+    """The settings of a GGUF file; names that begin with neither `general.` nor `tokenizer.` are those of the
+    architecture. Raises ModelError where a setting is missing or is not of its kind."""
+
+    def __init__(self, architecture: str, values: Mapping[str, Any]) -> None:
+        self.architecture, self._values = architecture, values
+
+    def __call__(self, name: str, default: Any = None) -> Any:
+        return self._values.get(self._key(name), default)
+
+    def _key(self, name: str) -> str:
+        return name if name.startswith(("general.", "tokenizer.")) else f"{self.architecture}.{name}"
+
+    def required(self, name: str) -> Any:
+        value = self(name)
+        if value is None:
+            raise ModelError(f"the GGUF file lacks {self._key(name)}: it is incomplete; use another file")
+        return value
+
+    def size(self, name: str, default: int | None = None) -> int:
+        """Return a whole number of at least 1; required where llama.cpp has no default for it."""
+        value = self.required(name) if default is None else self(name, default)
+        if type(value) is not int or not 0 < value < 2**31:
+            raise ModelError(f"the GGUF file has {self._key(name)} = {shown(value)}, not a whole number of at least 1")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self(name, default)
+        if type(value) is not bool:
+            raise ModelError(f"the GGUF file has {self._key(name)} = {shown(value)}, neither true nor false")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a finite number of at least 0; required where llama.cpp has no default for it."""
+        value = self.required(name) if default is None else self(name, default)
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            raise ModelError(f"the GGUF file has {self._key(name)} = {shown(value)}, not a finite number of at least 0")
+        return float(value)
+
+    def refuse(self, name: str, allowed: float) -> None:
+        """Raise ModelError where a setting has another value than the one that mlx-lm's model has."""
+        value = self(name, allowed)
+        if value != allowed:
+            raise ModelError(
+                f"{self.architecture} GGUF files with {name} = {shown(value)} cannot be converted: "
+                f"mlx-lm's model has {allowed}"
+            )
+
+
+def shown(value: Any) -> str:
+    """Return the beginning of a value, for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def read_header(file: Path) -> Header:
