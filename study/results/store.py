@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.config.sealed import parse_json, seal, unseal
+from study.config.text import check_name
 from study.config.units import Kind, Unit, describe, folder_name, kind
 from study.results.finished import DONE, FILES, PROGRESS, DamagedError, list_files, read_done, unit_id, verify
 from study.results.schema import check_rows
@@ -315,8 +316,12 @@ def read_description(root: Path) -> dict[str, Any]:
     file = root / "study.json"
     try:
         study = unseal(parse_json(file.read_bytes()), DESCRIPTION_KEYS)
-        _ = study["name"].strip(), study["config"].keys(), study["models"].keys()
+        _ = study["name"].strip(), study["config"].keys()
+        for name in study["models"]:
+            check_name(name)
         for unit in study["units"]:
+            for name in (unit["model"], *unit["operations"], *unit.get("tiers", ()), *(unit["wordings"] or ())):
+                check_name(name)
             _ = unit["id"], unit["label"], unit["stage1"], FOLDERS[unit["kind"]]
             if Path(unit["folder"]).name != unit["folder"]:
                 raise ValueError(f"{unit['folder']} is not the name of a folder")
