@@ -15,7 +15,7 @@ from study.results.schema import files_of
 from tests import simulated_rows as rows
 from tests.simulated_rows import OPERATIONS, TIERS, Truth
 
-__all__ = ["TIERS", "Plan", "Point", "Truth", "write_study"]
+__all__ = ["TIERS", "Plan", "Point", "Truth", "list_again", "write_study"]
 
 FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
 PREDICTORS = (
@@ -140,6 +140,12 @@ def _write_unit(root: Path, plan: Plan, unit: dict[str, Any]) -> None:
     for name in set(files_of(unit["kind"])) - {file.name for file in folder.iterdir()}:
         (folder / name).touch()
     _write_json(folder / "done.json", {**_done(plan, unit), "files": list_files(folder.iterdir())})
+
+
+def list_again(folder: Path) -> None:
+    """Let `done.json` list a unit's files as they are now, after a test has changed them."""
+    done = json.loads((folder / "done.json").read_text())
+    _write_json(folder / "done.json", {**done, "files": list_files(folder.iterdir())})
 
 
 def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:

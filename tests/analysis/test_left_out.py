@@ -13,8 +13,7 @@ import pytest
 from analysis import figures, report
 from analysis.data.packing import main as pack
 from analysis.drawing.description import Picture
-from study.results.finished import DONE, list_files
-from tests.simulated import Plan, write_study
+from tests.simulated import Plan, list_again, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -41,8 +40,7 @@ def rewrite(results: Path, label: str, name: str, change: Callable[[pd.DataFrame
     (folder,) = (folder for folder, unit in described.items() if unit["label"] == label)
     file = folder / f"{name}.parquet"
     change(pd.read_parquet(file)).to_parquet(file, index=False)
-    done = json.loads((folder / DONE).read_text())
-    (folder / DONE).write_text(json.dumps({**done, "files": list_files(folder.iterdir())}))
+    list_again(folder)
 
 
 def reported(results: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:

@@ -14,7 +14,7 @@ from analysis.data.results import Results, read_results
 from analysis.report import write_report
 from study.results.schema import COLUMNS
 from study.results.store import ResultsError
-from tests.simulated import Plan, write_study
+from tests.simulated import Plan, list_again, write_study
 
 PLAN = Plan(
     models={"alpha": 4},
@@ -108,6 +108,7 @@ def test_the_profile_is_over_the_prompts_that_a_cell_has_at_every_layer(tmp_path
     lens = pd.read_parquet(file)
     some = lens["prompt_id"] % 3 == 0
     lens[some | lens["layer"].isin([cell.layer, 3])].to_parquet(file, index=False)
+    list_again(file.parent)
     results = read_results(folder)
     reference = results.reference_of(cell)
     assert reference is not None
@@ -124,7 +125,7 @@ def test_a_damaged_file_is_one_message(packed: Path, tmp_path: Path) -> None:
     for file in packed.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "lens.parquet").write_bytes(b"torn")
-    with pytest.raises(ResultsError, match="is packed, and unreadable"):
+    with pytest.raises(ResultsError, match=r"not what `study pack` wrote: lens\.parquet has changed"):
         read_results(tmp_path)
 
 

@@ -32,7 +32,8 @@ def test_a_unit_without_its_marker_is_not_finished(folder: Path) -> None:
     cell = read_results(folder).cells[0]
     (folder / "cells" / cell.folder / "done.json").unlink()
     results = read_results(folder)
-    assert results.units[cell.id].status == "missing"
+    unit = results.units[cell.id]
+    assert (unit.status, unit.reason) == ("unreadable", "it has no done.json")
     assert cell.id not in results.rows["lens"]
 
 
