@@ -18,9 +18,10 @@ from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study.config.study import RaySettings
 from study.config.units import NAMES, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.plan.stacks import stack_label
+from study.results.files import UnwritableError, write_json
 from study.results.finished import PROGRESS, DamagedError
 from study.results.parcels import Parcel, pack, unpack
-from study.results.store import DAMAGED, Ending, Store, UnwritableError, write_json
+from study.results.store import DAMAGED, Ending, Store
 from study.version import code_fingerprint
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from study.config.sealed import parse_json
-from study.results.store import write_json
+from study.results.files import write_json
 
 MEMORY_FILE = "memory.json"
 """File in the results folder: a Reservation for each model."""

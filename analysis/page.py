@@ -25,7 +25,7 @@ from analysis.data.numbers import probability, share
 from analysis.data.statistics import Interval
 from analysis.drawing.description import Chart, Picture
 from analysis.drawing.vega_lite_renderer import specification
-from study.results.store import write_bytes
+from study.results.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
 VEGA_LITE = "6.4"

@@ -29,7 +29,8 @@ from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
 from analysis.text.published import recipe_tables
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
-from study.results.store import ResultsError, UnwritableError, write_bytes
+from study.results.description import ResultsError
+from study.results.files import UnwritableError, write_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,9 +19,10 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.study import Grid, RaySettings, Study
 from study.config.units import Unit, kind
 from study.plan.expand import expand
+from study.results.files import write_json
 from study.results.finished import DONE
 from study.results.schema import files_of
-from study.results.store import Ending, Store, write_json
+from study.results.store import Ending, Store
 
 Run = Callable[[Sequence[Unit], Path], list[Ending]]
 PAIRS: list[Any] = [{"multiply": "multiply", "add": "add"}]

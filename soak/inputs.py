@@ -130,7 +130,7 @@ def make(folder: Path) -> Made:
     from study.models.load import fetch
     from study.pipeline.units import run_unit
     from study.plan.read import read_study
-    from study.results.store import Store
+    from study.results.description import write_description
 
     plan = read_study(CONFIGS / "smoke.yaml")
     results, model, gguf = folder / "results", folder / "model", folder / "small.gguf"
@@ -139,7 +139,7 @@ def make(folder: Path) -> Made:
         for unit in plan.units:
             assert run_unit(unit, results).state == "done"
         models = {name: entry.model_dump(mode="json") for name, entry in plan.models.items()}
-        Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, plan.units)
+        write_description(results, plan.study.name, plan.study.model_dump(mode="json"), models, plan.units)
         shutil.copytree(fetch(plan.models["tiny-llama"]), model)
         write_gguf(gguf)
     return {"plan": plan, "results": results, "model": model, "gguf": gguf, "rows": _rows(results)}
@@ -268,7 +268,7 @@ def _rows(root: Path) -> Any:
 
 def _results(rng: random.Random, work: Path, made: Made) -> tuple[str, str]:
     """A results folder of which something is changed; what is read of it is as it was, or is named as unreadable."""
-    from study.results.store import ResultsError
+    from study.results.description import ResultsError
 
     root = work / "results"
     shutil.copytree(made["results"], root)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from study.lens.trace import Trace
     from study.models import ModelError
     from study.plan.read import ConfigError, Plan
+    from study.results.description import ResultsError
     from study.results.finished import DamagedError
-    from study.results.store import ResultsError
 
 # Both come before any import of MLX: it takes the BLAS that it finds when it is loaded, and reads the variable before
 # its first operation. Without the variable, GPUs with matrix units (Apple's from M5 on, and NVIDIA's) round the factors

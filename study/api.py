@@ -14,7 +14,8 @@ from study.models.load import Loaded
 from study.models.named import load_named
 from study.pipeline.units import run_with_foundations
 from study.plan.read import Plan, catalogue_of, read_study
-from study.results.store import ResultsError, Store, check_root
+from study.results.description import ResultsError, check_root
+from study.results.store import Store
 from study.results.values import read_table
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.plan.expand import expand
 from study.plan.read import read_study
-from study.results.store import Store
+from study.results.description import write_description
 
 # Programs that tests interrupt would ignore it too, where the shell began this one in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -110,7 +110,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for unit in units:
                 assert run_unit(unit, results).state == "done"
             models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-            Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+            write_description(results, plan.study.name, plan.study.model_dump(mode="json"), models, units)
     return results
 
 

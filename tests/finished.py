@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from study.config.units import Unit, kind
+from study.results.files import write_json, write_rows
 from study.results.finished import DONE
 from study.results.schema import files_of
-from study.results.store import write_json, write_rows
 
 
 def complete(folder: Path, unit: Unit, about: Mapping[str, Any] | None = None) -> None:

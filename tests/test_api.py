@@ -11,8 +11,8 @@ import pytest
 import study
 from study.lens.tokens import ClassTokenError
 from study.models import ModelError
+from study.results.description import ResultsError
 from study.results.finished import DamagedError
-from study.results.store import ResultsError
 
 TEXT = "seven times eight ="
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -21,13 +21,14 @@ from pathlib import Path
 from analysis.report import write_report
 import study
 from study.commands.schemas import reference
+from study.results.description import write_description
 from study.results.store import Store
 
 results, plan = Path("results"), study.read("study.yaml")
 for unit in plan.units:
     study.run(unit, results)
 models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, plan.units)
+write_description(results, plan.study.name, plan.study.model_dump(mode="json"), models, plan.units)
 write_report(results, Path("report.md"))
 Path("reference.md").write_text(reference())
 """

@@ -17,6 +17,7 @@ from study.config.units import Cell
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
+from study.results.description import write_description
 from study.results.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +52,7 @@ def carry_out(plan: Plan, results: Path) -> list[Cell]:
     units = expand(plan.study, plan.models)
     assert {unit.label: run_unit(unit, results).state for unit in units} == {unit.label: "done" for unit in units}
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-    Store(results).write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    write_description(results, plan.study.name, plan.study.model_dump(mode="json"), models, units)
     return [unit for unit in units if isinstance(unit, Cell)]
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from study.config.base import content_hash
-from study.results.store import ResultsError, write_bytes
+from study.results.description import ResultsError
+from study.results.files import write_bytes
 
 LONGEST_NAME = 120
 """Largest number of characters of the name of a figure or table."""

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from study.config.sealed import file_sha256, parse_json, seal, unseal
-from study.results.store import MANIFEST, ResultsError, write_json
+from study.results.description import ResultsError
+from study.results.files import write_json
+from study.results.store import MANIFEST
 
 UNFINISHED = "unfinished.json"
 """File in packed studies only: the state of the units that have no rows."""

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 from analysis.data.left_out import LeftOut
 from analysis.data.manifest import UNFINISHED, visible, write_manifest
 from analysis.data.stored import float_columns, read_stored
+from study.results.description import ResultsError, read_description
+from study.results.files import write_bytes, write_json
 from study.results.finished import DONE
 from study.results.schema import COLUMNS, TEXT
-from study.results.store import MANIFEST, ResultsError, read_description, write_bytes, write_json
+from study.results.store import MANIFEST
 
 
 def main(arguments: list[str] | None = None) -> int:

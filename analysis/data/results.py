@@ -16,7 +16,7 @@ from study.config.nursery import Nursery
 from study.config.recipes import TRAINING, recipe_of
 from study.config.study import Decisions
 from study.config.units import Kind
-from study.results.store import ResultsError, read_description
+from study.results.description import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
 

@@ -14,9 +14,10 @@ from analysis.data.manifest import UNFINISHED, check_manifest
 from study.config.predictors import PREDICTORS
 from study.config.sealed import parse_json
 from study.config.units import Kind
+from study.results.description import ResultsError, read_record
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
 from study.results.schema import COLUMNS, PROFILE, TABLES, TEXT, tables_of
-from study.results.store import FOLDERS, MANIFEST, RECORDS, UNREADABLE_RECORD, ResultsError, read_record
+from study.results.store import FOLDERS, MANIFEST, RECORDS, UNREADABLE_RECORD
 from study.results.values import FigureError, check_values, read_table
 
 MAY_DIFFER = {"settings", "reference"}

@@ -77,6 +77,15 @@ def folder(text: str) -> Path:
     return found
 
 
+def report(text: str) -> Path:
+    """Return the path. Raises ArgumentTypeError where it cannot be that of a report."""
+    found = path(text)
+    if found.suffix != ".md" or found.is_dir():
+        raise argparse.ArgumentTypeError(f"{found} is no Markdown file: name one, such as reports/grid.md")
+    folder(str(found.parent))
+    return found
+
+
 def _shown(text: str) -> str:
     """Return the text as a message can show it."""
     return ascii(text)[:100]

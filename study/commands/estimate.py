@@ -22,7 +22,7 @@ from study.models.cache import cache_root, locate
 from study.plan.memory import study_gb
 from study.plan.read import Plan
 from study.plan.stacks import largest_stack
-from study.results.store import write_json
+from study.results.files import write_json
 from study.tasks import FITTING_PROMPTS, GRADIENT_PROMPTS, task_of
 from study.tasks.prompts import Prompt
 

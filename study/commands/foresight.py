@@ -17,7 +17,8 @@ from study.config.base import content_hash
 from study.config.units import Cell, Unit, origin
 from study.models.cache import cache_root, locate
 from study.plan.read import Plan
-from study.results.store import Status, write_json
+from study.results.files import write_json
+from study.results.store import Status
 from study.version import code_fingerprint
 
 

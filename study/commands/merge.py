@@ -19,24 +19,10 @@ from typing import Any, Literal
 
 from study.config.sealed import seal
 from study.config.units import Kind
+from study.results.description import ResultsError, check_root, read_record, write_record
+from study.results.files import UnwritableError, write_bytes, write_json, writing
 from study.results.finished import DONE, DamagedError, fingerprint, read_done, unit_id, verify
-from study.results.store import (
-    CONFLICTS,
-    FOLDERS,
-    LOG_SUFFIX,
-    NO_RESULT,
-    RECORDS,
-    UNREADABLE_RECORD,
-    ResultsError,
-    Store,
-    UnwritableError,
-    check_root,
-    read_record,
-    write_bytes,
-    write_json,
-    write_record,
-    writing,
-)
+from study.results.store import CONFLICTS, FOLDERS, LOG_SUFFIX, NO_RESULT, RECORDS, UNREADABLE_RECORD, Store
 
 Description = dict[str, Any]
 """The content of `study.json`."""

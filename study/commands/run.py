@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from study.commands import arguments as given
 from study.commands import dry_run
 from study.commands.foresight import foresee
 from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
@@ -20,8 +21,10 @@ from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
+from study.results.description import ResultsError, check_root, write_description
+from study.results.files import UnwritableError, writing
 from study.results.finished import DamagedError, verify
-from study.results.store import DAMAGED, NO_RESULT, ResultsError, Status, Store, UnwritableError, check_root, writing
+from study.results.store import DAMAGED, NO_RESULT, Status, Store
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
     """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-    store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    write_description(store.root, plan.study.name, plan.study.model_dump(mode="json"), models, units)
     store.sweep(ABANDONED_SECONDS)
     if not todo:
         return 0
@@ -220,7 +223,7 @@ def _parse(arguments: Sequence[str] | None) -> Command:
     parser = argparse.ArgumentParser(
         prog="study run", description="Run what is missing of a study, then write its report."
     )
-    parser.add_argument("config", type=Path, metavar="FILE", help="the study, such as configs/grid.yaml")
+    parser.add_argument("config", type=given.path, metavar="FILE", help="the study, such as configs/grid.yaml")
     parser.add_argument("--dry-run", action="store_true", help="list every unit and each model's needs; run nothing")
     parser.add_argument(
         "--only",
@@ -231,9 +234,12 @@ def _parse(arguments: Sequence[str] | None) -> Command:
     )
     parser.add_argument("--force-failed", action="store_true", help="run failed units again")
     parser.add_argument("--results", type=Path, metavar="DIR", help="results folder (default: results/NAME)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="report (default: reports/NAME.md)")
+    parser.add_argument("--report", type=given.report, metavar="FILE", help="report (default: reports/NAME.md)")
     parser.add_argument(
-        "--export", type=Path, metavar="DIR", help="also write the one selected cell as checkpoints that mlx-lm loads"
+        "--export",
+        type=given.folder,
+        metavar="DIR",
+        help="also write the one selected cell as checkpoints that mlx-lm loads",
     )
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="use this Ray cluster (default: start a private one on this machine)"

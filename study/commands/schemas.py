@@ -7,8 +7,8 @@ from pathlib import Path
 from study.config.arms import ARMS
 from study.config.predictors import PREDICTORS
 from study.plan.read import write_schemas
+from study.results.files import write_bytes
 from study.results.schema import TABLES
-from study.results.store import write_bytes
 
 REFERENCE = Path("docs") / "reference.md"
 

@@ -23,8 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config.units import NAMES, Kind
+from study.results.description import ResultsError
 from study.results.running import Process, duration, mean_seconds, processes, seconds_left
-from study.results.store import FOLDERS, NO_RESULT, ResultsError, Status, Store
+from study.results.store import FOLDERS, NO_RESULT, Status, Store
 
 REFRESH_SECONDS = 2.0
 STATES = ("done", "running", "silent", "failed", "skipped", "to run")

@@ -23,9 +23,10 @@ from study.measures.answers import divergence
 from study.models import blas
 from study.pipeline.gates import Gate
 from study.pipeline.held_model import HeldModel
+from study.results.files import write_json
 from study.results.finished import DONE, PROGRESS
 from study.results.schema import Row
-from study.results.store import LOG, write_json
+from study.results.store import LOG
 from study.results.values import FigureError
 from study.training.checkpoints import Checkpoint, State
 from study.version import __version__

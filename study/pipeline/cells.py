@@ -21,9 +21,10 @@ from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
 from study.plan.prompts import prompts_of
 from study.plan.stacks import divide
+from study.results.files import write_rows
 from study.results.finished import DamagedError
 from study.results.schema import Row, measures_of_cells
-from study.results.store import Store, write_rows
+from study.results.store import Store
 from study.results.values import FigureError
 from study.training import adapters
 from study.training.checkpoints import State

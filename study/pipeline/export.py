@@ -6,7 +6,8 @@ from mlx_lm.utils import dequantize_model, load_config, save
 
 from study.config.units import Cell
 from study.pipeline.held_model import loaded_model
-from study.results.store import Store, write_bytes
+from study.results.files import write_bytes
+from study.results.store import Store
 from study.training import adapters
 
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")

@@ -28,9 +28,10 @@ from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evalua
 from study.pipeline.gates import Gate, checked, lens_gate
 from study.plan.prompts import prompts_of
 from study.plan.stacks import stack_key
+from study.results.files import write_bytes, write_rows
 from study.results.finished import DamagedError
 from study.results.schema import Row
-from study.results.store import Ending, Store, write_bytes, write_rows
+from study.results.store import Ending, Store
 from study.results.values import FigureError
 from study.tasks import FITTING_PROMPTS, task_of
 from study.tasks.nursery_text import NurseryText

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from study.config.units import Unit, folder_name, kind
+from study.results.description import read_record
+from study.results.files import write_bytes
 from study.results.finished import DONE, DamagedError, verify
-from study.results.store import LOG_SUFFIX, Store, read_record, write_bytes
+from study.results.store import LOG_SUFFIX, Store
 
 
 @dataclass(frozen=True)

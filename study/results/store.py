@@ -5,31 +5,24 @@ An attempt works in `tmp/` and its folder is renamed to the final one, so that t
 wins. A damaged folder is moved to `aside/`, where nothing reads or removes it.
 """
 
-import errno
-import io
 import json
 import os
 import shutil
 import socket
-import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from study.config.sealed import parse_json, seal, unseal
-from study.config.text import check_name
+from study.config.sealed import parse_json, seal
 from study.config.units import Kind, Unit, describe, folder_name, kind
+from study.results.description import ResultsError, described, read_description, read_record, write_record
+from study.results.files import quiet, remove, sync, write_bytes, write_json, writing
 from study.results.finished import DONE, FILES, PROGRESS, DamagedError, list_files, read_done, unit_id, verify
-from study.results.schema import check_rows
-from study.results.values import check_values
 
 FOLDERS: dict[Kind, str] = {
     "nursery": "nursery",
@@ -57,25 +50,6 @@ DAMAGED = f"{DamagedError.__name__}: "
 """Beginning of the reason why a unit failed for damage in what it builds on, so that a new run runs it again."""
 MANIFEST = "manifest.json"
 """File in packed studies only: bytes and SHA-256 of the others."""
-DESCRIPTION_KEYS = ("name", "config", "models", "units")
-RECORD_KEYS = ("status", "reason", "detail", "label", "kind", "id")
-"""Keys of `study.json` and of records, which were the same before these had seals."""
-REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space or raise the quota",
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable or name another folder"),
-}
-
-
-class ResultsError(Exception):
-    """The folder does not have the results that are requested."""
-
-
-class UnwritableError(OSError):
-    """A path cannot be written; the message has the path, the reason and the remedy."""
-
-    def __str__(self) -> str:
-        return f"{self.filename} cannot be written: {self.strerror}; {REMEDIES[self.errno or errno.ENOSPC]}"
 
 
 @dataclass(frozen=True)
@@ -156,22 +130,12 @@ class Store:
             raise ResultsError(f"{self.root} is a packed study: give the results folder that it was made from")
         return read_description(self.root)
 
-    def write_study(self, name: str, config: Mapping[str, Any], models: Mapping[str, Any], units: list[Unit]) -> None:
-        """Write `study.json`, the description of the study that reports and `study status` read.
-
-        Where local files lie is left out: their names and the digests of what is in them stay.
-        """
-        config = {**config, "data": _named(config["data"], "file")}
-        models = {key: {**model, "source": _named(model["source"], "folder", "gguf")} for key, model in models.items()}
-        content = {"name": name, "config": config, "models": models, "units": [_described(unit) for unit in units]}
-        write_json(self.root / "study.json", seal(content))
-
     def begin(self, unit: Unit) -> Path:
         """Make a folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
         folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         with writing(folder):
             folder.mkdir(parents=True)
-        write_json(folder / "unit.json", _described(unit))
+        write_json(folder / "unit.json", described(unit))
         return folder
 
     def abandon(self, folder: Path) -> None:
@@ -229,10 +193,10 @@ class Store:
         So are those removed that are dated as far in the future, since the clock was set back.
         """
         for folder in (self.root / "tmp").glob("*"):
-            if _quiet(folder) > silent:
+            if quiet(folder) > silent:
                 shutil.rmtree(folder, ignore_errors=True)
         for file in (self.root / CHECKPOINTS).glob("*"):
-            half_written = file.name.startswith(".") and _quiet(file) > silent
+            half_written = file.name.startswith(".") and quiet(file) > silent
             if half_written or any((self.root / of_kind / file.stem / DONE).is_file() for of_kind in FOLDERS.values()):
                 remove(file)
 
@@ -258,7 +222,7 @@ class Store:
         self.set_aside(of_kind, name)
         with writing(target):
             for path in (*whole.iterdir(), whole):
-                _sync(path)
+                sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             for file in (self.record_file(name), self.record_file(name).with_suffix(LOG_SUFFIX)):
                 remove(file)
@@ -270,7 +234,7 @@ class Store:
                 with (self.root / DUPLICATES).open("a") as notes:
                     notes.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {whole.name} is dropped: it was late\n")
             else:
-                _sync(target.parent)
+                sync(target.parent)
 
     def set_aside(self, of_kind: Kind, name: str, thorough: bool = False) -> Path | None:
         """Move the unit's folder to `aside/` if it is damaged, and return its new path; else return None.
@@ -293,159 +257,3 @@ class Store:
     def record_file(self, name: str) -> Path:
         """Return the file of the record why the unit of that folder name did not finish."""
         return self.root / RECORDS / f"{name}.json"
-
-
-def check_root(root: Path) -> None:
-    """Check that a path can be a folder of results, whether it exists or not. Raises ResultsError otherwise."""
-    try:
-        if not stat.S_ISDIR(root.stat().st_mode):
-            raise ResultsError(f"{root} is not a folder: give the results folder of one study, such as results/smoke")
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise ResultsError(f"{root} lies under a file: give a folder, such as results/smoke") from None
-    except OSError as error:
-        raise ResultsError(f"{root} cannot be a results folder: {error.strerror}") from error
-    except ValueError:
-        raise ResultsError(f"{str(root)!r} cannot be a results folder: it is not a path") from None
-
-
-def read_description(root: Path) -> dict[str, Any]:
-    """Return `study.json` of a results folder. Raises ResultsError where it is missing, damaged or of another form."""
-    check_root(root)
-    file = root / "study.json"
-    try:
-        study = unseal(parse_json(file.read_bytes()), DESCRIPTION_KEYS)
-        _ = study["name"].strip(), study["config"].keys()
-        for name in study["models"]:
-            check_name(name)
-        for unit in study["units"]:
-            for name in (unit["model"], *unit["operations"], *unit.get("tiers", ()), *(unit["wordings"] or ())):
-                check_name(name)
-            _ = unit["id"], unit["label"], unit["stage1"], FOLDERS[unit["kind"]]
-            if Path(unit["folder"]).name != unit["folder"]:
-                raise ValueError(f"{unit['folder']} is not the name of a folder")
-            if unit_id(unit["folder"]) != unit["id"]:
-                raise ValueError(f"{unit['folder']} is not the folder of the unit {unit['id']}")
-    except FileNotFoundError:
-        raise ResultsError(f"{root} holds no study.json: give the folder of one study, such as results/grid") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(
-            f"{file} is not a study's description: {type(error).__name__}: {error}; "
-            "python -m study.grid with the study's configuration writes it again"
-        ) from error
-    return study
-
-
-def read_record(file: Path) -> dict[str, Any] | None:
-    """Return the record why a unit did not finish; None where there is none. Raises ResultsError where it is damaged
-    or of another unit."""
-    try:
-        record = unseal(parse_json(file.read_bytes()), RECORD_KEYS)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ResultsError(error.strerror or "it cannot be read") from error
-    except ValueError as error:
-        raise ResultsError(f"{error}") from error
-    if record.get("status") not in ("failed", "skipped") or not isinstance(record.get("reason"), str):
-        raise ResultsError("it has no status or no reason")
-    if record.get("kind") not in FOLDERS or record.get("id") != unit_id(file.stem):
-        raise ResultsError("it is of another unit")
-    return record
-
-
-def write_record(file: Path, record: Mapping[str, Any]) -> None:
-    """Write the record why a unit did not finish. Raises UnwritableError."""
-    if file.is_dir():
-        remove(file)
-    write_json(file, seal(record))
-
-
-def remove(path: Path) -> None:
-    """Remove a file, or a folder that stands in its place; nothing where there is neither."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write `content` as JSON, whole or not at all.
-
-    Raises UnwritableError, and ValueError where it holds a number that is not finite.
-    """
-    write_bytes(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, synced to the disk, then renamed.
-
-    Raises UnwritableError.
-    """
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the table that the file is named after, as Parquet, whole or not at all.
-
-    Raises ValueError where their columns are not those that the table declares, FigureError where a value is missing or
-    not finite, UnwritableError.
-    """
-    check_rows(file.stem, rows)
-    table = pa.Table.from_pylist([dict(row) for row in rows])
-    check_values(file.stem, table)
-    stream = io.BytesIO()
-    pq.write_table(table, stream, compression="zstd")
-    write_bytes(file, stream.getvalue())
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Within the context, errors of a full or read-only file system are raised as UnwritableError with `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in REMEDIES or isinstance(error, UnwritableError):
-            raise
-        raise UnwritableError(error.errno, error.strerror, str(path)) from error
-
-
-def _described(unit: Unit) -> dict[str, Any]:
-    """Return the description of a unit without the folders of local files."""
-    described = describe(unit)
-    settings = described["settings"]
-    return {**described, "settings": {**settings, "data": _named(settings["data"], "file")}}
-
-
-def _named(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the settings with the names alone of the files and folders whose paths are absolute."""
-    paths = {key: Path(settings[key]) for key in keys if settings.get(key)}
-    return {**settings, **{key: path.name for key, path in paths.items() if path.is_absolute()}}
-
-
-def _quiet(path: Path) -> float:
-    """Return for how many seconds a file, or a folder and the files in it, was not written, or how many it is dated in
-    the future; 0 if it is gone."""
-    try:
-        return abs(time.time() - max(one.lstat().st_mtime for one in [path, *path.glob("*")]))
-    except FileNotFoundError:
-        return 0.0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,8 +21,8 @@ from study.config.names import ROLES, Role
 from study.config.study import Lora
 from study.models.quantised import widths, written_out
 from study.models.roles import left_alone, roles
+from study.results.files import write_bytes, write_json
 from study.results.schema import ADAPTER
-from study.results.store import write_bytes, write_json
 
 WEIGHTS, CONFIG = ADAPTER
 

@@ -12,8 +12,8 @@ from typing import Any
 import mlx.core as mx
 
 from study.config.sealed import parse_json
+from study.results.files import write_bytes
 from study.results.schema import Row
-from study.results.store import write_bytes
 
 UNSEALED = 64 * "0"
 """Digest in the metadata of a checkpoint while its SHA-256 is computed."""

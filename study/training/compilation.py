@@ -8,7 +8,7 @@ import mlx.core as mx
 from study.config.sealed import parse_json
 from study.models.activations import on_cpu
 from study.models.cache import cache_root
-from study.results.store import write_json
+from study.results.files import write_json
 
 BUCKET = 8
 """Sequence lengths are rounded up to a multiple of this where steps are compiled, which is once for each shape."""

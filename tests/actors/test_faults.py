@@ -23,8 +23,9 @@ from study.config.study import RaySettings
 from study.config.units import foundations
 from study.plan.expand import expand
 from study.plan.read import read_study
+from study.results.files import UnwritableError, write_json
 from study.results.finished import PROGRESS
-from study.results.store import Store, UnwritableError, write_json
+from study.results.store import Store
 from tests.pipeline.test_nursery import units_of as nursery_units
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"

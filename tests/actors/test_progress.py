@@ -5,9 +5,10 @@ from rich.console import Console
 
 from actors.progress import Tally, display
 from actors.worker import Ended
+from study.results.files import write_json
 from study.results.finished import PROGRESS
 from study.results.running import duration
-from study.results.store import Ending, Store, write_json
+from study.results.store import Ending, Store
 from tests.actors.test_ray import ONE_MODEL
 from tests.finished import complete
 

@@ -20,8 +20,10 @@ from study.config.sealed import seal
 from study.config.study import Grid
 from study.config.units import Unit, folder_name
 from study.plan.expand import expand
+from study.results.description import read_description, write_description
+from study.results.files import write_json, write_rows
 from study.results.finished import DONE
-from study.results.store import Store, read_description, write_json, write_rows
+from study.results.store import Store
 from tests.actors.test_ray import LAYERS, MODELS, STUDY
 from tests.finished import complete
 from tests.simulated import Plan
@@ -39,7 +41,7 @@ def store_at(root: Path, grid: Grid = LAYERS) -> Store:
     study = GRID.model_copy(update={"grid": grid})
     store = Store(root / study.name)
     models = {"a": MODELS["a"].model_dump(mode="json")}
-    store.write_study(study.name, study.model_dump(mode="json"), models, expand(study, MODELS))
+    write_description(store.root, study.name, study.model_dump(mode="json"), models, expand(study, MODELS))
     return store
 
 

@@ -16,9 +16,11 @@ from analysis.data.packing import pack
 from study.commands.status import main, read_standing
 from study.config.units import Unit, kind
 from study.plan.expand import expand
+from study.results.description import write_description
+from study.results.files import write_json
 from study.results.finished import DONE, PROGRESS
 from study.results.running import SILENT_SECONDS
-from study.results.store import Status, Store, write_json
+from study.results.store import Status, Store
 from tests.actors.test_ray import LAYERS, MODELS, STUDY
 from tests.finished import complete
 
@@ -39,7 +41,7 @@ def store(tmp_path: Path) -> Store:
     """A study of eight units, none of which was run."""
     store = Store(tmp_path / "results")
     models = {"a": MODELS["a"].model_dump(mode="json")}
-    store.write_study(GRID.name, GRID.model_dump(mode="json"), models, UNITS)
+    write_description(store.root, GRID.name, GRID.model_dump(mode="json"), models, UNITS)
     return store
 
 

@@ -28,6 +28,7 @@ from study.models.quantised import held_as, held_gb
 from study.pipeline import gates
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
+from study.results.description import write_description
 from study.results.store import Store
 from study.training import adapters
 
@@ -301,7 +302,9 @@ def run_study(study: Study, model: Model, results: Path) -> tuple[Store, list[An
     outcomes = [run_unit(unit, results) for unit in units if unit not in cells] + run_units(cells, results)
     assert [outcome.state for outcome in outcomes] == ["done"] * len(units), outcomes
     store = Store(results)
-    store.write_study(study.name, study.model_dump(mode="json"), {"tiny-llama": model.model_dump(mode="json")}, units)
+    write_description(
+        store.root, study.name, study.model_dump(mode="json"), {"tiny-llama": model.model_dump(mode="json")}, units
+    )
     return store, units, {unit.id: json.loads((store.folder(unit) / "done.json").read_text()) for unit in units}
 
 

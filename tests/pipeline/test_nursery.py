@@ -29,6 +29,7 @@ from study.plan.nursery import nursery_models
 from study.plan.read import ConfigError, read_study
 from study.plan.selection import choose
 from study.plan.stacks import stack_key
+from study.results.description import write_description
 from study.results.parcels import pack, unpack
 from study.results.store import Store
 from study.tasks.nursery_text import NurseryText
@@ -91,7 +92,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             ("done", "finished")
         ] * len(group)
     models = {name: model.model_dump(mode="json") for name, model in nursery_models(STUDY).items()}
-    results.write_study(STUDY.name, STUDY.model_dump(mode="json"), models, units_of())
+    write_description(results.root, STUDY.name, STUDY.model_dump(mode="json"), models, units_of())
     return results
 
 
@@ -308,7 +309,7 @@ def test_what_an_architecture_does_not_have_is_refused_by_name_and_all_that_need
     outcome = run_unit(units[0], tmp_path)
     assert outcome.state == "failed"
     assert reason in outcome.reason
-    results.write_study(study.name, study.model_dump(mode="json"), {}, units)
+    write_description(results.root, study.name, study.model_dump(mode="json"), {}, units)
     standing = read_standing(results, {})
     told = {standing.stored[unit.id].reason for unit in units[1:]}
     assert told == {f"its training in the nursery failed: {outcome.reason}"}

@@ -19,9 +19,11 @@ from study.config.sealed import seal
 from study.config.units import Unit, folder_name, kind
 from study.plan.expand import expand
 from study.plan.read import read_study
+from study.results.description import read_description
+from study.results.files import UnwritableError, write_bytes, write_json, write_rows
 from study.results.finished import DONE, DamagedError
 from study.results.schema import COLUMNS, TEXT, Row
-from study.results.store import Store, UnwritableError, read_description, write_bytes, write_json, write_rows
+from study.results.store import Store
 from tests.finished import complete
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"

@@ -28,10 +28,11 @@ from study.pipeline.export import export
 from study.pipeline.units import run_unit, run_with_foundations
 from study.plan.expand import expand
 from study.plan.read import read_study
+from study.results.description import ResultsError, read_description, read_record, write_description
 from study.results.finished import DONE, DamagedError
 from study.results.parcels import pack, unpack
 from study.results.schema import ADAPTER, WEIGHTS, files_of
-from study.results.store import DAMAGED, ResultsError, Store, read_description, read_record
+from study.results.store import DAMAGED, Store
 from study.training import adapters
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,7 @@ def original(config: Path, units: list[Unit], tmp_path_factory: pytest.TempPathF
     plan = read_study(config)
     assert [run_unit(unit, store.root).state for unit in units] == ["done"] * len(units)
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
-    store.write_study(plan.study.name, plan.study.model_dump(mode="json"), models, units)
+    write_description(store.root, plan.study.name, plan.study.model_dump(mode="json"), models, units)
     return store.root
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from study.commands.merge import main as merge
 from study.commands.status import main as status
 from study.plan.read import Plan, read_study
+from study.results.description import write_description
 from study.results.store import Store
 from tests.plan.test_read_examples import LINES, STUDY, write
 
@@ -24,7 +25,7 @@ def written(home: Path) -> Store:
     found = plan(home)
     store = Store(home / "results")
     models = {name: model.model_dump(mode="json") for name, model in found.models.items()}
-    store.write_study(found.study.name, found.study.model_dump(mode="json"), models, found.units)
+    write_description(store.root, found.study.name, found.study.model_dump(mode="json"), models, found.units)
     return store
 
 

@@ -12,9 +12,10 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.study import Grid, Study
 from study.config.units import folder_name
 from study.plan.expand import expand
+from study.results.files import write_bytes, write_json, write_rows
 from study.results.finished import DONE, PROGRESS
 from study.results.schema import COLUMNS, files_of
-from study.results.store import Status, Store, write_bytes, write_json, write_rows
+from study.results.store import Status, Store
 from tests.finished import complete
 
 STUDY = Study(

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from study.config.predictors import PREDICTORS
+from study.results.files import write_json, write_rows
 from study.results.schema import COLUMNS, TABLES, Row
-from study.results.store import write_json, write_rows
 from study.results.values import FigureError, check_values, read_table
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.files import check_name, from_csv, quoted_columns, short_name, to_csv, write_file
-from study.results.store import ResultsError
+from study.results.description import ResultsError
 
 NAMES = ["NA", "null", "None", "nan", "NaN", "true", "1", "01", "1e3", "", "-inf", "=1+1", "'=1+1", "''@x", "\ty", "x"]
 

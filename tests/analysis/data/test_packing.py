@@ -12,8 +12,8 @@ import pytest
 from analysis.data.packing import main, pack
 from analysis.data.results import Results, read_results
 from analysis.report import write_report
+from study.results.description import ResultsError
 from study.results.schema import COLUMNS
-from study.results.store import ResultsError
 from tests.simulated import Plan, list_again, write_study
 
 PLAN = Plan(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.data.results import read_results
-from study.results.store import ResultsError
+from study.results.description import ResultsError
 from tests.simulated import Plan, write_study
 
 TINY = Plan(models={"alpha": 4}, depths=(0.5, 1.0), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=8)

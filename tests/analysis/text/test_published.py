@@ -16,7 +16,7 @@ from study.config.recipes import TRAINING, recipe_of
 from study.config.study import Evaluation, Grid, Part, Stage2Change
 from study.pipeline.units import run_units
 from study.plan.expand import expand
-from study.results.store import Store
+from study.results.description import write_description
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_study: Any) -> Path:
     )
     models = {"tiny-llama": Model(source=BuiltSource(built="llama"), blocks=4)}
     units = expand(study, models)
-    Store(root).write_study(
-        study.name, study.model_dump(mode="json"), {n: m.model_dump(mode="json") for n, m in models.items()}, units
+    write_description(
+        root,
+        study.name,
+        study.model_dump(mode="json"),
+        {n: m.model_dump(mode="json") for n, m in models.items()},
+        units,
     )
     assert {run_units([unit], root)[0].state for unit in units} == {"done"}
     return root
@@ -157,7 +161,7 @@ def test_a_study_of_the_published_recipe_alone_has_its_report(tmp_path: Path, ti
     )
     models = {"tiny-llama": Model(source=BuiltSource(built="llama"), blocks=4)}
     units = expand(study, models)
-    Store(tmp_path / "alone").write_study(study.name, study.model_dump(mode="json"), {}, units)
+    write_description(tmp_path / "alone", study.name, study.model_dump(mode="json"), {}, units)
     assert {run_units([unit], tmp_path / "alone")[0].state for unit in units} == {"done"}
     write_report(tmp_path / "alone", tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
