@@ -26,6 +26,7 @@ from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSou
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
+from study.models.configuration import read
 from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
@@ -44,6 +45,8 @@ class Loaded:
     """Number of transformer blocks."""
     path: Path
     """Folder that it was loaded from."""
+    told: tuple[str, ...] = ()
+    """What of its config.json was translated for mlx-lm or assumed, a line each."""
 
 
 def fetch(model: Model) -> Path:
@@ -85,12 +88,13 @@ def load_folder(
 ) -> Loaded:
     """Load the model in a folder, with its weights kept in memory as `weights` says, all else in float32, all frozen.
 
-    Raises ModelError where mlx-lm cannot load it, where it has another architecture or number of blocks than expected,
-    or where its weights cannot be kept in that form.
+    Raises ModelError where mlx-lm cannot load it or would compute another model than its config.json means, where it
+    has another architecture or number of blocks than expected, or where its weights cannot be kept in that form.
     """
     try:
-        module, config = load_model(path, lazy=True)
-        tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config))
+        reading = read(load_config(path), path)
+        module, config = load_model(path, lazy=True, model_config=reading.replaced)
+        tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config).within(reading))
         module.set_dtype(mx.float32)  # scales first, so that dequantising the weights rounds nothing
         hold(module, weights, config, path)
         module.freeze()
@@ -108,7 +112,7 @@ def load_folder(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
         )
     mx.eval(module.parameters())
-    return Loaded(module, tokenizer, blocks, path)
+    return Loaded(module, tokenizer, blocks, path, reading.told)
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:

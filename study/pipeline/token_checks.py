@@ -17,6 +17,7 @@ from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
 from study.models.cache import locate
+from study.models.configuration import read
 from study.models.limits import CheckedTokenizer, EncodingError, limits_in
 from study.models.load import LOADING, load_tokenizer
 from study.plan.prompts import prompts_of
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
     """Return what each unit of a model would find; `folder` is the model's."""
     try:
-        tokenizer = CheckedTokenizer(load_tokenizer(folder), limits_in(load_config(folder)))
+        config = load_config(folder)
+        tokenizer = CheckedTokenizer(load_tokenizer(folder), limits_in(config).within(read(config, folder)))
+    except ModelError as error:
+        return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
     except LOADING as error:
         reason = f"{ModelError.__name__}: mlx-lm cannot load {folder}: {error}"
         return {unit.id: ["failed", reason] for unit in units}
