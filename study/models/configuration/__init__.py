@@ -109,8 +109,14 @@ def _take_defaults(part: Part) -> None:
     for key in part.fields:
         if key in part.written or key in part.replaced or key in rotary.KEYS or key in _DERIVED:
             continue
-        if part.meant.get(key) is not None:
+        if part.meant.get(key) is not None and not (part.read(key) is None and part.meant[key] == _derived(key, part)):
             part.assume(key, part.meant[key], "the default of transformers")
+
+
+def _derived(key: str, part: Part) -> Any:
+    """Return what classes of mlx-lm make of a key that is None."""
+    heads = part.read("num_attention_heads") or 1
+    return {"head_dim": (part.read("hidden_size") or 0) // heads, "num_key_value_heads": heads}.get(key)
 
 
 def _check_values(part: Part) -> None:

@@ -3,9 +3,9 @@
 import re
 
 _FILES = """
-_name_or_path _commit_hash architecture architectures auto_map custom_pipelines model_type model_name name version
-license tokenizer tokenizer_class transformers_version transformers.js_config mlx_version unsloth_fixed is_llama_config
-torch_dtype dtype fp16 fp32 bf16 onnx_safe
+_name_or_path _commit_hash _from_model_config architecture architectures auto_map custom_pipelines model_type
+model_name name version license tokenizer tokenizer_class transformers_version transformers.js_config mlx_version
+is_llama_config torch_dtype dtype fp16 fp32 bf16 onnx_safe
 """
 """What the files are, and what wrote them."""
 _STORED = """
@@ -30,15 +30,16 @@ w_init_variance_scale final_w_init_variance_scale router_aux_loss_coef router_z_
 router_jitter_noise input_jitter_noise z_loss_coefficient label_smoothing mup_base_width pad_vocab_size_multiple
 vocab_size_multiple ep_size moe_aux_loss_coef mtp_loss_scaling_factor num_nextn_predict_layers mtp_num_layers
 mtp_layer_types mtp_mlp_layer_types mtp_layers_block_type linear_a_log_max linear_a_log_min linear_dt_init_floor
-linear_dt_max linear_dt_min gradient_checkpointing summary_first_dropout
+linear_dt_max linear_dt_min gradient_checkpointing summary_first_dropout block_mlp_init_scale block_out_init_scale
+block_use_xavier_init conv_use_xavier_init
 """
 """How the model was initialised and trained, the layers that predict further tokens included."""
 _IMPLEMENTATION = """
-pretraining_tp _attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled
-use_flash_attn use_flash_attention use_fused_rmsnorm use_fused_cross_entropy fused_add_norm fused_mlp fused_bias_fc
-use_mamba_kernels use_mambapy use_associative_scan use_triton_kernels mamba_ssm_cache_dtype mamba_ssm_dtype ssm_cfg
-chunk_size mamba_chunk_size residual_in_fp32 attention_softmax_in_fp32 softmax_in_fp32 scale_attention_softmax_in_fp32
-reorder_and_upcast_attn moe_shared_expert_overlap
+pretraining_tp _attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal
+_flash_attn_2_enabled use_flash_attn use_flash_attention use_fused_rmsnorm use_fused_cross_entropy fused_add_norm
+fused_mlp fused_bias_fc use_mamba_kernels use_mambapy use_associative_scan use_triton_kernels mamba_ssm_cache_dtype
+mamba_ssm_dtype ssm_cfg chunk_size mamba_chunk_size residual_in_fp32 attention_softmax_in_fp32 softmax_in_fp32
+scale_attention_softmax_in_fp32 reorder_and_upcast_attn moe_shared_expert_overlap
 """
 """How it is computed, not what."""
 _LENGTHS = """

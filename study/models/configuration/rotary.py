@@ -126,7 +126,7 @@ TURNED_IN_PART = ("glm",)
 def _scaling(part: Part, parameters: Mapping[str, Any]) -> None:
     """Translate the scaling into `rope_scaling`, with its kind in both keys that classes look for."""
     kind = kind_of(parameters)
-    given = part.written.get("rope_scaling")
+    given: Any = part.written.get("rope_scaling")
     if kind == "default":
         if "rope_scaling" in part.fields and part.needs("rope_scaling") and "rope_scaling" not in part.written:
             part.replace("rope_scaling", None, "rope_parameters.rope_type")
@@ -136,8 +136,8 @@ def _scaling(part: Part, parameters: Mapping[str, Any]) -> None:
         return
     scaling = {key: value for key, value in parameters.items() if key not in ("rope_theta", "partial_rotary_factor")}
     scaling |= {"type": kind, "rope_type": kind} | _yarn(kind, parameters)
-    read = [key for key in _READ if key in scaling]
-    if not isinstance(given, Mapping) or "type" not in given or any(given.get(key) != scaling[key] for key in read):
+    unread = not isinstance(given, Mapping) or ("type" not in given and part.architecture in _OWN_KINDS)
+    if unread or any(given.get(key) != scaling[key] for key in _READ if key in scaling):
         part.replace("rope_scaling", scaling, "rope_parameters")
 
 
@@ -153,7 +153,8 @@ def _yarn(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     stated, factor = parameters.get("attention_factor"), parameters.get("factor", 1.0)
     if kind != "yarn" or factor <= 1:
         return {}
-    if stated is not None:
+    usual = 0.1 * math.log(factor) + 1.0
+    if stated is not None and not ("mscale" not in parameters and math.isclose(stated, usual)):
         return {"mscale": (stated - 1.0) / (0.1 * math.log(factor)), "mscale_all_dim": 0.0}
     both = parameters.get("mscale") and parameters.get("mscale_all_dim")
     return {} if both or "mscale" not in parameters else {"mscale": 1.0}

@@ -29,12 +29,6 @@ def _all(kind: str, part: Part) -> list[str]:
     return [kind] * (part.said("num_hidden_layers") or 0)
 
 
-def _inner_over_outer(part: Part) -> tuple[Any, ...]:
-    width = part.said("hidden_size") or 1
-    inner = part.said("intermediate_size") if "intermediate_size" in part.written else None
-    return (inner / width,) if inner else ()
-
-
 def _dense_first(part: Part) -> tuple[Any, ...]:
     """The kinds of blocks that follow from the number of dense ones, which come first."""
     dense, blocks = part.read("first_k_dense_replace"), part.said("num_hidden_layers") or 0
@@ -71,6 +65,10 @@ USUAL: dict[str, Allowed] = {
     "norm_type": ("layer_norm", "rms_norm", "rmsnorm"),
     "mlp_type": ("default",),
     "rms_norm": (True,),
+    "expand": _any,
+    "use_mrope": _OFF,
+    "full_attn_mod": (1,),
+    "interpolate_factor": (1,),
     "use_sliding_window": _any,
     "max_window_layers": _any,
     "_sliding_window_pattern": _any,
@@ -78,7 +76,6 @@ USUAL: dict[str, Allowed] = {
 """Keys of which all classes that do not read them compute the same; those of windows are seen to apart."""
 
 _SIGMOID: dict[str, Allowed] = {"scoring_func": ("sigmoid",)}
-_MAMBA: dict[str, Allowed] = {"expand": _inner_over_outer, "layer_norm_epsilon": (1e-5,)}
 _LATENT: dict[str, Allowed] = {
     **_SIGMOID,
     "head_dim": _any,
@@ -92,6 +89,15 @@ _INDEXED: dict[str, Allowed] = {
     "layer_types": lambda part: (_all("indexed_attention", part),),
     "indexer_types": lambda part: (_all("full", part),),
     "mlp_layer_types": _dense_first,
+}
+_SHORT_CONVOLUTION: dict[str, Allowed] = {
+    "tie_word_embeddings": (None, True),
+    "block_norm_eps": _any,
+    "block_use_swiglu": (True,),
+    "conv_dim": _any,
+    "conv_dim_out": _any,
+    "num_heads": _any,
+    "use_pos_enc": (True,),
 }
 
 OWN: dict[str, dict[str, Allowed]] = {
@@ -125,15 +131,20 @@ OWN: dict[str, dict[str, Allowed]] = {
     },
     "gpt_bigcode": {"activation_function": _GELU},
     "gpt_neox": {"hidden_act": _GELU, "intermediate_size": _four_times},
-    "gpt_oss": {"swiglu_alpha": (1.702,), "swiglu_limit": (7.0,), "initial_context_length": _any},
+    "gpt_oss": {
+        "swiglu_alpha": (1.702,),
+        "swiglu_limit": (7.0,),
+        "initial_context_length": _any,
+        "experts_per_token": _any,
+    },
     "gptj": {"activation_function": _TANH_GELU, "n_inner": _four_times},
     "granitemoehybrid": {"mamba_expand": _any},
     "kimi_k25": _LATENT,
     "kimi_linear": {**_LATENT, "layer_types": _any},
     "kimi_vl": _LATENT,
     "laguna": {"moe_apply_router_weight_on_input": _OFF},
-    "lfm2": {"tie_word_embeddings": (None, True)},
-    "lfm2_moe": {"tie_word_embeddings": (None, True)},
+    "lfm2": _SHORT_CONVOLUTION,
+    "lfm2_moe": _SHORT_CONVOLUTION,
     "llama4": {"no_rope_layers": _any, "no_rope_layer_interval": (4,), "moe_layers": _any, "layer_types": _any},
     "llama4_text": {
         "attn_temperature_tuning": _OFF,
@@ -146,8 +157,8 @@ OWN: dict[str, dict[str, Allowed]] = {
         "num_local_experts": _any,
     },
     "longcat_flash": {"head_dim": _any, "qk_head_dim": _any, "num_key_value_heads": _any},
-    "mamba": {**_MAMBA, "time_step_limit": _any},
-    "mamba2": {"expand": _inner_over_outer, "n_groups": (1,), "rms_norm": (True,)},
+    "mamba": {"layer_norm_epsilon": (1e-5,), "time_step_limit": _any},
+    "mamba2": {"n_groups": (1,)},
     "mellum": {
         "num_local_experts": _any,
         "mlp_layer_types": lambda part: (["sparse"] * part.said("num_hidden_layers"),),
@@ -157,13 +168,13 @@ OWN: dict[str, dict[str, Allowed]] = {
     "mistral4": {"qk_head_dim": _any},
     "nanochat": {"hidden_act": ("relu2",), "final_logit_softcapping": (15.0,), "rms_norm_eps": (1e-6,)},
     "nemotron": {"hidden_act": ("relu2",)},
-    "nemotron_h": {"mlp_hidden_act": ("relu2",), "expand": _any, "sliding_window": _any},
+    "nemotron_h": {"mlp_hidden_act": ("relu2",), "sliding_window": _any},
     "phi": {"hidden_act": _TANH_GELU},
-    "qwen2_moe": {"norm_topk_prob": _OFF, "qkv_bias": (None, True)},
+    "qwen2_moe": {"norm_topk_prob": _OFF},
     "qwen3_moe": {"num_local_experts": _any},
     "qwen3_5": {"layer_types": _any},
     "qwen3_next": {"layer_types": _any},
     "solar_open": _SIGMOID,
-    "starcoder2": {"hidden_act": _GELU, "activation_function": _GELU},
+    "starcoder2": {"hidden_act": _GELU, "activation_function": _GELU, "layer_norm_epsilon": _any},
 }
 """By architecture, keys that its class does not read or does not use, where they differ from the usual."""
