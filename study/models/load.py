@@ -26,7 +26,7 @@ from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSou
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import MARKER, WORD_TOKENIZER, converted, is_complete, locate, sizes, snapshot
-from study.models.configuration import read
+from study.models.configuration import Reading, read
 from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
@@ -45,8 +45,10 @@ class Loaded:
     """Number of transformer blocks."""
     path: Path
     """Folder that it was loaded from."""
-    told: tuple[str, ...] = ()
-    """What of its config.json was translated for mlx-lm or assumed, a line each."""
+    reading: Reading
+    """What its config.json means."""
+    config: dict[str, Any]
+    """Its config.json as mlx-lm was given it."""
 
 
 def fetch(model: Model) -> Path:
@@ -96,6 +98,8 @@ def load_folder(
         module, config = load_model(path, lazy=True, model_config=reading.replaced)
         tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config).within(reading))
         module.set_dtype(mx.float32)  # scales first, so that dequantising the weights rounds nothing
+        for mend in reading.mends:
+            mend(module, path)
         hold(module, weights, config, path)
         module.freeze()
         module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
@@ -112,7 +116,7 @@ def load_folder(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
         )
     mx.eval(module.parameters())
-    return Loaded(module, tokenizer, blocks, path, reading.told)
+    return Loaded(module, tokenizer, blocks, path, reading, config)
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:

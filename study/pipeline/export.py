@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlx_lm.utils import dequantize_model, load_config, save
+from mlx_lm.utils import dequantize_model, save
 
 from study.config.units import Cell
 from study.pipeline.held_model import loaded_model
@@ -27,6 +27,6 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     adapters.put(loaded.model, first.stage1.lora, adapters.load(store.folder(first)))
     adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
-    config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}
+    config = {key: value for key, value in loaded.config.items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)
     save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)

@@ -15,9 +15,11 @@ from study.models import ModelError
 from study.models.arguments import has_text_config, text_arguments
 from study.models.cache import WORD_TOKENIZER
 from study.models.configuration import rotary
+from study.models.configuration.disagreements import find
 from study.models.configuration.following import fill_in
 from study.models.configuration.harmless import is_harmless
 from study.models.configuration.meaning import meaning
+from study.models.configuration.mended import Mend, with_multipliers
 from study.models.configuration.part import Part, shown
 from study.models.configuration.values import OWN, USUAL
 
@@ -37,6 +39,10 @@ class Reading:
     """Outer keys that replace those of config.json."""
     told: tuple[str, ...] = ()
     """What was translated and assumed, a line each."""
+    warnings: tuple[str, ...] = ()
+    """What mlx-lm computes otherwise than transformers, by little."""
+    mends: tuple[Mend, ...] = ()
+    """What is to be changed in the loaded model."""
     longest: int | None = None
     """Number of tokens of the longest text that is computed as meant; None for any."""
     longest_words: str = ""
@@ -51,9 +57,8 @@ def read(config: Mapping[str, Any], folder: Path) -> Reading:
     """
     arguments: type = _get_classes(dict(config))[1]
     architecture = arguments.__module__.rpartition(".")[2]
-    # A model that is built locally has mlx-lm's defaults, not those of transformers.
-    understood = (lambda keys: {}) if config.get("tokenizer") == WORD_TOKENIZER else meaning
-    meant, nested = understood(config), config.get("text_config")
+    built = config.get("tokenizer") == WORD_TOKENIZER  # by mlx-lm's class, with its defaults
+    meant, nested = {} if built else meaning(config), config.get("text_config")
     if has_text_config(arguments):
         part, replaced = _text_part(architecture, arguments, config, meant)
     elif isinstance(nested, Mapping):  # a class that takes the keys of both as one
@@ -62,13 +67,16 @@ def read(config: Mapping[str, Any], folder: Path) -> Reading:
     else:
         part = _part(architecture, arguments, config, meant)
         replaced = part.replaced
+    different = [] if built else find(part)
+    part.problems += [str(one) for one in different if not one.small]
     if part.problems:
         raise ModelError(
             f"mlx-lm would compute another model than the config.json of {folder} means ({config['model_type']}): "
             f"{'; '.join(part.problems)}. Use another model; or, where a key does not change what the model computes, "
             "remove it from the config.json of a copy of the folder, and name that folder"
         )
-    return Reading(replaced, tuple(part.told), part.longest, part.longest_words)
+    warnings = tuple(str(one) for one in different if one.small)
+    return Reading(replaced, tuple(part.told), warnings, tuple(part.mends), part.longest, part.longest_words)
 
 
 def _text_part(
@@ -99,6 +107,7 @@ def _part(architecture: str, arguments: type, written: Mapping[str, Any], meant:
     rotary.translate(part)
     fill_in(part)
     _take_defaults(part)
+    _mend_multipliers(part)
     _check_values(part)
     _check_windows(part)
     return part
@@ -111,6 +120,14 @@ def _take_defaults(part: Part) -> None:
             continue
         if part.meant.get(key) is not None and not (part.read(key) is None and part.meant[key] == _derived(key, part)):
             part.assume(key, part.meant[key], "the default of transformers")
+
+
+def _mend_multipliers(part: Part) -> None:
+    """Note the multipliers of Falcon-H1 that mlx-lm does not apply."""
+    of_input, of_keys = (part.read(key) or 1.0 for key in ("attention_in_multiplier", "key_multiplier"))
+    if part.architecture == "falcon_h1" and part.meant and (of_input, of_keys) != (1.0, 1.0):
+        told = f"key_multiplier {shown(of_keys)}, attention_in_multiplier {shown(of_input)}"
+        part.mend(with_multipliers(of_input, of_keys), f"{told} → the weights of keys and values")
 
 
 def _derived(key: str, part: Part) -> Any:

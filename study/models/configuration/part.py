@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from study.models.arguments import fields
+from study.models.configuration.mended import Mend
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Part:
     """What was replaced and assumed, a line each."""
     problems: list[str] = field(default_factory=list)
     """What config.json says that the class cannot be told, and that is not what it computes."""
+    mends: list[Mend] = field(default_factory=list)
+    """What is to be changed in the loaded model."""
     longest: int | None = None
     """Number of tokens of the longest text that is computed as meant; None for any."""
     longest_words: str = ""
@@ -66,6 +69,11 @@ class Part:
     def _changes(self, key: str, value: Any) -> bool:
         stands = key in self.replaced or key in self.written or not self.needs(key)
         return not stands or self.read(key) != value
+
+    def mend(self, change: Mend, told: str) -> None:
+        """Take note of a change of the loaded model."""
+        self.mends.append(change)
+        self.told.append(told)
 
     def limit(self, tokens: int, words: str) -> None:
         """Take note that longer texts are not computed as meant."""

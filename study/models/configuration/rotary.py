@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from study.models.configuration.mended import rotating, with_exact_bounds
 from study.models.configuration.part import Part, shown
 
 KEYS = frozenset(
@@ -115,12 +116,10 @@ def _share(part: Part, parameters: Mapping[str, Any]) -> None:
     elif part.needs("rotary_dim"):
         if "rotary_dim" not in part.written:
             part.replace("rotary_dim", int(share * head), "rope_parameters.partial_rotary_factor of the head's width")
-    elif share != 1.0 and part.architecture not in TURNED_IN_PART and "rotary_dim" not in part.fields:
+    elif share != 1.0 and part.architecture == "glm":
+        part.mend(rotating(int(share * head)), f"partial_rotary_factor {shown(share)} → the width that is rotated")
+    elif share != 1.0 and "rotary_dim" not in part.fields:
         part.problems.append(f"partial_rotary_factor {shown(share)} (computed: 1)")
-
-
-TURNED_IN_PART = ("glm",)
-"""Architectures in which `study.models.mended` sets the share."""
 
 
 def _scaling(part: Part, parameters: Mapping[str, Any]) -> None:
@@ -136,6 +135,8 @@ def _scaling(part: Part, parameters: Mapping[str, Any]) -> None:
         return
     scaling = {key: value for key, value in parameters.items() if key not in ("rope_theta", "partial_rotary_factor")}
     scaling |= {"type": kind, "rope_type": kind} | _yarn(kind, parameters)
+    if kind == "yarn" and parameters.get("truncate") is False:
+        part.mend(with_exact_bounds(parameters), "rope_parameters.truncate False → the frequencies")
     unread = not isinstance(given, Mapping) or ("type" not in given and part.architecture in _OWN_KINDS)
     if unread or any(given.get(key) != scaling[key] for key in _READ if key in scaling):
         part.replace("rope_scaling", scaling, "rope_parameters")

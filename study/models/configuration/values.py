@@ -158,7 +158,6 @@ OWN: dict[str, dict[str, Allowed]] = {
     },
     "longcat_flash": {"head_dim": _any, "qk_head_dim": _any, "num_key_value_heads": _any},
     "mamba": {"layer_norm_epsilon": (1e-5,), "time_step_limit": _any},
-    "mamba2": {"n_groups": (1,)},
     "mellum": {
         "num_local_experts": _any,
         "mlp_layer_types": lambda part: (["sparse"] * part.said("num_hidden_layers"),),
