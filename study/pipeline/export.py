@@ -5,6 +5,7 @@ from pathlib import Path
 from mlx_lm.utils import dequantize_model, save
 
 from study.config.units import Cell
+from study.models import ModelError
 from study.pipeline.held_model import loaded_model
 from study.results.store import Store, write_bytes
 from study.training import adapters
@@ -17,10 +18,16 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     """Write the checkpoints of a finished cell into `folder`, in float32; files that exist are replaced.
 
     `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` then runs the
-    trained model. Raises ModelError where the model cannot be loaded, OSError where `folder` cannot be written.
+    trained model. Raises ModelError where the model cannot be loaded, or mlx-lm alone would compute another one, and
+    OSError where `folder` cannot be written.
     """
     first = cell.stage_one
     loaded = loaded_model(first, store)
+    if loaded.reading.mends:
+        raise ModelError(
+            f"the checkpoints of {cell.label} are not written: mlx-lm alone would compute another model from them, "
+            f"since the study changes {first.model_name} when it is loaded ({'; '.join(loaded.reading.told)})"
+        )
     for unit, place in ((first, STAGE1), (cell, STAGE2)):
         for name in (adapters.WEIGHTS, adapters.CONFIG):
             write_bytes(folder / place / name, (store.folder(unit) / name).read_bytes())

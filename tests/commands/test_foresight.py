@@ -140,6 +140,24 @@ def test_prompts_beyond_a_window_that_is_not_computed_fail_the_units_that_have_t
     assert dry_run(write(model("mistral"), {"good": "warm", "bad": "cold"}, sliding_window=32), capsys)[0] == 0
 
 
+def test_what_is_translated_is_recorded_and_what_mlx_lm_computes_otherwise_is_a_warning(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"tokenizer": None, "hidden_act": "gelu", "intermediate_size": 256, "rotary_emb_base": None}
+    parameters = {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 1.0}
+    file = write(model("gpt_neox"), {"good": "warm", "bad": "cold"}, **keys, rope_parameters=parameters)
+    code, out, _ = dry_run(file, capsys)
+    assert code == 0
+    warning = "mlx-lm computes GELU's approximation by tanh, transformers the exact one: logits differ by 0.1 % of"
+    assert f"warning: small: {warning}" in out
+    first = read_study(file).units[0]
+    store = Store(file.parent / "own")
+    assert run_unit(first, store.root).state == "done"
+    done = json.loads((store.folder(first) / "done.json").read_text())
+    assert [told for told in done["warnings"] if told.startswith(warning)]
+    assert "rope_parameters.rope_theta 5000 → rotary_emb_base" in done["held"]["configuration"]
+
+
 def test_what_the_tokenizers_say_is_kept_until_something_changes(
     write: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,101 @@ def test_no_key_is_both_harmless_and_checked() -> None:
 def test_own_rules_are_of_architectures_that_mlx_lm_has() -> None:
     for architecture in OWN:
         assert inspect.ismodule(module_of(architecture))
+
+
+def test_scores_of_yarn_are_scaled_as_config_json_states(tmp_path: Path) -> None:
+    usual = {"rope_type": "yarn", "rope_theta": BASE, "factor": 4.0, "original_max_position_embeddings": 64}
+    folder = copied(tiny("llama"), tmp_path / "usual", ("rope_theta",), rope_parameters=usual)
+    scales = []
+    for name, stated in (("same", 0.1 * math.log(4.0) + 1.0), ("other", 1.4)):
+        parameters = {**usual, "attention_factor": stated}
+        model: Any = load_folder(copied(folder, tmp_path / name, rope_parameters=parameters), 4).model
+        scales.append(model.layers[0].self_attn.rope.mscale)
+    usual_model: Any = load_folder(folder, 4).model
+    assert scales == pytest.approx([usual_model.layers[0].self_attn.rope.mscale, 1.4])
+
+
+def test_bounds_of_yarn_are_rounded_only_where_config_json_says_so(tmp_path: Path) -> None:
+    parameters = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+    found = []
+    for truncate in (True, False):
+        keys = {"rope_parameters": {**parameters, "truncate": truncate}}
+        model: Any = load_folder(copied(tiny("llama"), tmp_path / str(truncate), ("rope_theta",), **keys), 4).model
+        found.append(model.layers[0].self_attn.rope._freqs.tolist())
+    of_transformers = [
+        [1.0, 4.21637, 20.0, 126.491, 400.0, 1264.91, 4000.0, 12649.1],
+        [1.0, 5.03566, 39.0697, 126.491, 400.0, 1264.91, 4000.0, 12649.1],
+    ]
+    assert found[0] == pytest.approx(of_transformers[0], rel=1e-5)
+    assert found[1] == pytest.approx(of_transformers[1], rel=1e-5)
+
+
+def test_a_part_of_each_head_is_rotated_in_glm(tmp_path: Path) -> None:
+    parameters = {**DEFAULT, "partial_rotary_factor": 0.5}
+    loaded = load_folder(copied(tiny("glm"), tmp_path / "glm", ("rope_theta",), rope_parameters=parameters), 4)
+    model: Any = loaded.model
+    heads = mx.random.normal((1, 4, 6, 16))
+    turned = model.layers[0].self_attn.rope(heads)
+    assert mx.array_equal(turned[..., 8:], heads[..., 8:]).item()
+    assert not mx.allclose(turned[:, :, 1:, :8], heads[:, :, 1:, :8]).item()
+    assert "partial_rotary_factor 0.5 → the width that is rotated" in loaded.reading.told
+
+
+def test_the_multipliers_of_falcon_h1_that_mlx_lm_leaves_out_are_applied(tmp_path: Path) -> None:
+    own = {"tokenizer": None, "mamba_d_state": 128, "key_multiplier": 0.5, "attention_in_multiplier": 3.0}
+    converted = copied(tiny("falcon_h1"), tmp_path / "converted", **own)
+    with pytest.raises(ModelError, match="was converted by mlx-lm, which leaves out Falcon-H1's key_multiplier"):
+        load_folder(converted, 4)
+    original = copied(converted, tmp_path / "original")
+    weights: Any = mx.load(str(original / "model.safetensors"))
+    for name, weight in weights.items():
+        if name.endswith("conv1d.weight"):
+            weights[name] = weight.transpose(0, 2, 1)
+    mx.save_safetensors(str(original / "model.safetensors"), weights, {"format": "mlx"})
+    model: Any = load_folder(original, 4).model
+    factors = {"q_proj": 3.0, "k_proj": 1.5, "v_proj": 3.0}
+    for name, factor in factors.items():
+        ours, stored = model.layers[1].self_attn[name].weight, weights[f"model.layers.1.self_attn.{name}.weight"]
+        assert mx.allclose(ours, factor * stored).item(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "warned"),
+    [
+        ("google/gemma-3-270m", {}, "embedding's factor rounded to bfloat16"),
+        ("google/gemma-3-4b-it", {}, "embedding's factor rounded to bfloat16"),
+        ("google/gemma-3-270m", {"hidden_size": 1024}, ""),
+        ("google/gemma-2b", {}, "the exact GELU"),  # its "gelu" means the approximation
+        ("EleutherAI/pythia-160m", {}, "GELU's approximation by tanh"),
+        ("EleutherAI/pythia-160m", {"hidden_act": "gelu_new"}, ""),
+        ("bigcode/starcoder2-3b", {}, "the exact GELU"),
+        ("Qwen/Qwen3-0.6B", {}, ""),
+    ],
+)
+def test_small_disagreements_are_warnings_where_they_have_an_effect(
+    name: str, keys: dict[str, Any], warned: str
+) -> None:
+    warnings = read({**PUBLISHED[name], **keys}, Path(name)).warnings
+    assert len(warnings) == bool(warned)
+    assert all(warned in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("config", "without", "told"),
+    [
+        ({"model_type": "mamba2", "n_groups": 2}, {"n_groups": 1}, "transformers it group by group"),
+        (
+            {"model_type": "falcon_h1", "mamba_rms_norm": True, "mamba_n_groups": 2},
+            {"mamba_rms_norm": False},
+            "transformers it group by group",
+        ),
+        ({"model_type": "jamba", "num_experts": 4}, {"num_experts": 1}, "transformers those among all experts"),
+        ({"model_type": "ernie4_5_moe"}, {"moe_use_aux_free": False}, "without e_score_correction_bias"),
+    ],
+)
+def test_large_disagreements_stop_the_model_where_they_have_an_effect(
+    config: dict[str, Any], without: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ModelError, match=told):
+        read(config, Path("folder"))
+    read({**config, **without}, Path("folder"))
