@@ -128,6 +128,7 @@ def test_the_keys_of_transformers_5_give_the_same_logits(
         ("llama", LLAMA_3),
         ("llama", {"rope_type": "linear", "factor": 4.0}),
         ("qwen2", {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}),
+        ("qwen3", {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}),
         ("nemotron", {"rope_type": "linear", "factor": 4.0}),
     ],
 )
@@ -141,6 +142,13 @@ def test_scalings_of_transformers_5_give_the_same_logits(
     assert mx.array_equal(logits(load_folder(folder, 4)), logits(load_folder(new, 4))).item()
     plain = copied(folder, tmp_path / "plain", ("rope_scaling",))
     assert not mx.array_equal(logits(load_folder(folder, 4)), logits(load_folder(plain, 4))).item()
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "lfm2"])
+def test_of_old_and_new_keys_the_new_ones_count(architecture: str, tmp_path: Path) -> None:
+    folder = tiny(architecture, rope_theta=BASE)
+    both = copied(folder, tmp_path / "both", rope_theta=77.0, rope_parameters=DEFAULT)
+    assert mx.array_equal(logits(load_folder(folder, 4)), logits(load_folder(both, 4))).item()
 
 
 def test_parameters_by_kind_of_block_and_the_kinds_give_the_same_logits(tmp_path: Path) -> None:
@@ -196,6 +204,11 @@ def test_keys_that_are_left_out_are_those_of_transformers_where_mlx_lm_has_anoth
     assert "rope_theta" not in read(config, Path("x")).replaced, "both have the same"
     config |= {"model_type": "qwen2", "rope_scaling": None}
     assert read(config, Path("x")).replaced["rope_theta"] == 10_000.0, "and 1,000,000 in mlx-lm"
+
+
+def test_a_configuration_that_transformers_does_not_accept_is_told() -> None:
+    config = {**PUBLISHED["Qwen/Qwen3-0.6B"], "num_hidden_layers": "many"}
+    assert "transformers does not accept this config.json" in read(config, Path("folder")).told[-1]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from study.models.configuration import rotary
 from study.models.configuration.disagreements import find
 from study.models.configuration.following import fill_in
 from study.models.configuration.harmless import is_harmless
-from study.models.configuration.meaning import meaning
+from study.models.configuration.meaning import knows, meaning
 from study.models.configuration.mended import Mend, with_multipliers
 from study.models.configuration.part import Part, shown
 from study.models.configuration.values import OWN, USUAL
@@ -67,6 +67,8 @@ def read(config: Mapping[str, Any], folder: Path) -> Reading:
     else:
         part = _part(architecture, arguments, config, meant)
         replaced = part.replaced
+    if not (meant or built) and knows(str(config["model_type"])):
+        part.told.append("transformers does not accept this config.json: keys that it lacks have mlx-lm's defaults")
     different = [] if built else find(part)
     part.problems += [str(one) for one in different if not one.small]
     if part.problems:
@@ -166,5 +168,5 @@ def _check_windows(part: Part) -> None:
 def _computes(key: str, part: Part) -> bool:
     """Whether the class computes a window; that of llama does so only where it is told which blocks have one."""
     if part.architecture == "llama":
-        return bool(part.written.get("layer_types")) or not part.states(key)
+        return bool(part.written.get("layer_types")) or part.written.get("model_type") == "llama"
     return any(one in part.fields for one in (key, "sliding_window_size", "attention_window_size"))

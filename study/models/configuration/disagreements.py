@@ -46,7 +46,7 @@ def _more_than_one(key: str) -> Callable[[Part], bool]:
     return lambda part: (part.said(key) or 1) > 1
 
 
-_SPREAD = "times the standard deviation of all"
+_SPREAD = "times their standard deviation"
 DISAGREEMENTS = (
     Disagreement(
         ("gemma3_text",),
@@ -112,7 +112,7 @@ DISAGREEMENTS = (
     Disagreement(
         ("ernie4_5_moe",),
         "the choice of experts without e_score_correction_bias",
-        "it with them",
+        "it with that bias",
         f"0.6 to 1.1 {_SPREAD}",
         lambda part: part.said("moe_use_aux_free", True) is not False,
     ),

@@ -14,7 +14,7 @@ def meaning(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return all keys with the values that transformers gives them; empty where it does not know the architecture, or
     does not accept the configuration."""
     model_type = str(config.get("model_type"))
-    if model_type not in CONFIG_MAPPING:
+    if not knows(model_type):
         return {}
     with _silent():
         try:
@@ -22,6 +22,11 @@ def meaning(config: Mapping[str, Any]) -> dict[str, Any]:
         except Exception:  # each class of transformers has checks of its own
             return {}
     return dict(read)
+
+
+def knows(model_type: str) -> bool:
+    """Whether transformers has the architecture."""
+    return model_type in CONFIG_MAPPING
 
 
 @contextmanager

@@ -40,6 +40,8 @@ _OWN_KINDS: dict[str, tuple[str, ...]] = {
 """Those of classes that compute their own, or take `rope_scaling` and ignore it."""
 _BASE_ALONE = ("granitemoehybrid", "lfm2", "lfm2_moe", "muse_glimmer", "olmo_hybrid")
 """Architectures whose classes read the base in `rope_parameters`, and nothing else."""
+_OLD_KEYS_FIRST = ("exaone_moe", "qwen3")
+"""Architectures whose classes read `rope_parameters`, but `rope_theta` or `rope_scaling` before it."""
 _SAME_KIND = {"su": "longrope", "deepseek_yarn": "yarn"}
 
 
@@ -48,15 +50,14 @@ def translate(part: Part) -> None:
     parameters = part.said("rope_parameters")
     if not isinstance(parameters, Mapping):
         _check_old_keys(part)
-    elif "rope_parameters" in part.fields:
+    elif "rope_parameters" in part.fields and part.architecture not in _OLD_KEYS_FIRST:
         _pass_on(part, parameters)
-    elif any(isinstance(one, Mapping) for one in parameters.values()):
+    elif _is_nested(parameters):
         _nested(part, {name: one for name, one in parameters.items() if isinstance(one, Mapping)})
     else:
         _base(part, parameters)
         _share(part, parameters)
         _scaling(part, parameters)
-    _long_texts(part)
 
 
 def kind_of(parameters: Mapping[str, Any]) -> str:
@@ -66,12 +67,22 @@ def kind_of(parameters: Mapping[str, Any]) -> str:
     return "default" if kind == "mrope" else kind  # its sections are the same positions for text
 
 
+def _is_nested(parameters: Mapping[str, Any]) -> bool:
+    """Whether there are parameters for each kind of block."""
+    return any(isinstance(one, Mapping) for one in parameters.values())
+
+
 def _pass_on(part: Part, parameters: Mapping[str, Any]) -> None:
     """Leave `rope_parameters` to a class that reads it, but for what it does not read there."""
     if part.architecture in _BASE_ALONE and kind_of(parameters) != "default":
         part.problems.append(f"rope_parameters {shown(dict(parameters))} (computed: its base alone)")
-    elif "rope_parameters" in part.written and part.architecture == "exaone_moe":
-        _scaling(part, parameters)
+    elif "rope_parameters" in part.written:
+        if _is_nested(parameters):
+            adapted = {name: _adapted(part, one) if one else one for name, one in parameters.items()}
+        else:
+            adapted = _adapted(part, parameters)
+        if adapted != parameters:
+            part.replace("rope_parameters", adapted, "rope_parameters")
 
 
 def _nested(part: Part, by_type: Mapping[str, Mapping[str, Any]]) -> None:
@@ -133,10 +144,9 @@ def _scaling(part: Part, parameters: Mapping[str, Any]) -> None:
     if "rope_scaling" not in part.fields or kind not in _OWN_KINDS.get(part.architecture, _KINDS):
         part.problems.append(f"rope_scaling of the kind {kind!r} (computed: none)")
         return
-    scaling = {key: value for key, value in parameters.items() if key not in ("rope_theta", "partial_rotary_factor")}
-    scaling |= {"type": kind, "rope_type": kind} | _yarn(kind, parameters)
-    if kind == "yarn" and parameters.get("truncate") is False:
-        part.mend(with_exact_bounds(parameters), "rope_parameters.truncate False → the frequencies")
+    adapted = _adapted(part, parameters).items()
+    scaling = {key: value for key, value in adapted if key not in ("rope_theta", "partial_rotary_factor")}
+    scaling |= {"type": kind, "rope_type": kind}
     unread = not isinstance(given, Mapping) or ("type" not in given and part.architecture in _OWN_KINDS)
     if unread or any(given.get(key) != scaling[key] for key in _READ if key in scaling):
         part.replace("rope_scaling", scaling, "rope_parameters")
@@ -149,10 +159,32 @@ _READ = (
 """The parameters of a scaling that mlx-lm reads, besides its kind."""
 
 
-def _yarn(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _adapted(part: Part, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with which mlx-lm computes what they mean, where it reads some of them otherwise."""
+    kind, adapted = kind_of(parameters), dict(parameters)
+    if kind == "yarn":
+        adapted |= _attention_factor(parameters)
+        if parameters.get("truncate") is False:
+            exact = {"rope_theta": part.said("rope_theta"), **parameters}
+            part.mend(with_exact_bounds(exact), "rope_parameters.truncate False → the frequencies")
+    elif kind == "longrope":
+        short = {long: parameters[name] for name, long in _SHORT.items() if parameters.get(name) is not None}
+        trained = parameters.get("original_max_position_embeddings", part.said("original_max_position_embeddings"))
+        if trained and any(parameters.get(long) != factors for long, factors in short.items()):
+            part.limit(int(trained), f"the {trained} tokens for which the model's rotary factors are computed")
+            part.told.append(f"short_factor → long_factor, for texts of at most {trained} tokens")
+        adapted |= short
+    return adapted
+
+
+_SHORT = {"short_factor": "long_factor", "short_mscale": "long_mscale"}
+"""LongRoPE's factors for short texts, and those of long ones, of which mlx-lm computes the latter at every length."""
+
+
+def _attention_factor(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return YaRN's factor of attention as the `mscale` that gives it in mlx-lm, where that is not as it is written."""
     stated, factor = parameters.get("attention_factor"), parameters.get("factor", 1.0)
-    if kind != "yarn" or factor <= 1:
+    if factor <= 1:
         return {}
     usual = 0.1 * math.log(factor) + 1.0
     if stated is not None and not ("mscale" not in parameters and math.isclose(stated, usual)):
@@ -161,30 +193,14 @@ def _yarn(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {} if both or "mscale" not in parameters else {"mscale": 1.0}
 
 
-def _long_texts(part: Part) -> None:
-    """Take the factors of short texts for LongRoPE, of which mlx-lm computes the long ones at every length."""
-    scaling = part.read("rope_scaling")
-    if not isinstance(scaling, Mapping) or kind_of(scaling) != "longrope" or "short_factor" not in scaling:
-        return
-    trained = scaling.get("original_max_position_embeddings") or part.said("original_max_position_embeddings")
-    short = {long: scaling[name] for name, long in _SHORT.items() if scaling.get(name) is not None}
-    if all(scaling.get(name) == value for name, value in short.items()):
-        return
-    part.replace(
-        "rope_scaling", {**scaling, **short, "type": scaling.get("type", "longrope")}, "the factors of short texts of"
-    )
-    if trained:
-        part.limit(int(trained), f"the {trained} tokens for which the model's rotary factors are computed")
-
-
-_SHORT = {"short_factor": "long_factor", "short_mscale": "long_mscale"}
-
-
 def _check_old_keys(part: Part) -> None:
     """Note rotary keys of an architecture that transformers does not know, which the class does not read."""
     scaling = part.written.get("rope_scaling")
-    if isinstance(scaling, Mapping) and kind_of(scaling) != "default" and "rope_scaling" not in part.fields:
-        part.problems.append(f"rope_scaling {shown(dict(scaling))} (computed: none)")
+    if isinstance(scaling, Mapping) and kind_of(scaling) != "default":
+        if "rope_scaling" in part.fields:
+            part.replace("rope_scaling", _adapted(part, scaling), "rope_scaling")
+        else:
+            part.problems.append(f"rope_scaling {shown(dict(scaling))} (computed: none)")
     for keys, computed in ((_BASES, _BASE), (_SHARES, 1.0)):
         for key in keys:
             value = part.written.get(key)
