@@ -135,7 +135,7 @@ def test_prompts_beyond_a_window_that_is_not_computed_fail_the_units_that_have_t
     file = write(model("mistral"), {"good": "warm", "bad": "cold"}, sliding_window=5)
     code, _, err = dry_run(file, capsys)
     assert code == 2
-    window = "the sliding_window of 5 tokens, without which the model is computed"
+    window = "the window of 5 tokens, without which the model is computed"
     assert f"EncodingError: prompts are longer than {window}: the longest, 'the sun 2 is' (plain), has 6 tokens" in err
     assert dry_run(write(model("mistral"), {"good": "warm", "bad": "cold"}, sliding_window=32), capsys)[0] == 0
 

@@ -245,7 +245,7 @@ def test_texts_beyond_a_window_that_is_not_computed_are_refused(tmp_path: Path) 
         short = load_folder(copied(tiny(architecture), tmp_path / architecture, sliding_window=4), 4).tokenizer
         assert len(short.encode("abc")) == 4
         with pytest.raises(
-            TooLongError, match=r"'abcd' has 5 tokens, more than the sliding_window of 4 tokens, without"
+            TooLongError, match=r"'abcd' has 5 tokens, more than the window of 4 tokens, without"
         ):
             short.encode("abcd")
     assert load_folder(copied(tiny("gemma3_text"), tmp_path / "with", sliding_window=4), 4).tokenizer.encode("abcd")

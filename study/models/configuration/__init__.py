@@ -27,6 +27,8 @@ _DERIVED = frozenset("attn_temperature_tuning layers_block_type layer_types quan
 """Keys without transformers' values, since classes of mlx-lm derive them, or write them otherwise."""
 _WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 """Kinds of blocks that attend to a part of the text, and the key that gives its number of tokens."""
+_UNUSED_WINDOWS = {"plamo2": "attention_window_size"}
+"""Architectures whose class takes a window and does not use it, and its key."""
 _CHECKED_APART = frozenset(("layer_types", *_WINDOWS.values()))
 """Keys of windows, which `_check_windows` sees to."""
 
@@ -159,10 +161,16 @@ def _check_windows(part: Part) -> None:
         others = sorted(kinds - {"full_attention", *_WINDOWS})
         if others:
             part.problems.append(f"layer_types with {', '.join(others)} (computed: full_attention)")
+    if window := part.said(_UNUSED_WINDOWS.get(part.architecture, "")):
+        part.limit(int(window), _without(window))
     for kind, key in _WINDOWS.items():
         window = part.said(key)
         if window and kind in kinds and part.said("use_sliding_window") is not False and not _computes(key, part):
-            part.limit(int(window), f"the {key} of {window} tokens, without which the model is computed")
+            part.limit(int(window), _without(window))
+
+
+def _without(window: int) -> str:
+    return f"the window of {window} tokens, without which the model is computed"
 
 
 def _computes(key: str, part: Part) -> bool:

@@ -148,7 +148,7 @@ OWN: dict[str, dict[str, Allowed]] = {
     "gptj": {"activation_function": _TANH_GELU, "n_inner": _four_times},
     "granitemoehybrid": {"mamba_expand": _any},
     "kimi_k25": _LATENT,
-    "kimi_linear": {**_LATENT, "layer_types": _any},
+    "kimi_linear": {**_LATENT, "layer_types": _any, "mla_use_nope": (True,)},
     "kimi_vl": _LATENT,
     "laguna": {"moe_apply_router_weight_on_input": _OFF},
     "lfm2": _SHORT_CONVOLUTION,
@@ -170,9 +170,11 @@ OWN: dict[str, dict[str, Allowed]] = {
         "num_local_experts": _any,
         "mlp_layer_types": lambda part: (["sparse"] * part.said("num_hidden_layers"),),
     },
+    "mimo_v2_flash": _SIGMOID,
     "minicpm3": {"head_dim": _any, "v_head_dim": lambda part: _head_width(part), "qk_head_dim": _any},
     "minimax": _SIGMOID,
     "mistral4": {"qk_head_dim": _any},
+    "muse_glimmer": {"hidden_activation": _SILU},
     "nanochat": {"hidden_act": ("relu2",), "final_logit_softcapping": (15.0,), "rms_norm_eps": (1e-6,)},
     "nemotron": {"hidden_act": ("relu2",)},
     "nemotron_h": {
@@ -183,6 +185,7 @@ OWN: dict[str, dict[str, Allowed]] = {
     },
     "openelm": {
         "activation_fn_name": _SILU,
+        "ffn_with_glu": (True,),
         "normalization_layer_name": ("rms_norm",),
         "max_context_length": _any,
         "num_gqa_groups": _any,
