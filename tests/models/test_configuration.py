@@ -84,6 +84,7 @@ def test_every_tiny_model_is_read_as_it_is() -> None:
         if architecture in NOT_TINY or architecture == "olmo":  # which needs a package that is not installed
             continue
         config = {**configuration(architecture, sizes, {}), "tokenizer": WORD_TOKENIZER}
+        _get_classes(config)[1].from_dict(config)  # some classes change what they are given, as before it is written
         reading = read(config, Path(architecture))
         assert (reading.told, reading.replaced, reading.longest) == ((), {}, None), architecture
 
@@ -244,9 +245,7 @@ def test_texts_beyond_a_window_that_is_not_computed_are_refused(tmp_path: Path) 
     for architecture in ("mistral", "gemma2"):
         short = load_folder(copied(tiny(architecture), tmp_path / architecture, sliding_window=4), 4).tokenizer
         assert len(short.encode("abc")) == 4
-        with pytest.raises(
-            TooLongError, match=r"'abcd' has 5 tokens, more than the window of 4 tokens, without"
-        ):
+        with pytest.raises(TooLongError, match=r"'abcd' has 5 tokens, more than the window of 4 tokens, without"):
             short.encode("abcd")
     assert load_folder(copied(tiny("gemma3_text"), tmp_path / "with", sliding_window=4), 4).tokenizer.encode("abcd")
 
@@ -264,7 +263,7 @@ def test_longrope_has_the_factors_of_short_texts(tmp_path: Path) -> None:
 
 def test_no_key_is_both_harmless_and_checked() -> None:
     checked = {key for rules in (USUAL, *OWN.values()) for key in rules} | rotary.KEYS
-    assert {key for key in checked if is_harmless(key)} == {"tie_word_embeddings"}, "some architectures are always tied"
+    assert not {key for key in checked if is_harmless(key)}
 
 
 def test_own_rules_are_of_architectures_that_mlx_lm_has() -> None:

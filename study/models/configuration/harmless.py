@@ -3,11 +3,11 @@
 import re
 
 _FILES = """
-_name_or_path _commit_hash _from_model_config architecture architectures auto_map custom_pipelines model_type
-model_name name version license tokenizer tokenizer_class transformers_version transformers.js_config mlx_version
-is_llama_config torch_dtype dtype fp16 fp32 bf16 onnx_safe
+model_file _name_or_path _commit_hash _from_model_config architecture architectures auto_map custom_pipelines
+model_type model_name name version license tokenizer tokenizer_class transformers_version transformers.js_config
+mlx_version is_llama_config torch_dtype dtype fp16 fp32 bf16 onnx_safe
 """
-"""What the files are, and what wrote them."""
+"""What the files are, and what wrote them; mlx-lm itself refuses a `model_file`."""
 _STORED = """
 quantization quantization_config compression_config quantize_activations ternary
 """
@@ -35,12 +35,12 @@ block_use_xavier_init conv_use_xavier_init
 """
 """How the model was initialised and trained, the layers that predict further tokens included."""
 _IMPLEMENTATION = """
-pretraining_tp attn_mode fuse_norm fuse_cross_entropy _attn_implementation attn_implementation
-_attn_implementation_autoset _attn_implementation_internal _flash_attn_2_enabled use_flash_attn use_flash_attention
-use_fused_rmsnorm use_fused_cross_entropy fused_add_norm fused_mlp fused_bias_fc use_mamba_kernels use_mambapy
-use_associative_scan use_triton_kernels mamba_ssm_cache_dtype mamba_ssm_dtype ssm_cfg chunk_size mamba_chunk_size
-residual_in_fp32 attention_softmax_in_fp32 softmax_in_fp32 scale_attention_softmax_in_fp32 reorder_and_upcast_attn
-moe_shared_expert_overlap
+pretraining_tp attn_mode fuse_norm fuse_cross_entropy fuse_linear_cross_entropy use_l2warp _attn_implementation
+attn_implementation _attn_implementation_autoset _attn_implementation_internal _flash_attn_2_enabled use_flash_attn
+use_flash_attention use_fused_rmsnorm use_fused_cross_entropy fused_add_norm fused_mlp fused_bias_fc use_mamba_kernels
+use_mambapy use_associative_scan use_triton_kernels mamba_ssm_cache_dtype mamba_ssm_dtype ssm_cfg chunk_size
+mamba_chunk_size residual_in_fp32 attention_softmax_in_fp32 softmax_in_fp32 scale_attention_softmax_in_fp32
+reorder_and_upcast_attn moe_shared_expert_overlap
 """
 """How it is computed, not what."""
 _LENGTHS = """

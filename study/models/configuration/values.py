@@ -13,7 +13,7 @@ _GELU = (*_TANH_GELU, "gelu")
 
 
 def _any(part: Part) -> tuple[Any, ...]:
-    """A key that follows from others, which the class reads."""
+    """The rule of keys that follow from others which the class reads, or that concern longer texts than a study has."""
     return ()
 
 
@@ -70,6 +70,7 @@ USUAL: dict[str, Allowed] = {
     "rms_norm": (True,),
     "expand": _any,
     "use_mrope": _OFF,
+    "dual_chunk_attention_config": _any,  # for texts beyond its chunks of 262,144 tokens
     "full_attn_mod": (1,),
     "interpolate_factor": (1,),
     "use_sliding_window": _any,
@@ -94,7 +95,6 @@ _INDEXED: dict[str, Allowed] = {
     "mlp_layer_types": _dense_first,
 }
 _SHORT_CONVOLUTION: dict[str, Allowed] = {
-    "tie_word_embeddings": (None, True),
     "block_norm_eps": _any,
     "block_use_swiglu": (True,),
     "conv_dim": _any,
@@ -108,8 +108,7 @@ OWN: dict[str, dict[str, Allowed]] = {
     "apertus": {"hidden_act": ("xielu",), "post_norm": _OFF, "qk_norm": (None, True)},
     "bailing_hybrid": {"layer_types": _any},
     "bitnet": {"hidden_act": ("relu2",)},
-    "cohere": {"tie_word_embeddings": (None, True)},
-    "cohere2": {"tie_word_embeddings": (None, True), "layer_types": _any, "sliding_window_pattern": _any},
+    "cohere2": {"layer_types": _any, "sliding_window_pattern": _any},
     "deepseek_v2": {"norm_topk_prob": _OFF, "scoring_func": ("softmax",), "head_dim": _any, "qk_head_dim": _any},
     "dbrx": {"num_key_value_heads": _any},
     "deepseek_v3": _LATENT,
@@ -124,10 +123,10 @@ OWN: dict[str, dict[str, Allowed]] = {
         "time_step_rank": _any,
         "attn_layer_indices": (None,),
     },
-    "gemma": {"hidden_act": _GELU, "hidden_activation": (None, *_GELU), "tie_word_embeddings": (None, True)},
-    "gemma2": {"hidden_act": _GELU, "hidden_activation": (None, *_GELU), "tie_word_embeddings": (None, True)},
+    "gemma": {"hidden_act": _GELU, "hidden_activation": (None, *_GELU)},
+    "gemma2": {"hidden_act": _GELU, "hidden_activation": (None, *_GELU)},
     "gemma3_text": {"hidden_act": _GELU, "hidden_activation": _TANH_GELU, "layer_types": _any},
-    "gemma3n": {"hidden_activation": _TANH_GELU, "tie_word_embeddings": (None, True)},
+    "gemma3n": {"hidden_activation": _TANH_GELU},
     "gemma4_text": {"hidden_activation": _TANH_GELU, "per_layer_config": _any},
     "glm4_moe": _SIGMOID,
     "glm4_moe_lite": {**_LATENT, "mlp_layer_types": _dense_first},
@@ -135,7 +134,6 @@ OWN: dict[str, dict[str, Allowed]] = {
     "gpt2": {
         "activation_function": _TANH_GELU,
         "n_inner": _four_times,
-        "tie_word_embeddings": (None, True),
     },
     "gpt_bigcode": {"activation_function": _GELU},
     "gpt_neox": {"hidden_act": _GELU, "intermediate_size": _four_times},
@@ -166,6 +164,7 @@ OWN: dict[str, dict[str, Allowed]] = {
     },
     "longcat_flash": {"head_dim": _any, "qk_head_dim": _any, "num_key_value_heads": _any},
     "mamba": {"layer_norm_epsilon": (1e-5,), "time_step_limit": _any},
+    "mamba2": {"norm_before_gate": _any},  # transformers does not read it either
     "mellum": {
         "num_local_experts": _any,
         "mlp_layer_types": lambda part: (["sparse"] * part.said("num_hidden_layers"),),
@@ -198,7 +197,14 @@ OWN: dict[str, dict[str, Allowed]] = {
     "qwen3_5": {"layer_types": _any},
     "qwen3_next": {"layer_types": _any},
     "qwen": {"use_dynamic_ntk": _any, "use_logn_attn": _any},  # both for texts that are longer than seq_length
-    "rwkv7": {"hidden_act": ("sqrelu",), "hidden_ratio": _any, "attn": (None,), "norm_bias": _any, "norm_first": _any},
+    "rwkv7": {
+        "hidden_act": ("sqrelu",),
+        "hidden_ratio": _any,
+        "attn": (None,),
+        "norm_bias": _any,
+        "norm_first": _any,
+        "value_dim": _any,
+    },
     "solar_open": _SIGMOID,
     "starcoder2": {"hidden_act": _GELU, "activation_function": _GELU, "layer_norm_epsilon": _any},
 }
