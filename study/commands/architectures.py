@@ -25,9 +25,9 @@ from study.config.study import Data, Lora, Stage2
 from study.config.units import Readout
 from study.lens.hooks import attached
 from study.lens.tokens import class_tokens, encode, padded
+from study.models.arguments import architectures
 from study.models.load import Loaded, load
 from study.models.roles import roles
-from study.models.tiny import architectures
 from study.pipeline.gates import Gate, checked, fused_gate, lens_gate
 from study.tasks import task_of
 from study.training import adapters

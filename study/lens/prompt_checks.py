@@ -27,10 +27,9 @@ def check_prompts(tokenizer: CheckedTokenizer, prompts: Iterable[Prompt]) -> lis
         except TooLongError as error:
             too_long.append((error.tokens, prompt))
     limits = tokenizer.limits
-    if too_long:
+    if too_long and limits.longest:
         raise EncodingError(
-            f"prompts are longer than the {limits.learned_positions} positions of the model: {_longest(too_long)}; "
-            "shorten them, or use another model"
+            f"prompts are longer than {limits.longest[1]}: {_longest(too_long)}; shorten them, or use another model"
         )
     beyond = [one for one in lengths if limits.trained_positions is not None and one[0] > limits.trained_positions]
     if not beyond:

@@ -6,12 +6,14 @@ MLX does not check an index: a lookup beyond the end of a table returns whatever
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from study.models.configuration import Reading
 
 LEARNED_POSITIONS = {"gpt2": "n_positions", "gpt_bigcode": "n_positions"}
 """Architectures of mlx-lm with a learned table of positions, and the key of their config.json that gives its rows."""
@@ -24,7 +26,7 @@ class EncodingError(Exception):
 
 
 class TooLongError(EncodingError):
-    """A text has more tokens than the model has positions."""
+    """A text has more tokens than the model has positions, or than it can be computed with as is meant."""
 
     def __init__(self, message: str, tokens: int) -> None:
         super().__init__(message)
@@ -43,6 +45,22 @@ class Limits:
     trained_positions: int | None = None
     """Length of text for which the model was made (`max_position_embeddings`); it computes longer ones, but was not
     trained on them."""
+    window: int | None = None
+    """Length up to which mlx-lm computes the model as its config.json means it: that of a sliding window that it leaves
+    out, say."""
+    window_words: str = ""
+    """What the window is, as messages about longer texts say it."""
+
+    def within(self, reading: Reading) -> "Limits":
+        """Return these limits, with that of what mlx-lm computes of a config.json."""
+        return replace(self, window=reading.longest, window_words=reading.longest_words)
+
+    @property
+    def longest(self) -> tuple[int, str] | None:
+        """The number of tokens that no text may exceed, and what it is in words; None where there is none."""
+        bounds = [(self.learned_positions, f"the {self.learned_positions} positions of the model")]
+        bounds.append((self.window, self.window_words))
+        return min(((tokens, words) for tokens, words in bounds if tokens is not None), default=None)
 
 
 def limits_of(model: nn.Module, config: Mapping[str, Any]) -> Limits:
@@ -99,7 +117,8 @@ class CheckedTokenizer:
 
     def encode(self, text: str, **options: Any) -> list[int]:
         """Return the ids of a text. Raises EncodingError where one is not in the model's tables, where the text has
-        something that the vocabulary lacks, or is longer than the model's table of positions.
+        something that the vocabulary lacks, or is longer than the model's table of positions, or than mlx-lm computes
+        it as is meant.
 
         Texts are encoded once: a training draws the same prompts again and again.
         """
@@ -137,10 +156,10 @@ class CheckedTokenizer:
             )
         if self._unknown in ids and ids.count(self._unknown) > self._expected_unknown(text, options):
             raise EncodingError(f"{_shown(text)} has {self._lacking(text)}, which the vocabulary lacks")
-        if self.limits.learned_positions is not None and len(ids) > self.limits.learned_positions:
+        longest = self.limits.longest
+        if longest is not None and len(ids) > longest[0]:
             raise TooLongError(
-                f"{_shown(text)} has {len(ids)} tokens, and the model has {self.limits.learned_positions} positions: "
-                "shorten it, or use another model",
+                f"{_shown(text)} has {len(ids)} tokens, more than {longest[1]}: shorten it, or use another model",
                 len(ids),
             )
         return ids

@@ -27,6 +27,7 @@ from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource,
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import WORD_TOKENIZER, changed_files, converted, is_complete, locate, snapshot, write_marker
+from study.models.configuration import Reading, read
 from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
@@ -51,6 +52,10 @@ class Loaded:
     """Number of transformer blocks."""
     path: Path
     """Folder that it was loaded from."""
+    reading: Reading
+    """What its config.json means."""
+    config: dict[str, Any]
+    """Its config.json as mlx-lm was given it."""
 
 
 def fetch(model: Entry) -> Path:
@@ -119,13 +124,16 @@ def load_folder(
 ) -> Loaded:
     """Load the model in a folder, with its weights kept in memory as `weights` says, all else in float32, all frozen.
 
-    Raises ModelError where mlx-lm cannot load it, where it has another architecture or number of blocks than expected,
-    or where its weights cannot be kept in that form.
+    Raises ModelError where mlx-lm cannot load it or would compute another model than its config.json means, where it
+    has another architecture or number of blocks than expected, or where its weights cannot be kept in that form.
     """
     try:
-        module, config = load_model(path, lazy=True)
-        tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config))
+        reading = read(load_config(path), path)
+        module, config = load_model(path, lazy=True, model_config=reading.replaced)
+        tokenizer = CheckedTokenizer(load_tokenizer(path), limits_of(module, config).within(reading))
         module.set_dtype(mx.float32)  # scales first, so that dequantising the weights rounds nothing
+        for mend in reading.mends:
+            mend(module, path)
         hold(module, weights, config, path)
         module.freeze()
         module.train()  # else some blocks use kernels without a gradient; no architecture of mlx-lm has dropout
@@ -144,7 +152,7 @@ def load_folder(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
         )
     mx.eval(module.parameters())
-    return Loaded(module, tokenizer, blocks, path)
+    return Loaded(module, tokenizer, blocks, path, reading, config)
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:

@@ -1,21 +1,13 @@
 """Configurations of tiny models of any mlx-lm architecture, from the fields of its argument class."""
 
-import contextlib
-import dataclasses
-import importlib
-import inspect
-import io
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mlx_lm.models
-from mlx_lm.utils import MODEL_REMAPPING
-
 from study.config.architectures import NOT_TINY
 from study.config.mistakes import nearest
 from study.models import ModelError
+from study.models.arguments import WRAPPED, fields, has_text_config, module_of, read_as, required, text_arguments
 
 POSITIONS = 2048
 WINDOW = 8
@@ -41,17 +33,6 @@ class Sizes:
         return [pattern[block % len(pattern)] for block in range(self.blocks)]
 
 
-def architectures() -> list[str]:
-    """Return the names of the modules of the installed mlx-lm that define an architecture."""
-    names = [module.name for module in pkgutil.iter_modules(mlx_lm.models.__path__)]
-    return [name for name in names if _defines_one(name)]
-
-
-def read_as(architecture: str) -> str:
-    """Return the module with which mlx-lm reads a `model_type`: llama for mistral."""
-    return str(MODEL_REMAPPING.get(architecture, architecture))
-
-
 def configuration(architecture: str, sizes: Sizes, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a `config.json` without the ids of special tokens, in which `settings` replace values of a tiny model.
 
@@ -60,16 +41,15 @@ def configuration(architecture: str, sizes: Sizes, settings: Mapping[str, Any]) 
     name = read_as(architecture)
     if name in NOT_TINY:
         raise ModelError(f"{name} cannot be made tiny: {NOT_TINY[name]}")
-    module = _module(name)
-    if "text_config" not in _fields(module.ModelArgs):
-        _refuse_unknown(architecture, module.ModelArgs, settings)
-        return {"model_type": architecture, **_values(module.ModelArgs, sizes), **_own(name, sizes), **settings}
-    if name in _WRAPPED:
-        inner = configuration(_WRAPPED[name], sizes, settings)
+    arguments = module_of(name).ModelArgs
+    if not has_text_config(arguments):
+        _refuse_unknown(architecture, arguments, settings)
+        return {"model_type": architecture, **_values(arguments, sizes), **_own(name, sizes), **settings}
+    if name in WRAPPED:
+        inner = configuration(WRAPPED[name], sizes, settings)
         inner = inner.get("text_config", inner)
     else:
-        found = (getattr(module, of_text, None) for of_text in ("TextArgs", "TextConfig", "TextModelArgs"))
-        arguments: type = next(filter(None, found))
+        _, arguments = text_arguments(name)
         _refuse_unknown(architecture, arguments, settings)
         inner = {"model_type": architecture, **_values(arguments, sizes)}
     text = inner | _own(name, sizes) | dict(settings)
@@ -77,7 +57,7 @@ def configuration(architecture: str, sizes: Sizes, settings: Mapping[str, Any]) 
 
 
 def _refuse_unknown(architecture: str, arguments: type, settings: Mapping[str, Any]) -> None:
-    known = _fields(arguments)
+    known = fields(arguments)
     for key in settings:
         if key not in known:
             raise ModelError(
@@ -86,53 +66,9 @@ def _refuse_unknown(architecture: str, arguments: type, settings: Mapping[str, A
 
 
 def _values(arguments: type, sizes: Sizes) -> dict[str, Any]:
-    general, required = _general(sizes), _required(sizes)
-    fields = _fields(arguments)
-    chosen = {name: required[name] for name, needed in fields.items() if needed and name in required}
-    return chosen | {name: general[name] for name in fields if name in general}
-
-
-def _fields(arguments: type) -> dict[str, bool]:
-    """Return the fields of an argument class, and whether they are required."""
-    parameters = inspect.signature(arguments).parameters
-    return {name: parameter.default is parameter.empty for name, parameter in parameters.items()}
-
-
-def _module(name: str) -> Any:
-    """Return mlx-lm's module of an architecture.
-
-    Raises ModelError where there is none, or where it needs a package that is not installed.
-    """
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(told):
-            return importlib.import_module(f"mlx_lm.models.{name}")
-    except ImportError as error:
-        raise ModelError(f"mlx-lm has no architecture {name!r}; docs/architectures.md lists them") from error
-    except SystemExit as error:  # olmo exits where its package is missing
-        raise ModelError(f"mlx-lm cannot read {name!r}: {told.getvalue().strip()}") from error
-
-
-def _defines_one(name: str) -> bool:
-    try:
-        module = _module(name)
-    except ModelError:
-        return True
-    return hasattr(module, "Model") and dataclasses.is_dataclass(getattr(module, "ModelArgs", None))
-
-
-_WRAPPED = {
-    "gemma3": "gemma3_text",
-    "gemma4": "gemma4_text",
-    "lfm2-vl": "lfm2",
-    "mistral3": "ministral3",
-    "pixtral": "llama",
-    "qwen2_vl": "qwen2",
-    "qwen3_5_moe": "qwen3_5",
-    "qwen3_vl": "qwen3",
-    "qwen3_vl_moe": "qwen3_moe",
-}
-"""Architectures of models of images and text, with the architecture of their text model."""
+    general, without_default = _general(sizes), _required(sizes)
+    chosen = {name: without_default[name] for name in required(arguments) if name in without_default}
+    return chosen | {name: general[name] for name in fields(arguments) if name in general}
 
 
 def _general(sizes: Sizes) -> dict[str, Any]:

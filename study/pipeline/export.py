@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from mlx_lm.utils import dequantize_model, load_config, save
+from mlx_lm.utils import dequantize_model, save
 
 from study.config.units import Cell
+from study.models import ModelError
 from study.pipeline.held_model import loaded_model
 from study.results.files import write_bytes
 from study.results.store import Store
@@ -18,18 +19,23 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     """Write the checkpoints of a finished cell into `folder`, in float32; files that exist are replaced.
 
     `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` then runs the
-    trained model. Raises DamagedError where results are damaged, ModelError where the model cannot be
-    loaded, OSError where `folder` cannot be written.
+    trained model. Raises DamagedError where results are damaged, ModelError where the model cannot be loaded, or mlx-lm
+    alone would compute another one, and OSError where `folder` cannot be written.
     """
     first = cell.stage_one
     stage1 = store.verified(first)
     loaded = loaded_model(first, store)
+    if loaded.reading.mends:
+        raise ModelError(
+            f"the checkpoints of {cell.label} are not written: mlx-lm alone would compute another model from them, "
+            f"since the study changes {first.model_name} when it is loaded ({'; '.join(loaded.reading.told)})"
+        )
     for source, place in ((stage1, STAGE1), (store.verified(cell), STAGE2)):
         for name in (adapters.WEIGHTS, adapters.CONFIG):
             write_bytes(folder / place / name, (source / name).read_bytes())
     adapters.put(loaded.model, first.stage1.lora, adapters.load(stage1))
     adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
-    config = {key: value for key, value in load_config(loaded.path).items() if not key.startswith("quantization")}
+    config = {key: value for key, value in loaded.config.items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)
     save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)

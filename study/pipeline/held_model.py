@@ -15,6 +15,7 @@ from study.config.units import Cell, StageOne
 from study.lens.prompt_checks import check_prompts
 from study.lens.tokens import Encoded, encode
 from study.measures.answers import text_log_probs
+from study.models.configuration import Reading
 from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import Loaded, load, load_folder
 from study.models.quantised import held_as, held_gb, widths
@@ -37,10 +38,12 @@ class HeldModel:
     gates: list[Gate]
     weights: str
     """Form of the weights in memory when the model was loaded."""
+    reading: Reading
+    """What the model's config.json means."""
     stage1: Literal["none", "fused in float32", "kept as a frozen adapter"] = "none"
     """Whether and how stage 1 was added."""
     warnings: list[str] = field(default_factory=list)
-    """What may mislead about the prompts of the unit that has it now."""
+    """What may mislead about the model and the prompts of the unit that has it now."""
     text: np.ndarray | None = None
     """[positions, vocab]: log-probabilities along the neutral text after stage 1; None until they are computed."""
 
@@ -55,8 +58,14 @@ class HeldModel:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The form of the model in memory, for `done.json` and reports."""
-        return {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
+        """The form of the model in memory, and what of its config.json was translated or assumed, for `done.json` and
+        reports."""
+        form = {"weights": self.weights, "stage1": self.stage1, "gb": round(held_gb(self.model), 4)}
+        return {**form, "configuration": list(self.reading.told)}
+
+    def warn_of(self, prompts: Sequence[Prompt]) -> None:
+        """Note what may mislead in a unit with these prompts. Raises EncodingError where the model cannot take one."""
+        self.warnings = [*self.reading.warnings, *check_prompts(self.tokenizer, prompts)]
 
 
 _held: dict[str, HeldModel] = {}
@@ -76,8 +85,8 @@ def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Pr
     """
     clear()
     loaded = loaded_model(unit, store)
-    held = HeldModel(loaded.model, loaded.tokenizer, [], held_as(loaded.model))
-    held.warnings = check_prompts(held.tokenizer, prompts)
+    held = HeldModel(loaded.model, loaded.tokenizer, [], held_as(loaded.model), loaded.reading)
+    held.warn_of(prompts)
     ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
     held.gates.append(checked(lens_gate(held.model, ids)))
     return held
@@ -105,7 +114,7 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: S
     `prompts` are all those of the unit that asks for the model. Raises EncodingError and GateError.
     """
     if unit.id in _held:
-        _held[unit.id].warnings = check_prompts(_held[unit.id].tokenizer, prompts)
+        _held[unit.id].warn_of(prompts)
     else:
         held = base(unit, store, probe, prompts)
         add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)

@@ -17,6 +17,7 @@ from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
 from study.models.cache import locate
+from study.models.configuration import read
 from study.models.limits import CheckedTokenizer, EncodingError, limits_in
 from study.models.load import LOADING, load_tokenizer
 from study.plan.prompts import prompts_of
@@ -44,11 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
     """Return what each unit of a model would find; `folder` is the model's."""
     try:
-        tokenizer = CheckedTokenizer(load_tokenizer(folder), limits_in(load_config(folder)))
+        config = load_config(folder)
+        reading = read(config, folder)
+        tokenizer = CheckedTokenizer(load_tokenizer(folder), limits_in(config).within(reading))
+    except ModelError as error:
+        return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
     except LOADING as error:
         reason = f"{ModelError.__name__}: mlx-lm cannot load {folder}: {error}"
         return {unit.id: ["failed", reason] for unit in units}
-    checks = _Checks(tokenizer, units)
+    checks = _Checks(tokenizer, units, reading.warnings)
     found: Found = {}
     for unit in units:
         lacking = next((one for one in foundations(unit) if found.get(one.id, ["run"])[0] == "failed"), None)
@@ -59,8 +64,8 @@ def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
 class _Checks:
     """The checks of a model's units; what several of them share is made once."""
 
-    def __init__(self, tokenizer: CheckedTokenizer, units: Sequence[Unit]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: CheckedTokenizer, units: Sequence[Unit], of_model: Sequence[str]) -> None:
+        self._tokenizer, self._of_model = tokenizer, of_model
         self._prompts = {
             stack_key(unit): prompts_of(unit) for unit in {stack_key(unit): unit for unit in units}.values()
         }
@@ -81,7 +86,7 @@ class _Checks:
             return ["failed", f"{EncodingError.__name__}: {error}"]
         except ClassTokenError as error:
             return ["skipped", f"token: {error}"]
-        return ["run", "", *warnings]
+        return ["run", "", *self._of_model, *warnings]
 
     def _has_long_prompts(self, key: str) -> bool:
         """Whether there is a warning about prompts. Raises EncodingError where the model cannot take one."""

@@ -52,6 +52,7 @@ class _Held(_Checked):
     weights: str
     stage1: str
     gb: NotNegative = 0.0
+    configuration: list[str] = []
 
 
 class _Token(_Checked):

@@ -27,11 +27,11 @@ LINES = [
 def write(tmp_path: Path) -> Any:
     """Write a study of a local model and its custom task; return its file."""
 
-    def written(model: Model, pair: dict[str, str], **positions: int) -> Path:
+    def written(model: Model, pair: dict[str, str], **keys: Any) -> Path:
         folder = tmp_path / "model"
-        shutil.copytree(fetch(model), folder)
+        shutil.copytree(fetch(model), folder, dirs_exist_ok=True)
         config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**config, **positions}))
+        (folder / "config.json").write_text(json.dumps({**config, **keys}))
         entry = {"source": {"folder": str(folder)}, "blocks": model.blocks}
         (tmp_path / "models.yaml").write_text(yaml.safe_dump({"small": entry}))
         (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, LINES)))
@@ -113,6 +113,49 @@ def test_prompts_beyond_the_trained_positions_and_answers_that_are_classes_are_w
     told = {unit.label: json.loads((store.folder(unit) / "done.json").read_text())["warnings"] for unit in units}
     assert [warning for warning in told["small|L1|good-cold|w=0.5|s0"] if named in warning]
     assert [warning for warning in told["small|stage1|s0"] if "longer than the 5 positions" in warning]
+
+
+def test_a_model_that_mlx_lm_would_compute_otherwise_stops_the_study_before_it_begins(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model(), {"good": "warm", "bad": "cold"}, hidden_act="relu", qk_clip=3.5, rope_parameters={})
+    code, out, err = dry_run(file, capsys)
+    assert code == 2
+    meant = f"the config.json of {file.parent / 'model'} means (llama): hidden_act 'relu' (computed: 'silu' or 'swish')"
+    reason = f"ModelError: mlx-lm would compute another model than {meant}; qk_clip 3.5 (not known). Use another model"
+    assert err.count("mlx-lm would compute") == 1, "one message, for all cells"
+    assert f"no cell of this study can run:\n  {reason}" in err
+    ending = run_unit(read_study(file).units[0], file.parent / "own")
+    assert f"failed   small|stage1|s0  {ending.reason}\n" in out
+
+
+def test_prompts_beyond_a_window_that_is_not_computed_fail_the_units_that_have_them(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model("mistral"), {"good": "warm", "bad": "cold"}, sliding_window=5)
+    code, _, err = dry_run(file, capsys)
+    assert code == 2
+    window = "the window of 5 tokens, without which the model is computed"
+    assert f"EncodingError: prompts are longer than {window}: the longest, 'the sun 2 is' (plain), has 6 tokens" in err
+    assert dry_run(write(model("mistral"), {"good": "warm", "bad": "cold"}, sliding_window=32), capsys)[0] == 0
+
+
+def test_what_is_translated_is_recorded_and_what_mlx_lm_computes_otherwise_is_a_warning(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"tokenizer": None, "hidden_act": "gelu", "intermediate_size": 256, "rotary_emb_base": None}
+    parameters = {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 1.0}
+    file = write(model("gpt_neox"), {"good": "warm", "bad": "cold"}, **keys, rope_parameters=parameters)
+    code, out, _ = dry_run(file, capsys)
+    assert code == 0
+    warning = "mlx-lm computes GELU's approximation by tanh, transformers the exact one: logits differ by 0.1 % of"
+    assert f"warning: small: {warning}" in out
+    first = read_study(file).units[0]
+    store = Store(file.parent / "own")
+    assert run_unit(first, store.root).state == "done"
+    done = json.loads((store.folder(first) / "done.json").read_text())
+    assert [told for told in done["warnings"] if told.startswith(warning)]
+    assert "rope_parameters.rope_theta 5000 → rotary_emb_base" in done["held"]["configuration"]
 
 
 def test_what_the_tokenizers_say_is_kept_until_something_changes(

@@ -56,7 +56,7 @@ def test_nested_and_odd_values_of_a_config_are_no_limits() -> None:
 def test_a_text_that_is_longer_than_the_learned_positions_is_refused(short: Loaded) -> None:
     fits, too_long = prompt("symbolic", "add", 0, 2, 3), prompt("story", "add", 0, 12, 13)
     assert len(encode(short.tokenizer, fits).prompt_ids) < 12
-    with pytest.raises(EncodingError, match=r"has \d+ tokens, and the model has 12 positions: shorten it"):
+    with pytest.raises(EncodingError, match=r"has \d+ tokens, more than the 12 positions of the model: shorten it"):
         encode(short.tokenizer, too_long)
     with pytest.raises(EncodingError, match="12 positions"):
         trace(short.model, short.tokenizer, too_long.text)
