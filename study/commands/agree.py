@@ -29,7 +29,7 @@ from study.models.load import fetch, load_tokenizer
 from study.plan.read import read_catalogue
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = Path(__file__).parent / "agreement" / "transformers_side.txt"
+PEER = ROOT / "benchmarks" / "peers" / "transformers_side.py"
 REAL = {"smollm2-135m": "", "gemma-3-270m": "gemma3_text"}
 """Models with published weights, each with the tiny model whose known cause it has."""
 TEXT = "Seven times eight is fifty-six, and nine"
@@ -116,9 +116,9 @@ def _real(models: Sequence[TinyModel]) -> dict[str, tuple[dict[str, Any], Cause 
 
 def _run_transformers(models: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:
     """Let transformers make and compute the models, a folder each; return the versions of the libraries."""
-    python, spec = environment(REQUIREMENTS), folder / "spec.json"
+    python, spec = environment(PEER.with_suffix(".txt")), folder / "spec.json"
     spec.write_text(json.dumps({"threads": THREADS, "general": general(), "models": models}))
-    command = [str(python), "-m", "study.commands.agreement.transformers_side", str(spec), str(folder)]
+    command = [str(python), str(PEER), str(spec), str(folder)]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
     versions: dict[str, str] = json.loads((folder / VERSIONS).read_text())
     return versions

@@ -30,7 +30,7 @@ from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-LOADING = (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
+LOADING = (OSError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, StrictDataclassError, SystemExit)
 """The exceptions of mlx-lm and transformers on a folder that they cannot load."""
 
 

@@ -16,7 +16,8 @@ from mlx_lm.utils import load_model
 from study.commands.agreement.keys import as_read
 from study.lens.hooks import LensError, attached
 from study.models import ModelError
-from study.models.load import LOADING, load_folder
+from study.models.limits import TooLongError
+from study.models.load import LOADING, Loaded, load_folder
 
 SAME = 1e-4
 """Largest difference of logits that agree, as a share of the standard deviation of transformers'."""
@@ -66,13 +67,24 @@ def of_mlx_lm(folder: Path, reads: Mapping[str, Any], texts: Mapping[str, Sequen
 
 
 def of_study(folder: Path, texts: Mapping[str, Sequence[int]]) -> Logits | str:
-    """Return what the study computes from a folder as it is; or its message where it refuses it."""
+    """Return what the study computes from a folder as it is, of the texts that are not too long for it; or its message
+    where it refuses the folder."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told):
-            return computed(load_folder(folder, None).model, texts)
+            loaded = load_folder(folder, None)
+            return computed(loaded.model, {name: ids for name, ids in texts.items() if _takes(loaded, len(ids))})
     except (ModelError, *LOADING) as error:
         return " ".join(str(error).replace(f"{folder}", "it").split())
+
+
+def _takes(loaded: Loaded, tokens: int) -> bool:
+    """Whether the study gives the model texts of this length, by a tokenizer with a token for each letter."""
+    try:
+        loaded.tokenizer.encode("a" * (tokens - 1))
+    except TooLongError:
+        return False
+    return True
 
 
 def computed(model: nn.Module, texts: Mapping[str, Sequence[int]]) -> Logits:
@@ -87,9 +99,9 @@ def computed(model: nn.Module, texts: Mapping[str, Sequence[int]]) -> Logits:
 
 
 def between(ours: Logits, theirs: Logits) -> Difference:
-    """Return how far our logits lie from transformers'."""
+    """Return how far our logits lie from transformers', of the texts of which there are any."""
     sizes, positions, blocks = [], [], []
-    for key in (key for key in theirs if key.startswith("logits")):
+    for key in (key for key in ours if key.startswith("logits")):
         apart = np.abs(ours[key] - theirs[key]).max(axis=-1) / theirs[key].std()
         of_lens = key.replace("logits", "lens")
         size = float(apart.max())

@@ -1,5 +1,6 @@
 """The text of docs/agreement.md."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from study.commands.agreement.compare import SAME, Difference
@@ -115,7 +116,7 @@ def _cause(row: Row) -> list[str]:
 
 
 def _value(value: object) -> str:
-    return "as mlx-lm computes it" if isinstance(value, dict) else f"`{'null' if value is None else value}`"
+    return "as mlx-lm computes it" if isinstance(value, dict) else f"`{json.dumps(value)}`"
 
 
 def _sizes(row: Row) -> list[str]:

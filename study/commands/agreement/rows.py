@@ -38,7 +38,8 @@ class Row:
         if ours is None:
             return "refuses it"
         if ours.agrees:
-            return "agrees"
+            longer = theirs is not None and len(ours.sizes) < len(theirs.sizes)
+            return "agrees, and refuses longer texts" if longer else "agrees"
         return "computes what mlx-lm does" if theirs and _alike(ours, theirs) else "computes something else"
 
     @property
@@ -56,5 +57,5 @@ class Row:
 
 
 def _alike(one: Difference, other: Difference) -> bool:
-    pairs = zip(one.sizes, other.sizes, strict=True)
+    pairs = zip(one.sizes, other.sizes, strict=False)  # fewer texts where the study refuses longer ones
     return all(abs(ours - theirs) <= SAME + 0.01 * theirs for ours, theirs in pairs)

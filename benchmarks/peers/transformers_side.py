@@ -1,4 +1,4 @@
-"""What transformers computes: `python -m study.commands.agreement.transformers_side SPEC.json FOLDER`.
+"""What transformers computes, for `study agree`: `python benchmarks/peers/transformers_side.py SPEC.json FOLDER`.
 
 It runs in an environment of its own, with torch and without MLX. For each model of the specification it writes a
 folder, as `save_pretrained` does, with weights by the recipe, and what transformers computes from it in float32.
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
+from substitutions import SUBSTITUTIONS
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from study.commands.agreement.recipe import CHANGED, COMPUTED, FAILED, RECIPE, VERSIONS, draw
-from study.commands.agreement.substitutions import SUBSTITUTIONS
 
 Json = dict[str, Any]
 
@@ -38,9 +38,9 @@ def main() -> None:
             if "folder" not in model:
                 _make(folder, model, spec["general"])
             source = Path(model.get("folder", folder))
-            _save(folder / COMPUTED, _computed(source, model["texts"], {}))
+            np.savez(folder / COMPUTED, **_computed(source, model["texts"], {}))
             if model["change"]:
-                _save(folder / CHANGED, _computed(source, model["texts"], model["change"]))
+                np.savez(folder / CHANGED, **_computed(source, model["texts"], model["change"]))
         except Exception as error:  # the table says whatever transformers raises
             (folder / FAILED).write_text(f"{type(error).__name__}: {' '.join(str(error).split())}")
     (out / VERSIONS).write_text(json.dumps({name: version(name) for name in ("torch", "transformers")}))
@@ -106,10 +106,6 @@ def _computed(folder: Path, texts: dict[str, list[int]], change: Json) -> dict[s
             computed[f"logits {name}"] = logits
             computed[f"lens {name}"] = np.stack([_run(causal, torch.tensor([ids]), state)[0] for state in states])
     return computed
-
-
-def _save(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keyword has another type
 
 
 def _run(causal: Any, ids: torch.Tensor, injected: torch.Tensor | None = None) -> tuple[np.ndarray, list[torch.Tensor]]:
