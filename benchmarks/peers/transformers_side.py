@@ -97,12 +97,13 @@ def _computed(folder: Path, texts: dict[str, list[int]], change: Json) -> dict[s
     )
     if info["missing_keys"] or info["mismatched_keys"]:
         raise ValueError(f"weights that it saved are missing: {info['missing_keys']} {info['mismatched_keys']}")
+    causal.eval()
     computed = {}
     with torch.no_grad():
         if substitution := change.get("substitution"):
-            SUBSTITUTIONS[substitution](causal.eval())
+            SUBSTITUTIONS[substitution](causal)
         for name, ids in texts.items():
-            logits, states = _run(causal.eval(), torch.tensor([ids]))
+            logits, states = _run(causal, torch.tensor([ids]))
             computed[f"logits {name}"] = logits
             computed[f"lens {name}"] = np.stack([_run(causal, torch.tensor([ids]), state)[0] for state in states])
     return computed

@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,21 @@ from study.plan.read import read_catalogue
 
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / "benchmarks" / "peers" / "transformers_side.py"
-REAL = {"smollm2-135m": "", "gemma-3-270m": "gemma3_text"}
+PUBLISHED = {"smollm2-135m": "", "gemma-3-270m": "gemma3_text"}
 """Models with published weights, each with the tiny model whose known cause it has."""
 TEXT = "Seven times eight is fifty-six, and nine"
 THREADS = 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model of the catalogue, with published weights."""
+
+    name: str
+    folder: Path
+    texts: dict[str, list[int]]
+    cause: Cause | None
+    """The known cause of its disagreement."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,22 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = ", ".join(dict.fromkeys(model.architecture for model in tiny_models()))
         print(f"no architecture {options.only!r} is compared; those that are: {known}")
         return 2
+    published = [] if options.only else _published()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        real = {} if options.only else _real(tiny_models())
-        computed = [*map(_tiny, models), *({"name": name, **of_real} for name, (of_real, _) in real.items())]
-        versions = {name: version(name) for name in ("mlx", "mlx-lm")} | _run_transformers(computed, folder)
+        told = [*map(_told_of_tiny, models), *map(_told_of_published, published)]
+        versions = {name: version(name) for name in ("mlx", "mlx-lm")} | _run_transformers(told, folder)
         rows = [_row(model, folder / model.name) for model in models]
-        real_rows = [
-            _compared(name, Path(of_real["folder"]), folder / name, of_real["texts"], {}, cause)
-            for name, (of_real, cause) in real.items()
-        ]
+        real = [_compared(one.name, one.folder, folder / one.name, one.texts, {}, one.cause) for one in published]
         if not options.only:
-            tokens = len(next(iter(real.values()))[0]["texts"]["real"])
-            options.out.write_text(document(rows, real_rows, versions, tokens))
+            options.out.write_text(document(rows, real, versions, TEXT))
             _write_expected(models, rows, folder, options.expected, versions)
     mistakes = 0
-    for row in [*rows, *real_rows]:
+    for row in [*rows, *real]:
         print(line(row))
         mistakes += bool(row.mistake)
     return 1 if mistakes else 0
@@ -89,8 +97,19 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _tiny(model: TinyModel) -> dict[str, Any]:
-    """Return what transformers_side is told of a tiny model."""
+def _published() -> list[Published]:
+    """Return the models with published weights, downloaded where they are not on this machine."""
+    catalogue = read_catalogue(ROOT / "configs" / "models.yaml", []) or {}
+    causes = {model.title: model.cause for model in tiny_models()}
+    folders = {name: fetch(catalogue[name]) for name in PUBLISHED}
+    return [
+        Published(name, folder, {"text": load_tokenizer(folder).encode(TEXT)}, causes.get(PUBLISHED[name]))
+        for name, folder in folders.items()
+    ]
+
+
+def _told_of_tiny(model: TinyModel) -> dict[str, Any]:
+    """Return what transformers' side is told of a tiny model."""
     return {
         "name": model.name,
         "architecture": model.architecture,
@@ -102,16 +121,10 @@ def _tiny(model: TinyModel) -> dict[str, Any]:
     }
 
 
-def _real(models: Sequence[TinyModel]) -> dict[str, tuple[dict[str, Any], Cause | None]]:
-    """Return what transformers_side is told of each model with published weights, and the known cause."""
-    catalogue = read_catalogue(ROOT / "configs" / "models.yaml", []) or {}
-    causes = {model.title: model.cause for model in models}
-    told = {}
-    for name, like in REAL.items():
-        path, cause = fetch(catalogue[name]), causes.get(like)
-        texts = {"real": load_tokenizer(path).encode(TEXT)}
-        told[name] = ({"folder": str(path), "texts": texts, "change": cause.changed if cause else None}, cause)
-    return told
+def _told_of_published(model: Published) -> dict[str, Any]:
+    """Return what transformers' side is told of a model with published weights."""
+    change = model.cause.changed if model.cause else None
+    return {"name": model.name, "folder": str(model.folder), "texts": model.texts, "change": change}
 
 
 def _run_transformers(models: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:

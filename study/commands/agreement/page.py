@@ -55,8 +55,7 @@ Each cause was tried: with the one thing changed in transformers, both agree.
 REAL = """
 ## Models of the study
 
-The models of which the reports in this repository tell, with their published weights, at every position of a text of
-{tokens} tokens.
+The models of which the reports in this repository tell, with their published weights, at every position of "{text}".
 
 | model | difference | from | cause | the study |
 |---|---|---|---|---|
@@ -73,8 +72,8 @@ LONGEST = 160
 """Characters of a message that are shown."""
 
 
-def document(rows: Sequence[Row], real: Sequence[Row], versions: Mapping[str, str], tokens: int) -> str:
-    """Return the page; `real` are rows of models with published weights."""
+def document(rows: Sequence[Row], real: Sequence[Row], versions: Mapping[str, str], text: str) -> str:
+    """Return the page; `real` are rows of models with published weights, for one text."""
     made = [row for row in rows if not row.failed]
     differing, agreeing = [row for row in made if row.differs], [row for row in made if row.agrees]
     missing = [row for row in made if row.mlx_lm.refused]
@@ -90,7 +89,7 @@ def document(rows: Sequence[Row], real: Sequence[Row], versions: Mapping[str, st
         causes=_table(_cause(row) for row in differing),
         agreeing=_table([row.title, *_sizes(row), row.does] for row in agreeing),
         missing=_table([row.title, _short(row.mlx_lm.refused), row.does] for row in missing),
-        real=_real(real, tokens) if real else "",
+        real=_real(real, text) if real else "",
         failed=FAILED.format(rows=_table([row.title, _short(row.failed)] for row in failed)) if failed else "",
     )
 
@@ -101,9 +100,9 @@ def line(row: Row) -> str:
     return f"{row.title}: {row.mistake + ': ' if row.mistake else ''}{_short(found)}"
 
 
-def _real(rows: Sequence[Row], tokens: int) -> str:
+def _real(rows: Sequence[Row], text: str) -> str:
     cells = ([row.title, *_sizes(row), _start(row), row.cause.what if row.cause else "-", row.does] for row in rows)
-    return REAL.format(tokens=tokens, rows=_table(cells))
+    return REAL.format(text=text, rows=_table(cells))
 
 
 def _cause(row: Row) -> list[str]:
