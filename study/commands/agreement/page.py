@@ -55,7 +55,8 @@ Each cause was tried: with the one thing changed in transformers, both agree.
 REAL = """
 ## Models of the study
 
-The models of which the reports in this repository tell, with their published weights, at every position of "{text}".
+The models of which the reports in this repository tell, with their published weights, at every position of
+"{text}".
 
 | model | difference | from | cause | the study |
 |---|---|---|---|---|
