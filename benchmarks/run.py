@@ -6,7 +6,6 @@ mlx-lm are run, and their times are written beside those of the CPU, and to gpus
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import mlx.core as mx
 
 from actors.environment import blas_threads
 from benchmarks import results
+from study.commands.environments import environment
 from study.config.names import Operation
 from study.config.study import Data, Evaluation, Stage1, Stage2
 from study.config.units import Readout
@@ -35,7 +34,6 @@ from study.tasks.arithmetic import Arithmetic
 from study.training import compilation
 
 HERE = Path(__file__).parent
-ENVIRONMENTS = Path(".venv-peers")
 PROMPTS, DECODED = 128, 16
 ON_GPU = not on_cpu()
 STEPS, WARMUP = (60, 30) if ON_GPU else (4, 2)
@@ -49,7 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often every part is run, in turn (default 3)")
     options = parser.parse_args()
-    pythons = {} if ON_GPU else {program: environment(program) for program in ("lazarus", "peft_torch")}
+    peers = () if ON_GPU else ("lazarus", "peft_torch")
+    pythons = {program: environment(HERE / "peers" / f"{program}.txt") for program in peers}
     with tempfile.TemporaryDirectory() as folder:
         runs = parts()
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
@@ -168,19 +167,6 @@ def fortran(folder: Path) -> Path:
             name = "libgfortran.so.5" if library.name.startswith("libgfortran") else library.name
             (links / name).symlink_to(library)
     return links
-
-
-def environment(name: str) -> Path:
-    """The Python of a peer's own environment, installed once for its requirements."""
-    requirements = HERE / "peers" / f"{name}.txt"
-    folder = ENVIRONMENTS / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]}"
-    python = folder / "bin" / "python"
-    if not (folder / "installed").exists():
-        print(f"installing {name} in {folder} …", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True)
-        (folder / "installed").touch()
-    return python.absolute()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ COMMANDS = {
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
     "cluster": ("study.commands.cluster", "start a Ray cluster, join one, submit a study to one"),
+    "agree": ("study.commands.agree", "compare mlx-lm, as the study loads it, with transformers"),
     "architectures": ("study.commands.architectures", "test every architecture of the installed mlx-lm"),
     "schemas": ("study.commands.schemas", "write what is made from the code: schemas, reference"),
 }

@@ -1,0 +1,1 @@
+"""Whether mlx-lm, as the study loads it, computes what transformers computes."""
