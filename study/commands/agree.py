@@ -155,7 +155,8 @@ def _compared(
     """Compare both programs' logits of the model in one folder with what transformers wrote to another."""
     theirs, ours = _logits(computed / COMPUTED), of_mlx_lm(model, reads, texts)
     changed = cause and not isinstance(ours, str) and between(ours, _logits(computed / CHANGED))
-    of_ours = verdict(of_study(model, texts), theirs)
+    by_study, warned = of_study(model, texts)
+    of_ours = verdict(by_study, theirs, warned)
     return Row(title, mlx_lm=verdict(ours, theirs), study=of_ours, cause=cause, changed=changed or None)
 
 

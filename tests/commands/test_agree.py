@@ -12,6 +12,7 @@ from study.commands.agreement.rows import Row
 
 ROOT = Path(__file__).parents[2]
 GOOD, BAD = Verdict(Difference((SAME / 2, SAME / 2))), Verdict(Difference((SAME / 2, 1.0), 16, 0))
+TOLD = Verdict(BAD.difference, warned=True)
 CAUSE = Cause("no sliding window", "transformers", {"config": {"sliding_window": None}})
 
 
@@ -31,9 +32,14 @@ def test_the_first_position_and_block_that_differ_are_found() -> None:
         (Row("llama", mlx_lm=GOOD, study=GOOD), "agrees", ""),
         (Row("llama", mlx_lm=GOOD, study=Verdict(refused="not known")), "refuses it", ""),
         (Row("llama", mlx_lm=GOOD, study=BAD), "computes something else", "the study computes another model"),
-        (Row("phi3", mlx_lm=BAD, study=BAD), "computes what mlx-lm does", "differs, unexplained"),
-        (Row("phi3", mlx_lm=BAD, study=BAD, cause=CAUSE, changed=BAD.difference), "computes what", "differs, unexpl"),
-        (Row("phi3", mlx_lm=BAD, study=BAD, cause=CAUSE, changed=GOOD.difference), "computes what mlx-lm does", ""),
+        (Row("phi3", mlx_lm=BAD, study=TOLD), "computes what mlx-lm does", "differs, unexplained"),
+        (Row("phi3", mlx_lm=BAD, study=TOLD, cause=CAUSE, changed=BAD.difference), "computes what", "differs, unexpl"),
+        (Row("phi3", mlx_lm=BAD, study=TOLD, cause=CAUSE, changed=GOOD.difference), "computes what mlx-lm does", ""),
+        (
+            Row("phi3", mlx_lm=BAD, study=BAD, cause=CAUSE, changed=GOOD.difference),
+            "computes what",
+            "the study computes",
+        ),
         (Row("phi3", mlx_lm=GOOD, study=GOOD, cause=CAUSE, changed=GOOD.difference), "agrees", "does not differ any"),
         (
             Row("phi3", mlx_lm=BAD, study=Verdict(Difference((0.0,))), cause=CAUSE, changed=GOOD.difference),

@@ -46,6 +46,8 @@ class Verdict:
 
     difference: Difference | None = None
     refused: str = ""
+    warned: bool = False
+    """Whether the study warns of what mlx-lm computes otherwise."""
 
 
 Logits = Mapping[str, np.ndarray]
@@ -66,16 +68,17 @@ def of_mlx_lm(folder: Path, reads: Mapping[str, Any], texts: Mapping[str, Sequen
         return " ".join((told.getvalue() or str(error)).split())
 
 
-def of_study(folder: Path, texts: Mapping[str, Sequence[int]]) -> Logits | str:
+def of_study(folder: Path, texts: Mapping[str, Sequence[int]]) -> tuple[Logits | str, bool]:
     """Return what the study computes from a folder as it is, of the texts that are not too long for it; or its message
-    where it refuses the folder."""
+    where it refuses the folder; and whether it warns of what mlx-lm computes otherwise."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told):
             loaded = load_folder(folder, None)
-            return computed(loaded.model, {name: ids for name, ids in texts.items() if _takes(loaded, len(ids))})
+            taken = {name: ids for name, ids in texts.items() if _takes(loaded, len(ids))}
+            return computed(loaded.model, taken), bool(loaded.reading.warnings)
     except (ModelError, *LOADING) as error:
-        return " ".join(str(error).replace(f"{folder}", "it").split())
+        return " ".join(str(error).replace(f"{folder}", "it").split()), False
 
 
 def _takes(loaded: Loaded, tokens: int) -> bool:
@@ -115,6 +118,6 @@ def between(ours: Logits, theirs: Logits) -> Difference:
     return Difference(tuple(sizes), min(positions, default=None), min(blocks, default=None))
 
 
-def verdict(ours: Logits | str, theirs: Logits) -> Verdict:
+def verdict(ours: Logits | str, theirs: Logits, warned: bool = False) -> Verdict:
     """Return the difference from transformers' logits, or why there is none."""
-    return Verdict(refused=ours) if isinstance(ours, str) else Verdict(between(ours, theirs))
+    return Verdict(refused=ours) if isinstance(ours, str) else Verdict(between(ours, theirs), warned=warned)

@@ -40,7 +40,9 @@ class Row:
         if ours.agrees:
             longer = theirs is not None and len(ours.sizes) < len(theirs.sizes)
             return "agrees, and refuses longer texts" if longer else "agrees"
-        return "computes what mlx-lm does" if theirs and _alike(ours, theirs) else "computes something else"
+        if not (theirs and _alike(ours, theirs)):
+            return "computes something else"
+        return f"computes what mlx-lm does, {'with a' if self.study.warned else 'without a'} warning"
 
     @property
     def mistake(self) -> str:
@@ -51,7 +53,7 @@ class Row:
             return "differs, unexplained"
         if self.cause and not self.differs:
             return f"does not differ any more: {self.cause.what}"
-        if self.does == "computes something else":
+        if self.does == "computes something else" or self.does.endswith("without a warning"):
             return "the study computes another model, in silence"
         return ""
 

@@ -164,7 +164,7 @@ def _check_windows(part: Part) -> None:
     if window := part.said(_UNUSED_WINDOWS.get(part.architecture, "")):
         part.limit(int(window), _without(window))
     for kind, key in _WINDOWS.items():
-        window = part.said(key)
+        window = None if key in OWN.get(part.architecture, {}) else part.said(key)
         if window and kind in kinds and part.said("use_sliding_window") is not False and not _computes(key, part):
             part.limit(int(window), _without(window))
 

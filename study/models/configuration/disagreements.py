@@ -89,6 +89,13 @@ DISAGREEMENTS = (
         small=True,
     ),
     Disagreement(
+        ("minicpm3",),
+        "the logits of a tied head as they are",
+        "them divided by hidden_size / dim_model_base",
+        f"8.8 {_SPREAD}",
+        lambda part: bool(part.said("tie_word_embeddings")) and part.said("dim_model_base") != part.said("hidden_size"),
+    ),
+    Disagreement(
         ("mamba2",),
         "the norm behind the gate over all groups at once",
         "it group by group",

@@ -42,6 +42,7 @@ ANY: dict[str, Rule] = {"head_dim": _head_width, "num_experts": _key("num_local_
 BY_ARCHITECTURE: dict[str, dict[str, Rule]] = {
     "apertus": {"mlp_bias": _constant(False), "post_norm": _constant(False), "qk_norm": _constant(True)},
     "exaone_moe": {"is_moe_layer": _sparse},
+    "falcon_h1": {"head_dim": _head_width},
     "glm_moe_dsa": {
         "topk_method": _constant("noaux_tc"),
         "scoring_func": _constant("sigmoid"),

@@ -104,8 +104,8 @@ def _nested(part: Part, by_type: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _base(part: Part, parameters: Mapping[str, Any], where: str = "") -> None:
-    base = parameters.get("rope_theta")
-    if base is None:
+    base, of_attention = parameters.get("rope_theta"), part.said("attn_config")
+    if base is None or (isinstance(of_attention, Mapping) and of_attention.get("rope_theta") == base):
         return
     key = next((key for key in _BASES if key in part.fields), None)
     if key:
