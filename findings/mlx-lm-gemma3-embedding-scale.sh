@@ -32,8 +32,6 @@ config = Gemma3TextConfig(
 )
 model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
 with torch.no_grad():
-    for _, values in [*model.named_parameters(), *model.named_buffers()]:
-        pass
     model.save_pretrained("model")
     file = Path("model/config.json")
     saved = json.loads(file.read_text())

@@ -74,15 +74,15 @@ FLAT_MB = 50
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m soak", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--only", choices=[*FAULTS, "scale"], help="one of them, without writing the results")
+    parser.add_argument("--only", choices=[*FAULTS, "scale"], help="one of them; the other results stay")
     only = parser.parse_args().only
     environment.prepare(serving=False)
-    began = time.monotonic()
     table = {name: _try(name, *fault) for name, fault in FAULTS.items() if only in (None, name)}
     curve = [] if only not in (None, "scale") else [_told(scale.alone(*point)) for point in CURVE]
-    if only is None:
-        (HERE / "results.json").write_text(json.dumps({"faults": table, "scale": curve}, indent=2) + "\n")
-        (HERE / "RESULTS.md").write_text(_markdown(table, curve, time.monotonic() - began))
+    before: dict[str, Any] = json.loads((HERE / "results.json").read_bytes())
+    rows = {name: (before["faults"] | table)[name] for name in FAULTS if name in before["faults"] | table}
+    (HERE / "results.json").write_text(json.dumps({"faults": rows, "scale": curve or before["scale"]}, indent=2) + "\n")
+    (HERE / "RESULTS.md").write_text(_markdown(rows, curve or before["scale"]))
     bad = [name for name, found in table.items() if found["held"] is False]
     bad += ["scale"] if curve and not _is_flat(curve) else []
     told(f"did not hold: {', '.join(bad)}" if bad else "everything held")
@@ -111,12 +111,12 @@ def _is_flat(curve: list[Figures]) -> bool:
     return bool(largest["memory_end_mb"] - largest["memory_early_mb"] < FLAT_MB and not largest["missing"])
 
 
-def _markdown(table: dict[str, Figures], curve: list[Figures], seconds: float) -> str:
+def _markdown(table: dict[str, Figures], curve: list[Figures]) -> str:
     lines = [
         "# Soak",
         "",
         f"`make soak` on {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, "
-        f"Python {platform.python_version()}, Ray {version('ray')}; {seconds / 60:.0f} minutes. "
+        f"Python {platform.python_version()}, Ray {version('ray')}. "
         "Several Ray nodes on one machine.",
         "",
         "| fault | must hold | | figures |",

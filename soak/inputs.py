@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,22 @@ Made = Mapping[str, Any]
 """What the inputs of all kinds are made from, by name."""
 
 
-def refused_inputs(tries: Mapping[str, int] = TRIES, seed: int = 0) -> dict[str, Any]:
-    """Try inputs of each kind; return how often each verdict came, and by kind those that must not."""
-    counts: Counter[str] = Counter()
-    worst: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, Trial(Path(folder)) as trial:
-        for kind, count in tries.items():
-            for number in range(count):
-                verdict, told = trial.of(kind, f"{seed} {kind} {number}")
-                counts[verdict] += 1
-                if verdict in BAD:
-                    worst.append(f"{kind} {number}: {verdict}: {told}")
-    return {"faults": counts.total(), **{name: counts[name] for name in ("refused", "taken", *BAD)}, "worst": worst}
+def refused_inputs(tries: Mapping[str, int] = TRIES, seed: int = 0, at_a_time: int = 2) -> dict[str, Any]:
+    """Try inputs of each kind; return how often each verdict came, and what told of those that must not come."""
+    inputs = [(kind, f"{seed} {kind} {number}") for kind, count in tries.items() for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_a_time) as pool:
+        shares = [(inputs[i::at_a_time], Path(folder) / str(i)) for i in range(at_a_time)]
+        told = [one for share in pool.map(lambda share: _tried(*share), shares) for one in share]
+    counts = Counter(verdict for _, verdict, _ in told)
+    worst = [f"{name}: {verdict}: {why}" for name, verdict, why in told if verdict in BAD]
+    return {"faults": len(told), **{name: counts[name] for name in ("refused", "taken", *BAD)}, "worst": worst}
+
+
+def _tried(inputs: Sequence[tuple[str, str]], folder: Path) -> list[tuple[str, str, str]]:
+    """Return the name of each input, the verdict, and what told of it."""
+    folder.mkdir()
+    with Trial(folder) as trial:
+        return [(seed, *trial.of(kind, seed)) for kind, seed in inputs]
 
 
 class Trial:

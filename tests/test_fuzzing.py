@@ -11,7 +11,7 @@ FEW = {"study": 60, "models.yaml": 60, "examples": 40, "command line": 40, "resu
 
 def test_nothing_ends_in_a_traceback_hangs_or_is_taken_for_what_it_is_not() -> None:
     assert FEW.keys() == TRIES.keys() == KINDS.keys()
-    found = refused_inputs(FEW, seed=7)
+    found = refused_inputs(FEW, seed=7, at_a_time=1)
     assert found["worst"] == []
     assert [found[verdict] for verdict in BAD] == [0] * len(BAD)
     assert found["faults"] == sum(FEW.values())
