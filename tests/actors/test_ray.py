@@ -185,22 +185,22 @@ def test_cells_whose_worker_died_in_their_training_go_on_from_its_checkpoints(cl
 
     def run(units, results):
         from study.pipeline.units import run_units
-        from study.tasks.arithmetic import Arithmetic
+        from study.training.loop import TrainingData
 
-        real = Arithmetic.training_prompts
+        real = TrainingData.batch
 
-        def prompts(task, operations, wordings, seed, step, size):
+        def batch(data, tokenizer, step, size):
             if (size, step) == (4, 9) and len(units) > 1:
                 os.abort()
             with (results / "steps.txt").open("a") as file:
                 file.write(f"{size} {step}\n")
-            return real(task, operations, wordings, seed, step, size)
+            return real(data, tokenizer, step, size)
 
-        Arithmetic.training_prompts = prompts
+        TrainingData.batch = batch
         try:
             return run_units(units, results, checkpoint_every=5)
         finally:
-            Arithmetic.training_prompts = real
+            TrainingData.batch = real
 
     outcomes = ends([first, without, cell], store, run, stack=2)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}

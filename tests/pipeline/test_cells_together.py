@@ -136,7 +136,8 @@ def test_a_cell_that_diverges_in_a_stack_fails_and_its_neighbours_finish_as_with
 ) -> None:
     def pick(layer: int, rate: float) -> Cell:
         grid = Grid(layers=[layer], pairs=PAIRS[:1], weights=[0.5])
-        (cell,) = cells_of(grid=grid, stage2=Stage2(steps=12, learning_rate=rate, warmup_steps=0, clip_norm=1e30))
+        stage2 = Stage2(steps=12, warmup_steps=0).model_copy(update={"learning_rate": rate, "clip_norm": 1e30})
+        (cell,) = cells_of(grid=grid, stage2=stage2)
         return cell
 
     cells = [pick(0, 1e-3), pick(1, 1e30), pick(2, 2e-3)]

@@ -10,7 +10,7 @@ import pytest
 from study.config.catalogue import Model
 from study.config.study import Data, Evaluation, Grid, Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Reference, StageOne, Unit
-from study.pipeline import gates, held_model, units
+from study.pipeline import attempt, gates, held_model, units
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.results.store import Ending, Store
@@ -126,7 +126,8 @@ def test_a_class_name_of_several_tokens_skips_its_cells_and_no_others(
 def test_a_diverging_cell_fails_with_its_step_and_the_next_one_is_unharmed(
     tiny: Model, tiny_study: MakeStudy, tmp_path: Path
 ) -> None:
-    wild = tiny_study(stage2=Stage2(steps=20, learning_rate=1e30, warmup_steps=0, clip_norm=1e30))
+    beyond_what_is_allowed = {"learning_rate": 1e30, "clip_norm": 1e30}
+    wild = tiny_study(stage2=Stage2(steps=20, warmup_steps=0).model_copy(update=beyond_what_is_allowed))
     outcomes = run_all(wild, tiny, tmp_path)
     assert [outcome.state for _, outcome in outcomes] == ["done", "done", "done", "failed", "failed"]
     assert outcomes[-1][1].reason.startswith("TrainingError: step ")
@@ -149,7 +150,7 @@ def test_a_gate_or_a_divergence_that_is_no_number_fails_the_unit_by_name(
     first, reference, *_ = expand(tiny_study(), {"tiny-llama": tiny})
     assert not gates.Gate("a gate", figure, float("inf") if figure != figure else 1.0).passed
     assert run_unit(first, tmp_path).state == "done"
-    monkeypatch.setattr(units, "divergence", lambda *_: figure)
+    monkeypatch.setattr(attempt, "divergence", lambda *_: figure)
     ending = run_unit(reference, tmp_path)
     assert (ending.state, ending.reason) == ("failed", f"FigureError: text KL of stage1 is {figure}")
     assert Store(tmp_path).status(reference).state == "failed"

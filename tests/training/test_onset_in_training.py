@@ -53,7 +53,7 @@ def watched(
     loaded: Loaded, *objectives: Objective, steps: int = 12, every: int = EVERY, **settings: Any
 ) -> tuple[list[Trained], list[list[dict[str, Any]]]]:
     """The cells, and the onset rows of each."""
-    stage2 = Stage2(**{"steps": steps, "warmup_steps": 2, "lora": LORA, **settings})
+    stage2 = Stage2(steps=steps, warmup_steps=2, lora=LORA).model_copy(update=settings)
     onset = Onset(
         loaded.model, held_out(loaded), [one.target.tokens if one.target else None for one in objectives], every
     )

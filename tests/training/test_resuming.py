@@ -22,7 +22,6 @@ from study.pipeline import held_model
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
 from study.results.store import Store
-from study.tasks.arithmetic import Arithmetic
 from study.training import adapters
 from study.training.checkpoints import State
 from study.training.loop import Callbacks, Objective, Trained, TrainingData, train
@@ -55,15 +54,15 @@ def watch_steps(patch: pytest.MonkeyPatch, at: int | None = None, stop: Callable
     """The steps that are begun, in all stacks; at one of them training is stopped."""
     begun: list[int] = []
 
-    drawn = Arithmetic.training_prompts
+    drawn = TrainingData.batch
 
-    def prompts(task: Any, operations: Any, wordings: Any, seed: int, step: int, size: int) -> Any:
+    def batch(data: TrainingData, tokenizer: Any, step: int, size: int) -> Any:
         if step == at:
             stop()
         begun.append(step)
-        return drawn(task, operations, wordings, seed, step, size)
+        return drawn(data, tokenizer, step, size)
 
-    patch.setattr(Arithmetic, "training_prompts", prompts)
+    patch.setattr(TrainingData, "batch", batch)
     return begun
 
 
