@@ -1,5 +1,6 @@
 """Mutations of what the study reads: lines of YAML and JSON, values of JSON, bytes, files and folders."""
 
+import copy
 import json
 import random
 import shutil
@@ -73,7 +74,7 @@ def of_json(text: str, rng: random.Random) -> str:
                 if rng.random() < 0.2:
                     del place[key]
                 else:
-                    place[key] = rng.choice(VALUES)
+                    place[key] = copy.deepcopy(rng.choice(VALUES))
                 break
             place = inner
     return json.dumps(content)
