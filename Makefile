@@ -40,7 +40,7 @@ lint: $(READY)
 check: lint
 	$(PYTEST) -m "not ray and not real and not slow"
 
-# About twelve minutes on two cores.
+# About fourteen minutes on two cores.
 test: lint
 	$(PYTEST)
 

@@ -14,6 +14,8 @@ from study.config.study import DATA_KEYS
 
 SHOWN = 80
 """Largest number of characters of a wrong value that a message shows."""
+GUESSED = 100
+"""Largest number of mistakes of a file for which the nearest valid name is looked for."""
 
 
 def checked(kind: Any, data: Any, mistakes: list[str], names: Names | None = None) -> Any:
@@ -21,7 +23,7 @@ def checked(kind: Any, data: Any, mistakes: list[str], names: Names | None = Non
     try:
         return TypeAdapter(kind).validate_python(data, context=names)
     except ValidationError as error:
-        mistakes += [_mistake(item, kind) for item in _worth_telling(error)]
+        mistakes += [_mistake(item, kind, i < GUESSED) for i, item in enumerate(_worth_telling(error))]
     return None
 
 
@@ -53,11 +55,12 @@ def _path(place: tuple[int | str, ...]) -> str:
     return ".".join(parts) or "the file"
 
 
-def _mistake(item: Any, kind: Any) -> str:
+def _mistake(item: Any, kind: Any, guess: bool) -> str:
     path, given = item["path"], item["input"]
     if item["type"] == "extra_forbidden":
         allowed = _fields_at(kind, item["loc"][:-1])
-        return f"{path}: unknown key{nearest(item['loc'][-1], allowed)}; allowed: {', '.join(allowed)}"
+        meant = nearest(item["loc"][-1], allowed) if guess else ""
+        return f"{path}: unknown key{meant}; allowed: {', '.join(allowed)}"
     if item["type"] == "missing":
         return f"{path}: is missing"
     if item["type"] in ("model_type", "dict_type"):

@@ -5,7 +5,6 @@ YAML 1.1, in which `yes` is true, `010` is 8 and `1:30` is 90.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -244,16 +243,18 @@ def plain(text: str) -> Any:
 
 def _step(node: Node, path: str) -> tuple[Node, str] | None:
     """Return the node at the first part of a dotted path, and the rest of the path; None if there is no such part."""
-    parts: Iterator[tuple[str, Node]] = iter(())
-    if isinstance(node.content, dict):
-        parts = ((str(key), inner) for key, inner in node.content.items())
-    elif isinstance(node.content, list):
-        parts = ((str(i), inner) for i, inner in enumerate(node.content))
-    fitting = [(part, inner) for part, inner in parts if path == part or path.startswith(f"{part}.")]
-    if not fitting:
-        return None
-    part, inner = max(fitting, key=lambda one: len(one[0]))  # a name may have dots
-    return inner, path[len(part) + 1 :]
+    names = path.split(".")
+    for count in range(len(names), 0, -1):  # a name may have dots
+        inner, part = None, ".".join(names[:count])
+        if isinstance(node.content, dict):
+            inner = node.content.get(part)
+            if inner is None and (value := plain(part)) is not part:  # a key that is no text, such as a number
+                inner = node.content.get(value)
+        elif isinstance(node.content, list) and part.isdecimal() and int(part) < len(node.content):
+            inner = node.content[int(part)]
+        if inner is not None:
+            return inner, ".".join(names[count:])
+    return None
 
 
 def _advice(node: Node, mistake: str) -> str:

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def test_a_path_of_a_model_may_begin_at_home(configs, monkeypatch):
     (configs / "models.yaml").write_text("small: {source: {folder: ~/mine}, blocks: 4}")
     (configs / "study.yaml").write_text(STUDY)
     assert read_study(configs / "study.yaml").models["small"].source.folder == str(configs / "home" / "mine")
+
+
+def test_twenty_thousand_unknown_keys_are_told_with_their_lines_and_take_no_minutes(configs):
+    began = time.process_time()
+    found = mistakes(configs, "\n".join(f"k{i}: 1" for i in range(20_000)))
+    assert "20002 mistakes" in found
+    assert "line 1: k0: unknown key" in found
+    assert time.process_time() - began < 20
 
 
 def test_mistakes_in_both_files_are_told_together(configs):
