@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from study.config.sealed import parse_json
+from study.config.json_files import read_json
 from study.results.files import write_json
 
 MEMORY_FILE = "memory.json"
@@ -62,6 +62,6 @@ class Reservations:
 def _measured(file: Path) -> dict[str, float]:
     """Return the peaks by model of earlier runs; empty if the file is missing or torn."""
     try:
-        return {name: float(one["measured_gb"]) for name, one in parse_json(file.read_bytes()).items()}
+        return {name: float(one["measured_gb"]) for name, one in read_json(file).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

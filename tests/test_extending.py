@@ -107,8 +107,8 @@ def test_the_reference_page_is_what_the_code_says() -> None:
 
 def test_rows_from_before_a_predictor_was_declared_are_still_reported(extended: Path) -> None:
     from analysis.report import write_report
+    from study.config.json_files import SEAL, seal
     from study.config.predictors import PREDICTORS, Predictor
-    from study.config.sealed import SEAL, seal
 
     PREDICTORS["later"] = Predictor("declared later", lambda at: 0.0)
     try:

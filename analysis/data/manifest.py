@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from study.config.sealed import file_sha256, parse_json, seal, unseal
+from study.config.json_files import file_sha256, read_json, seal, unseal
 from study.results.description import ResultsError
 from study.results.files import write_json
 from study.results.store import MANIFEST
@@ -23,7 +23,7 @@ def write_manifest(folder: Path, names: Iterable[str]) -> None:
 def check_manifest(folder: Path) -> None:
     """Check all files of a packed study. Raises ResultsError with every one that is missing, changed or not listed."""
     try:
-        listed = unseal(parse_json((folder / MANIFEST).read_bytes()), ())["files"]
+        listed = unseal(read_json(folder / MANIFEST), ())["files"]
         there = visible(folder) - {MANIFEST}
         wrong = [
             *(f"{name} is missing" for name in sorted(listed.keys() - there)),

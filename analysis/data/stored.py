@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from analysis.data.manifest import UNFINISHED, check_manifest
+from study.config.json_files import read_json
 from study.config.predictors import PREDICTORS
-from study.config.sealed import parse_json
 from study.config.units import Kind
 from study.results.description import ResultsError, read_record
 from study.results.finished import DONE, UNREADABLE, DamagedError, verify
@@ -51,8 +51,8 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
     """From the files of `study pack`, after checking each. Raises ResultsError where one is missing or damaged."""
     check_manifest(folder)
     try:
-        done = parse_json((folder / DONE).read_bytes())
-        unfinished = parse_json((folder / UNFINISHED).read_bytes())
+        done = read_json(folder / DONE)
+        unfinished = read_json(folder / UNFINISHED)
         rows = {name: _by_unit(_packed(folder / f"{name}.parquet", name)) for name in COLUMNS}
     except (*UNREADABLE, FigureError, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
@@ -75,7 +75,7 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
             continue
         try:
             done = verify(at, kind, unit)
-            _compare(entry, parse_json((at / "unit.json").read_bytes()))
+            _compare(entry, read_json(at / "unit.json"))
             always, sometimes = tables_of(kind)
             frames = {name: _read_rows(at / f"{name}.parquet") for name in always}
             for name in sometimes:

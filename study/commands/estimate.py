@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import mean
 
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config.json_files import read_json
 from study.config.names import Tier
-from study.config.sealed import parse_json
 from study.config.study import Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
 from study.models.cache import cache_root, locate
@@ -132,7 +132,7 @@ def remember(speed: Speed) -> None:
 def measured() -> Speed | None:
     """Return the speed that was measured on this machine; None if it was not."""
     try:
-        found = parse_json(_record().read_bytes())
+        found = read_json(_record())
         return Speed(float(found["gflops"]), int(found["workers"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

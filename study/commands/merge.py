@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from study.config.sealed import seal
+from study.config.json_files import seal
 from study.config.units import Kind
 from study.results.description import ResultsError, check_root, read_record, write_record
 from study.results.files import UnwritableError, write_bytes, write_json, writing

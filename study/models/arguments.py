@@ -6,7 +6,7 @@ import importlib
 import inspect
 import io
 import pkgutil
-from typing import Any
+from typing import Any, get_type_hints
 
 import mlx_lm.models
 from mlx_lm.utils import MODEL_REMAPPING
@@ -51,6 +51,14 @@ def module_of(name: str) -> Any:
         raise ModelError(f"mlx-lm has no architecture {name!r}; docs/architectures.md lists them") from error
     except SystemExit as error:  # olmo exits where its package is missing
         raise ModelError(f"mlx-lm cannot read {name!r}: {told.getvalue().strip()}") from error
+
+
+def types(arguments: type) -> dict[str, Any]:
+    """Return the declared types of the fields of an argument class; empty where they cannot be resolved."""
+    try:
+        return get_type_hints(arguments)
+    except (NameError, TypeError):  # a declaration that is only a text
+        return {}
 
 
 def fields(arguments: type) -> dict[str, Any]:

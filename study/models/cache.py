@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
-from study.config.sealed import file_sha256, parse_json, seal, unseal
+from study.config.json_files import file_sha256, read_json, seal, unseal
 
 CONVERSION = 2
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
@@ -111,4 +111,4 @@ def files(folder: Path) -> list[Path]:
 
 
 def _marker(folder: Path) -> dict[str, Any]:
-    return unseal(parse_json((folder / MARKER).read_bytes()), ("identity", "bytes"))
+    return unseal(read_json(folder / MARKER), ("identity", "bytes"))

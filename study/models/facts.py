@@ -12,10 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, Model
+from study.config.json_files import parse_json, read_json
 from study.models import ModelError
 from study.models.cache import locate
 from study.models.gguf_header import architecture_of, read_header
 
+LARGEST_SIZE = 2**31 - 1
+"""Largest size of a model: no index is larger."""
 LARGEST_JSON, LARGEST_HEADER = 2**24, 2**27
 """Largest size of a JSON file of a model, and of the header of its weights, in bytes."""
 BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -132,11 +135,13 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST_JSON:
             raise ModelError(f"{file} is larger than {LARGEST_JSON // 2**20} MiB: it is no configuration of a model")
-        content = json.loads(file.read_bytes())
+        content = read_json(file, lenient=True)
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise ModelError(f"{file} is not JSON: {error}") from error
+    except ValueError as error:
+        raise ModelError(f"{file} cannot be used: {error}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} is not a JSON object: it is no configuration of a model")
     return content
@@ -147,8 +152,9 @@ def _size(config: Mapping[str, Any], names: tuple[str, ...], file: Path) -> int 
     for name in names:
         value = config.get(name)
         if value is not None:
-            if type(value) is not int or not 0 < value < 2**31:
-                raise ModelError(f"{file}: {name} is {str(value)[:60]!r}, not a whole number of at least 1")
+            if type(value) is not int or not 0 < value <= LARGEST_SIZE:
+                shown = json.dumps(value)[:60]
+                raise ModelError(f"{file}: {name} is {shown}, not a whole number from 1 to {LARGEST_SIZE:,}")
             return value
     return None
 
@@ -208,12 +214,12 @@ def _tensors(file: Path) -> dict[str, tuple[str, list[int]]]:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > min(LARGEST_HEADER, file.stat().st_size):
                 raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length))
         tensors = {name: (str(one["dtype"]), one["shape"]) for name, one in header.items() if name != "__metadata__"}
         if not all(
             isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape) for _, shape in tensors.values()
         ):
             raise ValueError("a shape that is none")
         return tensors
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
         raise ModelError(f"{file} has no header of safetensors: {error}") from error

@@ -15,8 +15,6 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from study.models.configuration import Reading
 
-LEARNED_POSITIONS = {"gpt2": "n_positions", "gpt_bigcode": "n_positions"}
-"""Architectures of mlx-lm with a learned table of positions, and the key of their config.json that gives its rows."""
 KEPT_TEXTS = 2**16
 """Number of texts whose ids are kept: some 20 MB."""
 
@@ -92,15 +90,6 @@ def limits_of(model: nn.Module, config: Mapping[str, Any]) -> Limits:
     learned = min(of_positions, default=None)
     trained = None if learned else _whole_number(_text_config(config), "max_position_embeddings")
     return Limits(min([*of_ids, width]), learned, trained)
-
-
-def limits_in(config: Mapping[str, Any]) -> Limits:
-    """Return the limits that a config.json gives, without loading the model."""
-    text = _text_config(config)
-    rows, learned = _whole_number(text, "vocab_size"), LEARNED_POSITIONS.get(str(config.get("model_type")))
-    if learned:
-        return Limits(rows, _whole_number(text, learned))
-    return Limits(rows, None, _whole_number(text, "max_position_embeddings"))
 
 
 class CheckedTokenizer:

@@ -18,6 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from filelock import FileLock
 from huggingface_hub.errors import GatedRepoError
+from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
@@ -32,8 +33,9 @@ from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
 
-LOADING = (Exception, SystemExit)
-"""The exceptions of mlx-lm, transformers and tokenizers on a folder that they cannot load: any, even bare ones."""
+FLOATS = (mx.float32, mx.float16, mx.bfloat16)
+TOLD = 300
+"""Largest number of characters that are told of an error of a library."""
 
 
 log = logging.getLogger(__name__)
@@ -122,10 +124,27 @@ def _check_identity(model: Entry, identity: Mapping[str, Any]) -> None:
 def load_folder(
     path: Path, expected_blocks: int | None, weights: str = "float32", architecture: str | None = None
 ) -> Loaded:
-    """Load the model in a folder, with its weights kept in memory as `weights` says, all else in float32, all frozen.
+    """Load the model in a folder as `open_folder` does, with its weights, which must be finite. Raises ModelError."""
+    loaded = open_folder(path, expected_blocks, weights, architecture)
+    parameters = dict(tree_flatten(loaded.model.parameters()))
+    finite = {name: mx.isfinite(value).all() for name, value in parameters.items() if value.dtype in FLOATS}
+    mx.eval(parameters, finite)
+    if wrong := [name for name, is_finite in finite.items() if not is_finite.item()]:
+        raise ModelError(
+            f"{path}: {len(wrong)} of its weights have values that are not finite, the first {wrong[0]}: the file is "
+            "damaged, or the model's training failed"
+        )
+    return loaded
 
-    Raises ModelError where mlx-lm cannot load it or would compute another model than its config.json means, where it
-    has another architecture or number of blocks than expected, or where its weights cannot be kept in that form.
+
+def open_folder(
+    path: Path, expected_blocks: int | None, weights: str = "float32", architecture: str | None = None
+) -> Loaded:
+    """Return the model in a folder, with its weights in the form that `weights` says, all else in float32, all frozen.
+
+    Weights are lazy: what is computed of them is read from the disk then. Raises ModelError where mlx-lm cannot load it
+    or would compute another model than its config.json means, where it has another architecture or number of blocks
+    than expected, or where its weights cannot be kept in that form.
     """
     try:
         reading = read(load_config(path), path)
@@ -140,8 +159,8 @@ def load_folder(
         blocks = len(module.layers)
     except ModelError:
         raise
-    except LOADING as error:
-        raise ModelError(f"mlx-lm cannot load {path}: {error}") from error
+    except (Exception, SystemExit) as error:  # of any type: tokenizers raises bare ones
+        raise ModelError(f"mlx-lm cannot load {path}: {_told(error)}") from error
     if architecture not in (None, found := str(config["model_type"])):
         raise ModelError(
             f"{path} is of the architecture {found}, its entry says {architecture}: correct `architecture` in "
@@ -151,7 +170,6 @@ def load_folder(
         raise ModelError(
             f"{path} has {blocks} blocks, its entry says {expected_blocks}: correct `blocks` in models.yaml"
         )
-    mx.eval(module.parameters())
     return Loaded(module, tokenizer, blocks, path, reading, config)
 
 
@@ -162,6 +180,12 @@ def load_tokenizer(path: Path) -> TokenizerWrapper:
     extra = {"config": PreTrainedConfig()} if config.get("tokenizer") == WORD_TOKENIZER else {}
     tokenizer: TokenizerWrapper = load_mlx_lm_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     return tokenizer
+
+
+def _told(error: BaseException) -> str:
+    """Return an error of a library on one line, with its type, without which many say nothing."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:TOLD]}{'…' * (len(text) > TOLD)}"
 
 
 def _download(source: HubSource) -> Path:

@@ -1,5 +1,5 @@
 """`python -m study.pipeline.token_checks STUDY.yaml`: what the units of a study would find in their prompts and class
-tokens, as one line of JSON. Only the tokenizers of models that are on this machine are loaded, no weights.
+tokens, as one line of JSON. Models that are on this machine are opened, but their weights are not read.
 """
 
 import json
@@ -9,17 +9,14 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from mlx_lm.utils import load_config
-
 from study.config.catalogue import Model
 from study.config.units import Cell, Unit, foundations, origin
 from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
 from study.models.cache import locate
-from study.models.configuration import read
-from study.models.limits import CheckedTokenizer, EncodingError, limits_in
-from study.models.load import LOADING, load_tokenizer
+from study.models.limits import CheckedTokenizer, EncodingError
+from study.models.load import open_folder
 from study.plan.prompts import prompts_of
 from study.plan.read import read_study
 from study.plan.stacks import stack_key
@@ -45,15 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
     """Return what each unit of a model would find; `folder` is the model's."""
     try:
-        config = load_config(folder)
-        reading = read(config, folder)
-        tokenizer = CheckedTokenizer(load_tokenizer(folder), limits_in(config).within(reading))
+        opened = open_folder(folder, model.blocks, model.weights, model.architecture)
     except ModelError as error:
         return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
-    except LOADING as error:
-        reason = f"{ModelError.__name__}: mlx-lm cannot load {folder}: {error}"
-        return {unit.id: ["failed", reason] for unit in units}
-    checks = _Checks(tokenizer, units, reading.warnings)
+    checks = _Checks(opened.tokenizer, units, opened.reading.warnings)
     found: Found = {}
     for unit in units:
         lacking = next((one for one in foundations(unit) if found.get(one.id, ["run"])[0] == "failed"), None)

@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from study.config.examples import Example, Examples
+from study.config.json_files import parse_json
 from study.config.mistakes import checked
 from study.config.text import normal_form
 
@@ -56,24 +56,13 @@ def _content(file: Path, mistakes: list[str]) -> bytes:
 
 def _line(text: str, mistakes: list[str]) -> Example | None:
     try:
-        line: Example | None = checked(Example, json.loads(text, object_pairs_hook=_keys_once), mistakes)
+        line: Example | None = checked(Example, parse_json(text), mistakes)
         return line
     except json.JSONDecodeError as error:
         mistakes.append(f"is not JSON: {error.msg} (column {error.colno})")
-    except ValueError as error:  # a key that is given twice, or a number of thousands of digits
-        mistakes.append(f"is not JSON: {error}")
-    except RecursionError:
-        mistakes.append("is nested too deep: it must be one object of texts")
+    except ValueError as error:
+        mistakes.append(str(error))
     return None
-
-
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict[str, Any]()
-    for key, value in pairs:
-        if key in data:
-            raise ValueError(f"the key {key!r} is given twice")
-        data[key] = value
-    return data
 
 
 def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:

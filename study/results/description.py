@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from study.config.sealed import parse_json, seal, unseal
+from study.config.json_files import read_json, seal, unseal
 from study.config.text import check_name
 from study.config.units import Kind, Unit, describe
 from study.results.files import remove, write_json
@@ -41,7 +41,7 @@ def read_description(root: Path) -> dict[str, Any]:
     check_root(root)
     file = root / "study.json"
     try:
-        study = unseal(parse_json(file.read_bytes()), DESCRIPTION_KEYS)
+        study = unseal(read_json(file), DESCRIPTION_KEYS)
         _ = study["name"].strip(), study["config"].keys()
         for name in study["models"]:
             check_name(name)
@@ -87,7 +87,7 @@ def read_record(file: Path) -> dict[str, Any] | None:
     """Return the record why a unit did not finish; None where there is none. Raises ResultsError where it is damaged
     or of another unit."""
     try:
-        record = unseal(parse_json(file.read_bytes()), RECORD_KEYS)
+        record = unseal(read_json(file), RECORD_KEYS)
     except FileNotFoundError:
         return None
     except OSError as error:

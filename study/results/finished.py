@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from study.config.sealed import file_sha256, parse_json, unseal
+from study.config.json_files import file_sha256, read_json, unseal
 from study.config.units import Kind
 from study.results.schema import files_of
 
@@ -155,7 +155,7 @@ def fingerprint(folder: Path) -> str:
 def _read(folder: Path) -> dict[str, Any]:
     """Return `done.json`. Raises DamagedError where it is missing, or not as a unit writes it."""
     try:
-        done = unseal(parse_json((folder / DONE).read_bytes()), _Done.model_fields)
+        done = unseal(read_json(folder / DONE), _Done.model_fields)
         _Done.model_validate(done)
     except FileNotFoundError:
         raise DamagedError(f"it has no {DONE}") from None

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from study.config.sealed import parse_json, seal
+from study.config.json_files import read_json, seal
 from study.config.units import Kind, Unit, describe, folder_name, kind
 from study.results.description import ResultsError, described, read_description, read_record, write_record
 from study.results.files import quiet, remove, sync, write_bytes, write_json, writing
@@ -181,7 +181,7 @@ class Store:
         for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
             try:
                 about = {"written": file.stat().st_mtime, "attempt": file.parent.name}
-                notes.append({**parse_json(file.read_bytes()), **about})
+                notes.append({**read_json(file), **about})
             except (OSError, ValueError, TypeError):  # the attempt has just ended, or its file is torn
                 continue
         return sorted(notes, key=lambda note: -note["written"])

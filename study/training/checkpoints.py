@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from study.config.sealed import parse_json
+from study.config.json_files import parse_json
 from study.results.files import write_bytes
 from study.results.schema import Row
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from study.config.sealed import parse_json
+from study.config.json_files import read_json
 from study.models.activations import on_cpu
 from study.models.cache import cache_root
 from study.results.files import write_json
@@ -26,7 +26,7 @@ def pays() -> bool:
     if on_cpu():
         return False
     try:
-        measured: dict[str, dict[str, float]] = parse_json(record().read_bytes())
+        measured: dict[str, dict[str, float]] = read_json(record())
         return gain(measured[machine()]) > 1
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return mx.metal.is_available()
@@ -40,7 +40,7 @@ def gain(seconds: dict[str, float]) -> float:
 def remember(seconds: dict[str, float]) -> None:
     """Write a measurement to the cache of models."""
     try:
-        known = parse_json(record().read_bytes())
+        known = read_json(record())
     except (OSError, ValueError):
         known = {}
     write_json(record(), {**known, machine(): seconds})

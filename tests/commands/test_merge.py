@@ -16,7 +16,7 @@ import pytest
 from analysis.data.results import read_results
 from study.commands.merge import main
 from study.commands.status import main as status
-from study.config.sealed import seal
+from study.config.json_files import seal
 from study.config.study import Grid
 from study.config.units import Unit, folder_name
 from study.plan.expand import expand

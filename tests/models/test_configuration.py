@@ -208,13 +208,18 @@ def test_keys_that_are_left_out_are_those_of_transformers_where_mlx_lm_has_anoth
 
 
 def test_a_configuration_that_transformers_does_not_accept_is_told() -> None:
-    config = {**PUBLISHED["Qwen/Qwen3-0.6B"], "num_hidden_layers": "many"}
+    config = {**PUBLISHED["Qwen/Qwen3-0.6B"], "initializer_range": "wide"}
     assert "transformers does not accept this config.json" in read(config, Path("folder")).told[-1]
 
 
 @pytest.mark.parametrize(
     ("architecture", "keys", "told"),
     [
+        ("llama", {"tie_word_embeddings": "false"}, r"tie_word_embeddings 'false' \(it is true or false\)"),
+        ("llama", {"rms_norm_eps": "x"}, r"rms_norm_eps 'x' \(it is a number\)"),
+        ("llama", {"rms_norm_eps": math.nan}, r"rms_norm_eps nan \(it is no number\)"),
+        ("llama", {"rope_theta": -1.0}, r"rope_theta -1 \(a base is above 0\)"),
+        ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 0}}, r"rope_scaling.factor 0 \(a factor is"),
         ("llama", {"hidden_act": "gelu"}, r"hidden_act 'gelu' \(computed: 'silu' or 'swish'\)"),
         ("llama", {"partial_rotary_factor": 0.5}, r"partial_rotary_factor 0.5 \(computed: 1\)"),
         ("qwen2", {"head_dim": 7}, r"head_dim 7 \(computed: 16\)"),

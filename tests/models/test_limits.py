@@ -9,7 +9,7 @@ import pytest
 from study.config.catalogue import BuiltSource, FolderSource, Model
 from study.lens.tokens import ClassTokenError, encode, token_of
 from study.lens.trace import trace
-from study.models.limits import CheckedTokenizer, EncodingError, Limits, limits_in
+from study.models.limits import CheckedTokenizer, EncodingError, Limits
 from study.models.load import Loaded, fetch, load
 from study.tasks.arithmetic import prompt
 
@@ -39,18 +39,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3_text", "qwen2", "gpt2", "gpt_bigcode", "mamba", "gpt_neox"])
-def test_the_limits_of_a_config_are_those_of_the_loaded_model(architecture: str) -> None:
+def test_the_limits_of_a_model_are_those_of_the_tables_that_it_reads(architecture: str) -> None:
     loaded = load(built(architecture))
-    rows = len(loaded.tokenizer)
     config = json.loads((loaded.path / "config.json").read_text())
-    assert loaded.tokenizer.limits == limits_in(config)
-    assert loaded.tokenizer.limits.rows == rows
-    assert (loaded.tokenizer.limits.learned_positions is not None) == (architecture in ("gpt2", "gpt_bigcode"))
-
-
-def test_nested_and_odd_values_of_a_config_are_no_limits() -> None:
-    assert limits_in({"text_config": {"vocab_size": 9, "max_position_embeddings": 7}}).trained_positions == 7
-    assert limits_in({"vocab_size": "9", "max_position_embeddings": True}) == limits_in({})
+    limits = loaded.tokenizer.limits
+    assert limits.rows == config["vocab_size"] == len(loaded.tokenizer)
+    assert limits.learned_positions == (config["n_positions"] if architecture in ("gpt2", "gpt_bigcode") else None)
 
 
 def test_a_text_that_is_longer_than_the_learned_positions_is_refused(short: Loaded) -> None:

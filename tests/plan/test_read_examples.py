@@ -153,7 +153,7 @@ def test_a_mistake_is_told_with_its_line_what_was_given_and_what_is_allowed(
     ("line", "told"),
     [
         ("{'prompt': 1}", "line 3: is not JSON: Expecting property name enclosed in double quotes (column 2)"),
-        ('{"prompt": "a", "prompt": "b"}', "line 3: is not JSON: the key 'prompt' is given twice"),
+        ('{"prompt": "a", "prompt": "b"}', "line 3: the key 'prompt' is given twice"),
         ("[" * 10000, "line 3: is nested too deep: it must be one object of texts"),
         ('{"prompt": ' + "[" * 900 + "]" * 900 + "}", "line 3: "),
         ('{"prompt": ' + "9" * 5000 + "}", "line 3: is not JSON: Exceeds the limit"),

@@ -15,7 +15,7 @@ from analysis.report import main as report
 from study.commands.merge import main as merge
 from study.commands.run import main as grid
 from study.commands.status import main as status
-from study.config.sealed import seal
+from study.config.json_files import seal
 from study.config.units import Unit, folder_name, kind
 from study.plan.expand import expand
 from study.plan.read import read_study

@@ -19,7 +19,7 @@ from study import api
 from study.commands.merge import main as merge
 from study.commands.run import main as run
 from study.commands.status import main as status
-from study.config.sealed import parse_json, seal, unseal
+from study.config.json_files import parse_json, read_json, seal, unseal
 from study.config.units import Cell, Pretraining, StageOne, Unit, folder_name, kind
 from study.models.built import CONFIG
 from study.models.built import WEIGHTS as MODEL
@@ -213,7 +213,7 @@ def test_no_byte_of_a_sealed_file_changes_without_notice(store: Store, units: li
         for at in [0, len(whole) - 2, *rng.sample(range(len(whole)), 150)]:
             flip(file, at)
             with suppress(ResultsError):
-                assert not used() or parse_json(file.read_bytes()) == parse_json(whole), (file, at)
+                assert not used() or read_json(file) == parse_json(whole), (file, at)
             file.write_bytes(whole)
 
 

@@ -17,7 +17,7 @@ from study.commands.agreement.keys import as_read
 from study.lens.hooks import LensError, attached
 from study.models import ModelError
 from study.models.limits import TooLongError
-from study.models.load import LOADING, Loaded, load_folder
+from study.models.load import Loaded, load_folder
 
 SAME = 1e-4
 """Largest difference of logits that agree, as a share of the standard deviation of transformers'."""
@@ -64,7 +64,7 @@ def of_mlx_lm(folder: Path, reads: Mapping[str, Any], texts: Mapping[str, Sequen
             model, _ = load_model(folder, lazy=True, model_config={**as_read(config), **reads})
         model.set_dtype(mx.float32)
         return computed(model, texts)
-    except LOADING as error:
+    except (Exception, SystemExit) as error:
         return " ".join((told.getvalue() or str(error)).split())
 
 
@@ -77,7 +77,7 @@ def of_study(folder: Path, texts: Mapping[str, Sequence[int]]) -> tuple[Logits |
             loaded = load_folder(folder, None)
             taken = {name: ids for name, ids in texts.items() if _takes(loaded, len(ids))}
             return computed(loaded.model, taken), bool(loaded.reading.warnings)
-    except (ModelError, *LOADING) as error:
+    except ModelError as error:
         return " ".join(str(error).replace(f"{folder}", "it").split()), False
 
 

@@ -4,10 +4,11 @@ mlx-lm gives an architecture those keys of config.json that its argument class h
 word. Here the others are translated, known to mean what is computed, or the model is refused.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mlx_lm.utils import _get_classes
 
@@ -31,6 +32,8 @@ _UNUSED_WINDOWS = {"plamo2": "attention_window_size"}
 """Architectures whose class takes a window and does not use it, and its key."""
 _CHECKED_APART = frozenset(("layer_types", *_WINDOWS.values()))
 """Keys of windows, which `_check_windows` sees to."""
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+"""What a value of a simple type is, as messages say it."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def _part(architecture: str, arguments: type, written: Mapping[str, Any], meant:
     fill_in(part)
     _take_defaults(part)
     _mend_multipliers(part)
+    _check_types(part)
     _check_values(part)
     _check_windows(part)
     return part
@@ -138,6 +142,20 @@ def _derived(key: str, part: Part) -> Any:
     """Return what classes of mlx-lm make of a key that is None."""
     heads = part.read("num_attention_heads") or 1
     return {"head_dim": (part.read("hidden_size") or 0) // heads, "num_key_value_heads": heads}.get(key)
+
+
+def _check_types(part: Part) -> None:
+    """Note values that are no finite numbers, or of another type than the class declares: it would take them all."""
+    for key in part.fields.keys() & part.written.keys():
+        value = part.written[key]
+        if not isinstance(value, bool | int | float | str):
+            continue
+        declared = part.types.get(key)
+        kinds = {_KINDS.get(kind) for kind in get_args(declared) or (declared,) if kind is not type(None)}
+        if None not in kinds and _KINDS[type(value)] not in kinds:
+            part.problems.append(f"{key} {shown(value)} (it is {' or '.join(sorted(filter(None, kinds)))})")
+        elif isinstance(value, float) and math.isnan(value):
+            part.problems.append(f"{key} {shown(value)} (it is no number)")
 
 
 def _check_values(part: Part) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.models.arguments import fields
+from study.models.arguments import fields, types
 from study.models.configuration.mended import Mend
 
 
@@ -35,6 +35,7 @@ class Part:
 
     def __post_init__(self) -> None:
         self.fields = fields(self.arguments)
+        self.types = types(self.arguments)
 
     def said(self, key: str, default: Any = None) -> Any:
         """Return a value as transformers reads it, else as it is written."""

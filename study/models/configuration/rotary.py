@@ -47,6 +47,18 @@ _SAME_KIND = {"su": "longrope", "deepseek_yarn": "yarn"}
 
 def translate(part: Part) -> None:
     """Give the class of a part its rotary positions in the keys that it reads; note what it cannot be told."""
+    _translate(part)
+    for key in (*_BASES, *_LOCAL_BASES):
+        base = part.read(key)
+        if isinstance(base, int | float) and base <= 0:
+            part.problems.append(f"{key} {shown(base)} (a base is above 0)")
+    scaling = part.read("rope_scaling")
+    factor = scaling.get("factor") if isinstance(scaling, Mapping) else None
+    if factor is not None and not (isinstance(factor, int | float) and factor > 0):
+        part.problems.append(f"rope_scaling.factor {shown(factor)} (a factor is a number above 0)")
+
+
+def _translate(part: Part) -> None:
     parameters = part.said("rope_parameters")
     if not isinstance(parameters, Mapping):
         _check_old_keys(part)
