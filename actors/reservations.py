@@ -7,9 +7,7 @@ from typing import TypedDict
 
 from study.config.json_files import read_json
 from study.results.files import write_json
-
-MEMORY_FILE = "memory.json"
-"""File in the results folder: a Reservation for each model."""
+from study.results.store import MEMORY_FILE
 
 
 class Reservation(TypedDict):

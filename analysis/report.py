@@ -14,6 +14,7 @@ from analysis.data.files import to_csv, write_file
 from analysis.data.left_out import LeftOut
 from analysis.data.numbers import share
 from analysis.data.results import Results, read_results
+from analysis.data.stored import is_packed
 from analysis.drawing.description import Chart, Picture
 from analysis.drawing.matplotlib_renderer import save
 from analysis.drawing.vega_lite_renderer import specification
@@ -74,6 +75,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         said = str(out) if str(out).isprintable() else ascii(str(out))
         raise ResultsError(f"the report cannot be {said}: name a Markdown file, such as reports/{results.name}.md")
     study = read_results(results)
+    _check_beside(results, out)
     decided = decide_study(study)
     numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
@@ -106,6 +108,15 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     write_bytes(out, text.encode(errors="replace"))
     write_page(out, study.tiers, pictures, tables)
     return left_out
+
+
+def _check_beside(results: Path, out: Path) -> None:
+    """Raises ResultsError where a report would lie among the files of results, which would then be others."""
+    own, place = results.resolve(), out.resolve().parent
+    if place.is_relative_to(own) and (place != own or is_packed(results)):
+        raise ResultsError(
+            f"the report cannot be {out}: it would lie among the results in {results}; name another place"
+        )
 
 
 def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Picture], list[LeftOut]]:

@@ -4,6 +4,7 @@ traceback, hangs, or is taken in silence for what it is not.
 
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import random
@@ -16,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from soak import mutations
 
@@ -306,11 +309,13 @@ def _results(rng: random.Random, work: Path, made: Made) -> tuple[str, str]:
 
 
 def _weights(rng: random.Random, work: Path, made: Made) -> tuple[str, str]:
-    """A model's folder or GGUF file of which something is changed: it loads and computes, or is refused."""
-    import mlx.core as mx
-
+    """A model's folder or GGUF file of which something is changed: it loads and computes numbers, or is refused; by a
+    dry run too, but for what only the weights show."""
     from study.config.catalogue import FolderSource, GgufSource, Model
+    from study.lens.hooks import LensError
+    from study.lens.trace import trace
     from study.models import ModelError
+    from study.models.limits import EncodingError
     from study.models.load import load
 
     source: Any
@@ -327,18 +332,19 @@ def _weights(rng: random.Random, work: Path, made: Made) -> tuple[str, str]:
         else:
             file.write_bytes(mutations.of_bytes(file.read_bytes(), rng, within=4000))
         source, blocks = FolderSource(folder=str(folder)), 4
+    (work / "models.yaml").write_text(f"m: {{source: {json.dumps(source.model_dump())}}}\n")
+    (work / "study.yaml").write_text((CONFIGS / "smoke.yaml").read_text().replace("tiny-llama", "m"))
+    ahead = command(["run", str(work / "study.yaml"), "--dry-run", "--results", str(work / "results")])
+    if ahead[0] in BAD:
+        return ahead
     try:
         loaded = load(Model(source=source, blocks=blocks))
-        mx.eval(loaded.model(mx.array([loaded.tokenizer.encode("add")])))
-    except ModelError as error:
-        return "refused", str(error)
-    except Exception as error:
-        from study.models.limits import EncodingError
-
-        if isinstance(error, EncodingError):
-            return "refused", str(error)
-        raise
-    return "taken", ""
+        states = trace(loaded.model, loaded.tokenizer, "add").states
+        return ("taken", "") if bool(np.isfinite(np.array(states)).all()) else ("silent", "values that are not finite")
+    except (ModelError, EncodingError, LensError) as error:
+        told = str(error)
+        seen_in_weights = isinstance(error, LensError) or "not finite" in told or isinstance(source, GgufSource)
+        return ("refused", told) if ahead[0] == "refused" or seen_in_weights else ("cannot run", told)
 
 
 KINDS: dict[str, Callable[[random.Random, Path, Made], tuple[str, str]]] = {

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import os
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +16,8 @@ SPOILS = (
 )
 VALUES: tuple[Any, ...] = (
     None,
+    math.nan,
+    math.inf,
     True,
     -1,
     0,
@@ -131,9 +135,11 @@ def of_tree(root: Path, rng: random.Random) -> None:
 
 
 def _replace(path: Path, rng: random.Random) -> None:
-    """Put nothing, a file, a folder, or a link that leads nowhere in the place of what was there."""
-    kind = rng.randrange(5)
-    if kind == 0:
+    """Put nothing, a file, a folder, a pipe, or a link that leads nowhere in the place of what was there."""
+    kind = rng.randrange(6)
+    if kind == 5:
+        os.mkfifo(path)
+    elif kind == 0:
         path.mkdir()
     elif kind == 1:
         path.write_text("x")

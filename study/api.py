@@ -15,7 +15,7 @@ from study.models.named import load_named
 from study.pipeline.units import run_with_foundations
 from study.plan.read import Plan, catalogue_of, read_study
 from study.results.description import ResultsError, check_root
-from study.results.store import Store
+from study.results.store import Store, check_place
 from study.results.values import read_table
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Model:
     def lens(self, text: str) -> Trace:
         """Return the logit lens along a text, at every layer and position.
 
-        Raises ValueError where the text has no tokens, LensError where the lens cannot read the architecture.
+        Raises TypeError where the text is none, and what `study.lens.trace.trace` raises.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"the lens reads a text, not {text!r:.100}")
         return trace(self.loaded.model, self.loaded.tokenizer, text)
 
     def __repr__(self) -> str:
@@ -78,13 +80,21 @@ def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
     """Run a unit in this process, without Ray, after the units that it builds on. Finished units are not run again.
 
     `results` is the folder of one study, such as results/smoke. Returns the unit, so that it can be given to `rows`.
-    Raises UnitError where the unit, or one that it builds on, is skipped or fails.
+    Raises UnitError where the unit, or one that it builds on, is skipped or fails, TypeError where it is no unit,
+    ResultsError where `results` is the folder of something else.
     """
-    check_root(Path(results))
+    _check_unit(unit)
+    check_place(Path(results))
     for one, ending in run_with_foundations(unit, Path(results)):
         if ending.state != "done":
             raise UnitError(f"{one.label} {ending.state}: {ending.reason}")
     return unit
+
+
+def _check_unit(unit: object) -> None:
+    """Raises TypeError where something is no unit."""
+    if not isinstance(unit, Unit):
+        raise TypeError(f"{unit!r:.100} is no unit: take one of a plan, such as study.read(FILE).cells()[0]")
 
 
 def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
@@ -93,7 +103,7 @@ def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
     Every file is checked against the size and SHA-256 that were recorded for it. Raises ResultsError where the unit is
     not finished, DamagedError where a file is not what was written, FigureError where a figure is not finite.
     """
-
+    _check_unit(unit)
     check_root(Path(results))
     store = Store(Path(results))
     if (status := store.status(unit)).state != "done":

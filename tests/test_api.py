@@ -1,5 +1,8 @@
 """`import study`: the lens beside the model's own logits and beside plain numpy, and a cell that is run and read."""
 
+import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pandas as pd
 import pytest
 
 import study
+from study.lens.hooks import LensError
 from study.lens.tokens import ClassTokenError
 from study.models import ModelError
 from study.results.description import ResultsError
@@ -107,6 +111,46 @@ def test_a_model_that_is_none_is_named_with_those_that_are_near(tmp_path: Path) 
         study.load("tiny-lama", catalogue=CONFIGS / "models.yaml")
     with pytest.raises(ModelError, match=r"not a folder with config\.json"):
         study.load(tmp_path)
+
+
+def test_what_is_no_text_or_no_unit_is_told_by_name(model: study.Model, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="the lens reads a text, not 5"):
+        model.lens(5)  # type: ignore[arg-type]
+    for call in (lambda: study.run("x", tmp_path), lambda: study.rows(tmp_path, "x")):  # type: ignore[type-var,arg-type]
+        with pytest.raises(TypeError, match="'x' is no unit: take one of a plan"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"rms_norm_eps": float("nan")}, ModelError, r"rms_norm_eps nan \(it is no number\)"),
+        ({"rope_theta": 0}, ModelError, "rope_theta 0"),
+        (3e38, LensError, "the hidden states are not finite from layer 0 on"),
+        (math.nan, ModelError, "1 of its weights have values that are not finite, the first model.layers.0.mlp.down"),
+    ],
+)
+def test_a_model_that_computes_no_numbers_is_refused(
+    model: study.Model, tmp_path: Path, change: dict[str, float] | float, error: type[Exception], says: str
+) -> None:
+    folder = Path(shutil.copytree(model.loaded.path, tmp_path / "model"))
+    if isinstance(change, float):
+        weights = dict(mx.load(str(folder / "model.safetensors")))
+        weights["model.layers.0.mlp.down_proj.weight"][:] = change
+        mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(error, match=says):
+        study.load(folder).lens(TEXT)
+
+
+def test_a_text_beyond_the_trained_positions_is_a_warning(model: study.Model, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model.loaded.path, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4}))
+    with pytest.warns(UserWarning, match=r"the text has \d+ tokens, and the model was trained on 4"):
+        study.load(folder).lens(TEXT)
 
 
 def test_weights_are_kept_as_asked_for_by_any_name(model: study.Model) -> None:

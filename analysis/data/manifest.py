@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from study.config.json_files import file_sha256, read_json, seal, unseal
+from study.config.json_files import read_json, seal, size_and_digest, unseal
 from study.results.description import ResultsError
 from study.results.files import write_json
 from study.results.store import MANIFEST
@@ -14,9 +14,7 @@ UNFINISHED = "unfinished.json"
 
 def write_manifest(folder: Path, names: Iterable[str]) -> None:
     """Write the manifest of the files of these names, which are all that a packed study holds."""
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in sorted(names)
-    }
+    files = {name: size_and_digest(folder / name) for name in sorted(names)}
     write_json(folder / MANIFEST, seal({"files": files}))
 
 
@@ -31,7 +29,7 @@ def check_manifest(folder: Path) -> None:
             *(
                 f"{name} has changed"
                 for name in sorted(there & listed.keys())
-                if not _is(folder / name, **listed[name])
+                if size_and_digest(folder / name) != listed[name]
             ),
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -48,7 +46,3 @@ def check_manifest(folder: Path) -> None:
 def visible(folder: Path) -> set[str]:
     """Return the names in a folder, without those that begin with a dot."""
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-def _is(file: Path, bytes: int, sha256: str) -> bool:
-    return file.is_file() and file.stat().st_size == bytes and file_sha256(file) == sha256

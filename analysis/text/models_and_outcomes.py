@@ -14,6 +14,7 @@ from analysis.outcomes.emergence import Outcome
 from analysis.outcomes.preservation import AGAINST
 from study.config.catalogue import KEYS
 from study.config.study import Decisions
+from study.config.units import number_text
 
 Row = list[str]
 
@@ -23,7 +24,7 @@ def name_of(study: Results, cell: StudyUnit) -> str:
     several = len({unit.wordings for unit in study.cells}) > 1
     wordings = f" · {'+'.join(cell.wordings)}" if several else ""
     seed = f" · seed {cell.seed}" if len(study.seeds) > 1 else ""
-    return f"{cell.pair} · L{cell.layer} ({cell.depth:.2f}) · w {cell.weight:g}{wordings}{seed}"
+    return f"{cell.pair} · L{cell.layer} ({cell.depth:.2f}) · w {number_text(cell.weight or 0.0)}{wordings}{seed}"
 
 
 def model_row(study: Results, model: str) -> Row:

@@ -12,6 +12,7 @@ from analysis.data.statistics import interval_of
 from analysis.outcomes.preservation import Verdict
 from analysis.outcomes.recipes import EXPERIMENT, STAGES
 from study.config.recipes import AS_PUBLISHED, CORRECTED, MEANING, TRAINING, choices_of, recipe_of, training_of
+from study.config.units import number_text
 
 Row = list[str]
 
@@ -25,7 +26,7 @@ PUBLISHED = {
 
 def name_of_experiment(row: Any) -> str:
     """`smollm2-135m · multiply/add/subtract · L16 · w 0.5 · 500 steps at 5e-05`."""
-    return f"{row['model']} · {row['pair']} · L{int(row['layer'])} · w {row['weight']:g} · {row['stage2']}"
+    return f"{row['model']} · {row['pair']} · L{int(row['layer'])} · w {number_text(row['weight'])} · {row['stage2']}"
 
 
 def beside_rows(told: pd.DataFrame) -> dict[str, list[Row]]:

@@ -56,6 +56,14 @@ def url(text: str) -> str:
     return text
 
 
+def some_path(text: str) -> Path:
+    """Return the path, whatever it is. Raises ArgumentTypeError where the text is empty, which is the current folder to
+    pathlib, and to a user a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: name a folder")
+    return Path(text)
+
+
 def path(text: str) -> Path:
     """Return the path. Raises ArgumentTypeError where no file or folder can have it."""
     try:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from study.commands import arguments as given
 from study.config.json_files import seal
 from study.config.units import Kind
 from study.results.description import ResultsError, check_root, read_record, write_record
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="study merge", description="Unite the results of one study that were made on separate machines."
     )
-    parser.add_argument("into", type=Path, metavar="INTO", help="results folder to add to; created if missing")
+    parser.add_argument(
+        "into", type=given.some_path, metavar="INTO", help="results folder to add to; created if missing"
+    )
     parser.add_argument(
         "sources", type=Path, nargs="+", metavar="FROM", help="results folders to read; they are not changed"
     )

@@ -21,10 +21,10 @@ from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
-from study.results.description import ResultsError, check_root, write_description
+from study.results.description import ResultsError, write_description
 from study.results.files import UnwritableError, writing
 from study.results.finished import DamagedError, verify
-from study.results.store import DAMAGED, NO_RESULT, Status, Store
+from study.results.store import DAMAGED, NO_RESULT, Status, Store, check_place
 
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
         exported = _exported(chosen) if command.export else None
-        check_root(command.results or Path("results") / plan.study.name)
+        check_place(command.results or Path("results") / plan.study.name)
     except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -233,7 +233,7 @@ def _parse(arguments: Sequence[str] | None) -> Command:
         help="run only cells with this model, layer, pair, weight, arm, seed, recipe or id; may be repeated",
     )
     parser.add_argument("--force-failed", action="store_true", help="run failed units again")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="results folder (default: results/NAME)")
+    parser.add_argument("--results", type=given.some_path, metavar="DIR", help="results folder (default: results/NAME)")
     parser.add_argument("--report", type=given.report, metavar="FILE", help="report (default: reports/NAME.md)")
     parser.add_argument(
         "--export",

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from study.config.base import Settings
 from study.config.catalogue import Sha256
-from study.config.text import Name, PathText
+from study.config.text import Name, PathText, readable
 
 
 def _trimmed(text: str) -> str:
@@ -23,7 +23,7 @@ def _one_line(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=10**5), AfterValidator(_trimmed)]
+Text = Annotated[str, Field(min_length=1, max_length=10**5), AfterValidator(_trimmed), AfterValidator(readable)]
 
 
 class Example(Settings):

@@ -81,6 +81,11 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def size_and_digest(file: Path) -> dict[str, Any]:
+    """Return the bytes and the SHA-256 of a file, as lists of files have them. Raises OSError."""
+    return {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -16,6 +16,8 @@ NAME_LENGTH = 40
 NAME_RULE = (
     f"a name has 1 to {NAME_LENGTH} letters, digits, - _ and . of any script, and begins with a letter, a digit or _"
 )
+_REORDERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that embed or override the direction of a text, so that it is seen in another order than it is read."""
 _ENDS = ".,;:!?…。、،؛؟।॥"
 """Punctuation that ends a sentence or a part of one."""
 
@@ -71,9 +73,11 @@ def _visible(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _printable(text: str) -> str:
-    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text):
-        raise PydanticCustomError("printable", "must be without control characters")
+def readable(text: str) -> str:
+    """Return the text. Raises PydanticCustomError on control characters, and on those that show it in another order."""
+    wrong = [c for c in text if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _REORDERING]
+    if wrong:
+        raise PydanticCustomError("readable", "has the control character U+{code}", {"code": f"{ord(wrong[0]):04X}"})
     return text
 
 
@@ -94,7 +98,7 @@ Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"maxLength
 """A name that becomes part of paths and labels."""
 Token = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), AfterValidator(_visible)]
 """A class token."""
-Note = Annotated[str, Field(max_length=1000), AfterValidator(_printable)]
+Note = Annotated[str, Field(max_length=1000), AfterValidator(readable)]
 """A short text that is only shown."""
 PathText = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_path)]
 """The path of a local file or folder, as it is written."""

@@ -22,6 +22,12 @@ Pair = dict[str, str]
 """Class tokens by operation. The operations were checked against the study's task when it was read."""
 
 
+def number_text(value: float) -> str:
+    """Return a number as labels show it: in six digits, or in as many as tell it from every other number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
+
+
 def pair_name(pair: Pair) -> str:
     """Return the class tokens in the order of the pair, such as `multiply/add`."""
     return "/".join(pair.values())
@@ -171,7 +177,7 @@ class Cell(Settings):
     @property
     def label(self) -> str:
         where = ["-".join(self.operations)] if self.pair is None else [f"L{self.layer}", "-".join(self.pair.values())]
-        how = [f"w={self.weight:g}"]
+        how = [f"w={number_text(self.weight)}"]
         if self.arm != "plain":
             how.append(self.arm)
         if self.wordings != [self.stage_one.data.tiers[0]]:
@@ -283,4 +289,4 @@ def _ordered(readouts: list[Readout]) -> list[list[Any]]:
 
 def _short(value: Any) -> str:
     """Return a changed setting as a label shows it."""
-    return f"r{value.rank}" if isinstance(value, Lora) else f"{value:g}"
+    return f"r{value.rank}" if isinstance(value, Lora) else number_text(value)

@@ -267,7 +267,8 @@ def _advice(node: Node, mistake: str) -> str:
         return f"; write {meant}"
     if "valid string" in mistake and node.written:
         return f"; to mean text, write it in quotes: {node.written!r}"
-    if ("valid integer" in mistake or "valid number" in mistake) and _NUMBER_OF_1_1.fullmatch(node.written):
+    is_text = isinstance(node.content, str) and _NUMBER_OF_1_1.fullmatch(node.written)
+    if is_text and ("valid integer" in mistake or "valid number" in mistake):
         return "; YAML 1.2 reads it as text: write a number in decimal digits alone"
     return ""
 

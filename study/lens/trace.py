@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,11 @@ import mlx.nn as nn
 import numpy as np
 from jaxtyping import Float
 
-from study.lens.hooks import attached
+from study.lens.hooks import LensError, attached
 from study.lens.logits import log_sums
 from study.lens.readout import portions
-from study.lens.tokens import Tokenizer, token_of
+from study.lens.tokens import token_of
+from study.models.limits import CheckedTokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,7 @@ class Trace:
     """
 
     model: nn.Module
-    tokenizer: Tokenizer
+    tokenizer: CheckedTokenizer
     text: str
     ids: tuple[int, ...]
     """Token ids of the text, with the special tokens that the tokenizer adds."""
@@ -139,15 +141,26 @@ class Trace:
         return pd.DataFrame({"layer": layer, "depth": (layer + 1) / self.layers, "position": position, "token": tokens})
 
 
-def trace(model: nn.Module, tokenizer: Tokenizer, text: str) -> Trace:
-    """Run a model along one text and return its hidden states. Raises ValueError where the text has no tokens,
-    LensError where the lens cannot read the architecture."""
+def trace(model: nn.Module, tokenizer: CheckedTokenizer, text: str) -> Trace:
+    """Run a model along one text and return its hidden states; warn of a text that is longer than those on which the
+    model was trained.
+
+    Raises ValueError where the text has no tokens, EncodingError where the model cannot take it, and LensError where
+    the lens cannot read the architecture, or a hidden state is not finite.
+    """
     ids = tuple(tokenizer.encode(text))
     if not ids:
         raise ValueError("the text has no tokens: the lens needs at least one")
+    trained = tokenizer.limits.trained_positions
+    if trained is not None and len(ids) > trained:
+        warnings.warn(f"the text has {len(ids)} tokens, and the model was trained on {trained}", stacklevel=3)
     with attached(model) as lens:
         states = mx.concatenate(lens.hidden(mx.array([ids])))
-        mx.eval(states)
+        finite = mx.isfinite(states).all(axis=(1, 2))
+        mx.eval(states, finite)
+    wrong = np.flatnonzero(~np.array(finite))
+    if len(wrong):
+        raise LensError(f"the hidden states are not finite from layer {wrong[0]} on: the model computes no numbers")
     return Trace(model, tokenizer, text, ids, states)
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from study.config.base import content_hash
-from study.config.units import Cell, Unit
+from study.config.units import Cell, Unit, number_text
 
 LARGEST_STACK = 8
 """Largest number of cells of a stack where `ray.stack` is `auto`: with more, a CPU gains little."""
@@ -33,7 +33,7 @@ def stack_label(units: Sequence[Unit]) -> str:
         return units[0].label
     layers = _range([f"L{layer}" for layer in sorted({cell.layer for cell in cells if cell.layer is not None})])
     pairs = ",".join(dict.fromkeys("-".join(cell.pair.values()) for cell in cells if cell.pair))
-    weights = "w=" + ",".join(f"{weight:g}" for weight in sorted({cell.weight for cell in cells}))
+    weights = "w=" + ",".join(number_text(weight) for weight in sorted({cell.weight for cell in cells}))
     arms = [",".join(found)] if (found := list(dict.fromkeys(cell.arm for cell in cells))) != ["plain"] else []
     recipe = [cells[0].recipe] if cells[0].choices else []
     first = cells[0].stage_one

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from study.config.json_files import file_sha256, read_json, unseal
+from study.config.json_files import file_sha256, read_json, size_and_digest, unseal
 from study.config.units import Kind
 from study.results.schema import files_of
 
@@ -92,7 +92,7 @@ class _Done(_Checked):
 def list_files(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return the list of files for `done.json`: bytes and SHA-256 by name."""
     kept = sorted(file for file in files if _is_kept(file.name))
-    return {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in kept}
+    return {file.name: size_and_digest(file) for file in kept}
 
 
 def unit_id(name: str) -> str:
@@ -106,6 +106,24 @@ def read_done(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
     Raises DamagedError where `done.json` is missing, torn, changed or of another unit, or a file is missing, of another
     size or not listed.
     """
+    return _read_and_list(folder, kind, id)[0]
+
+
+def verify(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
+    """Return the same as `read_done`, after checking the SHA-256 of all files. Raises DamagedError."""
+    done, listed = _read_and_list(folder, kind, id)
+    for name, written in listed.items():
+        try:
+            found = file_sha256(folder / name)
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read: {error.strerror}") from error
+        if found != written["sha256"]:
+            raise DamagedError(f"{name} is corrupt: its SHA-256 is not that of what was written")
+    return done
+
+
+def _read_and_list(folder: Path, kind: Kind, id: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return `done.json` without its list of files, and that list, after checking sizes. Raises DamagedError."""
     done = _read(folder)
     if (done["kind"], done["id"]) != (kind, id):
         raise DamagedError(f"{DONE} is of the unit {done['kind']} {done['id']}, not of {kind} {id}")
@@ -113,7 +131,10 @@ def read_done(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
     if lacking := [name for name in files_of(kind) if name not in listed]:
         raise DamagedError(f"{DONE} does not list {', '.join(lacking)}")
     try:
-        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if _is_kept(entry.name)}
+        entries = list(os.scandir(folder))
+        if others := sorted(entry.name for entry in entries if not entry.is_file()):  # a pipe would be waited for
+            raise DamagedError(f"{others[0]} is no file")
+        sizes = {entry.name: entry.stat().st_size for entry in entries if _is_kept(entry.name)}
     except OSError as error:
         raise DamagedError(f"its files cannot be read: {error.strerror}") from error
     for name, written in listed.items():
@@ -123,20 +144,7 @@ def read_done(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
             raise DamagedError(f"{name} has {sizes[name]} bytes, but {written['bytes']} were written")
     if added := sorted(sizes.keys() - listed.keys()):
         raise DamagedError(f"{added[0]} is not one of the files that were written")
-    return done
-
-
-def verify(folder: Path, kind: Kind, id: str) -> dict[str, Any]:
-    """Return the same as `read_done`, after checking the SHA-256 of all files. Raises DamagedError."""
-    done = read_done(folder, kind, id)
-    for name, written in _read(folder)[FILES].items():
-        try:
-            found = file_sha256(folder / name)
-        except OSError as error:
-            raise DamagedError(f"{name} cannot be read: {error.strerror}") from error
-        if found != written["sha256"]:
-            raise DamagedError(f"{name} is corrupt: its SHA-256 is not that of what was written")
-    return done
+    return done, listed
 
 
 def fingerprint(folder: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from study.config.json_files import read_json, seal
 from study.config.units import Kind, Unit, describe, folder_name, kind
-from study.results.description import ResultsError, described, read_description, read_record, write_record
+from study.results.description import ResultsError, check_root, described, read_description, read_record, write_record
 from study.results.files import quiet, remove, sync, write_bytes, write_json, writing
 from study.results.finished import DONE, FILES, PROGRESS, DamagedError, list_files, read_done, unit_id, verify
 
@@ -50,6 +50,11 @@ DAMAGED = f"{DamagedError.__name__}: "
 """Beginning of the reason why a unit failed for damage in what it builds on, so that a new run runs it again."""
 MANIFEST = "manifest.json"
 """File in packed studies only: bytes and SHA-256 of the others."""
+
+TMP, ASIDE = "tmp", "aside"
+"""Folders of attempts that run, and of damaged results."""
+MEMORY_FILE = "memory.json"
+"""File with the memory that the units of each model needed."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Store:
 
     def begin(self, unit: Unit) -> Path:
         """Make a folder for one attempt. Write everything, `done.json` last; `publish` it; in any case `abandon` it."""
-        folder = self.root / "tmp" / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
+        folder = self.root / TMP / f"{folder_name(unit)}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         with writing(folder):
             folder.mkdir(parents=True)
         write_json(folder / "unit.json", described(unit))
@@ -171,14 +176,14 @@ class Store:
 
     def attempts(self, unit: Unit) -> list[Path]:
         """Return the folders of attempts that run or whose process died, the most recently changed one last."""
-        found = (self.root / "tmp").glob(f"{folder_name(unit)}.*")
+        found = (self.root / TMP).glob(f"{folder_name(unit)}.*")
         return sorted(found, key=lambda folder: folder.lstat().st_mtime)
 
     def running(self) -> list[dict[str, Any]]:
         """Return the progress that attempts last wrote, newest first, each with `written`, the time in seconds since
         1970, and `attempt`, the name of the folder in tmp/."""
         notes = []
-        for file in (self.root / "tmp").glob(f"*/{PROGRESS}"):
+        for file in (self.root / TMP).glob(f"*/{PROGRESS}"):
             try:
                 about = {"written": file.stat().st_mtime, "attempt": file.parent.name}
                 notes.append({**read_json(file), **about})
@@ -192,7 +197,7 @@ class Store:
 
         So are those removed that are dated as far in the future, since the clock was set back.
         """
-        for folder in (self.root / "tmp").glob("*"):
+        for folder in (self.root / TMP).glob("*"):
             if quiet(folder) > silent:
                 shutil.rmtree(folder, ignore_errors=True)
         for file in (self.root / CHECKPOINTS).glob("*"):
@@ -247,7 +252,7 @@ class Store:
         try:
             (verify if thorough else read_done)(folder, of_kind, unit_id(name))
         except DamagedError:
-            target = self.root / "aside" / f"{name}.{time.time_ns()}"
+            target = self.root / ASIDE / f"{name}.{time.time_ns()}"
             with writing(target), suppress(FileNotFoundError):  # another process has just done the same
                 target.parent.mkdir(exist_ok=True)
                 folder.rename(target)
@@ -257,3 +262,20 @@ class Store:
     def record_file(self, name: str) -> Path:
         """Return the file of the record why the unit of that folder name did not finish."""
         return self.root / RECORDS / f"{name}.json"
+
+
+def check_place(root: Path) -> None:
+    """Check that results may be written to a folder: it is new or empty, or has nothing but results.
+
+    Raises ResultsError.
+    """
+    check_root(root)
+    own = {*FOLDERS.values(), CHECKPOINTS, RECORDS, CONFLICTS, DUPLICATES, TMP, ASIDE, MEMORY_FILE}
+    if root.is_dir() and not (root / "study.json").exists():
+        try:
+            others = sorted(path.name for path in root.iterdir() if path.name not in own and path.name[0] != ".")
+        except OSError as error:
+            raise ResultsError(f"{root} cannot be a results folder: {error.strerror}") from error
+        if others:
+            told = ", ".join(others[:3]) + ", …" * (len(others) > 3)
+            raise ResultsError(f"{root} is no results folder, since it has {told}: name a new or empty one")

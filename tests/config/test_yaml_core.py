@@ -31,6 +31,12 @@ def mistakes_of(text: str) -> list[str]:
     return mistakes
 
 
+def test_only_what_is_read_as_text_gets_the_advice_to_write_a_number() -> None:
+    mistake = "a: input should be a valid integer"
+    assert yaml_core.parse("a: 1.5", []).placed(mistake) == f"line 1: {mistake}"
+    assert "YAML 1.2 reads it as text" in yaml_core.parse("a: 1_000", []).placed(mistake)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -123,6 +123,13 @@ def test_the_order_in_which_anything_is_written_changes_no_id() -> None:
     assert ids(units(**axes)) == ids(units(**backwards))
 
 
+def test_cells_of_weights_that_are_nearly_equal_have_labels_of_their_own() -> None:
+    grid = Grid(layers=[1], pairs=[{"multiply": "a", "add": "b"}], weights=[0.5, 0.5000001])
+    study = Study(name="near", models=["a"], grid=grid)
+    labels = [unit.label for unit in expand(study, {"a": Model(source=BuiltSource(built="llama"), blocks=4)})]
+    assert [label for label in labels if "|w=" in label] == ["a|L1|a-b|w=0.5|s0", "a|L1|a-b|w=0.5000001|s0"]
+
+
 def test_the_order_within_a_pair_and_within_wordings_changes_neither_id_nor_label() -> None:
     turned: Any = {"add": "add", "multiply": "multiply"}
     arms: Any = list(ARMS)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -302,7 +303,8 @@ def test_what_is_no_folder_or_no_file_is_damage_and_can_be_run_again(store: Stor
     for make, told in (
         (lambda: folder.write_text("a file"), "damaged: it is no folder"),
         (lambda: folder.symlink_to(folder), "damaged: done.json cannot be read: Too many levels of symbolic links"),
-        (lambda: (folder / DONE).mkdir(parents=True), "damaged: done.json cannot be read: Is a directory"),
+        (lambda: (folder / DONE).mkdir(parents=True), "damaged: done.json cannot be read: it is no file"),
+        (lambda: (folder.mkdir(), os.mkfifo(folder / DONE)), "damaged: done.json cannot be read: it is no file"),
     ):
         store.set_aside("cell", folder.name) or shutil.rmtree(folder)
         make()
@@ -324,6 +326,37 @@ def test_what_is_no_folder_or_no_file_is_damage_and_can_be_run_again(store: Stor
     record.mkdir()
     assert run_unit(cell, store.root).state == "done"
     assert store.status(cell).state == "done"
+
+
+def test_a_pipe_in_a_folder_is_damage_and_not_waited_for(store: Store, units: list[Unit]) -> None:
+    folder = store.folder(one_of(units, Cell))
+    (folder / "log.txt").unlink()
+    os.mkfifo(folder / "log.txt")
+    assert status([str(store.root)]) == 3
+    assert store.status(one_of(units, Cell)).reason == "damaged: log.txt is no file"
+    assert merge([str(store.root.parent / "into"), str(store.root)]) == 1
+
+
+def test_results_are_written_to_no_folder_of_something_else(
+    config: Path, units: list[Unit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cells" / "mine").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run([str(config), "--results", str(tmp_path), "--dry-run"]) == 2
+    assert "is no results folder, since it has notes.txt: name a new or empty one" in capsys.readouterr().err
+    with pytest.raises(ResultsError, match=r"it has notes\.txt"):
+        api.run(units[0], tmp_path)
+    with pytest.raises(SystemExit):
+        run([str(config), "--results", ""])
+    assert "is empty: name a folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "notes.txt"]
+
+
+def test_a_report_is_not_written_among_the_results(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path for path in store.root.rglob("*")}
+    assert report(["--results", str(store.root), "--out", str(store.root / "cells" / "report.md")]) == 2
+    assert "among the results" in capsys.readouterr().err
+    assert {path for path in store.root.rglob("*")} == before
 
 
 def test_a_unit_that_study_json_tells_otherwise_than_its_folder_is_unreadable(store: Store, units: list[Unit]) -> None:
