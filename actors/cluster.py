@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from actors import environment
 from study.config.study import RaySettings
@@ -118,27 +119,29 @@ def _start(settings: RaySettings) -> Any:
     divided, sessions = share(settings), sessions_folder()
     reason = ""
     for _ in range(START_ATTEMPTS):
-        try:
-            environment.ensure_token()  # or Ray would make one that others can read
-            return ray.init(
-                address="local",
-                resources=resources(divided.workers),
-                num_cpus=divided.workers,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(sessions),
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=free_port(settings.dashboard_port),
-                # Set for the whole job, since a task with its own environment gets a new process.
-                runtime_env={"env_vars": environment.blas_threads(divided.threads)},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except ClusterError:
-            raise
-        except Exception as error:  # of any type: Ray raises bare ones
-            ray.shutdown()
-            reason = " ".join(str(error).split())
+        # One at a time: two that start together would find the same ports free, and one of them wait for its own.
+        with FileLock(sessions.parent / "starting.lock"):
+            try:
+                environment.ensure_token()  # or Ray would make one that others can read
+                return ray.init(
+                    address="local",
+                    resources=resources(divided.workers),
+                    num_cpus=divided.workers,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(sessions),
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=free_port(settings.dashboard_port),
+                    # Set for the whole job, since a task with its own environment gets a new process.
+                    runtime_env={"env_vars": environment.blas_threads(divided.threads)},
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            except ClusterError:
+                raise
+            except Exception as error:  # of any type: Ray raises bare ones
+                ray.shutdown()
+                reason = " ".join(str(error).split())
     raise ClusterError(f"a private Ray cluster could not be started in {START_ATTEMPTS} attempts: {reason}")
 
 

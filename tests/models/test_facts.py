@@ -129,7 +129,7 @@ def test_sizes_that_are_none_are_refused_when_the_study_is_read_and_when_it_is_r
     folder = copied(**changes)
     assert told in refused(of_folder(folder, blocks=3))
     if changes.get("hidden_size") is None:  # a whole fraction is no obstacle to mlx-lm
-        with pytest.raises(ModelError, match="mlx-lm (cannot load|would compute another model)"):
+        with pytest.raises(ModelError, match=r"mlx-lm (cannot load|would compute another model)"):
             load(of_folder(folder))
 
 
@@ -150,7 +150,7 @@ def test_a_tokenizer_that_is_none_is_refused_when_the_model_is_loaded(
 ) -> None:
     folder = copied()
     (folder / "tokenizer.json").write_text(content)
-    with pytest.raises(ModelError, match="mlx-lm (cannot load|would compute another model)"):
+    with pytest.raises(ModelError, match=r"mlx-lm (cannot load|would compute another model)"):
         load(of_folder(folder))
 
 
