@@ -71,16 +71,18 @@ class Driver:
         travels: bool = False,
         memory: Reservations | None = None,
         stop: Stop | None = None,
+        ranks: Mapping[str, int] | None = None,
     ) -> None:
         """`run` is the function that a worker calls with the units of a task, `run_units` if not given. `travels`: some
-        node does not share the results folder. `memory`: the memory that tasks reserve; none if not given.
+        node does not share the results folder. `memory`: the memory that tasks reserve; none if not given. `ranks`:
+        those of `Queue`.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         needed = {one.id: one for unit in units for one in foundations(unit)}
         trained = {one.id for one in needed.values() if store.is_done(one)}
-        self.queue = Queue(units, settings, slots, trained)
+        self.queue = Queue(units, settings, slots, trained, ranks)
         self.store, self.stop = store, stop or Stop()
         self._settings, self._slots = settings, slots
         self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
@@ -114,7 +116,9 @@ class Driver:
                 pending = {unit.id for flight in self._flights.values() for unit in flight.units}
                 for unit in self.queue.take_orphans(pending):
                     yield self._failed(unit, self._lacking(unit))
-                while len(self._flights) < self._settings.in_flight * self._slots and (units := self.queue.take()):
+                while len(self._flights) < self._settings.in_flight * self._slots:
+                    if not (units := self.queue.take(ahead=len(self._flights) >= self._slots)):
+                        break
                     try:
                         self._submit(units, mark)
                     except DamagedError as error:  # in what the units build on

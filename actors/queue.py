@@ -1,7 +1,7 @@
 """The queue of units: the order in which they are submitted, and the number of cells that train side by side."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from study.config.study import RaySettings
 from study.config.units import Pretraining, StageOne, Unit, foundations, model_and_seed
@@ -11,31 +11,47 @@ from study.plan.stacks import LARGEST_STACK, stack_key
 class Queue:
     """Units that wait to be submitted: each turn takes a stack of cells, or one other unit."""
 
-    def __init__(self, units: Sequence[Unit], settings: RaySettings, slots: int, trained: set[str]) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        settings: RaySettings,
+        slots: int,
+        trained: set[str],
+        ranks: Mapping[str, int] | None = None,
+    ) -> None:
+        """`ranks`: by unit id, what is taken first, as `study.plan.order.ranks` returns it; without, all are alike."""
         self.trained = trained
         """Ids of the finished units that others build on: trainings of the nursery and stage 1."""
         self._settings, self._slots = settings, slots
+        self._ranks = ranks or {}
         self._groups: dict[str, list[Unit]] = {}
         self._sizes: dict[str, int] = {}
         self._current: tuple[str, int] | None = None
         for unit in units:
-            self._groups.setdefault(stack_key(unit), []).append(unit)
+            key = unit.id if _is_foundation(unit) else f"{stack_key(unit)} {self._rank(unit)}"
+            self._groups.setdefault(key, []).append(unit)
 
     def __bool__(self) -> bool:
         return bool(self._groups)
 
-    def take(self) -> Sequence[Unit]:
-        """Take the units of the next task: first those that others build on, so that no worker idles for lack of them;
-        then those of the model that was taken last, since workers have it in memory; then those of the next model.
-        Empty if nothing is ready."""
-        ready = [key for key, (unit, *_) in self._groups.items() if self._is_ready(unit)]
-        order = {key: self._groups[key][0] for key in ready}
+    def take(self, ahead: bool = False) -> Sequence[Unit]:
+        """Take the units of the next task, of the smallest rank that is ready: first those that others build on, so
+        that no worker idles for lack of them; then those of the model that was taken last, since workers have it in
+        memory; then those of the next model. Empty if nothing is ready or, for a task that has no free worker
+        (`ahead`), where units of a smaller rank are still to come.
+        """
+        order = {key: unit for key, (unit, *_) in self._groups.items()}
+        ready = [key for key, unit in order.items() if self._is_ready(unit)]
         key = min(
             ready,
-            key=lambda k: (not _is_foundation(order[k]), model_and_seed(order[k]) != self._current),
+            key=lambda k: (
+                self._rank(order[k]),
+                not _is_foundation(order[k]),
+                model_and_seed(order[k]) != self._current,
+            ),
             default=None,
         )
-        if key is None:
+        if key is None or (ahead and self._rank(order[key]) > min(map(self._rank, order.values()))):
             return []
         group = self._groups[key]
         size = self._sizes.setdefault(key, self._size(len(group)))
@@ -62,6 +78,9 @@ class Queue:
         coming = self.trained | self._groups.keys() | pending  # the key of a unit that others build on is its id
         orphans = [key for key, (unit, *_) in self._groups.items() if not _needed(unit) <= coming]
         return [unit for key in orphans for unit in self._groups.pop(key)]
+
+    def _rank(self, unit: Unit) -> int:
+        return self._ranks.get(unit.id, 0)
 
     def _is_ready(self, unit: Unit) -> bool:
         return _needed(unit) <= self.trained

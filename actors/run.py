@@ -1,7 +1,7 @@
 """Running a study's units on a cluster, from connecting to it to the last unit."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,16 +16,25 @@ from actors.progress import Display, display
 from actors.reservations import Reservations
 from study.config.units import Unit, origin
 from study.plan.memory import study_gb, too_large
+from study.plan.order import ranks
 from study.plan.read import Plan
 from study.plan.stacks import largest_stack
 from study.results.store import Store
 
 
-def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | None, console: Console) -> None:
+def run_study(
+    plan: Plan,
+    todo: Sequence[Unit],
+    store: Store,
+    address: str | None,
+    console: Console,
+    look: Callable[[Unit | None], str],
+) -> None:
     """Run the units on a private cluster, or on the one at `address`, and display their progress.
 
-    Units whose model needs more memory than any node has are skipped. Raises ClusterError where there is no cluster, or
-    it has problems, and KeyboardInterrupt once a run that was interrupted has ended.
+    `look` is called with every unit that ends and, with None, in between; what it returns is printed. Units whose model
+    needs more memory than any node has are skipped. Raises ClusterError where there is no cluster, or it has problems,
+    and KeyboardInterrupt once a run that was interrupted has ended.
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address) as cluster:
@@ -38,11 +47,22 @@ def run_study(plan: Plan, todo: Sequence[Unit], store: Store, address: str | Non
         for unit in todo:
             store.forget_failure(unit)
         with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:
-            driver = Driver(todo, store, settings, cluster.slots, travels=travels, memory=memory, stop=stop)
+            driver = Driver(
+                todo,
+                store,
+                settings,
+                cluster.slots,
+                travels=travels,
+                memory=memory,
+                stop=stop,
+                ranks=ranks(plan.units),
+            )
             states, told = States(plan.study.name), False
             for ended in driver.carry_out():
                 shown.tell(ended)
                 if ended and (said := memory.measured(origin(ended.unit).model_name, ended.peak_gb)):
+                    shown.say(said)
+                if said := look(ended.unit if ended else None):
                     shown.say(said)
                 states.tell(lambda: shown.tally.states(driver.running()))
                 if stop.asked and not told:

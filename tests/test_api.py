@@ -97,8 +97,8 @@ def test_the_plot_shows_depth_against_position(trace: study.Trace) -> None:
     ("ask", "error", "says"),
     [
         (lambda trace: trace.log_prob("xylophone"), ClassTokenError, "'xylophone' is 9 tokens"),
-        (lambda trace: trace.top(0), ValueError, "k is 0: it must lie between 1 and 381"),
-        (lambda trace: trace.top(382), ValueError, "k is 382: it must lie between 1 and 381"),
+        (lambda trace: trace.top(0), ValueError, "k is 0: it must be a whole number from 1 to 381"),
+        (lambda trace: trace.top(382), ValueError, "k is 382: it must be a whole number from 1 to 381"),
     ],
 )
 def test_a_question_that_has_no_answer_says_why(trace: study.Trace, ask: Any, error: Any, says: str) -> None:

@@ -27,7 +27,7 @@ def short_name(name: str) -> str:
     return name if len(name.encode()) <= LONGEST_NAME else f"{name[:20]}_{content_hash(name)}"
 
 
-def check_name(name: str) -> None:
+def check_file_name(name: str) -> None:
     """Raises ResultsError where a figure or table of that name could lie outside the report's folder."""
     in_words = all(sign in "-_." or unicodedata.category(sign)[0] in "LMN" for sign in name)
     if not in_words or not 1 <= len(name) <= LONGEST_NAME or name[0] in "-.":
@@ -39,7 +39,7 @@ def check_name(name: str) -> None:
 
 def write_file(folder: Path, name: str, suffix: str, content: bytes) -> None:
     """Write a figure or table of a report. Raises ResultsError where its name could lead out of the folder."""
-    check_name(name)
+    check_file_name(name)
     write_bytes(folder / f"{name}{suffix}", content)
 
 

@@ -1,7 +1,6 @@
 """A folder of results as typed units and data frames; only finished units carry rows."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from study.config.names import TIERS, Names
 from study.config.nursery import Nursery
 from study.config.recipes import TRAINING, recipe_of
 from study.config.study import Decisions
-from study.config.units import Kind
+from study.config.units import Kind, commonest_weight
 from study.results.description import ResultsError, read_description
 
 Frames = dict[str, pd.DataFrame]
@@ -151,10 +150,8 @@ class Results:
 
     @property
     def shown_weight(self) -> float:
-        """Of pictures at one weight: the one that most plain cells have, further seeds among them; the largest of
-        several."""
-        cells = Counter(cell.weight or 0.0 for cell in self.plain)
-        return max(weight for weight, count in cells.items() if count == max(cells.values()))
+        """Of pictures at one weight: the one that most plain cells have, further seeds among them."""
+        return commonest_weight(cell.weight or 0.0 for cell in self.plain)
 
     @property
     def model_names(self) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.base import content_hash
+from study.config.catalogue import BuiltSource, Model
 from study.config.units import Cell, Unit, origin
 from study.models.cache import cache_root, locate
 from study.plan.read import Plan
@@ -62,7 +63,8 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     """Return what `study.pipeline.token_checks` finds by unit, and its problems; what it found before where nothing has
     changed."""
     folders = {name: folder for name, model in plan.models.items() if (folder := locate(model))}
-    if not folders:
+    built = [name for name, model in plan.models.items() if name not in folders and _has_settings(model)]
+    if not folders and not built:
         return {}, []
     key = content_hash([code_fingerprint(), [unit.id for unit in plan.units], list(map(_state, folders.values()))])
     kept = cache_root() / "checks" / f"{plan.study.name}.json"
@@ -72,7 +74,7 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
             return content["found"], []
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    tell(f"checking prompts and class tokens with the tokenizers of {', '.join(folders)} …")
+    tell(f"checking the prompts, class tokens and settings of {', '.join([*folders, *built])} …")
     command = [sys.executable, "-m", "study.pipeline.token_checks", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -82,6 +84,11 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     with suppress(OSError):  # a cache that cannot be written costs time only
         write_json(kept, {"key": key, "found": found})
     return found, []
+
+
+def _has_settings(model: Model) -> bool:
+    """Whether the study builds the model with settings of its user's; a first run need not wait for others."""
+    return isinstance(model.source, BuiltSource) and bool(model.source.settings)
 
 
 def _state(folder: Path) -> list[list[Any]]:

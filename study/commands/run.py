@@ -16,9 +16,11 @@ from rich.console import Console
 from study.commands import arguments as given
 from study.commands import dry_run
 from study.commands.foresight import foresee
+from study.commands.growing_report import GrowingReport
 from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
+from study.plan.order import first_answers, ranks
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
 from study.results.description import ResultsError, write_description
@@ -108,12 +110,19 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     from actors.run import run_study
 
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
+    report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
     try:
-        run_study(plan, todo, store, command.address, console)
+        run_study(plan, todo, store, command.address, console, report.look)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
+    finally:
+        report.end()
     return 0
+
+
+def _report(plan: Plan, command: Command) -> Path:
+    return command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
 
 
 def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -> None:
@@ -129,7 +138,7 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     """Write the report, print where everything is and what failed, and return the exit code."""
     from analysis.report import write_report
 
-    report = command.report or Path("reports") / f"{plan.study.name.replace('-', '_')}.md"
+    report = _report(plan, command)
     left_out = write_report(store.root, report)
     unreadable = {one.unit: one.reason for one in left_out if one.unit}
     damaged = [unit for unit in chosen if unit.id in unreadable]

@@ -1,5 +1,7 @@
 """Units of work: trainings, measurements and cells, each identified by a hash of all that changes its results."""
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -215,6 +217,12 @@ NAMES: dict[Kind, str] = {"nursery": "training in the nursery", "stage1": "stage
 def origin(unit: Unit) -> Pretraining | StageOne:
     """Return the unit if it is a nursery's training or a stage 1, else its stage 1: it has the model, seed and data."""
     return unit if isinstance(unit, Pretraining | StageOne) else unit.stage_one
+
+
+def commonest_weight(weights: Iterable[float]) -> float:
+    """Return the weight that most of these cells have, the largest of several: pictures at one weight show it."""
+    counts = Counter(weights)
+    return max(weight for weight, count in counts.items() if count == max(counts.values()))
 
 
 def model_and_seed(unit: Unit) -> tuple[str, int]:

@@ -56,14 +56,16 @@ class Trace:
         """Return the k most likely next tokens at each layer and position, one row each, with their log-probability.
 
         Columns: layer, depth, position, token (of the text), rank (from 1), next, log_p. Raises ValueError where k is
-        not between 1 and the size of the vocabulary.
+        no whole number between 1 and the size of the vocabulary.
         """
         import pandas as pd
 
         frames = []
         for where, values, totals in self._logits():
-            if not 0 < k <= values.shape[1]:
-                raise ValueError(f"k is {k}: it must lie between 1 and {values.shape[1]}, the size of the vocabulary")
+            if k not in range(1, values.shape[1] + 1):
+                raise ValueError(
+                    f"k is {k!r}: it must be a whole number from 1 to {values.shape[1]}, the size of the vocabulary"
+                )
             best = np.argpartition(-values, k - 1, axis=1)[:, :k]
             best = np.take_along_axis(best, np.argsort(-np.take_along_axis(values, best, 1), axis=1, kind="stable"), 1)
             log_p = np.take_along_axis(values, best, axis=1) - totals[:, None]

@@ -40,8 +40,11 @@ def build(source: BuiltSource, blocks: int, out: Path) -> None:
     initial: dict[str, mx.array] = {}
     try:
         tree_flatten(model_class(arguments_class.from_dict(config)).parameters(), destination=initial)
-    except (AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise ModelError(f"mlx-lm makes no {source.built} model of {blocks} blocks and these sizes: {error}") from error
+    except (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(
+            f"mlx-lm makes no {source.built} model of {blocks} blocks and these sizes and settings: {reason}"
+        ) from error
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: _draw(name, array, source.seed) for name, array in initial.items()}
     mx.save_safetensors(str(out / WEIGHTS), weights, {"format": "mlx"})

@@ -1,5 +1,6 @@
 """`python -m study.pipeline.token_checks STUDY.yaml`: what the units of a study would find in their prompts and class
-tokens, as one line of JSON. Models that are on this machine are opened, but their weights are not read.
+tokens, as one line of JSON. Models that are on this machine are opened, but their weights are not read; those that
+the study would build with settings of its user's are built for it.
 """
 
 import json
@@ -8,12 +9,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from study.config.catalogue import Model
+from study.config.catalogue import BuiltSource, Model
 from study.config.units import Cell, Unit, foundations, origin
 from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
+from study.models.built import build
 from study.models.cache import locate
 from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import open_folder
@@ -35,8 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own = [unit for unit in plan.units if origin(unit).model_name == name]
         if folder := locate(model):
             found |= check_units(own, model, folder)
+        elif isinstance(model.source, BuiltSource) and model.source.settings:
+            found |= _check_built(own, model, model.source)
     json.dump(found, sys.stdout)
     return 0
+
+
+def _check_built(units: Sequence[Unit], model: Model, source: BuiltSource) -> Found:
+    with TemporaryDirectory() as folder:
+        try:
+            build(source, model.blocks, Path(folder))
+        except ModelError as error:
+            return _failed(units, error)
+        return check_units(units, model, Path(folder))
+
+
+def _failed(units: Sequence[Unit], error: ModelError) -> Found:
+    return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
 
 
 def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
@@ -44,7 +62,7 @@ def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
     try:
         opened = open_folder(folder, model.blocks, model.weights, model.architecture)
     except ModelError as error:
-        return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
+        return _failed(units, error)
     checks = _Checks(opened.tokenizer, units, opened.reading.warnings)
     found: Found = {}
     for unit in units:

@@ -3,9 +3,10 @@
 import pytest
 
 from actors.queue import Queue
-from study.config.study import Grid, RaySettings
+from study.config.study import Grid, Part, RaySettings
 from study.config.units import StageOne
 from study.plan.expand import expand
+from study.plan.order import ranks
 from study.plan.stacks import LARGEST_STACK
 from tests.actors.test_ray import CELLS, MODELS, ONE_MODEL, STUDY, UNITS
 
@@ -83,3 +84,37 @@ def test_nothing_is_taken_of_a_queue_that_was_cleared():
     waiting.clear()
     assert waiting.take() == []
     assert not waiting
+
+
+def test_the_first_answer_comes_first_then_what_narrows_it_most():
+    grid = Grid(
+        layers=[0.5, 1.0], pairs=[*STUDY.grid.pairs, {"multiply": "river", "add": "copper"}], weights=[0, 0.2, 0.5]
+    )
+    further = [
+        Part(arms=["shuffled_labels"], layers=[1.0], weights=[0.5]),
+        Part(seeds=[1], layers=[1.0], weights=[0.5]),
+    ]
+    units = expand(STUDY.model_copy(update={"grid": grid, "also": further}), MODELS)
+    waiting, taken = Queue(units, RaySettings(stack=1), 2, set(), ranks(units)), []
+    while stack := waiting.take():
+        taken += [unit.label for unit in stack]
+        waiting.trained |= {unit.id for unit in stack if isinstance(unit, StageOne)}
+    assert sorted(taken) == sorted(unit.label for unit in units)
+    assert taken[:5] == [
+        "a|stage1|s0",
+        "a|reference|s0",
+        "a|multiply-add|w=0|s0",
+        "a|L1|multiply-add|w=0.5|s0",
+        "a|L3|multiply-add|w=0.5|s0",
+    ]
+    assert taken[5:10] == [label.replace("a|", "b|", 1) for label in taken[:5]]
+    kinds = ["s1" if label.endswith("s1") else "w=0.2" if "w=0.2" in label else "control" for label in taken[10:]]
+    assert kinds == sorted(kinds, key=["control", "s1", "w=0.2"].index)
+
+
+def test_a_task_that_would_wait_does_not_pass_one_that_answers_sooner():
+    units = expand(STUDY, MODELS)
+    waiting = Queue(units, RaySettings(), 2, set(), ranks(units))
+    assert [unit.label for unit in waiting.take()] == ["a|stage1|s0"]
+    assert waiting.take(ahead=True) == [], "the cells of the first model are still to come"
+    assert [unit.label for unit in waiting.take()] == ["b|stage1|s0"], "but no worker idles"

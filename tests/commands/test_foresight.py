@@ -158,13 +158,33 @@ def test_what_is_translated_is_recorded_and_what_mlx_lm_computes_otherwise_is_a_
     assert "rope_parameters.rope_theta 5000 → rotary_emb_base" in done["held"]["configuration"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"rope_thet": 3}, "llama has no setting 'rope_thet'; did you mean 'rope_theta'?"),
+        ({"rope_scaling": "linear"}, "mlx-lm makes no llama model of 2 blocks and these sizes and settings"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings 'no' (it is true or false)"),
+    ],
+)
+def test_settings_with_which_a_model_cannot_be_built_are_told_before_a_run(
+    write: Any, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], told: str
+) -> None:
+    file = write(model(), {"good": "warm", "bad": "cold"})
+    entry = {"source": {"built": "llama", "settings": settings}, "blocks": 2}
+    (file.parent / "models.yaml").write_text(yaml.safe_dump({"small": entry}))
+    code, _, err = dry_run(file, capsys)
+    assert code == 2
+    assert "no cell of this study can run:\n  ModelError: " in err
+    assert told in err
+
+
 def test_what_the_tokenizers_say_is_kept_until_something_changes(
     write: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(model(), {"good": "warm", "bad": "cold"})
     first, again = dry_run(file, capsys), dry_run(file, capsys)
     assert first[:2] == again[:2]
-    assert first[2] == "checking prompts and class tokens with the tokenizers of small …\n"
+    assert first[2] == "checking the prompts, class tokens and settings of small …\n"
     assert again[2] == ""
     tokenizer = load(Model(source=FolderSource(folder=str(file.parent / "model")), blocks=2)).tokenizer.own._tokenizer
     tokenizer.unk_token = "<bos>"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.files import check_name, from_csv, quoted_columns, short_name, to_csv, write_file
+from analysis.data.files import check_file_name, from_csv, quoted_columns, short_name, to_csv, write_file
 from study.results.description import ResultsError
 
 NAMES = ["NA", "null", "None", "nan", "NaN", "true", "1", "01", "1e3", "", "-inf", "=1+1", "'=1+1", "''@x", "\ty", "x"]
@@ -48,7 +48,7 @@ def test_a_name_of_many_wordings_is_short_enough_for_a_file() -> None:
     assert short_name("transfer_by_depth_symbolic_story") == "transfer_by_depth_symbolic_story"
     long = [short_name("transfer_by_depth_" + sign * 200) for sign in "aभ"]
     for name in long:
-        check_name(name)
+        check_file_name(name)
         assert name.startswith("transfer_by_depth_")
     assert len(set(long)) == 2
 
