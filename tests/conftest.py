@@ -26,6 +26,9 @@ from study.plan.expand import expand
 from study.plan.read import read_study
 from study.results.description import write_description
 
+# Ray's workers are as important as the other tests beside them; as a rule they would wait for those.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # Programs that tests interrupt would ignore it too, where the shell began this one in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
