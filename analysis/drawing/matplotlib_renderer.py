@@ -49,11 +49,10 @@ def save(picture: Picture, folder: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = picture.draw() if isinstance(picture, Drawing) else draw(picture)
         _take_literally(figure)
-        # The layout is solved once and each format drawn once; `savefig` would do both several times.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.BytesIO()
+        # The layout is solved once, for the first, and each format drawn once; `savefig` would do both several times.
         FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
+        figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     write_file(folder, picture.name, ".png", png.getvalue())
     write_file(folder, picture.name, ".svg", CONTROL.sub(b"?", svg.getvalue()))

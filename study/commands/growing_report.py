@@ -16,6 +16,8 @@ EVERY_SECONDS = 60.0
 """Least time between the starts of two reports."""
 SHARE = 0.1
 """Largest share of the time in which a report is being written, since that takes a core from the units."""
+NICENESS = 15
+"""That of Ray's workers, with which it shares the cores."""
 ENDING_SECONDS = 30.0
 """Time in which a report that is interrupted has to end."""
 
@@ -52,7 +54,7 @@ class GrowingReport:
                 self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
             )
             with suppress(psutil.Error):
-                psutil.Process(self._process.pid).nice(10)
+                psutil.Process(self._process.pid).nice(NICENESS)
         return said
 
     def end(self) -> None:
