@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
 
 from actors import environment
 from study.config.study import RaySettings
@@ -115,6 +114,7 @@ def _start(settings: RaySettings) -> Any:
     Raises ClusterError.
     """
     import ray
+    from filelock import FileLock
 
     divided, sessions = share(settings), sessions_folder()
     reason = ""

@@ -1,8 +1,6 @@
-"""`study report`: the report of one study, made from its rows alone."""
+"""The report of one study, made from its rows alone."""
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,37 +30,6 @@ from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.results.description import ResultsError
 from study.results.files import UnwritableError, write_bytes
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0, 1 where something is left out, 2 where there is no report."""
-    parser = argparse.ArgumentParser(
-        prog="study report", description="Write the report of a study again from its rows; needs neither MLX nor Ray."
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="results folder or packed study, such as results/smoke or reports/data/seed",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE.md",
-        help="the report; an HTML page and a folder of figures are written beside it",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        left_out = write_report(options.results, options.out)
-    except (ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for one in left_out:
-        print(f"left out: {one}", file=sys.stderr)
-    print(options.out)
-    return 1 if left_out else 0
 
 
 def write_report(results: Path, out: Path) -> list[LeftOut]:

@@ -6,7 +6,7 @@ from soak.inputs import BAD, KINDS, TRIES, refused_inputs
 
 pytestmark = pytest.mark.slow
 
-FEW = {"study": 60, "models.yaml": 60, "examples": 40, "command line": 40, "results": 40, "weights": 40}
+FEW = {"study": 30, "models.yaml": 30, "examples": 20, "command line": 20, "results": 20, "weights": 20}
 
 
 def test_nothing_ends_in_a_traceback_hangs_or_is_taken_for_what_it_is_not() -> None:
@@ -15,5 +15,5 @@ def test_nothing_ends_in_a_traceback_hangs_or_is_taken_for_what_it_is_not() -> N
     assert found["worst"] == []
     assert [found[verdict] for verdict in BAD] == [0] * len(BAD)
     assert found["faults"] == sum(FEW.values())
-    assert found["refused"] > 100
-    assert found["taken"] > 20
+    assert found["refused"] > 50
+    assert found["taken"] > 10

@@ -1,8 +1,6 @@
-"""`study pack`: pack the rows of a study into a few small files, from which its report can be written."""
+"""Packing the rows of a study into a few small files, from which its report can be written."""
 
-import argparse
 import io
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,29 +15,6 @@ from study.results.files import write_bytes, write_json
 from study.results.finished import DONE
 from study.results.schema import COLUMNS, TEXT
 from study.results.store import MANIFEST
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0, 1 where a unit is left out, 2 where there is nothing to pack."""
-    parser = argparse.ArgumentParser(
-        prog="study pack",
-        description="Pack the rows of a study into a few small files, from which its report can be written.",
-    )
-    parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder of the study, such as results/smoke"
-    )
-    parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write, such as reports/data/smoke")
-    options = parser.parse_args(arguments)
-    try:
-        unreadable = pack(options.results, options.target)
-    except (ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    size = sum(file.stat().st_size for file in options.target.iterdir())
-    for one in unreadable:
-        print(f"left out: {one}", file=sys.stderr)
-    print(f"{options.target}: {size / 1e6:.1f} MB")
-    return 1 if unreadable else 0
 
 
 def pack(results: Path, target: Path) -> list[LeftOut]:

@@ -10,8 +10,8 @@ from study.version import __version__
 COMMANDS = {
     "run": ("study.commands.run", "run what is missing of a study and write its report"),
     "status": ("study.commands.status", "say what of a study is done, running or failed, and why"),
-    "report": ("analysis.report", "write the report again from the rows of a study"),
-    "pack": ("analysis.data.packing", "pack the rows of a study into a few small files"),
+    "report": ("study.commands.report", "write the report again from the rows of a study"),
+    "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
     "cluster": ("study.commands.cluster", "start a Ray cluster, join one, submit a study to one"),

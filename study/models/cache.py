@@ -7,9 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 from study.config.json_files import file_sha256, read_json, seal, unseal
@@ -39,6 +36,8 @@ def locate(model: Entry) -> Path | None:
         folder = Path(source.folder)
         return folder if (folder / "config.json").is_file() else None
     if isinstance(source, HubSource):
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
         try:
             return snapshot(source, local_files_only=True)
         except LocalEntryNotFoundError:
@@ -51,6 +50,8 @@ def locate(model: Entry) -> Path | None:
 
 def snapshot(source: HubSource, local_files_only: bool) -> Path:
     """Return the repository's folder in the cache of the Hugging Face hub. Raises what huggingface_hub raises."""
+    from huggingface_hub import snapshot_download  # here, since it takes as long to import as the rest of a dry run
+
     return Path(
         snapshot_download(
             source.hub, revision=source.revision, allow_patterns=FETCHED, local_files_only=local_files_only

@@ -14,7 +14,8 @@ from analysis.data.results import Results, read_results
 from analysis.drawing.description import Picture
 from analysis.figures import describe_pictures
 from analysis.outcomes import Decided
-from analysis.report import main, write_report
+from analysis.report import write_report
+from study.commands.report import main
 from study.config.arms import ARMS
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
@@ -65,7 +66,7 @@ WITHOUT_MLX_AND_RAY = """
 import sys
 for name in ("mlx", "mlx.core", "mlx_lm", "ray"):
     sys.modules[name] = None
-from analysis.report import main
+from study.commands.report import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -16,7 +16,8 @@ import vl_convert
 from markdown_it import MarkdownIt
 
 from analysis.page import VEGA_LITE
-from analysis.report import main, write_report
+from analysis.report import write_report
+from study.commands.report import main
 from study.results.finished import list_files
 from tests.simulated import Plan, write_study
 

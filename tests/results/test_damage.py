@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.data.packing import main as pack
-from analysis.report import main as report
 from study.commands.merge import main as merge
+from study.commands.pack import main as pack
+from study.commands.report import main as report
 from study.commands.run import main as grid
 from study.commands.status import main as status
 from study.config.json_files import seal

@@ -13,11 +13,11 @@ import mlx.core as mx
 import pytest
 
 from analysis.data.manifest import check_manifest
-from analysis.data.packing import main as pack_study
 from analysis.data.results import read_results
-from analysis.report import main as report
 from study import api
 from study.commands.merge import main as merge
+from study.commands.pack import main as pack_study
+from study.commands.report import main as report
 from study.commands.run import main as run
 from study.commands.status import main as status
 from study.config.json_files import parse_json, read_json, seal, unseal

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.packing import main, pack
+from analysis.data.packing import pack
 from analysis.data.results import Results, read_results
 from analysis.report import write_report
+from study.commands.pack import main
 from study.results.description import ResultsError
 from study.results.schema import COLUMNS
 from tests.simulated import Plan, list_again, write_study
