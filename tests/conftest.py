@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
+from actors import environment
 from actors.cluster import Cluster, connect
 from study.config.catalogue import BuiltSource, Model
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
@@ -26,6 +27,7 @@ from study.plan.expand import expand
 from study.plan.read import read_study
 from study.results.description import write_description
 
+environment.prepare(serving=False)  # which Ray reads when a test file imports it
 # Ray's workers are as important as the other tests beside them; as a rule they would wait for those.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
