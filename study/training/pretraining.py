@@ -3,9 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,7 +13,6 @@ from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 from study.config.nursery import NurseryTraining
 from study.lens.logits import cross_entropy
 from study.lens.tokens import Tokenizer, encode, padded, stop_id
-from study.models.activations import on_cpu
 from study.results.schema import Row
 from study.tasks.arithmetic import is_held_out
 from study.tasks.nursery_text import NurseryText
@@ -24,8 +21,6 @@ from study.training.loop import TrainingError
 
 BETAS = [0.9, 0.98]
 """AdamW's betas: the second averages squared gradients over some fifty steps, not a thousand, as batches are small."""
-PASS = 40
-"""What one more pass through a model costs on a CPU, in tokens. On a GPU padding costs less than a pass."""
 
 
 def pretrain(
@@ -87,72 +82,28 @@ def _step(
     model: nn.Module, optimizer: optim.Optimizer, settings: NurseryTraining, asked: Part, told: Part
 ) -> dict[str, float]:
     """Update the model once; return the losses and the gradient norm before the update, by name."""
-    answers, words = (sum(len(following) for _, following in part) for part in (asked, told))
-    rows = [_Row(given, targets, 1 / answers, 0.0) for given, targets in asked]
-    rows += [_Row(given, targets, 0.0, 1 / words) for given, targets in told]
-    passes = [_pass(part) for part in _of_like_length(rows)]
+    sequences = [[*given, *targets[:-1]] for given, targets in (*asked, *told)]
+    spots = [
+        (row, len(given) - 1 + offset, target)
+        for row, (given, targets) in enumerate((*asked, *told))
+        for offset, target in enumerate(targets)
+    ]
+    rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
+    ids, answers = padded(sequences), sum(len(following) for _, following in asked)
 
-    def loss() -> tuple[mx.array, mx.array]:
-        parts = mx.stack(
-            [shares @ cross_entropy(model(ids)[places], targets) for ids, places, targets, shares in passes]
-        )
-        of_each = parts.sum(axis=0)
-        return of_each.sum(), of_each
+    def loss() -> tuple[mx.array, tuple[mx.array, mx.array]]:
+        losses = cross_entropy(model(ids)[rows, positions], targets)
+        parts = losses[:answers].mean(), losses[answers:].mean()
+        return parts[0] + parts[1], parts
 
-    (total, of_each), gradients = nn.value_and_grad(model, loss)()
+    (total, (of_answers, of_text)), gradients = nn.value_and_grad(model, loss)()
     gradients, norm = optim.clip_grad_norm(gradients, settings.clip_norm)
     kept = 1 - settings.weight_decay * optimizer.learning_rate
     model.update(tree_map(lambda value: value * kept if value.ndim > 1 else value, model.trainable_parameters()))
     optimizer.update(model, gradients)
     mx.eval(total, norm, model.parameters(), optimizer.state)
-    figures = {"loss": total, "answer_loss": of_each[0], "text_loss": of_each[1], "grad_norm": norm}
+    figures = {"loss": total, "answer_loss": of_answers, "text_loss": of_text, "grad_norm": norm}
     return {"class_loss": math.nan, **{name: float(value.item()) for name, value in figures.items()}}
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A sequence of a batch."""
-
-    given: Sequence[int]
-    targets: Sequence[int]
-    """The ids to predict after those that are given."""
-    of_answers: float
-    """Weight of each target in the mean over the answer tokens."""
-    of_text: float
-    """The same over the tokens of sentences."""
-
-    @property
-    def ids(self) -> list[int]:
-        return [*self.given, *self.targets[:-1]]
-
-
-def _of_like_length(rows: Sequence[_Row]) -> list[Sequence[_Row]]:
-    """Return the rows in groups, shorter ones first, so that as little as possible is computed: the padding of each
-    group, and what one more pass through the model costs.
-    """
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    ends = [end for end, (a, b) in enumerate(pairwise(ordered), 1) if len(a.ids) < len(b.ids)] + [len(ordered)]
-    further = PASS if on_cpu() else math.inf
-    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
-    for end in ends:
-        tokens = len(ordered[end - 1].ids)
-        best[end] = min(
-            (cost + (end - start) * tokens + (further if start else 0), [*cuts, end])
-            for start, (cost, cuts) in best.items()
-        )
-    return [ordered[start:end] for start, end in pairwise([0, *best[len(ordered)][1]])]
-
-
-def _pass(rows: Sequence[_Row]) -> tuple[mx.array, tuple[mx.array, mx.array], mx.array, mx.array]:
-    """Return the ids of rows, padded, the places (rows, positions) whose next tokens are predicted, these tokens, and
-    their weights [2, tokens] in the mean over answers and in that over sentences."""
-    spots = [
-        (number, len(row.given) - 1 + offset, target, row.of_answers, row.of_text)
-        for number, row in enumerate(rows)
-        for offset, target in enumerate(row.targets)
-    ]
-    numbers, positions, targets, of_answers, of_text = (mx.array(column) for column in zip(*spots, strict=True))
-    return padded([row.ids for row in rows]), (numbers, positions), targets, mx.stack([of_answers, of_text])
 
 
 def _rate(settings: NurseryTraining, step: mx.array) -> mx.array:
