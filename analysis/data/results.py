@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,35 +94,38 @@ class Results:
     """By table of study.results.schema, then by unit id. `lens` has the prompts where a cell is trained and at the last
     layer, `profile` the means over prompts at every layer."""
 
-    @property
+    _read: dict[tuple[object, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    """Rows that were asked for before, since several decisions are made from the same ones."""
+
+    @cached_property
     def everything(self) -> dict[str, StudyUnit]:
         return self.units | self.apart
 
-    @property
+    @cached_property
     def decisions(self) -> Decisions:
         return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
 
-    @property
+    @cached_property
     def nursery(self) -> Nursery | None:
         """The small models that the study trained itself."""
         written = self.config.get("nursery")
         return Nursery.model_validate(written) if written else None
 
-    @property
+    @cached_property
     def tiers(self) -> tuple[str, ...]:
         """Of wording, in the order in which they are told."""
         return next(iter(self.units.values())).tiers
 
-    @property
+    @cached_property
     def judged_tiers(self) -> tuple[str, ...]:
         """Those whose answers are to be preserved: of a custom task all."""
         return JUDGED if self.terms is ARITHMETIC else self.tiers
 
-    @property
+    @cached_property
     def terms(self) -> Terms:
         return OWN if "file" in self.config.get("data", {}) else ARITHMETIC
 
-    @property
+    @cached_property
     def cells(self) -> list[StudyUnit]:
         """All cells with a class loss, finished or not.
 
@@ -143,25 +147,25 @@ class Results:
             ),
         )
 
-    @property
+    @cached_property
     def plain(self) -> list[StudyUnit]:
         """The cells that are no control: figures and prose about where classifiers emerge are of these alone."""
         return [cell for cell in self.cells if cell.arm == "plain"]
 
-    @property
+    @cached_property
     def shown_weight(self) -> float:
         """Of pictures at one weight: the one that most plain cells have, further seeds among them."""
         return commonest_weight(cell.weight or 0.0 for cell in self.plain)
 
-    @property
+    @cached_property
     def model_names(self) -> list[str]:
         return _distinct(unit.model for unit in self.units.values())
 
-    @property
+    @cached_property
     def pairs(self) -> list[str]:
         return _distinct(unit.pair for unit in self.units.values() if unit.pair)
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         return sorted({unit.seed for unit in self.units.values()})
 
@@ -201,14 +205,20 @@ class Results:
 
     def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
-        answers = self.rows["answers"][unit.id]
-        return answers[answers["stage"] == stage].set_index("prompt_id")
+        key = (unit.id, stage)
+        if key not in self._read:
+            answers = self.rows["answers"][unit.id]
+            self._read[key] = answers[answers["stage"] == stage].set_index("prompt_id")
+        return self._read[key]
 
     def lens_at(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
         """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
-        lens = self.rows["lens"][unit.id]
-        rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
-        return rows.set_index("prompt_id")
+        key = (unit.id, stage, readout, layer)
+        if key not in self._read:
+            lens = self.rows["lens"][unit.id]
+            rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
+            self._read[key] = rows.set_index("prompt_id")
+        return self._read[key]
 
 
 def place(unit: StudyUnit) -> dict[str, object]:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, report
-from analysis.data.packing import main as pack
+from analysis import figures
 from analysis.drawing.description import Picture
+from study.commands.pack import main as pack
+from study.commands.report import main as write_again
 from tests.simulated import Plan, list_again, write_study
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def rewrite(results: Path, label: str, name: str, change: Callable[[pd.DataFrame
 def reported(results: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
     """The exit code, the report, and the lines about what is left out."""
     out = results.parent / "report.md"
-    code = report.main(["--results", str(results), "--out", str(out)])
+    code = write_again(["--results", str(results), "--out", str(out)])
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert out.with_suffix(".html").is_file()
