@@ -1,5 +1,6 @@
 """Running a study's units on a cluster, from connecting to it to the last unit."""
 
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def run_study(
         for unit in todo:
             store.forget_failure(unit)
         with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:
+            if not console.is_terminal:
+                console.print(f"what runs: {shlex.join(['study', 'status', str(store.root)])}", markup=False)
             driver = Driver(
                 todo,
                 store,
@@ -108,21 +111,24 @@ def _look_around(root: Path, console: Console, alone: bool) -> bool:
 def _say_what_runs(driver: Driver, shown: Display) -> bool:
     count = driver.running()
     what = f"{count} unit{'s' * (count != 1)} running will end first" if count else "nothing runs"
-    shown.say(f"Interrupted: {what}, and no other begins. Ctrl-C again ends the run at once.")
+    again = "Ctrl-C again ends the run at once, and the same command goes on from the last checkpoints."
+    shown.say(f"Interrupted: {what}, and no other begins. {again}")
     return True
 
 
 @contextmanager
 def _interruptible(stop: Stop) -> Iterator[None]:
-    """Within the context, the first Ctrl-C requests a stop, the second raises KeyboardInterrupt."""
+    """Within the context, the first Ctrl-C requests a stop; the second, or SIGTERM, raises KeyboardInterrupt."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.asked:
+        if stop.asked or number == signal.SIGTERM:
             raise KeyboardInterrupt
         stop.asked = True
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    # Ray has its own handler of SIGTERM, which dumps the stack.
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

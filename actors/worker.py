@@ -1,5 +1,6 @@
 """The code that runs on a node: a task of one or more units, its reports, and its results if no folder is shared."""
 
+import errno
 import faulthandler
 import os
 import shutil
@@ -19,6 +20,7 @@ from actors.cluster import ClusterError
 from actors.metrics import Metrics
 from actors.reports import Report
 from study.config.units import Unit, folder_name, foundations, kind
+from study.results.files import UnwritableError
 from study.results.parcels import Parcel, pack, remove, unpack
 from study.results.store import LOG, Ending, Store
 from study.version import code_fingerprint
@@ -89,6 +91,8 @@ def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> l
     shares = (assignment.root / assignment.mark).is_file()
     store = Store(assignment.root if shares else scratch(assignment.root))
     if not shares:
+        if len(parcels) < len(foundations(assignment.units[0])):  # since it was shared when the run began
+            raise UnwritableError(errno.ENOENT, "it is no longer there", str(assignment.root))
         for parcel, needed in zip(parcels, foundations(assignment.units[0]), strict=True):
             unpack(parcel, store, needed)
         for unit in assignment.units:

@@ -8,11 +8,12 @@ from gguf import GGUFWriter, TokenType
 BLOCKS, HIDDEN, INNER, HEADS = 2, 16, 24, 2
 
 
-def write_gguf(file: Path) -> None:
-    """Write the file: two blocks, a byte-level tokenizer, and an unembedding of its own."""
+def write_gguf(file: Path, without: str = "") -> None:
+    """Write the file: two blocks, a byte-level tokenizer, and an unembedding of its own; the vocabulary lacks the
+    characters `without`."""
     alphabet = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256))]
     alphabet += [chr(256 + i) for i in range(256 - len(alphabet))]
-    tokens = ["<|start|>", "<|end|>", *alphabet, "Ġa", "Ġad", "Ġadd"]
+    tokens = ["<|start|>", "<|end|>", *(sign for sign in alphabet if sign not in without), "Ġa", "Ġad", "Ġadd"]
     writer = GGUFWriter(file, "llama")
     writer.add_block_count(BLOCKS)
     writer.add_embedding_length(HIDDEN)

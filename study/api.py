@@ -48,6 +48,8 @@ class Model:
         """
         if not isinstance(text, str):
             raise TypeError(f"the lens reads a text, not {text!r:.100}")
+        if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise ValueError(f"the lens reads a text, and {text!a:.100} has halves of characters")
         return trace(self.loaded.model, self.loaded.tokenizer, text)
 
     def __repr__(self) -> str:

@@ -49,9 +49,14 @@ def limits(results: Results, decided: Decided, numbers: Numbers) -> list[str]:
         if tier in groups
     ]
     seeds = ", ".join(map(str, results.seeds))
+    spread = (
+        f"Seeds: {seeds}."
+        if len(results.seeds) > 1
+        else f"One seed ({seeds}): the spread between seeds is not measured."
+    )
     percent, terms = share(results.decisions.confidence), results.terms
     said = [
-        f"Seeds: {seeds}." + (" The spread between seeds is not measured." if len(results.seeds) == 1 else ""),
+        spread,
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent, so counts of cells say "
         "nothing of other models.",
         f"All {terms.kinds} together: {'; '.join(counts)}. Another set of templates may give other figures.",

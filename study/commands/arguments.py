@@ -1,6 +1,7 @@
 """Values on the command line that name places: each is checked as it is read, and a wrong one is one message."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:]{2,39}\]?")
 """The name of a machine, or its IPv4 or IPv6 address."""
 PORTS = range(1, 65536)
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""A variable that Ray sets for the program of a job."""
 
 
 def host(text: str) -> str:
@@ -34,6 +37,11 @@ def address(text: str) -> str:
             f"{_shown(text)} must be HOST:PORT, as `study cluster head` prints it, such as 192.168.1.10:6379"
         ) from None
     return text
+
+
+def cluster(text: str) -> str:
+    """Return the text: HOST:PORT, or `auto` in a job of a cluster. Raises ArgumentTypeError where it is neither."""
+    return text if text == "auto" and IN_A_JOB in os.environ else address(text)
 
 
 def url(text: str) -> str:
@@ -91,6 +99,7 @@ def report(text: str) -> Path:
     if found.suffix != ".md" or found.is_dir():
         raise argparse.ArgumentTypeError(f"{found} is no Markdown file: name one, such as reports/grid.md")
     folder(str(found.parent))
+    folder(str(found.with_suffix("")))  # that of its figures and tables
     return found
 
 

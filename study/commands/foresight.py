@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.base import content_hash
-from study.config.catalogue import BuiltSource, Model
+from study.config.catalogue import BuiltSource, GgufSource, Model
 from study.config.units import Cell, Unit, origin
 from study.models.cache import cache_root, locate
 from study.plan.read import Plan
@@ -32,9 +32,22 @@ class Foresight:
     warnings: list[str] = field(default_factory=list)
     """What would mislead, or could not be checked."""
 
+    def told(self, units: Sequence[Unit]) -> list[str]:
+        """Return a line for each reason why some of these units cannot run."""
+        by_reason: dict[str, list[str]] = {}
+        for unit in units:
+            if unit.id in self.endings:
+                by_reason.setdefault(self.endings[unit.id].reason, []).append(unit.label)
+        return [
+            f"cannot run: {first}{f' and {len(rest)} more' if rest else ''}: {reason}"
+            for reason, (first, *rest) in by_reason.items()
+        ]
+
     def none_can_run(self, units: Sequence[Unit], done: set[str]) -> bool:
-        """Whether no cell of these units is done or can be."""
-        cells = [unit.id for unit in units if isinstance(unit, Cell)]
+        """Whether no cell of these units is done or can be; of cells with a class loss, if there are some: without
+        one, their controls with w = 0 say nothing."""
+        cells = [unit.id for unit in units if isinstance(unit, Cell) and unit.layer is not None]
+        cells = cells or [unit.id for unit in units if isinstance(unit, Cell)]
         return bool(cells) and all(cell in self.endings and cell not in done for cell in cells)
 
 
@@ -63,8 +76,8 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     """Return what `study.pipeline.token_checks` finds by unit, and its problems; what it found before where nothing has
     changed."""
     folders = {name: folder for name, model in plan.models.items() if (folder := locate(model))}
-    built = [name for name, model in plan.models.items() if name not in folders and _has_settings(model)]
-    if not folders and not built:
+    made = [name for name, model in plan.models.items() if name not in folders and _is_checked(model)]
+    if not folders and not made:
         return {}, []
     key = content_hash([code_fingerprint(), [unit.id for unit in plan.units], list(map(_state, folders.values()))])
     kept = cache_root() / "checks" / f"{plan.study.name}.json"
@@ -74,7 +87,7 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
             return content["found"], []
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    tell(f"checking the prompts, class tokens and settings of {', '.join([*folders, *built])} …")
+    tell(f"checking the prompts, class tokens and settings of {', '.join([*folders, *made])} …")
     command = [sys.executable, "-m", "study.pipeline.token_checks", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -86,9 +99,13 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     return found, []
 
 
-def _has_settings(model: Model) -> bool:
-    """Whether the study builds the model with settings of its user's; a first run need not wait for others."""
-    return isinstance(model.source, BuiltSource) and bool(model.source.settings)
+def _is_checked(model: Model) -> bool:
+    """Whether a model that is yet to be made may turn out to be none: one from a GGUF file, or with settings of the
+    user's. A first run need not wait for others."""
+    source = model.source
+    if isinstance(source, GgufSource):
+        return not source.missing
+    return isinstance(source, BuiltSource) and bool(source.settings)
 
 
 def _state(folder: Path) -> list[list[Any]]:

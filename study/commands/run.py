@@ -6,6 +6,7 @@ cluster, or a results folder that cannot be written, 130 interrupted.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = read_study(command.config)
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
-        exported = _exported(chosen) if command.export else None
+        exported = _exported(chosen, command.export, command.results) if command.export else None
         check_place(command.results or Path("results") / plan.study.name)
     except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         standing |= {name: Status("skipped", reason) for name, reason in left_out.items() if reason}
         dry_run.show(plan, chosen, standing, ahead.warnings, console)
     else:
-        console.print(*dry_run.told(ahead.warnings), sep="\n", markup=False)
+        console.print(*ahead.told(todo), *dry_run.told(ahead.warnings), sep="\n", markup=False)
     if ahead.none_can_run(chosen, done):
         reasons = list(dict.fromkeys(status.reason for status in ahead.endings.values()))
         print("\n".join(["no cell of this study can run:", *(f"  {reason}" for reason in reasons)]), file=sys.stderr)
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             or _conclude(plan, chosen, store, command, console)
             or (_export(exported, store, command.export, console) if exported and command.export else 0)
         )
+    except ResultsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except UnwritableError as error:
         print(f"{error}. What has finished is kept; the same command continues from there.", file=sys.stderr)
         return 2
@@ -165,8 +169,13 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
     return 1 if failed or stopped or left_out else 0
 
 
-def _exported(chosen: list[Unit]) -> Cell:
-    """Return the cell whose checkpoints are to be written. Raises SelectionError if not exactly one is chosen."""
+def _exported(chosen: list[Unit], folder: Path, results: Path | None) -> Cell:
+    """Return the cell whose checkpoints are to be written. Raises SelectionError if not exactly one is chosen, or
+    something may be overwritten in the folder."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SelectionError(f"--export {folder}: the folder is not empty; name a new one")
+    if folder.resolve().is_relative_to((results or Path("results")).resolve()):
+        raise SelectionError(f"--export {folder}: it lies among results; name another place")
     cells = [unit for unit in chosen if isinstance(unit, Cell)]
     if len(cells) != 1:
         raise SelectionError(
@@ -194,7 +203,17 @@ def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     except DamagedError as error:
         print(f"nothing is exported: {error}", file=sys.stderr)
         return 1
-    console.print(f"exported: python -m mlx_lm generate --model {folder / FUSED} --adapter-path {folder / STAGE2}")
+    command = [
+        "python",
+        "-m",
+        "mlx_lm",
+        "generate",
+        "--model",
+        str(folder / FUSED),
+        "--adapter-path",
+        str(folder / STAGE2),
+    ]
+    console.print(f"exported: {shlex.join(command)}", markup=False)
     return 0
 
 
@@ -251,6 +270,9 @@ def _parse(arguments: Sequence[str] | None) -> Command:
         help="also write the one selected cell as checkpoints that mlx-lm loads",
     )
     parser.add_argument(
-        "--address", metavar="HOST:PORT", help="use this Ray cluster (default: start a private one on this machine)"
+        "--address",
+        type=given.cluster,
+        metavar="HOST:PORT",
+        help="use this Ray cluster (default: start a private one on this machine)",
     )
     return Command(**vars(parser.parse_args(arguments)))

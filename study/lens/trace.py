@@ -16,7 +16,7 @@ from jaxtyping import Float
 from study.lens.hooks import LensError, attached
 from study.lens.logits import log_sums
 from study.lens.readout import portions
-from study.lens.tokens import token_of
+from study.lens.tokens import ClassTokenError, token_of
 from study.models.limits import CheckedTokenizer
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Trace:
         `" multiply"` is that token; `"multiply"` is the same one if the vocabulary has it with a leading space, as
         within a text, else the one without. Raises ClassTokenError where the word is not one token.
         """
+        if not isinstance(word, str) or not word:
+            raise ClassTokenError(f"a word is asked for, such as ' multiply', not {word!r}")
         token = token_of(self.tokenizer, word).id
         found = [values[:, token] - totals for _, values, totals in self._logits()]
         return np.concatenate(found).reshape(self.layers, len(self.ids))

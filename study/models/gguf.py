@@ -6,6 +6,7 @@ It undoes the changes of tensor names and layouts that llama.cpp's convert_hf_to
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize, quant_shape_to_byte_shape
+from transformers import PreTrainedTokenizerFast
 
 from study.models import ModelError
 from study.models.gguf_header import MODEL_TYPES, Metadata, Tensor, architecture_of, read_header, shown
@@ -42,10 +44,19 @@ _IN_GEMMA_BLOCK = _IN_BLOCK | {
 }
 
 
-def convert(gguf: Path, out: Path) -> None:
-    """Write `gguf` to the new folder `out`: config.json, model.safetensors (float32) and the tokenizer.
+@dataclass(frozen=True)
+class Described:
+    """What a GGUF file says of its model, without the values of its tensors."""
 
-    All parts of a split file are read, whichever of them is given. Float32 represents the dequantised values exactly.
+    architecture: str
+    config: dict[str, Any]
+    tokenizer: PreTrainedTokenizerFast
+    tensors: dict[str, Tensor]
+
+
+def describe(gguf: Path) -> Described:
+    """Return what the header of `gguf` says, with all parts of a split file, whichever of them is given.
+
     Raises ModelError on a file that is not GGUF or incomplete, on an architecture other than llama, qwen2 and gemma3,
     and on a feature that mlx-lm's model would silently leave out.
     """
@@ -59,26 +70,45 @@ def convert(gguf: Path, out: Path) -> None:
     config = _config(metadata, set(tensors), None if rope_factors is None else _values(rope_factors).ravel())
     config["vocab_size"] = tensors["token_embd.weight"].shape[0]
     _check_shapes(tensors, config, architecture, gguf.name)
-    tokenizer = tokenizer_of(metadata, config["vocab_size"])
+    for tensor in tensors.values():
+        _place(tensor)
+    return Described(architecture, config, tokenizer_of(metadata, config["vocab_size"]), tensors)
 
-    layout = _layout(config)
+
+def convert(gguf: Path, out: Path) -> None:
+    """Write `gguf` to the new folder `out`: config.json, model.safetensors (float32) and the tokenizer.
+
+    Float32 represents the dequantised values exactly. Raises ModelError as `describe`.
+    """
+    described = describe(gguf)
+    layout = _layout(described.config)
     weights = {
-        _name(name, metadata.architecture): mx.array(layout(name, _values(tensor))) for name, tensor in tensors.items()
+        _name(name, described.architecture): mx.array(layout(name, _values(tensor)))
+        for name, tensor in described.tensors.items()
     }
     out.mkdir(parents=True)
     mx.save_safetensors(str(out / "model.safetensors"), weights, {"format": "mlx"})
-    tokenizer.save_pretrained(out)
-    (out / "config.json").write_text(json.dumps(config, indent=2))
+    described.tokenizer.save_pretrained(out)
+    (out / "config.json").write_text(json.dumps(described.config, indent=2))
 
 
-def _values(tensor: Tensor) -> Array:
-    """Return the dequantised values of a tensor. Raises ModelError where the file ends before them."""
+def _place(tensor: Tensor) -> tuple[GGMLQuantizationType, tuple[int, ...]]:
+    """Return the kind of a tensor and the shape of its bytes. Raises ModelError where the file ends before them."""
     try:
         kind = GGMLQuantizationType(tensor.kind)
         rows = quant_shape_to_byte_shape(tensor.shape, kind)
         end = tensor.offset + prod(rows)
         if end > tensor.file.stat().st_size:
             raise ValueError(f"the file has to have {end:,} bytes: it is cut short")
+        return kind, rows
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot read the weights of {tensor.file}: {error}") from error
+
+
+def _values(tensor: Tensor) -> Array:
+    """Return the dequantised values of a tensor. Raises ModelError where they cannot be read."""
+    kind, rows = _place(tensor)
+    try:
         stored = np.memmap(tensor.file, np.uint8, "r", tensor.offset, rows)
         return np.asarray(dequantize(np.asarray(stored), kind), dtype=np.float32).reshape(tensor.shape)
     except (OSError, ValueError, KeyError, NotImplementedError) as error:

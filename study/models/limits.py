@@ -5,6 +5,7 @@ MLX does not check an index: a lookup beyond the end of a table returns whatever
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,6 +146,8 @@ class CheckedTokenizer:
             )
         if self._unknown in ids and ids.count(self._unknown) > self._expected_unknown(text, options):
             raise EncodingError(f"{_shown(text)} has {self._lacking(text)}, which the vocabulary lacks")
+        if dropped := self._dropped(text):
+            raise EncodingError(f"{_shown(text)} has {dropped!r}, which the vocabulary lacks, and the tokenizer drops")
         longest = self.limits.longest
         if longest is not None and len(ids) > longest[0]:
             raise TooLongError(
@@ -158,6 +161,16 @@ class CheckedTokenizer:
         written = text.count(self._unknown_text) if self._unknown_text else 0
         added: list[int] = self.own.encode("", **options)
         return written + sum(one == self._unknown for one in added)
+
+    def _dropped(self, text: str) -> str:
+        """Return the first visible character that no token stands for: without an unknown token, a vocabulary that
+        lacks one leaves it out."""
+        fast: Any = getattr(self.own, "_tokenizer", None)
+        if not getattr(fast, "is_fast", False):
+            return ""
+        spans = fast(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        covered = {place for start, end in spans for place in range(start, end)}
+        return next((c for i, c in enumerate(text) if i not in covered and unicodedata.category(c)[0] in "LNPS"), "")
 
     def _lacking(self, text: str) -> str:
         """Return the first character that is unknown, or the first word where its characters are known."""

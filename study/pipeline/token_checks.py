@@ -11,13 +11,14 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from study.config.catalogue import BuiltSource, Model
+from study.config.catalogue import BuiltSource, GgufSource, Model
 from study.config.units import Cell, Unit, foundations, origin
 from study.lens.prompt_checks import answers_named, check_prompts, usable_tokens
 from study.lens.tokens import ClassTokenError, Encoded, encode
 from study.models import ModelError
 from study.models.built import build
 from study.models.cache import locate
+from study.models.gguf import describe
 from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import open_folder
 from study.plan.prompts import prompts_of
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found |= check_units(own, model, folder)
         elif isinstance(model.source, BuiltSource) and model.source.settings:
             found |= _check_built(own, model, model.source)
+        elif isinstance(model.source, GgufSource) and not model.source.missing:
+            found |= _check_gguf(own, Path(model.source.gguf))
     json.dump(found, sys.stdout)
     return 0
 
@@ -51,6 +54,14 @@ def _check_built(units: Sequence[Unit], model: Model, source: BuiltSource) -> Fo
         except ModelError as error:
             return _failed(units, error)
         return check_units(units, model, Path(folder))
+
+
+def _check_gguf(units: Sequence[Unit], file: Path) -> Found:
+    try:
+        describe(file)
+    except ModelError as error:
+        return _failed(units, error)
+    return {}
 
 
 def _failed(units: Sequence[Unit], error: ModelError) -> Found:

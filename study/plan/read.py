@@ -230,7 +230,9 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, 
     """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
         if isinstance(name, str) and name not in catalogue:
-            yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {', '.join(catalogue)}"
+            beside = "" if file == CATALOGUE else f"; a study reads the {file.name} in its own folder"
+            known = ", ".join(catalogue)
+            yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {known}{beside}"
     for where, part in _parts(data):
         for i, layer in enumerate(_list_at(part, "layers")):
             for name, model in models.items():

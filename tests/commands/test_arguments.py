@@ -9,6 +9,7 @@ from ray._private.runtime_env.packaging import create_package
 
 from study.commands.cluster import main as cluster
 from study.commands.doctor import main as doctor
+from study.commands.run import main as run
 
 LONG, HUGE = "a" * 300, "9" * 5000
 HOSTS = ["", "-x", "a b", "a\0b", "größe", "x;reboot", LONG, "http://x", "a/b", "\n", "\ud800"]
@@ -111,3 +112,18 @@ def test_secrets_results_and_caches_are_not_sent_with_a_job(here: Path) -> None:
     create_package(str(here), here.parent / "package.zip", include_gitignore=False)
     sent = {name for name in zipfile.ZipFile(here.parent / "package.zip").namelist() if not name.endswith("/")}
     assert sent == {*kept, ".rayignore", "study.yaml"}
+
+
+def test_a_run_joins_a_cluster_by_its_address_alone_and_its_report_has_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("auto", "foo", ""):
+        with pytest.raises(SystemExit) as ended:
+            run(["configs/smoke.yaml", "--dry-run", "--address", wrong])
+        assert ended.value.code == 2
+        assert "must be HOST:PORT" in capsys.readouterr().err
+    (tmp_path / "report").touch()
+    with pytest.raises(SystemExit) as ended:
+        run(["configs/smoke.yaml", "--dry-run", "--report", str(tmp_path / "report.md")])
+    assert ended.value.code == 2
+    assert "report is a file: name a folder" in capsys.readouterr().err

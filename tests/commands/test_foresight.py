@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from soak.small_gguf import write_gguf
 from study.commands.run import main
 from study.config.catalogue import BuiltSource, FolderSource, Model
 from study.models.load import fetch, load
@@ -190,3 +191,38 @@ def test_what_the_tokenizers_say_is_kept_until_something_changes(
     tokenizer.unk_token = "<bos>"
     tokenizer.save_pretrained(file.parent / "model")
     assert "checking" in dry_run(file, capsys)[2]
+
+
+@pytest.mark.parametrize(("without", "told"), [("", ""), ("78", "which the vocabulary lacks")])
+def test_a_gguf_file_is_read_before_a_run_and_again_once_it_is_converted(
+    write: Any, capsys: pytest.CaptureFixture[str], without: str, told: str
+) -> None:
+    file = write(model(), {"good": "warm", "bad": "cold"})
+    gguf = file.parent / "small.gguf"
+    write_gguf(gguf, without)
+    (file.parent / "models.yaml").write_text(yaml.safe_dump({"small": {"source": {"gguf": str(gguf)}}}))
+    (file.parent / "task.jsonl").write_text("\n".join(json.dumps(line) for line in LINES))
+    assert "checking the prompts, class tokens and settings of small" in dry_run(file, capsys)[2]
+    whole = gguf.read_bytes()
+    gguf.write_bytes(whole[:-100])
+    code, _, err = dry_run(file, capsys)
+    assert code == 2
+    assert "it is cut short" in err
+    gguf.write_bytes(whole)
+    load(read_study(file).models["small"])
+    code, out, err = dry_run(file, capsys)
+    assert told in out + err
+
+
+def test_controls_alone_are_no_study_and_what_cannot_run_is_told_by_a_run_too(
+    write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(model(), {"good": "splendid", "bad": "bad"})
+    study = yaml.safe_load(file.read_text())
+    study["grid"]["weights"] = [0, 0.5]
+    file.write_text(yaml.safe_dump(study))
+    assert dry_run(file, capsys)[0] == 2
+    assert main([str(file), "--results", str(file.parent / "results")]) == 2
+    printed = capsys.readouterr()
+    assert "cannot run: small|L1|splendid-bad|w=0.5|s0: token: class name 'splendid' is not a single" in printed.out
+    assert "no cell of this study can run" in printed.err

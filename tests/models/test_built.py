@@ -65,7 +65,7 @@ def test_a_model_has_as_many_blocks_as_are_asked_for(architecture: str, blocks: 
 
 
 def test_sizes_that_an_architecture_cannot_have_are_refused_with_its_reason() -> None:
-    with pytest.raises(ModelError, match="no jamba model of 1 blocks .*: ValueError: 'attention'"):
+    with pytest.raises(ModelError, match=r"no jamba model of 1 blocks .*: ValueError: 'attention'"):
         load.load(model("jamba", 1))
 
 

@@ -217,7 +217,7 @@ def test_a_configuration_that_transformers_does_not_accept_is_told() -> None:
     [
         ("llama", {"tie_word_embeddings": "false"}, r"tie_word_embeddings 'false' \(it is true or false\)"),
         ("llama", {"rms_norm_eps": "x"}, r"rms_norm_eps 'x' \(it is a number\)"),
-        ("llama", {"rms_norm_eps": math.nan}, r"rms_norm_eps nan \(it is no number\)"),
+        ("llama", {"rms_norm_eps": math.nan}, r"rms_norm_eps nan \(it is no finite number\)"),
         ("llama", {"rope_theta": -1.0}, r"rope_theta -1 \(a base is above 0\)"),
         ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 0}}, r"rope_scaling.factor 0 \(a factor is"),
         ("llama", {"hidden_act": "gelu"}, r"hidden_act 'gelu' \(computed: 'silu' or 'swish'\)"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from study.config.catalogue import BuiltSource, FolderSource, Model
+from soak.small_gguf import write_gguf
+from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.lens.tokens import ClassTokenError, encode, token_of
 from study.lens.trace import trace
 from study.models.limits import CheckedTokenizer, EncodingError, Limits
@@ -103,3 +104,13 @@ def test_a_class_token_must_stand_for_its_name(short: Loaded) -> None:
 def test_a_tokenizer_whose_end_of_text_the_model_lacks_is_refused(short: Loaded) -> None:
     with pytest.raises(ValueError, match=r"ends texts with \[2\], and the model has the ids below 2"):
         CheckedTokenizer(short.tokenizer.own, Limits(rows=2))
+
+
+def test_a_character_that_a_tokenizer_without_an_unknown_token_drops_is_refused(tmp_path: Path) -> None:
+    whole, lacking = tmp_path / "whole.gguf", tmp_path / "lacking.gguf"
+    write_gguf(whole)
+    write_gguf(lacking, without="78")
+    assert len(load(Model(source=GgufSource(gguf=str(whole)), blocks=2)).tokenizer.encode("7 * 8 =")) == 7
+    tokenizer = load(Model(source=GgufSource(gguf=str(lacking)), blocks=2)).tokenizer
+    with pytest.raises(EncodingError, match=r"has '7', which the vocabulary lacks, and the tokenizer drops"):
+        tokenizer.encode("7 * 8 =")

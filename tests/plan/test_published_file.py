@@ -117,6 +117,18 @@ def test_exported_checkpoints_are_what_mlx_lm_loads_and_give_the_trained_models_
     np.testing.assert_allclose(np.array(base(ids)), np.array(fused(ids)), atol=1e-4)
 
 
+@pytest.mark.parametrize(("place", "told"), [("out", "the folder is not empty"), ("results/out", "lies among results")])
+def test_nothing_is_exported_over_other_files_or_among_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, told: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    only = ["--only", "weight=0.5", "--results", str(tmp_path / "results")]
+    assert main(["configs/smoke.yaml", *only, "--export", str(tmp_path / place)]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 def test_export_of_several_cells_is_refused_before_anything_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

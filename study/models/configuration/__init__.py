@@ -13,7 +13,7 @@ from typing import Any, get_args
 from mlx_lm.utils import _get_classes
 
 from study.models import ModelError
-from study.models.arguments import has_text_config, text_arguments
+from study.models.arguments import has_text_config, required, text_arguments
 from study.models.cache import WORD_TOKENIZER
 from study.models.configuration import rotary
 from study.models.configuration.disagreements import find
@@ -148,14 +148,16 @@ def _check_types(part: Part) -> None:
     """Note values that are no finite numbers, or of another type than the class declares: it would take them all."""
     for key in part.fields.keys() & part.written.keys():
         value = part.written[key]
+        if part.read(key) is None and key in required(part.arguments) and part.types.get(key) in _KINDS:
+            part.problems.append(f"{key} null (it has no default)")
         if not isinstance(value, bool | int | float | str):
             continue
         declared = part.types.get(key)
         kinds = {_KINDS.get(kind) for kind in get_args(declared) or (declared,) if kind is not type(None)}
         if None not in kinds and _KINDS[type(value)] not in kinds:
             part.problems.append(f"{key} {shown(value)} (it is {' or '.join(sorted(filter(None, kinds)))})")
-        elif isinstance(value, float) and math.isnan(value):
-            part.problems.append(f"{key} {shown(value)} (it is no number)")
+        elif isinstance(value, float) and not math.isfinite(value):
+            part.problems.append(f"{key} {shown(value)} (it is no finite number)")
 
 
 def _check_values(part: Part) -> None:
