@@ -4,8 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Three processes with one BLAS thread each, since that of the tests with Ray mostly waits for Ray.
-PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --no-loadscope-reorder
+# Two processes with one BLAS thread each: more threads than cores would wait for one another.
+PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 # Those whose reports are in reports/, with their rows in reports/data/.
 STUDIES := architecture_comparison controlled seed
 

@@ -48,9 +48,12 @@ class Reservations:
         found["measured_gb"] = round(gb, 2)
         self._reserve(model)
         write_json(self._file, self._models)
-        if found["reserved_gb"] == before:
+        if found["reserved_gb"] == before or not before:  # a model of which nothing was estimated is a small one
             return ""
-        return f"{model}: a task took {gb:.1f} GB, but {before} were reserved; the next ones reserve {self.of(model)}"
+        return (
+            f"{model}: a task took {gb:.1f} GB of memory, and {before} GB were reserved for it; the next ones reserve "
+            f"{self.of(model)} GB"
+        )
 
     def _reserve(self, model: str) -> None:
         found = self._models[model]

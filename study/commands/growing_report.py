@@ -14,6 +14,8 @@ from study.config.units import Cell, Unit
 
 EVERY_SECONDS = 60.0
 """Least time between the starts of two reports."""
+FIRST_SECONDS = 30.0
+"""Least time before the first: a study of seconds has its report at its end."""
 SHARE = 0.1
 """Largest share of the time in which a report is being written, since that takes a core from the units."""
 NICENESS = 15
@@ -33,7 +35,7 @@ class GrowingReport:
         self._command = [sys.executable, "-m", "study", "report", "--results", str(results), "--out", str(out)]
         self._out, self._missing = out, [set(one) for one in first]
         self._process: subprocess.Popen[str] | None = None
-        self._began, self._next = 0.0, 0.0
+        self._began, self._next = 0.0, time.monotonic() + FIRST_SECONDS
         self._any_cell, self._news = False, False
         self._told: set[str] = set()
 

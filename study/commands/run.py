@@ -100,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         console.print("Interrupted. What has finished is kept; the same command continues from there.")
+        console.print(dry_run.summary({unit.id: store.status(unit) for unit in chosen}))
+        _show_places(store, _report(plan, command), console)
         return 130
 
 
@@ -165,8 +167,16 @@ def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, co
         console.print(f"failed: {unit.label}: {standing[unit.id].reason}", markup=False)
     if failed:
         console.print("The same command with --force-failed runs failed units again.")
-    console.print(f"results: {store.root}\nreport:  {report.resolve()}", markup=False)
+    _show_places(store, report, console)
     return 1 if failed or stopped or left_out else 0
+
+
+def _show_places(store: Store, report: Path, console: Console) -> None:
+    """Print where the results are and, if there is one, the report."""
+    console.print(f"results: {store.root}", markup=False)
+    if report.is_file():
+        page = report.with_suffix(".html")
+        console.print(f"report:  {report.resolve()}{' and .html' if page.is_file() else ''}", markup=False)
 
 
 def _exported(chosen: list[Unit], folder: Path, results: Path | None) -> Cell:

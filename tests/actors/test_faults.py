@@ -128,6 +128,15 @@ def test_a_folder_that_cannot_be_written_ends_the_run_and_is_no_fault_of_the_uni
     assert store.status(unit).reason == "no result yet"
 
 
+def test_a_results_folder_that_is_removed_ends_the_run_and_is_no_fault_of_the_units(cluster, store):
+    ends = Driver(units_of(10), store, QUICK, 2, quick(0.0)).carry_out(poll_seconds=0.1)
+    assert next(filter(None, ends)).outcome.state == "done"
+    shutil.rmtree(store.root)
+    with pytest.raises(UnwritableError, match="results cannot be written: it is no longer there; name another place"):
+        list(ends)
+    assert not (store.root / "unfinished").exists()
+
+
 def test_once_a_stop_is_asked_for_units_that_run_end_and_no_other_begins(cluster, store):
     units = units_of(40)
     driver = Driver(units, store, QUICK, 2, quick(0.5))

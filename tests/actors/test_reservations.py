@@ -12,7 +12,9 @@ def test_a_task_asks_for_what_is_estimated_until_more_was_measured(tmp_path):
     assert (memory.of("a"), memory.of("b")) == (2, 4)
     assert memory.measured("a", 1.9) == ""
     assert memory.of("a") == 2
-    assert memory.measured("a", 2.4) == "a: a task took 2.4 GB, but 2 were reserved; the next ones reserve 3"
+    assert memory.measured("a", 2.4) == (
+        "a: a task took 2.4 GB of memory, and 2 GB were reserved for it; the next ones reserve 3 GB"
+    )
     assert memory.measured("a", 2.2) == ""
     assert (memory.of("a"), memory.of("b")) == (3, 4)
 

@@ -16,6 +16,17 @@ from study.plan.read import read_study
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing_report, "FIRST_SECONDS", 0.0)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing_report, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(growing_report, "SHARE", 1e9)
+
+
 @pytest.fixture
 def results(uninterrupted: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(uninterrupted, tmp_path / "results"))
@@ -60,11 +71,18 @@ def test_the_first_report_is_written_when_a_model_has_its_first_depth_profile(
     report.end()
 
 
-def test_it_is_written_again_only_when_something_has_ended_and_told_once(
+def test_a_study_of_seconds_has_its_report_at_its_end_alone(
     results: Path, tmp_path: Path, units: list[Unit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growing_report, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(growing_report, "SHARE", 1e9)
+    monkeypatch.setattr(growing_report, "FIRST_SECONDS", 30.0)
+    report = GrowingReport(results, tmp_path / "report.md", [])
+    report.look(units[-1])
+    assert not begun(report)
+
+
+def test_it_is_written_again_only_when_something_has_ended_and_told_once(
+    results: Path, tmp_path: Path, units: list[Unit], soon: None
+) -> None:
     out = tmp_path / "report.md"
     report = GrowingReport(results, out, [])
     assert not report.look(units[0])
@@ -96,11 +114,7 @@ def test_a_report_that_is_interrupted_leaves_the_one_before_it_and_nothing_half_
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_why_there_is_no_report_is_told_once(
-    tmp_path: Path, units: list[Unit], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(growing_report, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(growing_report, "SHARE", 1e9)
+def test_why_there_is_no_report_is_told_once(tmp_path: Path, units: list[Unit], soon: None) -> None:
     report = GrowingReport(tmp_path / "none", tmp_path / "report.md", [])
     report.look(units[-1])
     assert said(report).startswith("no report yet: error: ")

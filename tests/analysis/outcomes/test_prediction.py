@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -232,7 +233,8 @@ def test_a_predictor_and_a_depth_planted_in_a_study_are_found_from_its_rows(tmp_
         per_class=24,
     )
     results = read_results(write_study(tmp_path / "planted", plan))
-    results.config["decisions"]["predictors"] = ["depth", "a_lin", "kl"]
+    decisions = {**results.config["decisions"], "predictors": ["depth", "a_lin", "kl"]}
+    results = replace(results, config={**results.config, "decisions": decisions})
     decided = decide_study(results)
     found = decided.associations.set_index("predictor")
     assert found["words"].to_dict() == {"depth": EXPLAINS, "a_lin": EXPLAINS, "kl": NOT_EXPLAINED}
