@@ -28,6 +28,7 @@ from study.commands.agreement.rows import Row
 from study.commands.environments import environment
 from study.models.load import fetch, load_tokenizer
 from study.plan.read import read_catalogue
+from study.results.files import write_bytes
 
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / "benchmarks" / "peers" / "transformers_side.py"
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [_row(model, folder / model.name) for model in models]
         real = [_compared(one.name, one.folder, folder / one.name, one.texts, {}, one.cause) for one in published]
         if not options.only:
-            options.out.write_text(document(rows, real, versions, TEXT))
+            write_bytes(options.out, document(rows, real, versions, TEXT).encode())
             _write_expected(models, rows, folder, options.expected, versions)
     mistakes = 0
     for row in [*rows, *real]:

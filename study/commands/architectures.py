@@ -29,6 +29,7 @@ from study.models.arguments import architectures
 from study.models.load import Loaded, load
 from study.models.roles import roles
 from study.pipeline.gates import Gate, checked, fused_gate, lens_gate
+from study.results.files import write_bytes
 from study.tasks import task_of
 from study.training import adapters
 from study.training.loop import Objective, Trained, TrainingData, train
@@ -271,6 +272,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["STUDY_CACHE"] = cache
         findings = [examine(name) for name in architectures()]
-    out.write_text(document(findings))
+    write_bytes(out, document(findings).encode())
     print(f"{sum(not finding.refused for finding in findings)} of {len(findings)} architectures work: {out}")
     return 0
