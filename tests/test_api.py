@@ -127,7 +127,7 @@ def test_what_is_no_text_or_no_unit_is_told_by_name(model: study.Model, tmp_path
         ({"rms_norm_eps": float("nan")}, ModelError, r"rms_norm_eps nan \(it is no finite number\)"),
         ({"rope_theta": 0}, ModelError, "rope_theta 0"),
         ({"rope_theta": math.inf}, ModelError, r"rope_theta inf \(it is no finite number\)"),
-        ({"hidden_size": None}, ModelError, r"hidden_size null \(it has no default\)"),
+        ({"hidden_size": None}, ModelError, r"hidden_size null \(it is a number\)"),
         (3e38, LensError, "the hidden states are not finite from layer 0 on"),
         (math.nan, ModelError, "1 of its weights have values that are not finite, the first model.layers.0.mlp.down"),
     ],

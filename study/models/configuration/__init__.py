@@ -13,7 +13,7 @@ from typing import Any, get_args
 from mlx_lm.utils import _get_classes
 
 from study.models import ModelError
-from study.models.arguments import has_text_config, required, text_arguments
+from study.models.arguments import has_text_config, text_arguments
 from study.models.cache import WORD_TOKENIZER
 from study.models.configuration import rotary
 from study.models.configuration.disagreements import find
@@ -24,6 +24,8 @@ from study.models.configuration.mended import Mend, with_multipliers
 from study.models.configuration.part import Part, shown
 from study.models.configuration.values import OWN, USUAL
 
+_SIZES = frozenset("hidden_size num_attention_heads num_hidden_layers vocab_size".split())
+"""Keys without which there is no model; for others null may mean what the class makes of it."""
 _DERIVED = frozenset("attn_temperature_tuning layers_block_type layer_types quantization_config".split())
 """Keys without transformers' values, since classes of mlx-lm derive them, or write them otherwise."""
 _WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
@@ -148,13 +150,14 @@ def _check_types(part: Part) -> None:
     """Note values that are no finite numbers, or of another type than the class declares: it would take them all."""
     for key in part.fields.keys() & part.written.keys():
         value = part.written[key]
-        if part.read(key) is None and key in required(part.arguments) and part.types.get(key) in _KINDS:
-            part.problems.append(f"{key} null (it has no default)")
+        if key in _SIZES and part.read(key) is None:
+            part.problems.append(f"{key} null (it is a number)")
         if not isinstance(value, bool | int | float | str):
             continue
         declared = part.types.get(key)
         kinds = {_KINDS.get(kind) for kind in get_args(declared) or (declared,) if kind is not type(None)}
-        if None not in kinds and _KINDS[type(value)] not in kinds:
+        # A number for text is not taken in silence: EXAONE 4 has one in a key that is not read without a window.
+        if not kinds & {None, "text"} and _KINDS[type(value)] not in kinds:
             part.problems.append(f"{key} {shown(value)} (it is {' or '.join(sorted(filter(None, kinds)))})")
         elif isinstance(value, float) and not math.isfinite(value):
             part.problems.append(f"{key} {shown(value)} (it is no finite number)")
