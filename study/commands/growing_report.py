@@ -3,10 +3,12 @@
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -34,7 +36,8 @@ class GrowingReport:
     def __init__(self, results: Path, out: Path, first: Iterable[Collection[str]]) -> None:
         self._command = [sys.executable, "-m", "study", "report", "--results", str(results), "--out", str(out)]
         self._out, self._missing = out, [set(one) for one in first]
-        self._process: subprocess.Popen[str] | None = None
+        self._words: IO[str]
+        self._process: subprocess.Popen[bytes] | None = None
         self._began, self._next = 0.0, time.monotonic() + FIRST_SECONDS
         self._any_cell, self._news = False, False
         self._told: set[str] = set()
@@ -51,9 +54,11 @@ class GrowingReport:
         due = self._news and self._any_cell and self._answers() and time.monotonic() >= self._next
         if due and not self._process:
             self._news, self._began = False, time.monotonic()
-            # In a session of its own, so that Ctrl-C on the terminal is not its end too.
+            # Told to a file, since a pipe that nobody empties would stop it; in a session of its own, so that Ctrl-C on
+            # the terminal is not its end too.
+            self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+                self._command, stdout=subprocess.DEVNULL, stderr=self._words, start_new_session=True
             )
             with suppress(psutil.Error):
                 psutil.Process(self._process.pid).nice(NICENESS)
@@ -64,10 +69,11 @@ class GrowingReport:
         if self._process:
             self._process.send_signal(signal.SIGINT)
             try:
-                self._process.communicate(timeout=ENDING_SECONDS)
+                self._process.wait(ENDING_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.communicate()
+                self._process.wait()
+            self._words.close()
             self._process = None
 
     def _answers(self) -> bool:
@@ -76,8 +82,10 @@ class GrowingReport:
     def _finish(self) -> str:
         if self._process is None or self._process.poll() is None:
             return ""
-        _, errors = self._process.communicate()
         code, self._process = self._process.returncode, None
+        self._words.seek(0)
+        errors = self._words.read()
+        self._words.close()
         self._next = self._began + max(EVERY_SECONDS, (time.monotonic() - self._began) / SHARE)
         last = (errors.strip().splitlines() or [f"exit code {code}"])[-1]
         said = f"no report yet: {last}" if code not in (0, 1) else f"the report so far: {self._out.resolve()}"
