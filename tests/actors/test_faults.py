@@ -166,7 +166,7 @@ def test_a_survey_finds_this_machine_fit(cluster, tmp_path):
 @pytest.mark.parametrize("again", [False, True])
 def test_ctrl_c_lets_running_units_end_and_a_second_one_does_not(tmp_path, again):
     slow = tmp_path / "slow.yaml"
-    slow.write_text(SMOKE.read_text().replace("stage1:\n  steps: 30", "stage1:\n  steps: 900"))
+    slow.write_text(SMOKE.read_text().replace("stage1:\n  steps: 30", "stage1:\n  steps: 120"))
     (tmp_path / "models.yaml").write_text((SMOKE.parent / "models.yaml").read_text())
     command = [sys.executable, "-m", "study.grid", str(slow), "--results", str(tmp_path / "results")]
     command += ["--report", str(tmp_path / "report.md")]

@@ -14,7 +14,7 @@ from study.plan.expand import expand
 from study.plan.read import read_study
 from study.plan.selection import SelectionError, choose
 from study.results.finished import DONE
-from study.results.store import Store
+from study.results.store import FOLDERS, Store
 from tests.finished import complete
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -211,6 +211,13 @@ def run_until(arguments, enough, end_with):
     return process.wait(timeout=300)
 
 
+def published(root):
+    """The tables of finished units; an attempt whose process was killed may still lie in tmp/."""
+    return sorted(
+        file.relative_to(root) for of_kind in FOLDERS.values() for file in root.glob(f"{of_kind}/*/*.parquet")
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_grid_that_is_interrupted_and_killed_goes_on_and_equals_an_uninterrupted_one(uninterrupted, tmp_path):
@@ -229,8 +236,8 @@ def test_a_grid_that_is_interrupted_and_killed_goes_on_and_equals_an_uninterrupt
     assert done.returncode == 0, done.stdout + done.stderr
 
     assert {file: file.stat().st_mtime for file in kept} == kept
-    files = sorted(file.relative_to(uninterrupted) for file in uninterrupted.glob("*/*/*.parquet"))
-    assert files == sorted(file.relative_to(results) for file in results.glob("*/*/*.parquet"))
+    files = published(uninterrupted)
+    assert files == published(results)
     for file in files:
         mine, theirs = (
             pd.read_parquet(root / file).drop(columns="seconds", errors="ignore") for root in (results, uninterrupted)

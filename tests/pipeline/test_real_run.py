@@ -16,9 +16,10 @@ STUDY: dict[str, Any] = {
     "models": ["smollm2-135m"],
     "grid": {"layers": [0.55], "pairs": [{"multiply": "multiply", "add": "add"}], "weights": [0.5]},
     "stage1": {"steps": 5, "batch_size": 4, "warmup_steps": 2},
-    "stage2": {"steps": 40, "learning_rate": 1e-3, "warmup_steps": 5},
-    "evaluation": {"prompts_per_class": 8},
-    "ray": {"workers": 1},
+    "stage2": {"steps": 30, "learning_rate": 1e-3, "warmup_steps": 5},
+    "evaluation": {"prompts_per_class": 6},
+    # One thread each: a second one would wait by spinning for a core that other tests have.
+    "ray": {"workers": 2},
 }
 
 
