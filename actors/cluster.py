@@ -11,6 +11,7 @@ import shutil
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ PORT = 6379
 AGENT_SECONDS = 90.0
 """How long a job waits for the agent that takes it; Ray itself waits 10 seconds at each attempt."""
 START_ATTEMPTS = 3
+ENDING = "end of the cluster"
+"""Name of the thread in which a cluster is ended."""
 TEMPORARY = Path("/tmp")
 """Folder in which the sessions of this user's clusters lie: paths of sockets may have about 100 characters."""
 SESSION_DAYS = 7.0
@@ -87,11 +90,13 @@ def resources(workers: int) -> dict[str, float]:
 def connect(settings: RaySettings, address: str | None = None) -> Iterator[Cluster]:
     """Connect to a private cluster, or to the one at `address`, and disconnect at the end.
 
-    Raises ClusterError where that is not possible, or no node offers slots.
+    A private cluster is ended in a thread, which takes a second or two; the program ends after it. Raises ClusterError
+    where it cannot connect, or no node offers slots.
     """
     environment.prepare(serving=address is not None and not address.startswith("127."))
     import ray
 
+    wait_for_the_last_one()
     context = _start(settings) if address is None else _join(address)
     try:
         environment.protect_token()
@@ -105,7 +110,13 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
         yield Cluster(slots, dashboard, largest)
     finally:
-        ray.shutdown()
+        threading.Thread(target=ray.shutdown, name=ENDING).start()
+
+
+def wait_for_the_last_one() -> None:
+    """Wait until a cluster to which this process was connected has ended."""
+    for ending in [thread for thread in threading.enumerate() if thread.name == ENDING]:
+        ending.join()
 
 
 def _start(settings: RaySettings) -> Any:
@@ -120,7 +131,9 @@ def _start(settings: RaySettings) -> Any:
     reason = ""
     for _ in range(START_ATTEMPTS):
         # One at a time: two that start together would find the same ports free, and one of them wait for its own.
-        with FileLock(sessions.parent / "starting.lock"):
+        # Workers inherit their BLAS threads: one with an environment of its own would be another process than those
+        # with which Ray begins.
+        with FileLock(sessions.parent / "starting.lock"), environment.within(environment.blas_threads(divided.threads)):
             try:
                 environment.ensure_token()  # or Ray would make one that others can read
                 return ray.init(
@@ -132,8 +145,6 @@ def _start(settings: RaySettings) -> Any:
                     include_dashboard=True,
                     dashboard_host="127.0.0.1",
                     dashboard_port=free_port(settings.dashboard_port),
-                    # Set for the whole job, since a task with its own environment gets a new process.
-                    runtime_env={"env_vars": environment.blas_threads(divided.threads)},
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )

@@ -2,8 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 KEEPALIVE_SECONDS = 20
@@ -76,6 +76,21 @@ def protect_token() -> None:
     """Make the token readable by this user only: Ray leaves a token that it makes readable by everybody."""
     if token_file().is_file():
         token_file().chmod(0o600)
+
+
+@contextmanager
+def within(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process within the context, for processes that are started there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def blas_threads(threads: int) -> dict[str, str]:

@@ -9,12 +9,13 @@ from types import FrameType
 
 from rich.console import Console
 
-from actors.cluster import Cluster, ClusterError, connect
+from actors.cluster import RESOURCE, Cluster, ClusterError, connect
 from actors.driver import Driver, Stop
 from actors.metrics import States
 from actors.nodes import described, marked, problems, survey
 from actors.progress import Display, display
 from actors.reservations import Reservations
+from actors.worker import make_ready
 from study.config.units import Unit, origin
 from study.plan.memory import study_gb, too_large
 from study.plan.order import ranks
@@ -44,6 +45,7 @@ def run_study(
             return
         memory = _reservations(plan, todo, cluster, store.root)
         travels = _look_around(store.root, console, alone=address is None)
+        _make_ready(cluster.slots)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
             store.forget_failure(unit)
@@ -106,6 +108,15 @@ def _look_around(root: Path, console: Console, alone: bool) -> bool:
     if not alone and (found := problems(nodes)):
         raise ClusterError("\n".join(found))
     return not all(node.facts.shares for node in nodes if node.facts)
+
+
+def _make_ready(slots: int) -> None:
+    """Let as many workers as will be needed import what they need, while the first one trains."""
+    import ray
+
+    ready = ray.remote(make_ready).options(name="get ready", num_cpus=0, resources={RESOURCE: 1}, max_retries=0)
+    for _ in range(slots):
+        ready.remote()
 
 
 def _say_what_runs(driver: Driver, shown: Display) -> bool:

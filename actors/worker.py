@@ -65,6 +65,11 @@ class Ended:
     """Peak memory of the process that ran it, GB."""
 
 
+def make_ready() -> None:
+    """Import what units need, which takes seconds."""
+    import study.pipeline.units  # noqa: F401
+
+
 def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> list[Ending]:
     """Call `study.pipeline.units.run_units`; imported here, since it loads MLX, which the submitting process never
     needs."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -91,7 +92,7 @@ def write_page(
         if token.type == OWN and token.content == CELLS:
             token.content = templates.get_template("cells.html.j2").render(_cells(files, tables, tiers))
     title, sections = _sections(tokens, {"tables", "charts", "cells", *(f"figure-{name}" for name in drawings)})
-    library = _script(vl_convert.javascript_bundle(LIBRARY, vl_version=VEGA_LITE)) if charts else ""
+    library = _script(drawing_library()) if charts else ""
     script = _script((TEMPLATES / "page.js").read_text(encoding="utf-8"))
     page = templates.get_template("report.html.j2").render(
         title=title,
@@ -104,6 +105,12 @@ def write_page(
         hashes=[_hash(text) for text in (library, script) if text],
     )
     write_bytes(markdown.with_suffix(".html"), page.encode())
+
+
+@cache
+def drawing_library() -> str:
+    """Return the JavaScript that draws charts; put together once in a process, which takes a second."""
+    return vl_convert.javascript_bundle(LIBRARY, vl_version=VEGA_LITE)
 
 
 def _parser() -> MarkdownIt:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from actors import environment
-from actors.cluster import Cluster, connect
+from actors.cluster import Cluster, connect, wait_for_the_last_one
 from study.config.catalogue import BuiltSource, Model
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.plan.expand import expand
@@ -71,6 +71,7 @@ class Clusters:
 
     def end(self) -> None:
         self._open.close()
+        wait_for_the_last_one()
         self._shared = None
 
 

@@ -8,8 +8,10 @@ cluster, or a results folder that cannot be written, 130 interrupted.
 import argparse
 import shlex
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -117,6 +119,8 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
 
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
     report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
+    # Takes seconds, in which this process waits for Ray's.
+    threading.Thread(target=import_module, args=["analysis.report"]).start()
     try:
         run_study(plan, todo, store, command.address, console, report.look)
     except ClusterError as error:

@@ -9,11 +9,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
-from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from study.config.names import Operation
 from study.config.predictors import PREDICTORS, Place, cosine
@@ -146,6 +141,13 @@ def _probes(
     The control is the same probe, fitted and tested on labels that are drawn at random for each pair of operands;
     selectivity is the difference (Hewitt & Liang, 2019).
     """
+    # Imported here, since it takes a second that units without probes need not wait.
+    from sklearn.dummy import DummyClassifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     names = sorted({item.prompt.operation for item in training})
     labels = {
         "probe": [[item.prompt.operation for item in items] for items in (training, held_out)],
