@@ -170,7 +170,8 @@ class _Stack:
         self._flat = Flat(model)
         self._optimizer.init(self._flat.tree)
         if start:
-            self._go_on(start)
+            stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
+            self._flat.go_on(stacked, self._optimizer, start[0].step)
         self._update = self._prepared()
 
     def step(self, batch: Batch) -> dict[str, list[float]]:
@@ -190,21 +191,8 @@ class _Stack:
 
     def arrays(self) -> list[dict[str, mx.array]]:
         """Return the arrays of each cell's adapter and of the optimiser's state, by name."""
-        kept = {"": self._flat.tree[NAME], **{f".{name}": value for name, value in self._optimizer.state[NAME].items()}}
-        parted = {of: self._flat.parted(joined) for of, joined in kept.items()}
-        stacked = {path + of: value for of, values in parted.items() for path, value in values.items()}
+        stacked = self._flat.arrays(self._optimizer.state[NAME])
         return [{name: value[g] for name, value in stacked.items()} for g in range(len(self._objectives))]
-
-    def _go_on(self, start: Sequence[State]) -> None:
-        """Resume from the states of the cells."""
-        stacked = {name: mx.stack([state.arrays[name] for state in start]) for name in start[0].arrays}
-        self._flat.hold(self._flat.joined(stacked))
-        moments = {
-            name: self._flat.joined({path: stacked[f"{path}.{name}"] for path in self._flat.paths})
-            for name in self._optimizer.state[NAME]
-        }
-        step = mx.array(start[0].step, self._optimizer.step.dtype)
-        self._optimizer.state = {**self._optimizer.state, "step": step, NAME: moments}
 
     def _prepared(self) -> Callable[[dict[str, Any]], dict[str, mx.array]]:
         model, flat, optimizer, lens, limit = self._model, self._flat, self._optimizer, self._lens, self._limit

@@ -8,7 +8,7 @@ from functools import partial
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map, tree_map_with_path
+from mlx.utils import tree_flatten
 
 from study.config.nursery import NurseryTraining
 from study.lens.logits import cross_entropy
@@ -16,7 +16,8 @@ from study.lens.tokens import Tokenizer, encode, padded, stop_id
 from study.results.schema import Row
 from study.tasks.arithmetic import is_held_out
 from study.tasks.nursery_text import NurseryText
-from study.training.checkpoints import MOMENTS, State
+from study.training.checkpoints import State
+from study.training.flat import NAME, Flat, Joined, clip_each
 from study.training.loop import TrainingError
 
 BETAS = [0.9, 0.98]
@@ -42,11 +43,15 @@ def pretrain(
     pairs in the batch, which must be 0. Raises TrainingError where the loss or the gradient norm is not finite.
     """
     model.unfreeze()
+    flat = Flat(model, stacked=False)
     optimizer = optim.Adam(partial(_rate, settings), betas=BETAS, bias_correction=True)
-    optimizer.init(model.trainable_parameters())
+    optimizer.init(flat.tree)
     curve = list(start.curve) if start else []
     if start:
-        _go_on(model, optimizer, start, settings)
+        flat.go_on(start.arrays, optimizer, start.step)
+        # The weight decay of a step uses the learning rate of the step before.
+        optimizer.state["learning_rate"] = _rate(settings, optimizer.step - 1)
+    decay = settings.weight_decay * _decays(flat)
     share = max(1, round(settings.sentences * settings.batch_size))
     for step in range(len(curve) + 1, settings.steps + 1):
         began = time.perf_counter()
@@ -57,7 +62,7 @@ def pretrain(
         encoded = [encode(tokenizer, prompt) for prompt in prompts]
         asked = [(item.prompt_ids, item.answer_ids) for item in encoded]
         told = [(ids[:1], [*ids[1:], stop_id(tokenizer)]) for ids in (tokenizer.encode(one.text) for one in sentences)]
-        figures = _step(model, optimizer, settings, asked, told)
+        figures = _step(model, flat, optimizer, decay, settings.clip_norm, asked, told)
         tokens = sum(len(given) + len(targets) - 1 for given, targets in (*asked, *told))
         spent = {"tokens": tokens, "seconds": time.perf_counter() - began}
         row: Row = {"step": step, **figures, "held_out": held_out, **spent}
@@ -69,7 +74,7 @@ def pretrain(
         curve.append(row)
         on_step(row)
         if save_every and (step % save_every == 0 or step == settings.steps):
-            save(State(_arrays(model, optimizer), list(curve)))
+            save(State(flat.arrays(optimizer.state[NAME]), list(curve)))
     model.freeze()
     return curve
 
@@ -79,7 +84,13 @@ Part = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
 def _step(
-    model: nn.Module, optimizer: optim.Optimizer, settings: NurseryTraining, asked: Part, told: Part
+    model: nn.Module,
+    flat: Flat,
+    optimizer: optim.Optimizer,
+    decay: Joined,
+    clip_norm: float,
+    asked: Part,
+    told: Part,
 ) -> dict[str, float]:
     """Update the model once; return the losses and the gradient norm before the update, by name."""
     sequences = [[*given, *targets[:-1]] for given, targets in (*asked, *told)]
@@ -97,12 +108,11 @@ def _step(
         return parts[0] + parts[1], parts
 
     (total, (of_answers, of_text)), gradients = nn.value_and_grad(model, loss)()
-    gradients, norm = optim.clip_grad_norm(gradients, settings.clip_norm)
-    kept = 1 - settings.weight_decay * optimizer.learning_rate
-    model.update(tree_map(lambda value: value * kept if value.ndim > 1 else value, model.trainable_parameters()))
-    optimizer.update(model, gradients)
-    mx.eval(total, norm, model.parameters(), optimizer.state)
-    figures = {"loss": total, "answer_loss": of_answers, "text_loss": of_text, "grad_norm": norm}
+    clipped, norms = clip_each(flat.joined(dict(tree_flatten(gradients)))[None], clip_norm)
+    kept = {NAME: flat.tree[NAME] * (1 - decay * optimizer.learning_rate)}
+    flat.hold(optimizer.apply_gradients({NAME: clipped[0]}, kept)[NAME])
+    mx.eval(total, norms, model.parameters(), flat.tree, optimizer.state)
+    figures = {"loss": total, "answer_loss": of_answers, "text_loss": of_text, "grad_norm": norms}
     return {"class_loss": math.nan, **{name: float(value.item()) for name, value in figures.items()}}
 
 
@@ -112,15 +122,7 @@ def _rate(settings: NurseryTraining, step: mx.array) -> mx.array:
     return settings.learning_rate * warm * 0.5 * (1 + mx.cos(math.pi * step / settings.steps))
 
 
-def _arrays(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, mx.array]:
-    """Return the weights and both moments of their gradients, by name."""
-    moments = [(name, value) for name, value in tree_flatten(optimizer.state) if name.endswith(MOMENTS)]
-    return dict([*tree_flatten(model.trainable_parameters()), *moments])
-
-
-def _go_on(model: nn.Module, optimizer: optim.Optimizer, start: State, settings: NurseryTraining) -> None:
-    step = mx.array(start.step, optimizer.step.dtype)
-    # The weight decay of a step uses the learning rate of the step before.
-    arrays = {**start.arrays, "step": step, "learning_rate": _rate(settings, step - 1)}
-    model.update(tree_map_with_path(lambda path, _: arrays[path], model.trainable_parameters()))
-    optimizer.state = tree_map_with_path(lambda path, old: arrays.get(path, old), optimizer.state)
+def _decays(flat: Flat) -> Joined:
+    """Return 1 for each weight that decays, which those of norms and biases do not, and 0 for the others."""
+    parted = flat.parted(mx.ones_like(flat.tree[NAME]))
+    return flat.joined({path: one * (one.ndim > 1) for path, one in parted.items()})
