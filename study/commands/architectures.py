@@ -36,7 +36,7 @@ from study.training.loop import Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss, make_batch
 
 BLOCKS = 4
-STEPS = 10
+STEPS = 6
 RATE = 5e-3
 SAME = 1e-4
 """Largest difference of numbers that should be equal, as a share of the largest of them."""
