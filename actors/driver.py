@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from actors.cluster import MEMORY, RESOURCE, ClusterError
 from actors.nodes import marked
 from actors.queue import Queue
@@ -16,12 +18,13 @@ from actors.reports import Heard, Reports
 from actors.reservations import Reservations
 from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
 from study.config.study import RaySettings
-from study.config.units import NAMES, Pretraining, StageOne, Unit, foundations, kind, origin
+from study.config.units import NAMES, Cell, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.plan.stacks import stack_label
 from study.results.files import UnwritableError, write_json
 from study.results.finished import PROGRESS, DamagedError
 from study.results.parcels import Parcel, pack, unpack
 from study.results.store import DAMAGED, Ending, Store
+from study.results.values import read_table
 from study.version import code_fingerprint
 
 if TYPE_CHECKING:
@@ -72,21 +75,22 @@ class Driver:
         memory: Reservations | None = None,
         stop: Stop | None = None,
         ranks: Mapping[str, int] | None = None,
+        stacks_grow: bool = False,
     ) -> None:
         """`run` is the function that a worker calls with the units of a task, `run_units` if not given. `travels`: some
-        node does not share the results folder. `memory`: the memory that tasks reserve; none if not given. `ranks`:
-        those of `Queue`.
+        node does not share the results folder. `memory`: the memory that tasks reserve; none if not given. `ranks` and
+        `stacks_grow`: those of `Queue`.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         needed = {one.id: one for unit in units for one in foundations(unit)}
         trained = {one.id for one in needed.values() if store.is_done(one)}
-        self.queue = Queue(units, settings, slots, trained, ranks)
+        self.queue = Queue(units, settings, slots, trained, ranks, stacks_grow)
         self.store, self.stop = store, stop or Stop()
         self._settings, self._slots = settings, slots
         self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
-        self._travels, self._memory = travels, memory
+        self._travels, self._memory, self._stacks_grow = travels, memory, stacks_grow
         self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
         self._parcels: dict[str, ray.ObjectRef[Parcel]] = {}
         self._begun_again: set[str] = set()
@@ -191,6 +195,8 @@ class Driver:
                 continue
             if isinstance(ended.unit, Pretraining | StageOne) and ended.outcome.state == "done":
                 self.queue.trained.add(ended.unit.id)
+            if self._stacks_grow and isinstance(ended.unit, Cell) and ended.outcome.state == "done":
+                self.queue.learn(ended.unit, *_step_of(self.store.folder(ended.unit)))
             yield ended
 
     def _crashed(self, flight: Flight, error: "Exception") -> Iterator[Ended]:
@@ -278,6 +284,12 @@ def carry_out(
 ) -> Iterator[Ended | None]:
     """`Driver.carry_out` on a cluster whose nodes share the results folder."""
     yield from Driver(units, store, settings, slots, run).carry_out(poll_seconds)
+
+
+def _step_of(folder: Path) -> tuple[int, float]:
+    """Return how many cells trained side by side with a finished one, and the median seconds of a step for each."""
+    rows = read_table(folder / "curves.parquet", ["stacked", "seconds"])
+    return int(np.median(rows["stacked"])), float(np.median(rows["seconds"]))
 
 
 def _careful(unit: Unit) -> Unit:

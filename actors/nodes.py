@@ -43,6 +43,8 @@ class Facts:
     host: str
     versions: dict[str, str]
     device: str
+    on_gpu: bool
+    """Whether MLX computes on a GPU there."""
     memory_gb: float
     free_memory_gb: float
     free_disk_gb: float
@@ -137,6 +139,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
         host=socket.gethostname(),
         versions=versions(),
         device=str(mx.default_device()),
+        on_gpu=mx.default_device().type == mx.DeviceType.gpu,
         memory_gb=psutil.virtual_memory().total / 1e9,
         free_memory_gb=psutil.virtual_memory().available / 1e9,
         free_disk_gb=shutil.disk_usage(_existing(place)).free / 1e9,

@@ -1,11 +1,12 @@
 """The queue of units: the order in which they are submitted, and the number of cells that train side by side."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from study.config.study import RaySettings
-from study.config.units import Pretraining, StageOne, Unit, foundations, model_and_seed
-from study.plan.stacks import LARGEST_STACK, stack_key
+from study.config.units import Cell, Pretraining, StageOne, Unit, foundations, model_and_seed
+from study.plan.stacks import StackSize, cost_key, stack_key
 
 
 class Queue:
@@ -18,14 +19,18 @@ class Queue:
         slots: int,
         trained: set[str],
         ranks: Mapping[str, int] | None = None,
+        grows: bool = False,
     ) -> None:
-        """`ranks`: by unit id, what is taken first, as `study.plan.order.ranks` returns it; without, all are alike."""
+        """`ranks`: by unit id, what is taken first, as `study.plan.order.ranks` returns it; without, all are alike.
+        `grows`: stacks may become larger, as `StackSize` says."""
         self.trained = trained
         """Ids of the finished units that others build on: trainings of the nursery and stage 1."""
         self._settings, self._slots = settings, slots
         self._ranks = ranks or {}
         self._groups: dict[str, list[Unit]] = {}
-        self._sizes: dict[str, int] = {}
+        self._again: set[str] = set()
+        self._sizes: dict[tuple[str, int], int] = {}
+        self._largest: defaultdict[str, StackSize] = defaultdict(lambda: StackSize(grows))
         self._current: tuple[str, int] | None = None
         for unit in units:
             key = unit.id if _is_foundation(unit) else f"{stack_key(unit)} {self._rank(unit)}"
@@ -54,7 +59,7 @@ class Queue:
         if key is None or (ahead and self._rank(order[key]) > min(map(self._rank, order.values()))):
             return []
         group = self._groups[key]
-        size = self._sizes.setdefault(key, self._size(len(group)))
+        size = len(group) if key in self._again else self._size(key, group)
         stack, rest = group[:size], group[size:]
         if rest:
             self._groups[key] = rest
@@ -67,7 +72,11 @@ class Queue:
         """Queue units once more, as one task, before all others."""
         key = stack[0].id if _is_foundation(stack[0]) else f"{stack[0].id} again"
         self._groups = {key: list(stack), **self._groups}
-        self._sizes[key] = len(stack)
+        self._again.add(key)
+
+    def learn(self, cell: Cell, cells: int, seconds: float) -> None:
+        """Take note of the seconds that a step took for `cell`, which trained in a stack of so many cells."""
+        self._largest[cost_key(cell)].learn(cells, seconds)
 
     def clear(self) -> None:
         """Remove all units."""
@@ -85,13 +94,17 @@ class Queue:
     def _is_ready(self, unit: Unit) -> bool:
         return _needed(unit) <= self.trained
 
-    def _size(self, cells: int) -> int:
+    def _size(self, key: str, group: Sequence[Unit]) -> int:
         """Return the cells of a stack: as the settings say or, if `auto`, so that every slot gets equally many
         stacks."""
+        first = group[0]
+        if not isinstance(first, Cell):
+            return 1
         if self._settings.stack != "auto":
             return self._settings.stack
-        rounds = math.ceil(cells / (LARGEST_STACK * self._slots))
-        return math.ceil(cells / (rounds * self._slots))
+        largest = self._largest[cost_key(first)].largest
+        rounds = math.ceil(len(group) / (largest * self._slots))
+        return self._sizes.setdefault((key, largest), math.ceil(len(group) / (rounds * self._slots)))
 
 
 def _is_foundation(unit: Unit) -> bool:

@@ -12,7 +12,7 @@ from rich.console import Console
 from actors.cluster import RESOURCE, Cluster, ClusterError, connect
 from actors.driver import Driver, Stop
 from actors.metrics import States
-from actors.nodes import described, marked, problems, survey
+from actors.nodes import Facts, described, marked, problems, survey
 from actors.progress import Display, display
 from actors.reservations import Reservations
 from actors.worker import make_ready
@@ -44,7 +44,7 @@ def run_study(
         if not todo:
             return
         memory = _reservations(plan, todo, cluster, store.root)
-        travels = _look_around(store.root, console, alone=address is None)
+        nodes = _look_around(store.root, console, alone=address is None)
         _make_ready(cluster.slots)
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
@@ -57,10 +57,11 @@ def run_study(
                 store,
                 settings,
                 cluster.slots,
-                travels=travels,
+                travels=not all(facts.shares for facts in nodes),
                 memory=memory,
                 stop=stop,
                 ranks=ranks(plan.units),
+                stacks_grow=all(facts.on_gpu for facts in nodes),
             )
             states, told = States(plan.study.name), False
             for ended in driver.carry_out():
@@ -96,8 +97,8 @@ def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path
     return Reservations(stacked, cluster.memory_gb, root)
 
 
-def _look_around(root: Path, console: Console, alone: bool) -> bool:
-    """Print the facts about every node, and return whether some do not share the results folder.
+def _look_around(root: Path, console: Console, alone: bool) -> list[Facts]:
+    """Print and return the facts about every node that answers.
 
     Raises ClusterError with all problems of the nodes, unless `alone`: on a cluster of this machine only, nothing can
     differ, and a full disk is reported on writing.
@@ -107,7 +108,7 @@ def _look_around(root: Path, console: Console, alone: bool) -> bool:
     console.print("\n".join(described(nodes)), markup=False)
     if not alone and (found := problems(nodes)):
         raise ClusterError("\n".join(found))
-    return not all(node.facts.shares for node in nodes if node.facts)
+    return [node.facts for node in nodes if node.facts]
 
 
 def _make_ready(slots: int) -> None:

@@ -55,16 +55,22 @@ class Value:
 
 
 def write_page(
-    markdown: Path, tiers: Sequence[str], pictures: Sequence[Picture], tables: Mapping[str, pd.DataFrame]
+    markdown: Path,
+    tiers: Sequence[str],
+    pictures: Sequence[Picture],
+    drawn: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
 ) -> None:
     """Write the report at `markdown`, with what lies in the folder beside it, as an HTML file of the same name.
 
-    `tables` are those of the report, by name. The page's own scripts alone can run in it, by their hashes; the library
-    that draws charts compiles their expressions, for which browsers ask for 'unsafe-eval'.
+    `drawn` are the files of the pictures, `tables` those of the report, by name. The page's own scripts alone can run
+    in it, by their hashes; the library that draws charts compiles their expressions, for which browsers ask for
+    'unsafe-eval'.
     """
     folder = markdown.with_suffix("")
-    files = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.csv"))}
-    drawings = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.svg"))}
+    names = sorted([*(picture.name for picture in pictures), *(f"table_{name}" for name in tables)])
+    files = {name: (folder / f"{name}.csv").read_text(encoding="utf-8") for name in names}
+    drawings = {Path(name).stem: _data_uri(folder / name) for name in drawn}
     described = {picture.name: picture for picture in pictures if isinstance(picture, Chart)}
     charts = {name: specification(described[name]) for name in drawings if name in described}
     templates = jinja2.Environment(
@@ -83,7 +89,7 @@ def write_page(
             values = {
                 "name": name,
                 "alt": renderer.renderInlineAsText([alt], parser.options, {}),
-                "source": _data_uri(drawings[name]),
+                "source": drawings[name],
                 "caption": renderer.renderInline(caption, parser.options, {}),
             }
             figure = templates.get_template("figure.html.j2").render(values, live=name in charts)
@@ -175,9 +181,9 @@ def _sections(tokens: list[Token], taken: set[str]) -> tuple[str, list[tuple[str
 def _link_open(
     renderer: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, environment: dict[str, Any]
 ) -> str:
-    """A link to a table or a drawing beside the report leads to the page's own copy."""
+    """A link to a table beside the report leads to the page's own copy."""
     target = str(tokens[index].attrs["href"])
-    if ":" not in target and target.endswith((".csv", ".svg")):
+    if ":" not in target and target.endswith(".csv"):
         file = Path(unquote(target))
         tokens[index].attrSet("data-file", file.stem)
         tokens[index].attrSet("download", file.name)
@@ -192,8 +198,11 @@ def _table_close(*_: Any) -> str:
     return "</table></div>\n"
 
 
-def _data_uri(drawing: str) -> str:
-    return "data:image/svg+xml," + quote(re.sub(r"\s+", " ", drawing), safe=" !$'()*+,-./:;=?@_~")
+def _data_uri(drawing: Path) -> str:
+    if drawing.suffix == ".png":
+        return "data:image/png;base64," + base64.b64encode(drawing.read_bytes()).decode()
+    text = re.sub(r"\s+", " ", drawing.read_text(encoding="utf-8"))
+    return "data:image/svg+xml," + quote(text, safe=" !$'()*+,-./:;=?@_~")
 
 
 def _cells(files: Mapping[str, str], tables: Mapping[str, pd.DataFrame], tiers: Sequence[str]) -> dict[str, Any]:

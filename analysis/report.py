@@ -49,7 +49,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     tables = decided.tables | {"units": _units(study), "answer": answer_table(numbers)}
     for name, table in tables.items():
         write_file(folder, f"table_{name}", ".csv", to_csv(table))
-    pictures, left_out = _figures(study, decided, folder)
+    pictures, drawn, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
         study=study,
@@ -62,6 +62,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         answer=answer(study, decided, numbers) if any_finished else [],
         limits=limits(study, decided, numbers) if any_finished else [],
         pictures={picture.name: picture for picture in pictures},
+        drawn=drawn,
         **_outcomes(study, decided),
         **_reasons(study, decided, numbers),
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
@@ -73,7 +74,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
     write_bytes(out, text.encode(errors="replace"))
-    write_page(out, study.tiers, pictures, tables)
+    write_page(out, study.tiers, pictures, list(drawn.values()), tables)
     return left_out
 
 
@@ -86,22 +87,23 @@ def _check_beside(results: Path, out: Path) -> None:
         )
 
 
-def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Picture], list[LeftOut]]:
-    """Save the figures, and return them with what the report leaves out."""
+def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Picture], dict[str, str], list[LeftOut]]:
+    """Save the figures; return them, the names of their files by their own, and what the report leaves out."""
     unreadable = [unit for unit in study.everything.values() if unit.status == "unreadable"]
     described, failed = describe_pictures(study, decided)
-    saved = []
+    saved, drawn = [], {}
     for picture in described:
         try:
-            save(picture, folder)
+            file = save(picture, folder)
             if isinstance(picture, Chart):
                 json.dumps(specification(picture), allow_nan=False)
             saved.append(picture)
+            drawn[picture.name] = file
         except UnwritableError:
             raise
         except Exception as error:
             failed.append(LeftOut.figure(picture.name, error))
-    return saved, [*(LeftOut(unit.label, unit.reason, unit.id) for unit in unreadable), *failed]
+    return saved, drawn, [*(LeftOut(unit.label, unit.reason, unit.id) for unit in unreadable), *failed]
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:

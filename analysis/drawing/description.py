@@ -15,7 +15,7 @@ CELL = ("model", "pair", "layer", "depth", "weight", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A figure of the report: files `name`.png, .svg and .csv."""
+    """A figure of the report: files `name`.svg, or .png where it has many marks, and .csv."""
 
     name: str
     data: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Draws the pictures of a report with matplotlib, as PNG and SVG."""
+"""Draws the pictures of a report with matplotlib, as SVG or, where that would be large, as PNG."""
 
 import io
 import re
@@ -39,24 +39,30 @@ from analysis.drawing.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_o
 
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that names may have and XML may not; matplotlib writes every text as a comment too."""
+LARGEST_SVG = 400_000
+"""Bytes of an SVG above which a picture, of some thousand marks, is a PNG."""
 STATUS = {"missing": "not\nrun"}
 BAND: dict[str, Any] = {"color": "#009E73", "alpha": 0.25}
 """The band at the trained layer."""
 
 
-def save(picture: Picture, folder: Path) -> None:
-    """Write the picture as PNG and SVG and its data as CSV. Raises ResultsError where its name is none of a file."""
+def save(picture: Picture, folder: Path) -> str:
+    """Write the picture, and its data as CSV; return the name of the picture's file.
+
+    Raises ResultsError where its name is none of a file.
+    """
     with mpl.rc_context(STYLE):
         figure = picture.draw() if isinstance(picture, Drawing) else draw(picture)
         _take_literally(figure)
-        png, svg = io.BytesIO(), io.BytesIO()
-        # The layout is solved once, for the first, and each format drawn once; `savefig` would do both several times.
-        FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
-        figure.set_layout_engine("none")
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    write_file(folder, picture.name, ".png", png.getvalue())
-    write_file(folder, picture.name, ".svg", CONTROL.sub(b"?", svg.getvalue()))
+        drawn, suffix = io.BytesIO(), ".svg"
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})  # type: ignore[no-untyped-call]
+        if drawn.tell() > LARGEST_SVG:
+            drawn, suffix = io.BytesIO(), ".png"
+            FigureCanvasAgg(figure).print_png(drawn)  # type: ignore[no-untyped-call]
+    content = CONTROL.sub(b"?", drawn.getvalue()) if suffix == ".svg" else drawn.getvalue()
+    write_file(folder, picture.name, suffix, content)
     write_file(folder, picture.name, ".csv", picture.csv)
+    return picture.name + suffix
 
 
 def draw(chart: Chart) -> Figure:

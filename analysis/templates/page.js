@@ -33,11 +33,9 @@ for (const table of document.querySelectorAll("main table")) {
   table.parentNode.before(label);
 }
 
-// Links to data and drawings lead to what this page holds.
+// Links to data lead to what this page holds.
 for (const link of document.querySelectorAll("a[data-file]")) {
-  const name = link.dataset.file, image = document.querySelector(`#figure-${CSS.escape(name)} img`);
-  if (link.download.endsWith(".svg")) link.href = image.src;
-  else link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(tables[name]);
+  link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(tables[link.dataset.file]);
 }
 
 // Figures: on a wide screen the one that answers to the pointer is shown as soon as it comes into view.

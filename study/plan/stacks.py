@@ -1,5 +1,6 @@
 """Stacks: cells that train side by side over one frozen model. The grouping changes no result, and so no id."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +10,30 @@ from study.config.base import content_hash
 from study.config.units import Cell, Unit, number_text
 
 LARGEST_STACK = 8
-"""Largest number of cells of a stack where `ray.stack` is `auto`: with more, a CPU gains little."""
+"""Largest number of cells of a stack where `ray.stack` is `auto`: with more, a CPU gains little. On a GPU it is that of
+the first stacks."""
+GAIN = 0.1
+"""Share by which a step of a cell has to become cheaper for stacks on a GPU to grow further."""
+
+
+class StackSize:
+    """The largest number of cells of a stack where `ray.stack` is `auto`. Where it `grows`, it is doubled for as long
+    as that makes a cell cheaper: a GPU may compute many cells in the time of one."""
+
+    def __init__(self, grows: bool) -> None:
+        self.largest = LARGEST_STACK
+        self._grows, self._best = grows, (0, math.inf)
+
+    def learn(self, cells: int, seconds: float) -> None:
+        """Take note of the seconds that a step took for each of so many cells that trained side by side."""
+        size, cheapest = self._best
+        if not self._grows or cells <= size:
+            return
+        if seconds < (1 - GAIN) * cheapest:
+            self._best = cells, seconds
+            self.largest = max(LARGEST_STACK, 2 * cells)
+        else:
+            self.largest, self._grows = size, False
 
 
 def stack_key(unit: Unit) -> str:
@@ -20,10 +44,19 @@ def stack_key(unit: Unit) -> str:
     """
     if not isinstance(unit, Cell):
         return unit.id
-    shared = unit.stage2.model_dump(mode="json", exclude={"learning_rate"})
-    stops = unit.layer if unit.weight == 1 else None
-    batches = [list(unit.operations), list(unit.wordings)]
-    return content_hash([unit.stage_one.id, batches, shared, unit.evaluation, stops, unit.choices, unit.scored])
+    return content_hash([unit.stage_one.id, *_trained(unit), unit.evaluation, unit.choices, unit.scored])
+
+
+def cost_key(cell: Cell) -> str:
+    """Return a key that is equal for cells whose steps cost the same: those of one model and training, whatever seed
+    and batch."""
+    return content_hash([cell.stage_one.model_name, *_trained(cell)])
+
+
+def _trained(cell: Cell) -> list[Any]:
+    shared = cell.stage2.model_dump(mode="json", exclude={"learning_rate"})
+    stops = cell.layer if cell.weight == 1 else None
+    return [list(cell.operations), list(cell.wordings), shared, stops]
 
 
 def stack_label(units: Sequence[Unit]) -> str:

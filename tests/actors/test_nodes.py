@@ -8,7 +8,7 @@ import pytest
 from actors.nodes import Facts, Node, described, look, marked, problems, versions
 
 FACTS = Facts(
-    "mac-1", versions(), "Device(gpu, 0)", 64.0, 50.0, 300.0, shares=True, can_write=True, asks_for_token=True
+    "mac-1", versions(), "Device(gpu, 0)", True, 64.0, 50.0, 300.0, shares=True, can_write=True, asks_for_token=True
 )
 NODE = Node("a1", "10.0.0.1", {"mlx": 1.0, "unified_gb": 51.0}, FACTS)
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from actors.driver import _step_of
 from actors.queue import Queue
 from study.config.study import Grid, Part, RaySettings
-from study.config.units import StageOne
+from study.config.units import Cell, StageOne
 from study.plan.expand import expand
 from study.plan.order import ranks
-from study.plan.stacks import LARGEST_STACK
+from study.plan.stacks import LARGEST_STACK, StackSize
 from tests.actors.test_ray import CELLS, MODELS, ONE_MODEL, STUDY, UNITS
 
 
@@ -118,3 +119,55 @@ def test_a_task_that_would_wait_does_not_pass_one_that_answers_sooner():
     assert [unit.label for unit in waiting.take()] == ["a|stage1|s0"]
     assert waiting.take(ahead=True) == [], "the cells of the first model are still to come"
     assert [unit.label for unit in waiting.take()] == ["b|stage1|s0"], "but no worker idles"
+
+
+def grown(seconds, cells=(8, 16, 32, 64, 128, 256)):
+    """The largest stack after stacks of these sizes were tried, as far as they were asked for."""
+    size = StackSize(grows=True)
+    for count in cells:
+        if count <= size.largest:
+            size.learn(count, seconds(count))
+    return size.largest
+
+
+def test_on_a_gpu_stacks_grow_for_as_long_as_that_makes_a_cell_cheaper():
+    # Milliseconds of a step with so many cells: those of an H100 in benchmarks/gpus.json, of the processor in
+    # benchmarks/stacks.json, and of one that gains nothing.
+    assert grown(lambda cells: (45.6 + 0.43 * cells) / cells) == 512
+    assert grown(lambda cells: (60 + 60 * cells) / cells) == 8
+    assert grown(lambda cells: 1.0) == 8
+    assert grown(lambda cells: 1.0 / cells, cells=(7, 13)) == 26
+
+
+def test_on_a_cpu_stacks_keep_their_size_whatever_a_step_takes():
+    size = StackSize(grows=False)
+    size.learn(8, 0.1)
+    assert size.largest == LARGEST_STACK
+
+
+def test_a_stack_that_does_not_pay_is_the_last_of_its_size():
+    size = StackSize(grows=True)
+    for cells, seconds in ((8, 1.0), (16, 0.5), (32, 0.49), (16, 0.1)):
+        size.learn(cells, seconds)
+    assert size.largest == 16
+
+
+def test_cells_that_cost_the_same_grow_together_and_others_do_not():
+    grid = Grid(layers=[1, 2], pairs=STUDY.grid.pairs, weights=[i / 100 for i in range(20)], seeds=[0, 1])
+    units = expand(STUDY.model_copy(update={"grid": grid}), MODELS)
+    cells = [unit for unit in units if isinstance(unit, Cell)]
+    waiting = Queue(cells, RaySettings(), 1, {cell.stage_one.id for cell in cells}, grows=True)
+    first = waiting.take()
+    assert len(first) <= LARGEST_STACK
+    waiting.learn(first[0], len(first), 0.01)
+    model, taken = first[0].stage_one.model_name, list(iter(waiting.take, []))
+    sizes = {name: [len(one) for one in taken if one[0].stage_one.model_name == name] for name in "ab"}
+    assert max(sizes.pop(model)) == 2 * len(first)
+    assert max(map(max, sizes.values())) <= LARGEST_STACK
+
+
+def test_what_a_step_took_is_read_from_the_rows_of_a_finished_cell(uninterrupted):
+    (cell,) = [folder for folder in (uninterrupted / "cells").iterdir() if "_L" in folder.name]
+    cells, seconds = _step_of(cell)
+    assert cells == 1
+    assert 0 < seconds < 10

@@ -103,7 +103,7 @@ def test_a_figure_that_cannot_be_described_is_left_out_and_the_others_are_there(
     assert told == [f"left out: the figure {name}: ZeroDivisionError: division by zero" for name in names]
     assert [f"the figure {name}: ZeroDivisionError" in first_page(text) for name in names] == [True] * 4
     assert text.count("![") == whole - 4
-    assert "](report/cover.png)" not in text
+    assert "](report/cover.svg)" not in text
     assert "The answer" in text
     assert "No cell has finished" not in text
 

@@ -291,7 +291,7 @@ def test_a_figure_that_the_template_does_not_place_is_shown_at_the_end(
     text = (tmp_path / "report.md").read_text()
     added = text[text.index("## Further figures") : text.index("## Limits")]
     assert added.count("![") == 1
-    assert "](report/unheard_of.png)" in added
+    assert "](report/unheard_of.svg)" in added
     assert "A new figure." in added
-    assert (tmp_path / "report" / "unheard_of.png").is_file()
+    assert (tmp_path / "report" / "unheard_of.svg").is_file()
     assert text.replace(added, "").replace("report/", "before/") == before

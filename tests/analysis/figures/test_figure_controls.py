@@ -6,7 +6,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +21,7 @@ from analysis.figures.predictors import predictors, predictors_added
 from study.config.arms import ARMS
 from study.config.names import TIERS
 from study.config.predictors import PREDICTORS
+from tests.drawn import pixels_of
 from tests.simulated import Plan, write_study
 
 pytestmark = pytest.mark.slow
@@ -105,16 +105,14 @@ def _why(
 
 def _check(pictures: Sequence[Picture], folder: Path) -> None:
     """Save the pictures: they have files, words and pixels as every picture of the report has them."""
-    for picture in pictures:
-        save(picture, folder)
-    names = {picture.name for picture in pictures}
-    assert {file.name for file in folder.iterdir()} == {f"{n}{end}" for n in names for end in (".png", ".svg", ".csv")}
+    drawn = {save(picture, folder) for picture in pictures}
+    assert {file.name for file in folder.iterdir()} == drawn | {f"{picture.name}.csv" for picture in pictures}
     for picture in pictures:
         assert len(picture.alt) > 30
         assert picture.caption.endswith(".")
         assert "nan" not in picture.alt
         assert not pd.read_csv(folder / f"{picture.name}.csv").empty
-        pixels = matplotlib.image.imread(folder / f"{picture.name}.png")
+        pixels = pixels_of(folder, picture.name)
         assert 500 < pixels.shape[1] < 3000
         assert pixels[..., :3].min() < 0.2
         # A white frame: nothing is cut off at the edge.
@@ -176,7 +174,8 @@ def test_evaluations_are_those_of_the_given_cells(results: Results) -> None:
 def test_causal_use_has_a_row_a_model(results: Results, tmp_path: Path, models: list[str], depths: int) -> None:
     pictures = causal_use(_with(results, models), _causal(models, depths))
     _check(pictures, tmp_path)
-    assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
+    if models is ONE:  # that of many models has too many marks for an SVG
+        assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
 
 
 @pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*PREDICTORS][:6])])

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib.image
 import pandas as pd
 import pytest
 
@@ -15,6 +14,7 @@ from analysis.figures.lens_profile import lens_profile
 from analysis.figures.preservation import preservation
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.preservation import preservation as kept_accuracy
+from tests.drawn import pixels_of
 from tests.simulated import Plan, Point, Truth, write_study
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_every_model_has_its_pictures(pictures: dict[str, Picture]) -> None:
 
 def test_every_picture_has_its_files_and_alt_text(pictures: dict[str, Picture], folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {
-        f"{name}{suffix}" for name in pictures for suffix in (".png", ".svg", ".csv")
+        f"{name}{suffix}" for name in pictures for suffix in (".svg", ".csv")
     }
     for picture in pictures.values():
         assert len(picture.alt) > 30
@@ -104,7 +104,7 @@ def test_a_cell_without_a_result_is_grey_with_its_status(folder: Path, pictures:
 
 def test_pictures_are_neither_empty_nor_huge(folder: Path, pictures: dict[str, Picture]) -> None:
     for name in pictures:
-        pixels = matplotlib.image.imread(folder / f"{name}.png")
+        pixels = pixels_of(folder, name)
         assert 500 < pixels.shape[1] < 3000
         assert pixels[..., :3].min() < 0.2
         # A white frame: nothing is cut off at the edge.

@@ -111,7 +111,7 @@ def test_the_report_of_packed_rows_is_the_same_and_has_the_section(folder: Path,
     assert first == second
     text = (tmp_path / "one" / "r.md").read_text()
     assert "## The published experiment, beside this study" in text
-    assert (tmp_path / "one" / "r" / "recipes_tiny-llama.png").is_file()
+    assert (tmp_path / "one" / "r" / "recipes_tiny-llama.svg").is_file()
     drawn = pd.read_csv(tmp_path / "one" / "r" / "recipes_tiny-llama.csv")
     assert set(drawn["recipe"]) == {"corrected", "as-published", "corrected with plain_sgd"}
     assert "### tiny-llama · multiply/add · L1 · w 0.2 · 3 steps at" in text
