@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("study", "actors", "analysis")
+PACKAGES = ("study", "actors", "analysis", "benchmarks", "soak")
 HEAVY = ("mlx", "mlx_lm", "ray", "pandas", "numpy", "pydantic", "matplotlib", "transformers")
 
 FIRST = """
@@ -16,7 +16,7 @@ import importlib, os, sys, traceback, warnings
 import jinja2, matplotlib.figure, pandas, pyarrow.parquet, ray, rich.console, scipy.stats, sklearn.linear_model, yaml
 from pydantic import BaseModel, TypeAdapter
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-assert not any(name.split(".")[0] in ("study", "actors", "analysis", "mlx") for name in sys.modules)
+assert not any(name.split(".")[0] in ("study", "actors", "analysis", "benchmarks", "soak", "mlx") for name in sys.modules)
 for name in sys.argv[1].split():  # what is below all of these, so that it cannot import them
     importlib.import_module(name)
 for name in sys.argv[2:]:
@@ -35,7 +35,7 @@ for name in sys.argv[2:]:
 
 def modules() -> list[str]:
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py") if file.name != "__main__.py"]
-    parts = [file.relative_to(ROOT).with_suffix("").parts for file in sorted(files)]
+    parts = [file.relative_to(ROOT).with_suffix("").parts for file in sorted(files) if file.parent.name != "peers"]
     return [".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts]
 
 
