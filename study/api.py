@@ -73,9 +73,9 @@ def load(
 def read(file: str | PathLike[str]) -> Plan:
     """Read a study's YAML file, with the models that it names; `units` of the plan are its units of work.
 
-    Raises ConfigError, which lists all mistakes of the file.
+    Raises ConfigError, which lists all mistakes of the file, TypeError where it is no path.
     """
-    return read_study(Path(file))
+    return read_study(_path(file, "a study's file"))
 
 
 def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
@@ -86,11 +86,19 @@ def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:
     ResultsError where `results` is the folder of something else.
     """
     _check_unit(unit)
-    check_place(Path(results))
-    for one, ending in run_with_foundations(unit, Path(results)):
+    place = _path(results, "a results folder")
+    check_place(place)
+    for one, ending in run_with_foundations(unit, place):
         if ending.state != "done":
             raise UnitError(f"{one.label} {ending.state}: {ending.reason}")
     return unit
+
+
+def _path(place: object, what: str) -> Path:
+    """Return a path that was given. Raises TypeError where it is none."""
+    if not isinstance(place, str | PathLike):
+        raise TypeError(f"{what} is a path, not {place!r:.100}")
+    return Path(place)
 
 
 def _check_unit(unit: object) -> None:
@@ -103,11 +111,15 @@ def rows(results: str | PathLike[str], unit: Unit) -> dict[str, pd.DataFrame]:
     """Return the rows of a finished unit by the name of their table: `answers`, `lens`, `curves` and so on.
 
     Every file is checked against the size and SHA-256 that were recorded for it. Raises ResultsError where the unit is
-    not finished, DamagedError where a file is not what was written, FigureError where a figure is not finite.
+    not finished, DamagedError where a file is not what was written, FigureError where a figure is not finite, TypeError
+    where it is no unit, or the folder no path.
     """
     _check_unit(unit)
-    check_root(Path(results))
-    store = Store(Path(results))
+    place = _path(results, "a results folder")
+    check_root(place)
+    if not place.is_dir():
+        raise ResultsError(f"there is no folder {place}: `study.run` makes it")
+    store = Store(place)
     if (status := store.status(unit)).state != "done":
         raise ResultsError(f"{unit.label} has no rows in {results}: {status.reason}")
     return {file.stem: read_table(file).to_pandas() for file in sorted(store.verified(unit).glob("*.parquet"))}

@@ -98,6 +98,7 @@ def test_the_plot_shows_depth_against_position(trace: study.Trace) -> None:
     [
         (lambda trace: trace.log_prob("xylophone"), ClassTokenError, "'xylophone' is 9 tokens"),
         (lambda trace: trace.top(0), ValueError, "k is 0: it must be a whole number from 1 to 381"),
+        (lambda trace: trace.top(True), ValueError, "k is True: it must be a whole number from 1 to 381"),
         (lambda trace: trace.top(382), ValueError, "k is 382: it must be a whole number from 1 to 381"),
     ],
 )
@@ -119,6 +120,17 @@ def test_what_is_no_text_or_no_unit_is_told_by_name(model: study.Model, tmp_path
     for call in (lambda: study.run("x", tmp_path), lambda: study.rows(tmp_path, "x")):  # type: ignore[type-var,arg-type]
         with pytest.raises(TypeError, match="'x' is no unit: take one of a plan"):
             call()
+
+
+def test_what_is_no_path_is_told_by_what_it_was_given_for(tmp_path: Path) -> None:
+    (cell,) = study.read(CONFIGS / "smoke.yaml").cells()
+    with pytest.raises(TypeError, match="a study's file is a path, not 5"):
+        study.read(5)  # type: ignore[arg-type]
+    for call in (lambda: study.run(cell, None), lambda: study.rows(None, cell)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a results folder is a path, not None"):
+            call()
+    with pytest.raises(ResultsError, match=r"there is no folder .*: `study.run` makes it"):
+        study.rows(tmp_path / "nowhere", cell)
 
 
 @pytest.mark.parametrize(

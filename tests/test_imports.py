@@ -16,7 +16,8 @@ import importlib, os, sys, traceback, warnings
 import jinja2, matplotlib.figure, pandas, pyarrow.parquet, ray, rich.console, scipy.stats, sklearn.linear_model, yaml
 from pydantic import BaseModel, TypeAdapter
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-assert not any(name.split(".")[0] in ("study", "actors", "analysis", "benchmarks", "soak", "mlx") for name in sys.modules)
+ours = ("study", "actors", "analysis", "benchmarks", "soak", "mlx")
+assert not any(name.split(".")[0] in ours for name in sys.modules)
 for name in sys.argv[1].split():  # what is below all of these, so that it cannot import them
     importlib.import_module(name)
 for name in sys.argv[2:]:

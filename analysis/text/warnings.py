@@ -2,6 +2,8 @@
 
 from analysis.data.results import Results
 
+RANDOM = "its weights are random, and it knows nothing: its numbers show the form of a report, and mean nothing"
+
 
 def out_of_reach(results: Results) -> list[str]:
     """Lines about the wordings on which no finished cell could be emergent, for want of prompts."""
@@ -15,9 +17,14 @@ def out_of_reach(results: Results) -> list[str]:
 
 
 def warning_rows(results: Results) -> list[list[str]]:
-    """Each warning of a model's finished units, with the number of units that have it."""
+    """Each warning of a model's finished units, with the number of units that have it; random weights that nobody
+    trained are one."""
+    trained = results.nursery.models if results.nursery else ()
+    random = {name for name, model in results.models.items() if "built" in model["source"] and name not in trained}
     counts: dict[tuple[str, str], int] = {}
     for unit in results.everything.values():
+        if unit.model in random and unit.finished:
+            counts[unit.model, RANDOM] = counts.get((unit.model, RANDOM), 0) + 1
         for warning in results.done.get(unit.id, {}).get("warnings", ()):
             counts[unit.model, str(warning)] = counts.get((unit.model, str(warning)), 0) + 1
     return [[model, warning, str(count)] for (model, warning), count in counts.items()]

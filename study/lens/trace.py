@@ -62,7 +62,7 @@ class Trace:
 
         frames = []
         for where, values, totals in self._logits():
-            if k not in range(1, values.shape[1] + 1):
+            if isinstance(k, bool) or k not in range(1, values.shape[1] + 1):
                 raise ValueError(
                     f"k is {k!r}: it must be a whole number from 1 to {values.shape[1]}, the size of the vocabulary"
                 )

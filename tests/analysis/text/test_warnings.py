@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 from analysis.report import write_report
+from analysis.text.warnings import RANDOM
 from tests.simulated import Plan, write_study
 
 FEW = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=9)
@@ -17,6 +18,12 @@ def test_the_first_page_says_that_no_cell_can_be_emergent_with_so_few_prompts(tm
     said = "**No cell can be emergent on symbolic, semantic, construction, story: it is decided on 18 prompts of "
     text = _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md")
     assert said + "a wording, and 35 are needed.**" in text.partition("## The answer")[0]
+
+
+def test_a_report_on_random_weights_says_that_its_numbers_mean_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    text = _report(uninterrupted, tmp_path / "smoke.md")
+    assert f"| tiny-llama | {RANDOM} | 5 |" in text.partition("## Outcomes")[0]
+    assert RANDOM not in _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md")
 
 
 def test_warnings_of_units_are_told_with_the_number_of_units(tmp_path: Path) -> None:
