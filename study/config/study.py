@@ -277,8 +277,9 @@ class RaySettings(Settings):
     workers: Processes | Literal["auto"] = "auto"
     """Units that run at a time on a private cluster: `auto` is one with a GPU, as on a Mac, and one a core without."""
     stack: Processes | Literal["auto"] = "auto"
-    """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy.
-    A worker with too little memory for so many trains fewer at a time."""
+    """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy,
+    and on a GPU more for as long as that makes a cell cheaper. A worker with too little memory trains fewer at a
+    time."""
     checkpoint_every: StepsOrNone = 50
     """Steps of a stage between two checkpoints; there is also one after the last step. An interrupted training resumes
     from its last checkpoint. 0 for none."""
