@@ -93,6 +93,11 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
     A private cluster is ended in a thread, which takes a second or two; the program ends after it. Raises ClusterError
     where it cannot connect, or no node offers slots.
     """
+    if "ray" in sys.modules and not environment.asks_for_token():
+        raise ClusterError(
+            f"Ray was imported before this program could tell it to use a token: import it later, or set "
+            f"{environment.AUTH_MODE}=token before"
+        )
     environment.prepare(serving=address is not None and not address.startswith("127."))
     import ray
 

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +24,17 @@ CANARY = "canary-of-the-environment"
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_ray_that_was_imported_before_it_was_told_of_the_token_is_one_message_at_once():
+    # It would fail after a minute: findings/ray-token-mode-after-import.sh, Ray 2.60.0.
+    code = "import ray; from actors.cluster import *\nwith connect(RaySettings()): pass"
+    own = {name: value for name, value in os.environ.items() if name != environment.AUTH_MODE}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "actors.cluster.ClusterError: Ray was imported before this program could tell it to use a token: import it "
+        "later, or set RAY_AUTH_MODE=token before"
+    )
 
 
 @pytest.fixture
