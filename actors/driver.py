@@ -4,6 +4,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,10 @@ from study.config.study import RaySettings
 from study.config.units import NAMES, Cell, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.plan.stacks import stack_label
 from study.results.files import UnwritableError, write_json
-from study.results.finished import PROGRESS, DamagedError
+from study.results.finished import PROGRESS, UNREADABLE, DamagedError
 from study.results.parcels import Parcel, pack, unpack
 from study.results.store import DAMAGED, Ending, Store
-from study.results.values import read_table
+from study.results.values import FigureError, read_table
 from study.version import code_fingerprint
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Driver:
         self.store, self.stop = store, stop or Stop()
         self._settings, self._slots = settings, slots
         self._run = run or partial(run_units, checkpoint_every=settings.checkpoint_every)
-        self._travels, self._memory, self._stacks_grow = travels, memory, stacks_grow
+        self._travels, self._memory = travels, memory
         self._flights: dict[ray.ObjectRef[list[Ended] | None], Flight] = {}
         self._parcels: dict[str, ray.ObjectRef[Parcel]] = {}
         self._begun_again: set[str] = set()
@@ -195,8 +196,9 @@ class Driver:
                 continue
             if isinstance(ended.unit, Pretraining | StageOne) and ended.outcome.state == "done":
                 self.queue.trained.add(ended.unit.id)
-            if self._stacks_grow and isinstance(ended.unit, Cell) and ended.outcome.state == "done":
-                self.queue.learn(ended.unit, *_step_of(self.store.folder(ended.unit)))
+            if self.queue.grows and isinstance(ended.unit, Cell) and ended.outcome.state == "done":
+                with suppress(FigureError, *UNREADABLE):  # which the report names, since it reads every byte
+                    self.queue.learn(ended.unit, *_step_of(self.store.folder(ended.unit)))
             yield ended
 
     def _crashed(self, flight: Flight, error: "Exception") -> Iterator[Ended]:

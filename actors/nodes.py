@@ -131,6 +131,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
     """Return the facts about the machine on which this runs."""
     import mlx.core as mx
 
+    from study.models.activations import on_cpu
     from study.models.cache import cache_root
 
     shares = (root / mark).is_file()
@@ -139,7 +140,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
         host=socket.gethostname(),
         versions=versions(),
         device=str(mx.default_device()),
-        on_gpu=mx.default_device().type == mx.DeviceType.gpu,
+        on_gpu=not on_cpu(),
         memory_gb=psutil.virtual_memory().total / 1e9,
         free_memory_gb=psutil.virtual_memory().available / 1e9,
         free_disk_gb=shutil.disk_usage(_existing(place)).free / 1e9,

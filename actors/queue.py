@@ -23,6 +23,7 @@ class Queue:
     ) -> None:
         """`ranks`: by unit id, what is taken first, as `study.plan.order.ranks` returns it; without, all are alike.
         `grows`: stacks may become larger, as `StackSize` says."""
+        self.grows = grows
         self.trained = trained
         """Ids of the finished units that others build on: trainings of the nursery and stage 1."""
         self._settings, self._slots = settings, slots

@@ -45,7 +45,7 @@ def run_study(
             return
         memory = _reservations(plan, todo, cluster, store.root)
         nodes = _look_around(store.root, console, alone=address is None)
-        _make_ready(cluster.slots)
+        _make_ready(min(cluster.slots, len(todo)))
         console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
             store.forget_failure(unit)
@@ -61,7 +61,7 @@ def run_study(
                 memory=memory,
                 stop=stop,
                 ranks=ranks(plan.units),
-                stacks_grow=all(facts.on_gpu for facts in nodes),
+                stacks_grow=bool(nodes) and all(facts.on_gpu for facts in nodes),
             )
             states, told = States(plan.study.name), False
             for ended in driver.carry_out():
@@ -111,12 +111,12 @@ def _look_around(root: Path, console: Console, alone: bool) -> list[Facts]:
     return [node.facts for node in nodes if node.facts]
 
 
-def _make_ready(slots: int) -> None:
-    """Let as many workers as will be needed import what they need, while the first one trains."""
+def _make_ready(workers: int) -> None:
+    """Let so many workers import what units need, so that those that come later need not while the first trains."""
     import ray
 
     ready = ray.remote(make_ready).options(name="get ready", num_cpus=0, resources={RESOURCE: 1}, max_retries=0)
-    for _ in range(slots):
+    for _ in range(workers):
         ready.remote()
 
 

@@ -20,7 +20,8 @@ def warning_rows(results: Results) -> list[list[str]]:
     """Each warning of a model's finished units, with the number of units that have it; random weights that nobody
     trained are one."""
     trained = results.nursery.models if results.nursery else ()
-    random = {name for name, model in results.models.items() if "built" in model["source"] and name not in trained}
+    built = {name for name, model in results.models.items() if "built" in model.get("source", ())}
+    random = built.difference(trained)
     counts: dict[tuple[str, str], int] = {}
     for unit in results.everything.values():
         if unit.model in random and unit.finished:

@@ -151,6 +151,11 @@ def test_once_a_stop_is_asked_for_units_that_run_end_and_no_other_begins(cluster
     assert list((store.root / "unfinished").glob("*")) == []
 
 
+def test_a_cell_whose_steps_cannot_be_read_is_no_hindrance_to_stacks_that_grow(cluster, store):
+    units = units_of(10)  # whose tables are empty
+    assert states(Driver(units, store, QUICK, 2, quick(0.0), stacks_grow=True)) == ["done"] * len(units)
+
+
 def test_a_survey_finds_this_machine_fit(cluster, tmp_path):
     from actors.nodes import marked
 

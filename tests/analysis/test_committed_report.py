@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 
 from analysis.data.packing import pack
@@ -30,11 +31,13 @@ def check_report(packed: Path, report: Path, again: Path) -> None:
     assert {file.name for file in committed.iterdir()} == {file.name for file in made.iterdir()}
     for file in made.glob("*.csv"):
         assert (committed / file.name).read_bytes() == file.read_bytes(), file.name
-    for file in made.glob("*.svg"):
+    for file in (*made.glob("*.svg"), *made.glob("*.png")):
         assert _size(committed / file.name) == _size(file), file.name
 
 
-def _size(drawing: Path) -> str:
+def _size(drawing: Path) -> object:
+    if drawing.suffix == ".png":
+        return matplotlib.image.imread(drawing).shape
     found = re.search(r'viewBox="[^"]*"', drawing.read_text(encoding="utf-8"))
     assert found, drawing
     return found[0]
