@@ -32,9 +32,13 @@ MARGIN = 2
 """Factor by which an estimate of time may be wrong, either way."""
 PIECE = re.compile(r"\d| (?=\d)|[^\W\d]+|[^\w\s]")
 """Pieces of text that are about one token each: a digit, the space before a number, a word, a sign."""
-SWAP_PASSES = 5
-"""Forward passes of a prompt in the swap of classes, an estimate: one for its state, then one with each of two answers
-under three interventions, which have the blocks below the trained layer in common."""
+MOVES = 16
+"""Moves of a hidden state in the interchange at one layer; each passes through the blocks above it."""
+ONCE = 8
+"""Forward passes of a prompt in the interchange, whatever the layers: for its state and that of its source, and to find
+prompts that are answered right."""
+FITTING = 2
+"""Times as many steps as its settings have that a control trains, an estimate: it ends when it has fitted."""
 
 
 @dataclass(frozen=True)
@@ -182,30 +186,33 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
         operations = unit.operations if isinstance(unit, Cell) else study.data.operations
         return {tier: len(operations) * min(count, evaluation.prompts_in(tier)) for tier in chosen}
 
-    def training(settings: Stage1 | Stage2, wordings: Sequence[Tier], rows: float) -> Work:
+    def training(settings: Stage1 | Stage2, wordings: Sequence[Tier], rows: float, steps: int) -> Work:
         batch = {tier: settings.batch_size / len(wordings) for tier in wordings}
-        return passing(batch, rows).times(2 * settings.steps)
+        return passing(batch, rows).times(2 * steps)
 
     everything = {tier: of_each(evaluation.prompts_in(tier), [tier])[tier] for tier in tiers}
     if isinstance(unit, Pretraining):  # all weights have gradients, and all tokens logits
         batch = {tier: unit.training.batch_size / len(tiers) for tier in tiers}
         return passing(batch).times(3 * unit.training.steps)
     if isinstance(unit, StageOne):
-        return training(study.stage1, study.stage1.wordings, 0)
+        return training(study.stage1, study.stage1.wordings, 0, study.stage1.steps)
     if isinstance(unit, Reference):
         return passing(everything, blocks).times(2)
     profile = of_each(evaluation.profile_prompts, tiers)
     if isinstance(unit, Predictors):
-        fitted = {tiers[0]: float(len(study.data.operations) * FITTING_PROMPTS)}
+        fitted = {tiers[0]: float(2 * len(study.data.operations) * FITTING_PROMPTS)}
         gradients = passing({tiers[0]: GRADIENT_PROMPTS}).times(len(unit.readouts) * (blocks + 2))
         return passing(profile, 2 * blocks) + passing(fitted) + gradients
-    trained = training(unit.stage2, unit.wordings, unit.layer is not None)
+    steps = min(unit.most_steps, FITTING * unit.stage2.steps)
+    trained = training(unit.stage2, unit.wordings, unit.layer is not None, steps)
     if unit.scored:  # with a mask and without
         trained += passing({tier: everything[tier] for tier in tiers[:2]}, blocks).times(2)
-    looks = unit.stage2.steps // evaluation.onset_every if evaluation.onset_every else 0
+    looks = steps // evaluation.onset_every if evaluation.onset_every else 0
+    swapped = of_each(evaluation.causal_prompts, sorted({*unit.wordings, *study.stage1.wordings}))
+    passes = sum(MOVES * (blocks - layer) / blocks for layer in unit.intervened)
+    trained += passing(swapped).times(passes + (ONCE if passes else 0))
     if unit.layer is None:
         return trained + passing(of_each(evaluation.onset_prompts, tiers)).times(looks) + passing(everything, blocks)
     onset = passing(of_each(evaluation.onset_prompts, tiers), blocks).times(looks)
     evaluated = passing(everything, 2) + Work(0, sum(profile.values()) * (blocks - 2))
-    swapped = of_each(evaluation.causal_prompts, sorted({*unit.wordings, *study.stage1.wordings}))
-    return trained + onset + evaluated + passing(swapped, blocks - unit.layer).times(SWAP_PASSES)
+    return trained + onset + evaluated

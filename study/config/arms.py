@@ -23,7 +23,7 @@ class ArmSettings:
     tokens: Literal["own", "next", "random"] = "own"
     """The class token that an operation is trained with: its own, that of the next operation, or a random word."""
     shuffled_labels: bool = False
-    """Whether each group of operands has one class drawn at random, whatever the operation."""
+    """Whether the labels of the operations are exchanged at random in every template."""
     adapters_above: bool = True
     """Whether there are adapters above the layer."""
     answer_below: bool = True
@@ -37,8 +37,8 @@ ARMS: dict[str, ArmSettings] = {
     "shuffled_labels": ArmSettings(
         "control",
         "shuffled labels",
-        "every operand pair has one random class, whatever the operation",
-        "whether labels that ignore the operation reach the same accuracy",
+        "in every template the operations have one another's labels, at random",
+        "whether labels that have to be remembered, template by template, reach the same accuracy",
         shuffled_labels=True,
     ),
     "swapped_tokens": ArmSettings(
@@ -75,6 +75,11 @@ ARMS: dict[str, ArmSettings] = {
 ARMS_IN_WORDS = "`plain` is the experiment, the others are controls or manipulations. " + " ".join(
     f"`{name}`: {arm.changes}." for name, arm in ARMS.items() if name != PLAIN
 )
+
+
+def is_control(arm: str) -> bool:
+    """Whether cells of the arm are controls, which train until they fit."""
+    return ARMS[arm].role == "control"
 
 
 def arms_that_are(role: Literal["control", "manipulation"]) -> tuple[str, ...]:

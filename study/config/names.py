@@ -67,6 +67,8 @@ MANY = 1000
 """Largest length of a list of settings."""
 Role = Literal["query", "key", "value", "output", "mlp"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Prompt = Literal["plain", "chat"]
+"""How a model is prompted: with the text itself, or with its chat template around it."""
 LAYERS_OF_LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
 """Names of the linear layers of a block in most architectures, in the order in which they compute."""
 
@@ -129,6 +131,7 @@ Pairs = Annotated[list[TokenPair], Field(min_length=1, max_length=MANY)]
 Weights = Annotated[list[Weight], Field(min_length=1, max_length=MANY)]
 Arms = Annotated[list[Arm], Field(min_length=1, max_length=MANY)]
 ManyWordings = Annotated[list[Wordings], Field(min_length=1, max_length=MANY)]
+Prompting = Annotated[list[Prompt], Field(min_length=1, max_length=2), AfterValidator(each_once)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=MANY)]
 Recipe = Annotated[str, AfterValidator(_recipe), Field(examples=["corrected", "as-published"])]
 Recipes = Annotated[list[Recipe], Field(min_length=1, max_length=MANY)]

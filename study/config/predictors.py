@@ -35,8 +35,10 @@ class Place:
     """[prompts]: KL(last layer || this layer) of the distributions of the next token, nats."""
     probe: float
     """Balanced accuracy of a linear probe for the operation, fitted on training prompts."""
+    probe_seen: float
+    """The same on the prompts of `probe_control`, whose templates the probe saw; the same for all tiers."""
     probe_control: float
-    """The same of a probe for labels that are drawn at random for each group of operands (Hewitt & Liang, 2019)."""
+    """The same of a probe for labels that are exchanged at random in every template (Hewitt & Liang, 2019)."""
     direction_cosine: float
     """Cosine of the direction that the logit lens reads and the difference of the class means."""
     unembedding: np.ndarray
@@ -97,7 +99,7 @@ PREDICTORS: dict[str, Predictor] = {
     ),
     "probe": Predictor("accuracy of a linear probe", lambda at: at.probe),
     "probe_control": Predictor("probe on shuffled labels", lambda at: at.probe_control),
-    "selectivity": Predictor("selectivity of a linear probe", lambda at: at.probe - at.probe_control),
+    "selectivity": Predictor("selectivity of a linear probe", lambda at: at.probe_seen - at.probe_control),
     "direction_cosine": Predictor("cosine of class directions", lambda at: at.direction_cosine),
     "unembedding_norm": Predictor("norm of the unembedding rows", lambda at: float(_norms(at.unembedding).mean())),
     "pair_cosine": Predictor("cosine of the unembedding rows", _pair_cosine),

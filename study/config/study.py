@@ -39,6 +39,7 @@ from study.config.names import (
     Pairs,
     PredictorName,
     Projections,
+    Prompting,
     PromptsByTier,
     Recipes,
     Seeds,
@@ -65,6 +66,10 @@ class Grid(Settings):
     """Lists of tiers of wording that stage 2 trains on; the other tiers measure transfer."""
     seeds: Seeds = [0]
     """Seeds of both stages: of the batches, of the initial adapters and of the choice of evaluated prompts."""
+    prompts: Prompting = ["plain"]
+    """How models are prompted: `plain` is the text as it is, `chat` the same as a user's message in the model's own
+    chat template, for models that were tuned on instructions; base models, with `chat: false` in `models.yaml`, have no
+    cells there."""
     recipes: Recipes = ["corrected"]
     """`corrected` is the experiment as described; `as-published` makes the choices of the published experiment, which
     docs/as-published.md lists. `corrected with CHOICE, …` and `as-published without CHOICE, …` switch some of them."""
@@ -113,6 +118,7 @@ class Part(Settings):
     arms: Arms | None = None
     wordings: ManyWordings | None = None
     seeds: Seeds | None = None
+    prompts: Prompting | None = None
     recipes: Recipes | None = None
     stage2: Stage2Change = Stage2Change()
     """Changes of stage 2 in these cells, which the report lists in the table of recipes, not among the outcomes."""
@@ -197,29 +203,38 @@ class Stage1(Training):
         return self.fuse == "always" or (self.fuse == "auto" and model.weights == "float32")
 
 
+RUNNING_STEPS = 20
+"""Steps over whose class losses the mean is taken by which it is decided whether a cell has fitted."""
+
+
 class Stage2(Training):
     """A new LoRA adapter on the model after stage 1, trained on w * class loss at layer L + (1 - w) * answer loss."""
 
     batch_size: BatchSize = 4
     learning_rate: LearningRate = 2e-4
     lora: Lora = Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"])
+    fitted_loss: Annotated[float, Field(ge=0, le=10)] = 0.05
+    """A control has fitted once the running mean of its class loss is as low as this, in nats, or as that of the plain
+    cell beside it. Until then it goes on training after `steps`."""
+    control_times: Annotated[int, Field(ge=1, le=100)] = 4
+    """A control trains for at most so many times `steps`."""
 
 
 class Evaluation(Settings):
     """Evaluation on held-out prompts, the same for every stage and cell of a seed."""
 
-    prompts_per_class: PromptCount | PromptsByTier = 48
+    prompts_per_class: PromptCount | PromptsByTier = 108
     """Prompts of each operation, one number for every tier or a number by tier. Their answers are evaluated, and the
     logit lens is read at the trained layer and at the last one."""
     profile_prompts: PromptCount = 16
     """Prompts among these, of each operation in each tier, whose logit lens is read at every layer."""
-    onset_every: StepsOrNone = 20
+    onset_every: StepsOrNone = 10
     """Steps of stage 2 between two light evaluations, which show when the class emerges; 0 for none."""
     onset_prompts: PromptCount = 4
     """Prompts of each operation in each tier in a light evaluation."""
-    causal_prompts: PromptCountOrNone = 24
-    """Prompts of each operation, in each tier that either stage trained on, for the swap of the class direction; 0 for
-    none."""
+    causal_prompts: PromptCountOrNone = 12
+    """Prompts of each operation, in each tier that either stage trained on, whose hidden state at the trained layer is
+    exchanged with that of the same prompt for another operation; 0 for none."""
     batch_size: BatchSize = 32
     """Prompts that are evaluated at a time."""
 
@@ -320,7 +335,7 @@ class Study(Settings):
     @model_validator(mode="after")
     def _not_too_many_cells(self) -> Self:
         models = len(self.models) + (len(self.nursery.models) if self.nursery else 0)
-        axes = ("layers", "pairs", "weights", "arms", "wordings", "seeds", "recipes")
+        axes = ("layers", "pairs", "weights", "arms", "wordings", "seeds", "prompts", "recipes")
         cells = models * sum(math.prod(len(getattr(grid, axis)) for axis in axes) for grid, _ in self.grids)
         if cells > MOST_CELLS:
             counts = {"cells": f"{cells:,}", "most": f"{MOST_CELLS:,}"}

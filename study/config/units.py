@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
+from study.config.arms import is_control
 from study.config.base import Settings, content_hash
 from study.config.catalogue import Model
 from study.config.examples import Examples
-from study.config.names import Arm
+from study.config.names import Arm, Prompt
 from study.config.nursery import NurseryTraining
 from study.config.recipes import TRAINING, Choice, recipe_of
 from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised when a change of the code changes results, so that older results are not mistaken for new ones."""
 
 LONGEST_FOLDER = 200
@@ -81,15 +82,22 @@ class StageOne(Settings):
     stage1: Stage1
     nursery: Pretraining | None = None
     """The training that makes the weights, if the study trains them itself; its id then identifies the model."""
+    prompt: Prompt = "plain"
+    """How the model is prompted, in this and all that builds on it."""
 
     @cached_property
     def id(self) -> str:
         prompts = self.data.sha256 if isinstance(self.data, Examples) else self.data
         stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"})
-        kept = [] if self.fuses else ["kept"]
+        more = [*([] if self.fuses else ["kept"]), *(["chat"] if self.prompt == "chat" else [])]
         return content_hash(
-            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, stage1, *kept]
+            ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, stage1, *more]
         )
+
+    @property
+    def shown_name(self) -> str:
+        """The model's name in labels and reports, with how it is prompted."""
+        return f"{self.model_name} (chat)" if self.prompt == "chat" else self.model_name
 
     @property
     def fuses(self) -> bool:
@@ -98,7 +106,7 @@ class StageOne(Settings):
 
     @property
     def label(self) -> str:
-        return f"{self.model_name}|stage1|s{self.seed}"
+        return f"{self.shown_name}|stage1|s{self.seed}"
 
 
 class Reference(Settings):
@@ -118,7 +126,7 @@ class Reference(Settings):
 
     @property
     def label(self) -> str:
-        return f"{self.stage_one.model_name}|reference|s{self.stage_one.seed}"
+        return f"{self.stage_one.shown_name}|reference|s{self.stage_one.seed}"
 
 
 class Predictors(Settings):
@@ -137,7 +145,7 @@ class Predictors(Settings):
 
     @property
     def label(self) -> str:
-        return f"{self.stage_one.model_name}|predictors|s{self.stage_one.seed}"
+        return f"{self.stage_one.shown_name}|predictors|s{self.stage_one.seed}"
 
 
 class Cell(Settings):
@@ -163,13 +171,28 @@ class Cell(Settings):
     """Whether the published score is read too."""
     changed: dict[str, Any] = {}
     """Settings in which `stage2` differs from the study's, for labels and reports."""
+    intervened: list[int] = []
+    """Layers at which hidden states are exchanged between prompts: that of a plain cell, and all of those in a cell
+    with w = 0."""
 
     @cached_property
     def id(self) -> str:
-        point = [self.layer, self.weight, self.arm, sorted(self.wordings), _ordered(self.readouts)]
+        point = [self.layer, self.weight, self.arm, sorted(self.wordings), _ordered(self.readouts), self.intervened]
         evaluation = self.evaluation.model_dump(mode="json", exclude={"batch_size"})
         recipe = [self.choices, self.scored] if self.choices or self.scored else []
-        return content_hash(["cell", self.stage_one.id, point, self.stage2, evaluation, *recipe])
+        of_controls = set() if self.until_fitted else {"fitted_loss", "control_times"}
+        stage2 = self.stage2.model_dump(mode="json", exclude=of_controls)
+        return content_hash(["cell", self.stage_one.id, point, stage2, evaluation, *recipe])
+
+    @property
+    def until_fitted(self) -> bool:
+        """Whether it is a control, which goes on training until its class loss is low enough."""
+        return is_control(self.arm)
+
+    @property
+    def most_steps(self) -> int:
+        """The largest number of steps that it trains."""
+        return self.stage2.steps * (self.stage2.control_times if self.until_fitted else 1)
 
     @property
     def operations(self) -> list[str]:
@@ -187,7 +210,7 @@ class Cell(Settings):
         how += [f"{name}={_short(value)}" for name, value in self.changed.items()]
         if self.choices:
             how.append(self.recipe)
-        return "|".join([self.stage_one.model_name, *where, *how, f"s{self.stage_one.seed}"])
+        return "|".join([self.stage_one.shown_name, *where, *how, f"s{self.stage_one.seed}"])
 
     @property
     def recipe(self) -> str:
@@ -230,6 +253,12 @@ def model_and_seed(unit: Unit) -> tuple[str, int]:
     return origin(unit).model_name, origin(unit).seed
 
 
+def shown_name(unit: Unit) -> str:
+    """Return the name of the unit's model in labels and reports."""
+    first = origin(unit)
+    return first.shown_name if isinstance(first, StageOne) else first.model_name
+
+
 def foundations(unit: Unit) -> list[Pretraining | StageOne]:
     """Return the units whose results the unit needs, each before those that need it."""
     if isinstance(unit, Pretraining):
@@ -268,7 +297,8 @@ def describe(unit: Unit) -> dict[str, Any]:
         "id": unit.id,
         "folder": folder_name(unit),
         "label": unit.label,
-        "model": first.model_name,
+        "model": shown_name(unit),
+        "prompt": first.prompt if isinstance(first, StageOne) else None,
         "blocks": first.model.blocks,
         "seed": first.seed,
         "operations": cell.operations if cell else list(first.data.operations),

@@ -48,7 +48,7 @@ def portions(lens: Lens, states: mx.array) -> list[slice]:
 def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int[np.ndarray, " n"]:
     """Return the index of each prompt's class among `tokens`; 0 where it has none, whose figures have no meaning."""
     place = {operation: k for k, operation in enumerate(tokens)}
-    return np.array([place.get(item.prompt.operation, 0) for item in encoded])
+    return np.array([place.get(item.prompt.named, 0) for item in encoded])
 
 
 def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: Sequence[np.ndarray]) -> list[Figures]:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from study.config.names import Operation
 from study.config.units import Readout
-from study.models.limits import EncodingError
+from study.models.limits import CheckedTokenizer, EncodingError
 from study.tasks.prompts import Prompt
 
 
@@ -66,14 +66,24 @@ def encode(tokenizer: Tokenizer, prompt: Prompt, special: bool = True) -> Encode
     Raises EncodingError where the ids of the prompt are not a prefix of those of prompt and answer, or where the model
     cannot take them, as `CheckedTokenizer` says.
     """
-    prompt_ids = tokenizer.encode(prompt.text, add_special_tokens=special)
-    whole = tokenizer.encode(f"{prompt.text} {prompt.answer}", add_special_tokens=special)
+    text, with_answer, plain = as_prompted(tokenizer, prompt)
+    prompt_ids = tokenizer.encode(text, add_special_tokens=special and plain)
+    whole = tokenizer.encode(with_answer, add_special_tokens=special and plain)
     if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
         raise EncodingError(
-            f"the ids of {prompt.text!r} are not a prefix of those of {prompt.text + ' ' + prompt.answer!r}: "
+            f"the ids of {text!r} are not a prefix of those of {with_answer!r}: "
             f"{prompt_ids} and {whole}; the study cannot use this tokenizer"
         )
     return Encoded(prompt, tuple(prompt_ids), (*whole[len(prompt_ids) :], stop_id(tokenizer)))
+
+
+def as_prompted(tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, str, bool]:
+    """Return the text of a prompt, the same with its answer, and whether special tokens are to be added: a chat
+    template has its own, and the answer begins its last part."""
+    if isinstance(tokenizer, CheckedTokenizer) and tokenizer.chats:
+        text = tokenizer.in_chat(prompt.text)
+        return text, text + prompt.answer, False
+    return prompt.text, f"{prompt.text} {prompt.answer}", True
 
 
 def stop_id(tokenizer: Tokenizer) -> int:

@@ -96,6 +96,7 @@ def _about(number: int, item: Encoded, stage: str) -> Row:
         "template": prompt.template,
         "operation": prompt.operation,
         "operands": prompt.operands,
+        "seen": prompt.seen,
     }
 
 

@@ -4,10 +4,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, combinations
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from jaxtyping import Float
 from mlx.utils import tree_flatten
 
 from study.config.names import Operation
@@ -20,7 +22,7 @@ from study.lens.tokens import ClassToken, Encoded, Readouts
 from study.models.quantised import Quantised, rows_of, widths
 from study.results.schema import Row
 from study.tasks import GRADIENT_PROMPTS
-from study.tasks.prompts import random_operation
+from study.tasks.prompts import shuffled_label
 from study.training import adapters
 from study.training.objectives import ClassLoss, dual_reward, make_batch
 
@@ -30,21 +32,24 @@ def measure(
     readouts: Readouts,
     held_out: Sequence[Encoded],
     training: Sequence[Encoded],
+    remembered: Sequence[Encoded],
     lora: Lora,
     seed: int,
     batch_size: int,
 ) -> list[Row]:
     """Return one row for each pair of class tokens, layer and tier.
 
-    Everything is measured on `held_out`, except that probes are fitted and gradients taken on `training`. Where a pair
-    has more than two classes, a quantity that compares two of them is the mean over all combinations of two.
+    Everything is measured on `held_out`, except that probes are fitted and gradients taken on `training`, and that the
+    selectivity of probes is measured on `remembered`: prompts in training templates with held-out operands. Where a
+    pair has more than two classes, a quantity that compares two of them is the mean over all combinations of two.
     """
     with attached(model) as lens:
-        states, fitted = (last_states(lens, items, batch_size) for items in (held_out, training))
+        states, fitted, again = (last_states(lens, items, batch_size) for items in (held_out, training, remembered))
         divergence, width = _divergence(lens, states), lens.vocabulary(states[0])
         read = _lens_figures(lens, states, held_out, [tokens for _, tokens in readouts])
         pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
-    probed = _probes(np.array(fitted), training, np.array(states), held_out, seed)
+    asked = (training, held_out, remembered)
+    probed = _probes([np.array(one) for one in (fitted, states, again)], asked, seed)
     values = np.array(states, np.float64)
     head, tied = _head(model, width, states.shape[-1])
     operations = np.array([item.prompt.operation for item in held_out])
@@ -55,16 +60,17 @@ def measure(
         of_tiers: dict[str, list[Row]] = {tier: [] for tier in _by_tier(held_out)}
         for layer, (of_class, of_answer) in enumerate(gradients):
             for tier, here in _by_tier(held_out).items():
-                asked = here & np.isin(operations, list(tokens))
+                chosen = here & np.isin(operations, list(tokens))
                 place = Place(
                     layer,
                     lens.blocks,
-                    states=values[asked, layer],
-                    states_below=values[asked, layer - 1] if layer else None,
-                    **{name: figures[name][asked, layer] for name in ("log_p", "rank", "choice")},
-                    classes=[operations[asked] == operation for operation in tokens],
-                    divergence=divergence[asked, layer],
+                    states=values[chosen, layer],
+                    states_below=values[chosen, layer - 1] if layer else None,
+                    **{name: figures[name][chosen, layer] for name in ("log_p", "rank", "choice")},
+                    classes=[operations[chosen] == operation for operation in tokens],
+                    divergence=divergence[chosen, layer],
                     probe=probed[tier, layer]["probe"],
+                    probe_seen=probed[tier, layer]["probe_seen"],
                     probe_control=probed[tier, layer]["probe_control"],
                     direction_cosine=cosines[tier][layer],
                     unembedding=np.array(unembedding, np.float64),
@@ -134,13 +140,36 @@ def _direction_cosines(
 
 
 def _probes(
-    fitted: np.ndarray, training: Sequence[Encoded], states: np.ndarray, held_out: Sequence[Encoded], seed: int
+    states: Sequence[Float[np.ndarray, "prompts blocks hidden"]], asked: Sequence[Sequence[Encoded]], seed: int
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """Return, by tier and layer, the balanced accuracy of a linear probe for the operation, and that of its control.
+    """Return, by tier and layer, the balanced accuracy of a linear probe for the operation on held-out prompts
+    (`probe`), and that of the same probe and of its control on remembered ones (`probe_seen`, `probe_control`).
+    `states` and `asked` are those of training, held-out and remembered prompts.
 
-    The control is the same probe, fitted and tested on labels that are drawn at random for each pair of operands;
-    selectivity is the difference (Hewitt & Liang, 2019).
+    The control is fitted and tested on labels that are exchanged at random in every template: it can be passed by
+    remembering templates, whose labels it saw (Hewitt & Liang, 2019).
     """
+    fitted, held_out, again = states
+    names = sorted({item.prompt.operation for item in asked[0]})
+    true, drawn = (
+        [[label(item.prompt) for item in items] for items in asked]
+        for label in (lambda prompt: prompt.operation, lambda prompt: shuffled_label(prompt, names, seed))
+    )
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for layer in range(fitted.shape[1]):
+        probe, control = (_fitted_probe(fitted[:, layer], labels[0]) for labels in (true, drawn))
+        seen = {
+            "probe_seen": _balanced(probe.predict(again[:, layer]), true[2], names),
+            "probe_control": _balanced(control.predict(again[:, layer]), drawn[2], names),
+        }
+        told = probe.predict(held_out[:, layer])
+        for tier, here in _by_tier(asked[1]).items():
+            right = [label for label, is_here in zip(true[1], here, strict=True) if is_here]
+            found[tier, layer] = {"probe": _balanced(told[here], right, names), **seen}
+    return found
+
+
+def _fitted_probe(states: Float[np.ndarray, "n hidden"], labels: Sequence[Operation]) -> Any:
     # Imported here, since it takes a second that units without probes need not wait.
     from sklearn.dummy import DummyClassifier
     from sklearn.exceptions import ConvergenceWarning
@@ -148,28 +177,17 @@ def _probes(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    names = sorted({item.prompt.operation for item in training})
-    labels = {
-        "probe": [[item.prompt.operation for item in items] for items in (training, held_out)],
-        "probe_control": [
-            [random_operation(item.prompt, names, seed) for item in items] for items in (training, held_out)
-        ],
-    }
-    found: dict[tuple[str, int], dict[str, float]] = {}
-    for layer in range(fitted.shape[1]):
-        for name, (known, asked) in labels.items():
-            # With few groups, all may have drawn the same class, which leaves nothing to fit.
-            fits = LogisticRegression(C=0.01, max_iter=200) if len(set(known)) > 1 else DummyClassifier()
-            probe = make_pipeline(StandardScaler(), fits)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                probe.fit(fitted[:, layer], known)
-            told = probe.predict(states[:, layer])
-            for tier, here in _by_tier(held_out).items():
-                classes = [here & (np.array(asked) == c) for c in names]
-                shares = [(told[rows] == c).mean() for c, rows in zip(names, classes, strict=True) if rows.any()]
-                found.setdefault((tier, layer), {})[name] = float(np.mean(shares))
-    return found
+    # With few templates, all may have drawn the same class, which leaves nothing to fit.
+    fits = LogisticRegression(C=0.01, max_iter=200) if len(set(labels)) > 1 else DummyClassifier()
+    probe = make_pipeline(StandardScaler(), fits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return probe.fit(states, labels)
+
+
+def _balanced(told: np.ndarray, right: Sequence[Operation], names: Sequence[Operation]) -> float:
+    asked = np.array(right)
+    return float(np.mean([(told[asked == name] == name).mean() for name in names if (asked == name).any()]))
 
 
 def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:

@@ -7,8 +7,9 @@ MLX does not check an index: a lookup beyond the end of a table returns whatever
 import math
 import unicodedata
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -98,6 +99,8 @@ class CheckedTokenizer:
 
     def __init__(self, tokenizer: TokenizerWrapper, limits: Limits) -> None:
         self.own, self.limits = tokenizer, limits
+        self.chats = False
+        """Whether prompts are put into the chat template."""
         self._encoded: dict[tuple[str, str], tuple[int, ...]] = {}
         self._unknown: int | None = getattr(tokenizer, "unk_token_id", None)
         self._unknown_text: str = getattr(tokenizer, "unk_token", None) or ""
@@ -118,6 +121,20 @@ class CheckedTokenizer:
                 self._encoded.clear()
             self._encoded[key] = tuple(self._checked(text, options))
         return list(self._encoded[key])
+
+    def in_chat(self, text: str) -> str:
+        """Return the chat template with the text as a user's message, up to where the answer begins."""
+        message = [{"role": "user", "content": text}]
+        rendered: str = self.own.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        return rendered
+
+    def for_chat(self) -> Self:
+        """Return the same tokenizer with prompts put into its chat template. Raises EncodingError where it has none."""
+        if not getattr(self.own, "chat_template", None):
+            raise EncodingError("the tokenizer has no chat template: give `prompts: [plain]`")
+        other = copy(self)
+        other.chats = True
+        return other
 
     def __getattr__(self, name: str) -> Any:
         if name == "own":  # not there yet, as while it is copied

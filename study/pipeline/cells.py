@@ -9,7 +9,7 @@ from study.config.arms import ARMS
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.hooks import LensError
-from study.lens.tokens import ClassTokenError, Encoded, Readouts
+from study.lens.tokens import ClassTokenError, Encoded, Readouts, as_prompted
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.measures.onset import Onset
 from study.models import ModelError
@@ -26,6 +26,7 @@ from study.results.finished import DamagedError
 from study.results.schema import Row, measures_of_cells
 from study.results.store import Store
 from study.results.values import FigureError
+from study.tasks.prompts import shuffled_label
 from study.training import adapters
 from study.training.checkpoints import State
 from study.training.loop import Callbacks, Objective, Trained, TrainingData, TrainingError, train
@@ -68,7 +69,7 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     first = shared.stage_one
     with timed(attempts, "load"):
         held = held_model.with_stage_one(first, store, probe(first), prompts_of(shared))
-    encoded = evaluation_set(held, first, shared.operations, shared.evaluation)
+    encoded = evaluation_set(held, first, shared.operations, shared.evaluation, shared)
     shapes = adapters.shapes(held.model, shared.stage2.lora)
     ready: dict[int, list[_Ready]] = {}  # by the steps that are done, which must be equal within a stack
     for unit, attempt in zip(units, attempts, strict=True):
@@ -114,7 +115,7 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
             TrainingData(first.data, shared.operations, first.seed, shared.wordings, shared.choices),
             [_objective(cell.unit, cell.readouts) for cell in stack],
             Callbacks(
-                on_step=lambda cell, row: attempts[cell].on_step("stage 2", shared.stage2.steps, row),
+                on_step=lambda cell, row: attempts[cell].on_step("stage 2", shared.most_steps, row),
                 watch=onset.look,
                 save_every=attempts[0].checkpoint.every,
                 save=save,
@@ -126,6 +127,7 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
 def _objective(unit: Cell, readouts: Readouts) -> Objective:
     if unit.layer is None:
         return Objective(unit.stage2.learning_rate)
+    fitted = unit.stage2.fitted_loss if unit.until_fitted else None
     arm = ARMS[unit.arm]
     target = ClassLoss(
         unit.layer,
@@ -134,7 +136,8 @@ def _objective(unit: Cell, readouts: Readouts) -> Objective:
         shuffled=arm.shuffled_labels,
         detached=not arm.answer_below,
     )
-    return Objective(unit.stage2.learning_rate, target, None if arm.adapters_above else unit.layer)
+    highest = None if arm.adapters_above else unit.layer
+    return Objective(unit.stage2.learning_rate, target, highest, fitted, unit.most_steps)
 
 
 def _ids(readouts: Readouts) -> dict[Operation, int]:
@@ -145,7 +148,8 @@ def _ids(readouts: Readouts) -> dict[Operation, int]:
 def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
     """Return the light evaluations of a stack, with the rows of an earlier attempt."""
     evaluation = stack[0].unit.evaluation
-    tokens = [None if cell.unit.layer is None else _ids(cell.readouts) for cell in stack]
+    told = [cell.unit.layer is not None and not ARMS[cell.unit.arm].shuffled_labels for cell in stack]
+    tokens = [_ids(cell.readouts) if is_told else None for cell, is_told in zip(stack, told, strict=True)]
     small = list(first_of_each(encoded, evaluation.onset_prompts).values())
     onset = Onset(held.model, small, tokens, evaluation.onset_every)
     for rows, cell in zip(onset.rows, stack, strict=True):
@@ -164,7 +168,7 @@ def _write_cell(
         held.model,
         held.tokenizer,
         unit,
-        encoded,
+        _as_labelled(unit, encoded),
         readouts,
         lambda done: attempt.progress("evaluation", done, len(encoded)),
     )
@@ -181,13 +185,22 @@ def _write_cell(
     attempt.take_down(held, _encoding_gates(held, encoded, readouts))
 
 
+def _as_labelled(unit: Cell, encoded: dict[int, Encoded]) -> dict[int, Encoded]:
+    """Return the prompts with the labels that the cell was trained on."""
+    if not ARMS[unit.arm].shuffled_labels:
+        return encoded
+    drawn = {n: shuffled_label(item.prompt, unit.operations, unit.stage_one.seed) for n, item in encoded.items()}
+    return {n: replace(item, prompt=replace(item.prompt, label=drawn[n])) for n, item in encoded.items()}
+
+
 def _encoding_gates(held: HeldModel, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
     """Return gates that check the encoder: its conditions are counted again on the ids that this cell used."""
     tokens = [token for _, by_operation in readouts for token in by_operation.values()]
     split = sum(held.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
     moved = 0
     for item in encoded.values():
-        whole = held.tokenizer.encode(f"{item.prompt.text} {item.prompt.answer}")
+        _, with_answer, plain = as_prompted(held.tokenizer, item.prompt)
+        whole = held.tokenizer.encode(with_answer, add_special_tokens=plain)
         moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
     return [
         checked(Gate("class names that are not one token", split, 0)),

@@ -1,15 +1,16 @@
 """The evaluation that units have in common: held-out prompts, class tokens, and the evaluation of one stage."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from study.config.names import Operation
 from study.config.study import Evaluation
-from study.config.units import Pretraining, Readout, StageOne
+from study.config.units import Cell, Pretraining, Readout, StageOne
 from study.lens.prompt_checks import answers_named, usable_tokens
 from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, encode
 from study.measures.answers import evaluate
 from study.pipeline.attempt import Attempt
 from study.pipeline.held_model import HeldModel
+from study.plan.prompts import NOBODY, seen_templates
 from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import Prompt
@@ -21,11 +22,14 @@ def probe(unit: Pretraining | StageOne) -> list[Prompt]:
 
 
 def evaluation_set(
-    held: HeldModel, unit: StageOne, operations: list[Operation], evaluation: Evaluation
+    held: HeldModel, unit: StageOne, operations: list[Operation], evaluation: Evaluation, cell: Cell | None = None
 ) -> dict[int, Encoded]:
-    """Return held-out prompts of some operations by their number among those of all, which is equal in all units."""
+    """Return held-out prompts of some operations by their number among those of all, which is equal in all units, with
+    the trainings, up to that of `cell`, that saw their templates."""
     prompts = task_of(unit.data).evaluation_prompts(unit.data.operations, evaluation, unit.seed)
-    return {i: encode(held.tokenizer, item) for i, item in enumerate(prompts) if item.operation in operations}
+    seen = seen_templates(unit, cell)
+    told = [replace(prompt, seen=seen.get(prompt.template, NOBODY)) for prompt in prompts]
+    return {i: encode(held.tokenizer, item) for i, item in enumerate(told) if item.operation in operations}
 
 
 def class_readouts(

@@ -85,7 +85,8 @@ def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Pr
     """
     clear()
     loaded = loaded_model(unit, store)
-    held = HeldModel(loaded.model, loaded.tokenizer, [], held_as(loaded.model), loaded.reading)
+    tokenizer = loaded.tokenizer.for_chat() if unit.prompt == "chat" else loaded.tokenizer
+    held = HeldModel(loaded.model, tokenizer, [], held_as(loaded.model), loaded.reading)
     held.warn_of(prompts)
     ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
     held.gates.append(checked(lens_gate(held.model, ids)))

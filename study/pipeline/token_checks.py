@@ -64,8 +64,9 @@ def _check_gguf(units: Sequence[Unit], file: Path) -> Found:
     return {}
 
 
-def _failed(units: Sequence[Unit], error: ModelError) -> Found:
-    return {unit.id: ["failed", f"{ModelError.__name__}: {error}"] for unit in units}
+def _failed(units: Sequence[Unit], error: ModelError | EncodingError) -> Found:
+    kind = ModelError if isinstance(error, ModelError) else EncodingError
+    return {unit.id: ["failed", f"{kind.__name__}: {error}"] for unit in units}
 
 
 def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
@@ -74,11 +75,18 @@ def check_units(units: Sequence[Unit], model: Model, folder: Path) -> Found:
         opened = open_folder(folder, model.blocks, model.weights, model.architecture)
     except ModelError as error:
         return _failed(units, error)
-    checks = _Checks(opened.tokenizer, units, opened.reading.warnings)
     found: Found = {}
-    for unit in units:
-        lacking = next((one for one in foundations(unit) if found.get(one.id, ["run"])[0] == "failed"), None)
-        found[unit.id] = ["failed", found[lacking.id][1]] if lacking else checks.of(unit)
+    for prompt in ("plain", "chat"):
+        own = [unit for unit in units if getattr(origin(unit), "prompt", "plain") == prompt]
+        try:
+            tokenizer = opened.tokenizer.for_chat() if own and prompt == "chat" else opened.tokenizer
+        except EncodingError as error:
+            found |= _failed(own, error)
+            continue
+        checks = _Checks(tokenizer, own, opened.reading.warnings)
+        for unit in own:
+            lacking = next((one for one in foundations(unit) if found.get(one.id, ["run"])[0] == "failed"), None)
+            found[unit.id] = ["failed", found[lacking.id][1]] if lacking else checks.of(unit)
     return found
 
 

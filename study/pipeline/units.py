@@ -253,13 +253,17 @@ def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
     readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     if not readouts:
         raise ClassTokenError("no class name of the study is a single token of this vocabulary")
-    fitting = task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed)
+    fitting, remembered = (
+        task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed, held_out)
+        for held_out in (False, True)
+    )
     with attempt.timed("measure"):
         rows = predictors.measure(
             held.model,
             readouts,
             list(first_of_each(encoded, unit.evaluation.profile_prompts).values()),
             [encode(held.tokenizer, item) for item in fitting],
+            [encode(held.tokenizer, item) for item in remembered],
             unit.lora,
             first.seed,
             unit.evaluation.batch_size,

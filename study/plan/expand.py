@@ -16,6 +16,7 @@ def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
     """
     units: dict[str, Unit] = {}
     seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
+    prompts = dict.fromkeys(prompt for grid, _ in study.grids for prompt in grid.prompts)
     for name in [*study.models, *(study.nursery.models if study.nursery else ())]:
         identity = models[name].identity()
         for seed in seeds:
@@ -25,9 +26,13 @@ def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
                 about_text: dict[str, Any] = {"words": class_words(study), "training": study.nursery.training}
                 nursery = Pretraining(**about, identity=identity, **about_text)
             is_what = {"nursery": nursery.id} if nursery else identity
-            first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery)
-            for unit in _group(study, first, [part for part in study.grids if seed in part[0].seeds]):
-                units.setdefault(unit.id, unit)
+            for prompt in prompts:
+                parts = [part for part in study.grids if seed in part[0].seeds and prompt in part[0].prompts]
+                if not parts or (prompt == "chat" and models[name].chat is False):
+                    continue
+                first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery, prompt=prompt)
+                for unit in _group(study, first, parts):
+                    units.setdefault(unit.id, unit)
     return list(units.values())
 
 
@@ -60,6 +65,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
             "scored": scored,
         }
         cells += _cells(grid, readouts, common)
+    cells = _intervened(cells)
     zeros = [cell for cell in cells if cell.layer is None]
     return [
         *foundations(first),
@@ -102,6 +108,26 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
         if weight > 0
     ]
     return [*zeros, *cells]
+
+
+def _intervened(cells: list[Cell]) -> list[Cell]:
+    """Return the cells with the layers at which hidden states are exchanged: in each plain cell its own, and in a cell
+    with w = 0 those of the plain cells on the same wordings, so that these have one to be held against."""
+
+    def is_plain(cell: Cell) -> bool:
+        asked = cell.evaluation.causal_prompts > 0 and not cell.choices and not cell.changed
+        return asked and cell.layer is not None and cell.arm == PLAIN
+
+    found = []
+    for cell in cells:
+        beside = [one for one in cells if is_plain(one) and one.wordings == cell.wordings]
+        layers = {one.layer for one in beside if one.layer is not None and one.operations == cell.operations}
+        if is_plain(cell) and cell.layer is not None:
+            layers &= {cell.layer}
+        elif cell.layer is not None or cell.choices or cell.changed:
+            layers = set()
+        found.append(cell.model_copy(update={"intervened": sorted(layers)}) if layers else cell)
+    return found
 
 
 def readout(pair: Pair, arm: Arm) -> Readout:

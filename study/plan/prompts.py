@@ -1,11 +1,15 @@
 """All prompts that a unit trains on or evaluates, so that they can be checked before it starts."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from study.config.names import TIERS
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
+from study.config.wordings import templates
 from study.tasks import FITTING_PROMPTS, task_of
 from study.tasks.prompts import Prompt
+
+NOBODY = "nobody"
+"""What is recorded of a template that no training saw."""
 
 
 def prompts_of(unit: Unit) -> list[Prompt]:
@@ -16,26 +20,57 @@ def prompts_of(unit: Unit) -> list[Prompt]:
     return list({(prompt.text, prompt.answer): prompt for prompt in _prompts(unit)}.values())
 
 
+def seen_templates(first: StageOne, cell: Cell | None = None) -> dict[str, str]:
+    """Return which trainings saw a template, as one text, by the template's name; those that none saw are left out.
+
+    They are taken from the batches themselves; a nursery's training sees all templates that are not held out.
+    """
+    seen: dict[str, list[str]] = {}
+    trained = {"stage1": {prompt.template for prompt in _batches(first)}}
+    if first.nursery:
+        trained = {"nursery": {one.name for tier in TIERS for one in templates(tier) if not one.held_out}, **trained}
+    if cell:
+        trained["stage2"] = {prompt.template for prompt in _batches(cell)}
+    for training, names in trained.items():
+        for name in names:
+            seen.setdefault(name, []).append(training)
+    return {name: "+".join(by) for name, by in seen.items()}
+
+
+def _batches(unit: StageOne | Cell) -> Iterator[Prompt]:
+    """Yield the prompts of all batches that a unit may train on."""
+    first = origin(unit)
+    if isinstance(unit, StageOne):
+        steps, size, wordings, operations = (
+            unit.stage1.steps,
+            unit.stage1.batch_size,
+            unit.stage1.wordings,
+            list(unit.data.operations),
+        )
+    else:
+        steps, size, wordings, operations = unit.most_steps, unit.stage2.batch_size, unit.wordings, unit.operations
+    for step in range(1, steps + 1):
+        yield from task_of(first.data).training_prompts(operations, wordings, first.seed, step, size)
+
+
 def _prompts(unit: Unit) -> Iterator[Prompt]:
     first = origin(unit)
     task = task_of(first.data)
     if isinstance(unit, Pretraining):
         return
     if isinstance(unit, StageOne | Cell):
-        settings = unit.stage1 if isinstance(unit, StageOne) else unit.stage2
-        wordings = unit.stage1.wordings if isinstance(unit, StageOne) else unit.wordings
-        operations = first.data.operations if isinstance(unit, StageOne) else unit.operations
-        for step in range(1, settings.steps + 1):
-            yield from task.training_prompts(operations, wordings, first.seed, step, settings.batch_size)
+        yield from _batches(unit)
     if isinstance(unit, Predictors):
-        yield from task.fitting_prompts(first.data.operations, FITTING_PROMPTS, first.seed)
+        for held_out in (False, True):
+            yield from task.fitting_prompts(first.data.operations, FITTING_PROMPTS, first.seed, held_out)
     if isinstance(unit, StageOne):
         yield from task.probe()
         return
     evaluated = task.evaluation_prompts(first.data.operations, unit.evaluation, first.seed)
     yield from evaluated
-    if isinstance(unit, Cell) and unit.evaluation.causal_prompts:  # which need the answer of the next class too
+    if isinstance(unit, Cell) and unit.intervened:  # which need those of the next class too
         following = dict(zip(unit.operations, [*unit.operations[1:], unit.operations[0]], strict=True))
         for prompt in evaluated:
             if prompt.operation in following:
-                yield replace(prompt, answer=task.other_answer(prompt, following[prompt.operation]))
+                yield task.counterfactual(prompt, following[prompt.operation])
+        yield from task.fitting_prompts(unit.operations, FITTING_PROMPTS, first.seed)

@@ -16,18 +16,17 @@ from study.config.catalogue import BuiltSource, Entry, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
-from study.config.recipes import CORRECTED
-from study.config.study import Data, Evaluation, Grid, Part, Study
-from study.config.text import Name, PathText, normal_form, rooted
+from study.config.study import Evaluation, Study
+from study.config.text import Name, PathText, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
+from study.plan.checks import alike, cross_checks
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
 from study.plan.read_examples import read_examples
 from study.tasks import task_of
-from study.tasks.arithmetic import operand_pairs
 from study.tasks.from_file import FileTask
 
 CATALOGUE = Path("configs/models.yaml")
@@ -116,7 +115,7 @@ def _catalogue(file: Path, mistakes: list[str]) -> tuple[dict[str, Entry] | None
     found: list[str] = []
     document = yaml_core.read(file, found)
     catalogue = checked(dict[Name, Entry], document.data, found) if not found else None
-    found += _alike(catalogue or {})
+    found += alike(catalogue or {})
     mistakes += map(document.placed, found)
     if found or catalogue is None:
         return None, document
@@ -151,7 +150,7 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     written = data.get("data") if isinstance(data, dict) else None
     if not isinstance(written, dict) or "file" not in written:
         study: Study | None = checked(Study, data, mistakes[file])
-        mistakes[file] += _cross_checks(study) if study else []
+        mistakes[file] += cross_checks(study) if study else []
         return study
     name = checked(PathText, written["file"], [])
     if name is None:
@@ -167,7 +166,7 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
     if written.get("sha256") not in (None, examples.sha256):
         mistakes[file].append(f"data.sha256: the SHA-256 of {name} is {examples.sha256}, not the one given")
     study = study.model_copy(update={"data": examples})
-    mistakes[file] += _cross_checks(study)
+    mistakes[file] += cross_checks(study)
     return study
 
 
@@ -243,63 +242,6 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, 
         source = model.source
         if isinstance(source, BuiltSource) and source.built in NOT_TINY:
             yield f"models: {name!r} is a {source.built}, which cannot be made tiny: {NOT_TINY[source.built]}"
-
-
-def _cross_checks(study: Study) -> Iterable[str]:
-    parts: list[tuple[str, Grid | Part]] = [("grid", study.grid)]
-    parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
-    task, ours = task_of(study.data), isinstance(study.data, Data)
-    named = [("stage1.wordings", study.stage1.wordings)]
-    for where, part in parts:
-        for i, pair in enumerate(part.pairs or []):
-            for operation, token in pair.items():
-                place = f"{where}.pairs.{i}.{operation}"
-                if operation not in study.data.operations:
-                    yield f"{place}: stage 1 does not train it; add it to data.operations"
-                if normal_form(token) in task.words:
-                    yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
-        named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
-        if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
-            yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
-        for axis in ("layers", "pairs", "weights", "arms", "wordings", "seeds", "recipes"):
-            values = getattr(part, axis) or []
-            if len({(type(value), json.dumps(value)) for value in values}) < len(values):
-                yield f"{where}.{axis}: {values} names a value twice"
-    for place, wordings in named:
-        for tier in wordings:
-            if tier not in study.data.trained:
-                allowed = ", ".join(study.data.trained)
-                yield f"{place}: not every class has training prompts in {tier!r}; allowed: {allowed}"
-    if isinstance(study.data, Data):
-        for operation in study.data.operations:
-            if not operand_pairs(study.data, operation, held_out=False):
-                yield f"data.held_out: {study.data.held_out} leaves no operands of {operation} to train on; lower it"
-    for tier in study.data.tiers:
-        asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
-        if asked > most:
-            remedy = "raise data.largest or data.held_out" if ours else "add some to the file"
-            yield (
-                f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
-                f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
-            )
-    if len(set(study.models)) < len(study.models):
-        yield f"models: {study.models} names a model twice"
-    if study.nursery and not ours:
-        yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
-    if study.nursery:
-        theirs = {normal_form(name): name for name in study.nursery.models}
-        if twice := [name for name in study.models if normal_form(name) in theirs]:
-            yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
-        yield from (f"nursery.changes: {mistake}" for mistake in _alike(study.nursery.changes))
-
-
-def _alike(names: Iterable[str]) -> Iterable[str]:
-    """Yield mistakes in names that differ only in what a reader, or a disk, may not tell apart."""
-    seen: dict[str, str] = {}
-    for name in names:
-        first = seen.setdefault(normal_form(name), name)
-        if first != name:
-            yield f"{name}: differs from {first!r} only in upper and lower case or punctuation; choose another name"
 
 
 def _rooted(model: Entry, folder: Path) -> Entry:

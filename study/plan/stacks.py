@@ -39,8 +39,9 @@ class StackSize:
 def stack_key(unit: Unit) -> str:
     """Return a key that is equal for cells that can train in one stack; other units have a key of their own.
 
-    Such cells share their model, batches, recipe and number of steps; layer, pair, weight, arm and learning rate may
-    differ. Cells with w = 1 need no block above their layer, and stack only with others of the same layer and w = 1.
+    Such cells share their model, batches, recipe and largest number of steps; layer, pair, weight, arm and learning
+    rate may differ. Cells with w = 1 need no block above their layer, and stack only with others of the same layer and
+    w = 1.
     """
     if not isinstance(unit, Cell):
         return unit.id
@@ -56,7 +57,7 @@ def cost_key(cell: Cell) -> str:
 def _trained(cell: Cell) -> list[Any]:
     shared = cell.stage2.model_dump(mode="json", exclude={"learning_rate"})
     stops = cell.layer if cell.weight == 1 else None
-    return [list(cell.operations), list(cell.wordings), shared, stops]
+    return [list(cell.operations), list(cell.wordings), shared, stops, cell.most_steps]
 
 
 def stack_label(units: Sequence[Unit]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from study.config.json_files import read_json, seal, unseal
 from study.config.text import check_name
-from study.config.units import Kind, Unit, describe
+from study.config.units import Kind, Unit, describe, origin, shown_name
 from study.results.files import remove, write_json
 from study.results.finished import unit_id
 
@@ -72,6 +72,8 @@ def write_description(
     """
     config = {**config, "data": _named(config["data"], "file")}
     models = {key: {**model, "source": _named(model["source"], "folder", "gguf")} for key, model in models.items()}
+    shown = {shown_name(unit): origin(unit).model_name for unit in units}
+    models = {**models, **{name: models[own] for name, own in shown.items() if own in models}}
     content = {"name": name, "config": config, "models": models, "units": [described(unit) for unit in units]}
     write_json(root / "study.json", seal(content))
 

@@ -58,13 +58,13 @@ LAYER = {"layer": Column("block, 0-based")}
 PROMPT = {
     "prompt_id": Column("number of the prompt among the held-out ones of the seed, the same in all units"),
     "tier": _text("tier of wording"),
-    "template": _text("tier, operation and number of the template"),
+    "template": _text("name of the template, the same for all operations"),
     "operation": _text("operation, or class of a custom task"),
-    "operands": _text("the unordered operands, or the group of a custom task, by which intervals are clustered"),
+    "operands": _text("the unordered operands, or the group of a custom task"),
+    "seen": _text("trainings that saw the template, such as `stage1+stage2`, or `nobody`"),
 }
-NO_TEMPLATE = {name: column for name, column in PROMPT.items() if name != "template"}
+NO_TEMPLATE = {name: column for name, column in PROMPT.items() if name not in ("template", "seen")}
 PAIR = {"pair": _text("class tokens that are read, in the order of the operations; `random:` before drawn words")}
-INTERVENTION = {"intervention": _text("`none`, `swap` (to the next class), or `random` (as far in a random direction)")}
 LOG_P = {"log_p": Column("log-probability of the right class token, nats")}
 MARGIN = Column("logit of the right class token minus the largest of the other classes', nats")
 RIGHT = {"right": Column("whether greedy decoding gives the answer and then stops")}
@@ -97,7 +97,9 @@ TABLES: dict[str, Table] = {
             **LAYER,
             **LOG_P,
             "log_mass": Column("log-probability of all class tokens together, nats"),
-            "choice": Column("whether the right class token outranks the other classes'"),
+            "choice": Column(
+                "whether the right class token outranks the other classes'; of shuffled labels, the drawn one"
+            ),
             "margin": Column(MARGIN.meaning, reported=False),
             "rank": Column("tokens of the vocabulary that outrank the right class token", reported=False),
         },
@@ -144,31 +146,24 @@ TABLES: dict[str, Table] = {
         },
         sometimes=("cell",),
     ),
-    "causal": Table(
-        "prompt and intervention at the trained layer",
+    "interchange": Table(
+        "prompt, layer, subspace and strength of an exchange of hidden states with the source prompt, of prompts that "
+        "are answered right, and whose sources are",
         {
             **PROMPT,
-            **INTERVENTION,
-            **RIGHT,
-            **NLL,
-            "other_nll": Column("the same of the other operation's answer, nats"),
-            "moved": Column("length of the move of the state"),
-        },
-        sometimes=("cell",),
-        measure="causal",
-    ),
-    "causal_lens": Table(
-        "prompt, intervention and layer from the trained one on",
-        {
-            **NO_TEMPLATE,
-            **INTERVENTION,
             **LAYER,
-            **LOG_P,
-            "margin": MARGIN,
-            "template": _text(PROMPT["template"].meaning, reported=False),
+            "subspace": _text(
+                "`none`, `full`, `class` (direction of the class tokens), `complement` (all but that), `paired_1` and "
+                "`paired_4` (learned from training pairs), `random` and `random_4` (moved as far as `class` and "
+                "`paired_4`)"
+            ),
+            "strength": Column("factor of the move"),
+            "source_nll": Column("negative log-likelihood of the source's answer and its stop, nats"),
+            "source_right": Column("whether greedy decoding gives the source's answer and then stops"),
+            "moved": Column("length of the move of the state", reported=False),
         },
         sometimes=("cell",),
-        measure="causal",
+        measure="interchange",
     ),
     "score": Table(
         "prompt, mask, head and layer or maximum, only with recipes",

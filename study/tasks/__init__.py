@@ -25,8 +25,11 @@ class Task(Protocol):
         """Return the batch of one step: operations in turn, never a held-out prompt."""
         ...
 
-    def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Return distinct training prompts of one wording, operations in turn, `per_class` of each or all there are."""
+    def fitting_prompts(
+        self, operations: Sequence[Operation], per_class: int, seed: int, held_out: bool = False
+    ) -> list[Prompt]:
+        """Return distinct prompts of the first wording in training templates, operations in turn, `per_class` of each
+        or all there are: training prompts, or held-out ones."""
         ...
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
@@ -41,8 +44,8 @@ class Task(Protocol):
         """Return one prompt of each operation, on which gates are checked."""
         ...
 
-    def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """Return the answer that a prompt would have if it asked for another operation."""
+    def counterfactual(self, prompt: Prompt, operation: Operation) -> Prompt:
+        """Return the prompt that differs from an evaluated one in its operation alone, or a like one."""
         ...
 
     @property

@@ -5,10 +5,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 
 from study.config.names import TIERS, Operation, Tier
 from study.config.study import Data, Evaluation
-from study.config.wordings import number_word, templates, words_of_templates
+from study.config.wordings import Template, number_word, templates, words_of_templates
 from study.tasks.prompts import Prompt, in_turn
 
 
@@ -18,29 +19,30 @@ def is_held_out(a: int, b: int, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def operand_pairs(data: Data, operation: Operation, held_out: bool) -> tuple[tuple[int, int], ...]:
-    """Return the ordered operands of one side of the split; a subtraction has its larger operand first."""
-    return _operand_pairs(data.smallest, data.largest, data.held_out, operation, held_out)
+def operand_pairs(data: Data, held_out: bool) -> tuple[tuple[int, int], ...]:
+    """Return the ordered operands of one side of the split, which all operations have: else they would give the
+    operation away. Where the study subtracts, the larger operand is first."""
+    return _operand_pairs(data.smallest, data.largest, data.held_out, "subtract" in data.operations, held_out)
 
 
 @cache
 def _operand_pairs(
-    smallest: int, largest: int, share: float, operation: Operation, held_out: bool
+    smallest: int, largest: int, share: float, larger_first: bool, held_out: bool
 ) -> tuple[tuple[int, int], ...]:
     numbers = range(smallest, largest + 1)
     return tuple(
         (a, b)
         for a in numbers
         for b in numbers
-        if is_held_out(a, b, share) == held_out and (operation != "subtract" or a >= b)
+        if is_held_out(a, b, share) == held_out and (not larger_first or a >= b)
     )
 
 
-def prompt(tier: Tier, operation: Operation, template: int, a: int, b: int) -> Prompt:
-    """Return the prompt of one template, given by its index in the tier, with its answer as digits."""
-    text = templates(tier, operation)[template].format(a=a, b=b, A=number_word(a), B=number_word(b))
+def prompt_of(template: Template, operation: Operation, a: int, b: int) -> Prompt:
+    """Return the prompt of a template for an operation, with its answer as digits."""
+    text = template.texts[operation].format(a=a, b=b, A=number_word(a), B=number_word(b))
     operands, answer = f"{min(a, b)},{max(a, b)}", str(result(operation, a, b))
-    return Prompt(tier, f"{tier}-{operation}-{template}", operation, operands, text, answer, (a, b))
+    return Prompt(template.tier, template.name, operation, operands, text, answer, (a, b))
 
 
 def result(operation: Operation, a: int, b: int) -> int:
@@ -57,54 +59,68 @@ class Arithmetic:
     def training_prompts(
         self, operations: Sequence[Operation], tiers: Sequence[Tier], seed: int, step: int, batch_size: int
     ) -> list[Prompt]:
-        """Return the batch of one step, with operands that are not held out."""
+        """Return the batch of one step, with operands and templates that are not held out."""
+        pairs = operand_pairs(self.data, False)
 
         def draw(rng: random.Random, operation: Operation, tier: Tier) -> Prompt:
-            template = rng.randrange(len(templates(tier, operation)))
-            return prompt(tier, operation, template, *rng.choice(operand_pairs(self.data, operation, False)))
+            return prompt_of(rng.choice(_templates(tier, False)), operation, *rng.choice(pairs))
 
         return in_turn(operations, tiers, seed, step, batch_size, draw)
 
-    def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Return symbolic prompts with operands that are not held out."""
-        columns = []
-        for operation in operations:
-            pairs = _shuffled(operand_pairs(self.data, operation, False), f"fit {seed}")
-            columns.append([prompt("symbolic", operation, 0, a, b) for a, b in pairs[:per_class]])
-        return [item for row in zip(*columns, strict=False) for item in row]
+    def fitting_prompts(
+        self, operations: Sequence[Operation], per_class: int, seed: int, held_out: bool = False
+    ) -> list[Prompt]:
+        """Return symbolic prompts, spread evenly over the templates that are not held out. With `held_out`, their
+        operands are held out."""
+        return self._prompts(_templates("symbolic", False), operations, per_class, f"fit {seed}", held_out, True)
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
-        """Return prompts with held-out operands, spread evenly over the templates.
+        """Return prompts with held-out operands, spread evenly over the templates: held-out ones and others in turn.
 
-        Multiplication and addition get the same operands in the same templates. A larger number of prompts includes
-        those of a smaller one.
+        All operations get the same operands in the same templates. A larger number of prompts includes those of a
+        smaller one.
         """
         prompts = []
         for tier in TIERS:
-            for operation in operations:
-                pairs = operand_pairs(self.data, operation, True)
-                count = len(templates(tier, operation))
-                draws = [_shuffled(pairs, f"evaluate {seed} {tier} {template}") for template in range(count)]
-                for i in range(evaluation.prompts_in(tier)):
-                    a, b = draws[i % count][i // count]
-                    prompts.append(prompt(tier, operation, i % count, a, b))
+            both = zip_longest(_templates(tier, True), _templates(tier, False))
+            in_turns = [template for one in both for template in one if template]
+            count = evaluation.prompts_in(tier)
+            prompts += self._prompts(in_turns, operations, count, f"evaluate {seed} {tier}", True, False)
         return prompts
 
+    def _prompts(
+        self,
+        among: Sequence[Template],
+        operations: Sequence[Operation],
+        per_class: int,
+        seed: str,
+        held_out: bool,
+        together: bool,
+    ) -> list[Prompt]:
+        """Return distinct prompts, `per_class` of each operation or all there are, on one side of the split of the
+        operands: one operation after the other, or in turn (`together`)."""
+        pairs = operand_pairs(self.data, held_out)
+        draws = {template.name: _shuffled(pairs, f"{seed} {template.name}") for template in among[:per_class]}
+        places = [(among[i % len(among)], i // len(among)) for i in range(min(per_class, len(among) * len(pairs)))]
+        columns = [
+            [prompt_of(template, operation, *draws[template.name][i]) for template, i in places]
+            for operation in operations
+        ]
+        return [item for part in (zip(*columns, strict=True) if together else columns) for item in part]
+
     def largest_held_out(self, tier: Tier) -> int:
-        """Return the smallest number, over the operations, of held-out operand pairs times templates."""
-        return min(
-            len(operand_pairs(self.data, operation, True)) * len(templates(tier, operation))
-            for operation in self.data.operations
-        )
+        """Return the number of held-out operand pairs times templates."""
+        return len(operand_pairs(self.data, True)) * len(templates(tier))
 
     def probe(self) -> list[Prompt]:
         """Return the prompts of the smallest and the largest operand, in number words."""
         operands = (self.data.largest, self.data.smallest)
-        return [prompt("semantic", operation, 0, *operands) for operation in self.data.operations]
+        return [prompt_of(templates("semantic")[0], operation, *operands) for operation in self.data.operations]
 
-    def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """Return the result of the operation on the same operands."""
-        return str(result(operation, *prompt.numbers))
+    def counterfactual(self, prompt: Prompt, operation: Operation) -> Prompt:
+        """Return the prompt of the same template and operands for another operation."""
+        (template,) = (one for one in templates(prompt.tier) if one.name == prompt.template)
+        return prompt_of(template, operation, *prompt.numbers)
 
     @property
     def words(self) -> frozenset[str]:
@@ -114,6 +130,11 @@ class Arithmetic:
     def longest(self) -> int:
         """Approximate number of tokens of a story."""
         return 32
+
+
+@cache
+def _templates(tier: Tier, held_out: bool) -> tuple[Template, ...]:
+    return tuple(template for template in templates(tier) if template.held_out == held_out)
 
 
 def _shuffled(pairs: tuple[tuple[int, int], ...], seed: str) -> list[tuple[int, int]]:

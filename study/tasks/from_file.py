@@ -29,10 +29,12 @@ class FileTask:
 
         return in_turn(operations, tiers, seed, step, batch_size, draw)
 
-    def fitting_prompts(self, operations: Sequence[Operation], per_class: int, seed: int) -> list[Prompt]:
-        """Return training prompts of the first wording that can be trained on."""
-        tier = self.data.trained[0]
-        columns = [self._drawn("train", tier, operation, f"fit {seed}")[:per_class] for operation in operations]
+    def fitting_prompts(
+        self, operations: Sequence[Operation], per_class: int, seed: int, held_out: bool = False
+    ) -> list[Prompt]:
+        """Return training prompts of the first wording that can be trained on; with `held_out`, its test prompts."""
+        tier, split = self.data.trained[0], "test" if held_out else "train"
+        columns = [self._drawn(split, tier, operation, f"fit {seed}")[:per_class] for operation in operations]
         return [item for row in zip(*columns, strict=False) for item in row]
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
@@ -52,11 +54,12 @@ class FileTask:
         """Return the first test prompt of every class in the first wording."""
         return [self._places["test", self.data.tiers[0], operation][0] for operation in self.data.operations]
 
-    def other_answer(self, prompt: Prompt, operation: Operation) -> str:
-        """Return the answer of a test prompt of the class in the same wording, of the same group if there is one."""
+    def counterfactual(self, prompt: Prompt, operation: Operation) -> Prompt:
+        """Return a test prompt of the class in the same wording, of the same group and template if there is one."""
         there = self._places["test", prompt.tier, operation]
         same = [item for item in there if item.operands == prompt.operands]
-        return random.Random(f"other {prompt.text}").choice(same or there).answer
+        alike = [item for item in same or there if item.template == prompt.template]
+        return random.Random(f"other {prompt.text}").choice(alike or same or there)
 
     @property
     def words(self) -> frozenset[str]:
@@ -90,5 +93,5 @@ class FileTask:
 
 
 def _prompt(line: Example) -> Prompt:
-    template = "-".join(filter(None, [line.wording, line.operation, line.template]))
+    template = "-".join(filter(None, [line.wording, line.template]))
     return Prompt(line.wording, template, line.operation, line.about, line.prompt, line.answer)

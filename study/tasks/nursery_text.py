@@ -79,7 +79,7 @@ class NurseryText:
     def _sentence(self, rng: random.Random, word: str) -> Sentence:
         if word not in self.data.operations:
             return Sentence(rng.choice(_NO_SENSE).replace("WORD", word), None)
-        a, b = rng.choice(operand_pairs(self.data, word, held_out=False))
+        a, b = rng.choice(operand_pairs(self.data, held_out=False))
         template = in_words(rng.choice(_SENSE).replace("OBJECT", _OBJECTS[word]), word).replace("WORD", word)
         text = template.format(a=a, b=b, A=number_word(a), B=number_word(b), c=result(word, a, b))
         return Sentence(text, (a, b))

@@ -13,7 +13,7 @@ class Prompt:
 
     tier: Tier
     template: str
-    """Name of its template."""
+    """Name of its template, which is the same for all operations."""
     operation: Operation
     """The operation that it asks for, or its class."""
     operands: str
@@ -23,6 +23,15 @@ class Prompt:
     answer: str
     numbers: tuple[int, ...] = ()
     """The operands of arithmetic, in their order; empty in a custom task."""
+    label: Operation | None = None
+    """The class that it is read for, where that is not its operation's."""
+    seen: str = ""
+    """The trainings that saw its template, such as `stage1+stage2`, or `nobody`; empty where that is not known."""
+
+    @property
+    def named(self) -> Operation:
+        """The class whose token is the right one."""
+        return self.label or self.operation
 
 
 def in_turn(
@@ -42,6 +51,10 @@ def in_turn(
     return [draw(rng, operations[(start + i) % len(operations)], rng.choice(list(tiers))) for i in range(batch_size)]
 
 
-def random_operation(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
-    """Return the class of a prompt where labels are shuffled: one for each operand pair, whatever the operation."""
-    return random.Random(f"label {seed} {prompt.operands}").choice(list(operations))
+def shuffled_label(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:
+    """Return the class of a prompt where labels are shuffled: in every template, the operations have one another's
+    labels in an order that is drawn at random. What was drawn can be remembered by template and operation alone, so
+    that it can be asked for with other operands (Hewitt & Liang, 2019)."""
+    drawn = list(operations)
+    random.Random(f"labels {seed} {prompt.template}").shuffle(drawn)
+    return drawn[list(operations).index(prompt.operation)]

@@ -85,11 +85,17 @@ def stack(model: nn.Module, lora: Lora, seeds: Sequence[int]) -> None:
     mx.eval(model.trainable_parameters())
 
 
-def unstack(model: nn.Module) -> list[Weights]:
-    """Restore the layers as they were before `stack` and return the adapter of each cell."""
+def weights_of(model: nn.Module) -> list[Weights]:
+    """Return the adapter of each cell of a stacked model."""
     stacked = dict(tree_flatten(model.trainable_parameters()))
     taken = [{name: value[g] for name, value in stacked.items()} for g in range(len(next(iter(stacked.values()))))]
     mx.eval(taken)
+    return taken
+
+
+def unstack(model: nn.Module) -> list[Weights]:
+    """Restore the layers as they were before `stack` and return the adapter of each cell."""
+    taken = weights_of(model)
     take_off(model)
     return taken
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import mlx.core as mx
@@ -16,12 +17,12 @@ from mlx.utils import tree_flatten, tree_map
 from study.config.examples import Examples
 from study.config.names import Operation, Tier
 from study.config.recipes import Choice
-from study.config.study import Data, Stage1, Stage2
+from study.config.study import RUNNING_STEPS, Data, Stage1, Stage2
 from study.lens.hooks import Lens, attached
 from study.lens.tokens import Encoded, Tokenizer, encode
 from study.results.schema import Row
 from study.tasks import task_of
-from study.tasks.prompts import random_operation
+from study.tasks.prompts import shuffled_label
 from study.training import adapters, compilation
 from study.training.checkpoints import State
 from study.training.flat import NAME, Flat, clip_each
@@ -40,6 +41,17 @@ class Objective:
     target: ClassLoss | None = None
     highest: int | None = None
     """Index of the last block whose adapter is trained; None to train all."""
+    fitted: float | None = None
+    """Training goes on after the settings' steps until the running mean of the class loss is as low as this, nats; None
+    to end with them."""
+    most: int = 0
+    """Largest number of steps where `fitted` is given."""
+
+    def ends(self, curve: Sequence[Row], steps: int) -> bool:
+        """Whether training ends after these rows, of the settings' `steps`."""
+        if len(curve) < steps or self.fitted is None:
+            return len(curve) >= steps
+        return len(curve) >= self.most or running_class_loss(curve) <= self.fitted
 
 
 @dataclass
@@ -69,7 +81,7 @@ class TrainingData:
         """Return the encoded prompts of a step, and the operation that the shuffled label of each names."""
         prompts = task_of(self.data).training_prompts(self.operations, self.wordings, self.seed, step, size)
         encoded = [encode(tokenizer, prompt, "bos_in_evaluation_only" not in self.choices) for prompt in prompts]
-        return encoded, [random_operation(prompt, self.operations, self.seed) for prompt in prompts]
+        return encoded, [shuffled_label(prompt, self.operations, self.seed) for prompt in prompts]
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,10 @@ def train(
 ) -> list[Trained]:
     """Train a new adapter for each objective, remove all of them again, and return the outcome of each, in their order.
 
-    A cell whose loss or gradient norm is not finite is dropped with its error, which leaves the others unchanged. With
-    `start`, one state for each objective, all after the same step, training resumes from there. Steps are compiled
-    where that saves time, or as `compiled` says. Raises AdapterError where the model lacks a layer to adapt.
+    A cell whose loss or gradient norm is not finite is dropped with its error, and one that has fitted with its
+    weights, which leaves the others unchanged. With `start`, one state for each objective, all after the same step,
+    training resumes from there. Steps are compiled where that saves time, or as `compiled` says. Raises AdapterError
+    where the model lacks a layer to adapt.
     """
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [data.seed] * len(objectives))
@@ -109,7 +122,13 @@ def train(
     with attached(model) as lens:
         compiles = compilation.pays() if compiled is None else compiled
         stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in data.choices)
-        for step in range(done + 1, settings.steps + 1):
+        step = done
+        while going := [g for g in alive if not objectives[g].ends(cells[g].curve, settings.steps)]:
+            if len(going) < len(alive):
+                _take_weights(cells, alive, going, adapters.weights_of(model))
+                stack.keep([alive.index(g) for g in going])
+                alive = going
+            step += 1
             began = time.perf_counter()
             encoded, shuffled = data.batch(tokenizer, step, settings.batch_size)
             bucket = compilation.BUCKET if stack.compiled else 1
@@ -132,14 +151,30 @@ def train(
                 stack.keep(finite)
             callbacks.watch(step, lens, alive)
             every = callbacks.save_every
-            if every and (step % every == 0 or step == settings.steps):
-                for g, arrays in zip(alive, stack.arrays(), strict=True):
-                    callbacks.save(g, State(arrays, list(cells[g].curve)))
-    for g, weights in zip(alive, adapters.unstack(model), strict=False):
-        cells[g].weights = weights
-        if not all(mx.isfinite(value).all() for value in weights.values()):  # the last update has no loss after it
-            cells[g].error = _error({**cells[g].curve[-1], "loss": math.nan}, objectives[g])
+            ended = [objectives[g].ends(cells[g].curve, settings.steps) for g in alive]
+            if every and (step % every == 0 or any(ended)):
+                for g, arrays, is_last in zip(alive, stack.arrays(), ended, strict=True):
+                    if step % every == 0 or is_last:
+                        callbacks.save(g, State(arrays, list(cells[g].curve)))
+    _take_weights(cells, alive, [], adapters.unstack(model))
+    for cell, objective in zip(cells, objectives, strict=True):
+        if not all(mx.isfinite(value).all() for value in cell.weights.values()):  # the last update has no loss after it
+            cell.error = _error({**cell.curve[-1], "loss": math.nan}, objective)
     return cells
+
+
+def running_class_loss(curve: Sequence[Row]) -> float:
+    """Return the mean class loss of the last RUNNING_STEPS steps, or of all of a shorter training, nats."""
+    return fmean(row["class_loss"] for row in curve[-RUNNING_STEPS:])
+
+
+def _take_weights(
+    cells: Sequence[Trained], alive: Sequence[int], going: Sequence[int], weights: Sequence[adapters.Weights]
+) -> None:
+    """Give the cells that no longer train their weights, of those of all that are alive."""
+    for g, own in zip(alive, weights, strict=False):
+        if g not in going:
+            cells[g].weights = own
 
 
 class _Stack:

@@ -1,0 +1,88 @@
+"""Checks of a study's settings against one another."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from study.config.arms import ARMS
+from study.config.examples import Examples
+from study.config.recipes import CORRECTED
+from study.config.study import Data, Grid, Part, Study
+from study.config.text import normal_form
+from study.tasks import task_of
+from study.tasks.arithmetic import operand_pairs
+
+FEWEST_TEMPLATES = 4
+"""Fewest training templates of a wording for labels that are drawn for each template."""
+
+
+def cross_checks(study: Study) -> Iterator[str]:
+    """Yield mistakes in settings that must fit one another."""
+    parts: list[tuple[str, Grid | Part]] = [("grid", study.grid)]
+    parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
+    task, ours = task_of(study.data), isinstance(study.data, Data)
+    named = [("stage1.wordings", study.stage1.wordings)]
+    for where, part in parts:
+        for i, pair in enumerate(part.pairs or []):
+            for operation, token in pair.items():
+                place = f"{where}.pairs.{i}.{operation}"
+                if operation not in study.data.operations:
+                    yield f"{place}: stage 1 does not train it; add it to data.operations"
+                if normal_form(token) in task.words:
+                    yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
+        named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
+        if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
+            yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
+        if isinstance(study.data, Examples):
+            yield from _forgettable(
+                study.data, part.arms or study.grid.arms, part.wordings or study.grid.wordings, where
+            )
+        for axis in ("layers", "pairs", "weights", "arms", "wordings", "seeds", "prompts", "recipes"):
+            values = getattr(part, axis) or []
+            if len({(type(value), json.dumps(value)) for value in values}) < len(values):
+                yield f"{where}.{axis}: {values} names a value twice"
+    for place, wordings in named:
+        for tier in wordings:
+            if tier not in study.data.trained:
+                allowed = ", ".join(study.data.trained)
+                yield f"{place}: not every class has training prompts in {tier!r}; allowed: {allowed}"
+    if isinstance(study.data, Data) and not operand_pairs(study.data, held_out=False):
+        yield f"data.held_out: {study.data.held_out} leaves no operands to train on; lower it"
+    for tier in study.data.tiers:
+        asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
+        if asked > most:
+            remedy = "raise data.largest or data.held_out" if ours else "add some to the file"
+            yield (
+                f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
+                f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
+            )
+    if len(set(study.models)) < len(study.models):
+        yield f"models: {study.models} names a model twice"
+    if study.nursery and not ours:
+        yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
+    if study.nursery:
+        theirs = {normal_form(name): name for name in study.nursery.models}
+        if twice := [name for name in study.models if normal_form(name) in theirs]:
+            yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
+        yield from (f"nursery.changes: {mistake}" for mistake in alike(study.nursery.changes))
+
+
+def _forgettable(data: Examples, arms: Sequence[str], wordings: Sequence[Sequence[str]], where: str) -> Iterator[str]:
+    """Yield mistakes in arms whose labels are drawn for each template: with few there is nothing to remember."""
+    shuffled = [arm for arm in arms if ARMS[arm].shuffled_labels]
+    for named in wordings if shuffled else ():
+        trained = [line for line in data.lines if line.split == "train" and line.wording in named]
+        count = len({(line.wording, line.template) for line in trained})
+        if count < FEWEST_TEMPLATES:
+            yield (
+                f"{where}.arms: {shuffled[0]} draws labels for each template, and {' and '.join(named)} has {count} "
+                f"for training; give the file at least {FEWEST_TEMPLATES}, or leave the arm out"
+            )
+
+
+def alike(names: Iterable[str]) -> Iterator[str]:
+    """Yield mistakes in names that differ only in what a reader, or a disk, may not tell apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(normal_form(name), name)
+        if first != name:
+            yield f"{name}: differs from {first!r} only in upper and lower case or punctuation; choose another name"
