@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.data.statistics import Interval
+from analysis.statistics.intervals import Interval
 
 
 def probability(value: float | Interval) -> str:

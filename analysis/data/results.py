@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.data.samples import by_sample
 from analysis.data.stored import UnitState, read_stored
 from analysis.data.terms import ARITHMETIC, OWN, Terms
 from study.config.names import TIERS, Names
@@ -183,25 +185,12 @@ class Results:
                 return unit
         return None
 
-    def plain_of(self, cell: StudyUnit) -> StudyUnit | None:
-        """The finished plain cell that differs from `cell` in the arm alone."""
-        same = [c for c in self.plain if c.finished and _training(c) == _training(cell)]
-        return next((c for c in same if (c.layer, c.weight, c.seed) == (cell.layer, cell.weight, cell.seed)), None)
-
-    def shuffled_of(self, cell: StudyUnit) -> StudyUnit | None:
-        """The finished shuffled-label cell of the same model, pair and wordings: at the nearest layer, and there
-        of the nearest weight and of the same seed where it exists."""
-        shuffled = [c for c in self.cells if c.arm == "shuffled_labels" and c.finished]
-        return min(
-            (c for c in shuffled if _training(c) == _training(cell)),
-            key=lambda c: (
-                abs((c.layer or 0) - (cell.layer or 0)),
-                abs((c.weight or 0) - (cell.weight or 0)),
-                c.seed != cell.seed,
-                c.seed,
-            ),
-            default=None,
-        )
+    def partners(self, cell: StudyUnit, **changed: object) -> list[StudyUnit]:
+        """The finished cells with a class loss that differ from `cell` in what is `changed` alone, by the names of
+        StudyUnit."""
+        keys = ("model", "layer", "pair", "arm", "wordings", "weight", "seed")
+        wanted = {key: changed.get(key, getattr(cell, key)) for key in keys}
+        return [c for c in self.cells if c.finished and all(getattr(c, key) == wanted[key] for key in keys)]
 
     def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
@@ -210,6 +199,25 @@ class Results:
             answers = self.rows["answers"][unit.id]
             self._read[key] = answers[answers["stage"] == stage].set_index("prompt_id")
         return self._read[key]
+
+    def answers_by_sample(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
+        """Answers of one stage by tier and sample: `right`, `number_right` and `nll`."""
+        key = (unit.id, stage, "by sample")
+        if key not in self._read:
+            self._read[key] = by_sample(self.answers_at(unit, stage), ["right", "number_right", "nll"])
+        return self._read[key]
+
+    def lens_by_sample(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
+        """Read-outs of one stage at one layer by tier and sample: `choice` and `p`."""
+        key = (unit.id, stage, readout, layer, "by sample")
+        if key not in self._read:
+            rows = self.lens_at(unit, stage, readout, layer)
+            self._read[key] = by_sample(rows.assign(p=np.exp(rows["log_p"])), ["choice", "p"])
+        return self._read[key]
+
+    def trained_by_sample(self, cell: StudyUnit) -> pd.DataFrame:
+        """`lens_by_sample` of a cell's own class tokens at its trained layer after stage 2."""
+        return self.lens_by_sample(cell, "stage2", cell.readout, cell.layer)
 
     def lens_at(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
         """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
@@ -277,11 +285,6 @@ def _stage2(entry: dict[str, Any]) -> str:
     more = [name for name in entry.get("changed") or () if name not in ("steps", "learning_rate")]
     others = [f", {name.replace('_', ' ')} {settings[name]}" for name in more]
     return f"{settings['steps']} steps at {settings['learning_rate']:g}{''.join(others)}"
-
-
-def _training(cell: StudyUnit) -> tuple[str, str, frozenset[str]]:
-    """What a control shares with the cells that it is a control of."""
-    return cell.model, cell.pair, frozenset(cell.wordings)
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

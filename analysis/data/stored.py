@@ -156,10 +156,7 @@ def _unfinished(path: Path) -> tuple[UnitState, str]:
 
 
 def _summarise_lens(stored: Stored, entries: list[Entry]) -> None:
-    """Leave a row a prompt at the last layer and where a cell is trained, and means over prompts at every layer.
-
-    Of what an intervention does, the last layer alone is left.
-    """
+    """Leave a row a prompt at the last layer and where a cell is trained, and means over prompts at every layer."""
     finished = {entry["id"]: entry for entry in entries if entry["id"] in stored.rows["lens"]}
     trained: dict[str, set[int]] = {}
     everywhere: dict[tuple[str, int], set[int]] = {}
@@ -175,9 +172,6 @@ def _summarise_lens(stored: Stored, entries: list[Entry]) -> None:
         prompts = everywhere.get((entry["model"], entry["seed"]), set(lens["prompt_id"]))
         stored.rows["profile"][unit] = profile(lens, prompts)
         stored.rows["lens"][unit] = typed(lens[lens["layer"].isin(layers | {entry["blocks"] - 1})])
-        if unit in stored.rows["causal_lens"]:
-            moved = stored.rows["causal_lens"][unit]
-            stored.rows["causal_lens"][unit] = typed(moved[moved["layer"] == entry["blocks"] - 1])
 
 
 def prompts_at_every_layer(lens: pd.DataFrame, blocks: int) -> set[int]:
@@ -187,7 +181,7 @@ def prompts_at_every_layer(lens: pd.DataFrame, blocks: int) -> set[int]:
 
 
 def profile(lens: pd.DataFrame, prompts: Iterable[int]) -> pd.DataFrame:
-    """Mean p and mean log p of the right class token over `prompts`, by stage, pair, layer and tier."""
+    """Mean p, choice and mean log p of the right class token over `prompts`, by stage, pair, layer and tier."""
     rows = lens[lens["prompt_id"].isin(list(prompts))]
     groups = rows.assign(p=np.exp(rows["log_p"])).groupby(PROFILE, observed=True, as_index=False)
-    return typed(groups.agg(prompts=("p", "size"), p=("p", "mean"), log_p=("log_p", "mean")))
+    return typed(groups.agg(prompts=("p", "size"), p=("p", "mean"), choice=("choice", "mean"), log_p=("log_p", "mean")))

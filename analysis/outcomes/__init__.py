@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.data.results import Results
-from analysis.outcomes.causal import effects
+from analysis.outcomes.answers import accuracies
 from analysis.outcomes.changes import changes
-from analysis.outcomes.controls import controls
+from analysis.outcomes.contrasts import differences, effects
+from analysis.outcomes.depth import depths
 from analysis.outcomes.emergence import judge
+from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
-from analysis.outcomes.preservation import accuracies, preservation
 from analysis.outcomes.recipes import measured, told
+from analysis.outcomes.use import doses, shares
 
 OPTIONAL = ("changes", "recipes_told", "recipes_measured")
 
@@ -22,11 +24,15 @@ class Decided:
     """The frames of one study; each is written as table_NAME.csv."""
 
     outcomes: pd.DataFrame
+    levels: pd.DataFrame
+    means: pd.DataFrame
+    depths: pd.DataFrame
     accuracy: pd.DataFrame
-    preservation: pd.DataFrame
-    controls: pd.DataFrame
+    differences: pd.DataFrame
+    effects: pd.DataFrame
+    doses: pd.DataFrame
+    shares: pd.DataFrame
     onset: pd.DataFrame
-    causal: pd.DataFrame
     associations: pd.DataFrame
     associations_by_model: pd.DataFrame
     predictors: pd.DataFrame
@@ -41,27 +47,30 @@ class Decided:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """By name; those of changes and recipes where the study has some."""
+        """The frames by name; those of changes and recipes where the study has some."""
         return {name: frame for name, frame in vars(self).items() if len(frame) or name not in OPTIONAL}
 
 
 def decide_study(results: Results) -> Decided:
-    """Every decision, in the order in which one needs another."""
-    outcomes = judge(results)
+    """Return every decision, in the order in which one needs another."""
+    outcomes, onset, found = judge(results), onsets(results), levels(results)
     cells = predicted_cells(results, outcomes)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
-    kept, onset = preservation(results), onsets(results)
     return Decided(
         outcomes=outcomes,
+        levels=found,
+        means=means(results, found),
+        depths=depths(results),
         accuracy=accuracies(results),
-        preservation=kept,
-        controls=controls(results),
+        differences=differences(results),
+        effects=effects(results),
+        doses=doses(results),
+        shares=shares(results),
         onset=onset,
-        causal=effects(results, outcomes),
         associations=associations(cells, by_model, results.decisions),
         associations_by_model=by_model,
         predictors=predictors(results),
-        changes=changes(results, outcomes, kept, onset),
+        changes=changes(results, onset),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

@@ -5,6 +5,7 @@ whole models are resampled, left out or flipped.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
-from analysis.data.statistics import Floats, Interval, bounds, resampling_weights
+from analysis.statistics.intervals import Floats, Interval, bounds
 from study.config.predictors import PREDICTORS
 from study.config.study import Decisions
 from study.results.schema import COLUMNS
@@ -35,7 +36,9 @@ ASSOCIATIONS = [
     *("predictor", "models", "signs", "mean_rho", "p", "smallest_p", "p_holm"),
     *("increment", "increment_low", "increment_high", "words"),
 ]
-EXPLAINS, NOT_EXPLAINED, TOO_FEW = "explains", "not explained by this", "too few models"
+EXPLAINS, DOES_NOT, UNDECIDED, TOO_FEW = "explains", "does not explain", "undecided", "undecided: too few models"
+NEGLIGIBLE = 0.05
+"""An increment of R2 whose interval lies below this is none."""
 
 
 def predictors(results: Results) -> pd.DataFrame:
@@ -166,7 +169,7 @@ def r2_increment(cells: pd.DataFrame, predictor: str, decisions: Decisions) -> I
     estimate = float(gain.sum() / total.sum()) if total.sum() > 0 else math.nan
     if len(models) < FEW_MODELS:
         return Interval(estimate, math.nan, math.nan)
-    weights = resampling_weights(len(models), decisions.resamples)
+    weights = _resampling_weights(len(models), decisions.resamples)
     tails = [(1 - decisions.confidence) / 2, (1 + decisions.confidence) / 2]
     low, high = np.quantile((weights @ gain) / (weights @ total), tails)
     return Interval(estimate, float(low), float(high))
@@ -192,11 +195,13 @@ def _squares(rows: pd.DataFrame, own: npt.NDArray[np.bool_], predictor: str) -> 
 
 
 def _words(row: "pd.Series[float]", tested: int, decisions: Decisions) -> str:
-    """An effect needs both: a corrected p below the level, and a better prediction of models that were left out."""
+    """An effect needs both: a corrected p below the level, and a better prediction of models that were left out. That
+    there is none has to be shown too: the interval of the increment lies below NEGLIGIBLE."""
     if not can_decide(int(row["models"]), tested, decisions):
         return TOO_FEW
-    found = row["p_holm"] <= 1 - decisions.confidence and row["increment_low"] > 0
-    return EXPLAINS if found else NOT_EXPLAINED
+    if row["p_holm"] <= 1 - decisions.confidence and row["increment_low"] > 0:
+        return EXPLAINS
+    return DOES_NOT if row["increment_high"] < NEGLIGIBLE else UNDECIDED
 
 
 def _baseline(rows: pd.DataFrame, predictor: str) -> Floats:
@@ -204,6 +209,13 @@ def _baseline(rows: pd.DataFrame, predictor: str) -> Floats:
     weight, depth = (rows[name].to_numpy(float) for name in ("weight", "depth"))
     centred = depth - depth.mean()
     return weight[:, None] if predictor == "depth" else np.column_stack([weight, centred, centred**2])
+
+
+@lru_cache(maxsize=8)
+def _resampling_weights(clusters: int, resamples: int) -> Floats:
+    """How often each cluster is drawn in a bootstrap, [resamples, clusters]."""
+    draws = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return draws.astype(np.float64)
 
 
 def _residuals(values: Floats, design: Floats) -> Floats:

@@ -1,19 +1,24 @@
 """The published experiment beside this study's: what each recipe tells, and which choice makes which conclusion."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.statistics import Interval, accuracy_of, bounds, clustered_mean, wilson
-from analysis.outcomes.preservation import paired_difference, verdict
+from analysis.statistics.effects import effect
+from analysis.statistics.equivalence import Verdict, not_inferior
+from analysis.statistics.intervals import Floats, Interval, bounds, level
 from study.config.recipes import AS_PUBLISHED, CORRECTED, Choice, choices_of, training_of
+from study.config.study import Decisions
 
 STAGES = ("baseline", "stage1", "stage2")
 TIERS = ("symbolic", "semantic")
+PRESERVED, HURT, UNDECIDED, FLOOR = "preserved", "hurt", "undecided", "at floor: cannot show"
 LAST_STEPS = 20
 """Of a training, those that its class loss is told of."""
 EXPERIMENT = ["model", "pair", "layer", "weight", "stage2"]
@@ -23,7 +28,7 @@ TOLD = [
     "prompts",
 ]
 MEASURED = [
-    *(*EXPERIMENT, "recipe", "seeds", "class_loss"),
+    *(*EXPERIMENT, "recipe", "seed", "seeds", "class_loss"),
     *(f"{name}{end}" for name in ("p", "choice", "answers") for end in ("", "_low", "_high")),
     *("emerges", "verdict"),
 ]
@@ -73,49 +78,91 @@ def told(results: Results) -> pd.DataFrame:
 
 
 def measured(results: Results) -> pd.DataFrame:
-    """What each training does, all measured in one way: a row an experiment and recipe of training.
+    """What each training does, all measured in one way: a row an experiment, recipe of training and seed, and one for
+    its seeds together (`seed` is NaN).
 
     On the trained wording and held-out operands: p and choice accuracy at the trained layer, by the model's own head;
-    and the answers' accuracy minus that after stage 1, where a number counts without the stop behind it.
+    and the answers' accuracy minus that after stage 1, where a number counts without the stop behind it. Recipes are
+    compared at a seed that they have in common.
     """
-    rows, decisions = [], results.decisions
+    rows = []
     for experiment, cells in experiments(results).items():
         for recipe in dict.fromkeys(cell.recipe for cell in cells):
             chosen = [cell for cell in cells if cell.recipe == recipe]
-            lens = pd.concat([results.lens_at(cell, "stage2", cell.readout, cell.layer) for cell in chosen])
-            lens = lens[lens["tier"] == TIERS[0]]
-            clusters = lens["operands"].to_numpy(str)
-            p = clustered_mean(
-                np.exp(lens["log_p"].to_numpy(float)), clusters, decisions.confidence, decisions.resamples
-            )
-            choice = accuracy_of(lens, "choice", decisions.confidence)
-            before, after = (_answers(results, chosen, stage) for stage in STAGES[1:])
-            kept = paired_difference(after, before, "number_right", TIERS[0], decisions)
-            level = float(before.loc[before["tier"] == TIERS[0], "number_right"].mean())
-            losses = [results.rows["curves"][cell.id]["class_loss"].iloc[-LAST_STEPS:].mean() for cell in chosen]
-            rows.append(
-                {
-                    **vars(experiment),
-                    **{"recipe": recipe, "seeds": len(chosen), "class_loss": float(np.mean(losses))},
-                    **(bounds("p", p) | bounds("choice", choice) | bounds("answers", kept)),
-                    "emerges": p.low >= decisions.probability and choice.low >= decisions.choice_accuracy,
-                    "verdict": verdict(level, kept, decisions).value if kept else "",
-                }
-            )
+            groups = [(float(cell.seed), [cell]) for cell in chosen] + [(math.nan, chosen)]
+            for seed, own in groups:
+                about = {**vars(experiment), "recipe": recipe, "seed": seed, "seeds": len(own)}
+                rows.append(about | _measured(results, own))
     return pd.DataFrame(rows, columns=MEASURED)
+
+
+def common_seed(rows: pd.DataFrame) -> float:
+    """Return the seed that most recipes of an experiment were run with, the smallest of several."""
+    counts = rows["seed"].dropna().value_counts()
+    return float(counts[counts == counts.max()].index.min())
+
+
+def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
+    decisions = results.decisions
+    tables: dict[str, Floats] = {}
+    for name in ("p", "choice"):
+        columns = [results.trained_by_sample(cell).loc[TIERS[0]][name] for cell in cells]
+        tables[name] = pd.concat(columns, axis=1).to_numpy(float)
+    after, before = ([_right(results, cell, stage) for cell in cells] for stage in ("stage2", "stage1"))
+    kept = pd.concat([a - b for a, b in zip(after, before, strict=True)], axis=1).to_numpy(float)
+    p, choice = (_share(tables[name], decisions) for name in ("p", "choice"))
+    losses = [results.rows["curves"][cell.id]["class_loss"].iloc[-LAST_STEPS:].mean() for cell in cells]
+    return {
+        "class_loss": float(np.mean(losses)),
+        **(bounds("p", p) | bounds("choice", choice) | bounds("answers", effect(kept, decisions.confidence))),
+        "emerges": p.low >= decisions.probability and choice.low >= decisions.choice_accuracy,
+        "verdict": _kept(float(np.mean([one.mean() for one in before])), kept, decisions),
+    }
+
+
+def _share(table: Floats, decisions: Decisions) -> Interval:
+    """The mean of shares [samples, seeds]: of one seed over samples, of several over both."""
+    if table.shape[1] == 1:
+        return level(table[:, 0], decisions.confidence)
+    found = effect(table - 0.5, decisions.confidence)
+    return Interval(*(min(max(part + 0.5, 0.0), 1.0) for part in found))
+
+
+def _kept(before: float, differences: Floats, decisions: Decisions) -> str:
+    """What a training did to the answers: `preserved`, `hurt`, `undecided`, or that too few were right before."""
+    if before < decisions.floor:
+        return FLOOR
+    margin, alpha = decisions.non_inferiority_margin, (1 - decisions.confidence) / 2
+    if not_inferior(partial(effect, differences), margin, alpha) == Verdict.SHOWN:
+        return PRESERVED
+    return HURT if effect(differences, decisions.confidence).high < 0 else UNDECIDED
+
+
+def _right(results: Results, cell: StudyUnit, stage: str) -> "pd.Series[float]":
+    samples = results.answers_by_sample(_source(results, cell, stage), stage)
+    right: pd.Series[float] = samples.loc[TIERS[0]]["number_right"]
+    return right
 
 
 def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice], stage: str) -> dict[str, Any]:
     """Both accuracies and the score of one stage, read as a recipe has it; several seeds together."""
     few = "eight_prompts" in choices
+    figures: dict[str, Any] = {}
     if few:
         decoded = pd.concat([results.rows["eight"][_source(results, cell, stage).id] for cell in cells])
-        answers = decoded[decoded["stage"] == stage].rename(columns={"right": "number_right"})
+        decoded = decoded[decoded["stage"] == stage]
+        figures["prompts"] = decoded["prompt_id"].nunique()
+        by_prompt = decoded.groupby(["tier", "prompt_id"], observed=True)["right"].mean()
+        tables = {tier: by_prompt.loc[tier].to_numpy(float)[:, None] for tier in TIERS}
     else:
-        answers = _answers(results, cells, stage)
-    figures: dict[str, Any] = {"prompts": int(answers["tier"].isin(TIERS).sum() / len(cells))}
-    for tier in TIERS:
-        figures |= bounds(tier, _accuracy(answers[answers["tier"] == tier], few, results.decisions.confidence))
+        samples = [results.answers_by_sample(_source(results, cell, stage), stage) for cell in cells]
+        figures["prompts"] = int(sum(samples[0].loc[tier]["prompts"].sum() for tier in TIERS))
+        tables = {
+            tier: pd.concat([one.loc[tier]["number_right"] for one in samples], axis=1).to_numpy(float)
+            for tier in TIERS
+        }
+    for tier, table in tables.items():
+        figures |= bounds(tier, _share(table, results.decisions))
     scores = pd.concat([_scores(results, cell, choices, stage) for cell in cells])
     return figures | bounds("classifier", _score(scores, results))
 
@@ -135,26 +182,11 @@ def _scores(results: Results, cell: StudyUnit, choices: Sequence[Choice], stage:
 
 
 def _score(rows: pd.DataFrame, results: Results) -> Interval:
-    """The mean p of the rows; zero where no prompt has a token that counts."""
+    """The mean p of the rows, over groups of operands; zero where no prompt has a token that counts."""
     if rows.empty:
         return Interval(0.0, 0.0, 0.0)
-    decisions = results.decisions
-    return clustered_mean(
-        rows["p"].to_numpy(float), rows["operands"].to_numpy(str), decisions.confidence, decisions.resamples
-    )
-
-
-def _accuracy(answers: pd.DataFrame, few: bool, confidence: float) -> Interval:
-    """Of the eight prompts Wilson's interval on their own number, however many seeds asked them."""
-    if few:
-        return wilson(float(answers["number_right"].mean()), answers["prompt_id"].nunique(), confidence)
-    return accuracy_of(answers, "number_right", confidence)
-
-
-def _answers(results: Results, cells: Sequence[StudyUnit], stage: str) -> pd.DataFrame:
-    """Answer rows of a stage, indexed by seed and prompt."""
-    frames = {cell.seed: results.answers_at(_source(results, cell, stage), stage) for cell in cells}
-    return pd.concat(frames)
+    by_group = rows.groupby("operands", observed=True)["p"].mean()
+    return level(by_group.to_numpy(float), results.decisions.confidence)
 
 
 def _source(results: Results, cell: StudyUnit, stage: str) -> StudyUnit:

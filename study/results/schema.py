@@ -210,6 +210,7 @@ SUMMARIES: dict[str, Table] = {
             "tier": PROMPT["tier"],
             "prompts": Column("prompts in the mean"),
             "p": Column("mean probability of the right class token"),
+            "choice": Column("share of prompts whose right class token outranks the other classes'"),
             **LOG_P,
         },
     )

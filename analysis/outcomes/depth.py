@@ -1,0 +1,86 @@
+"""How deep a class token becomes readable: area and crossing of choice accuracy over relative depth, by tier."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.results import Results, StudyUnit
+from analysis.data.samples import NOBODY
+from analysis.outcomes.fit import has_fitted
+from analysis.outcomes.levels import seeds_table
+from analysis.statistics.depth import area, common_range, crossing
+from analysis.statistics.intervals import Floats, bounds
+
+READABLE = 0.75
+"""The choice accuracy at which a class token is called readable, where depths are told."""
+COLUMNS = [
+    *("model", "pair", "arm", "weight", "wordings", "tier", "templates", "depths", "seeds", "samples"),
+    *("from_depth", "to_depth", "area", "area_low", "area_high", "crossing", "crossing_low", "crossing_high"),
+]
+
+
+def depths(results: Results) -> pd.DataFrame:
+    """Return a row for each series of plain cells and of controls that fitted, over at least two depths, and tier.
+
+    `area` is that under (choice accuracy - chance) / (1 - chance) over the range of depths that all series of the arm
+    have in common; `crossing` the first depth at which choice accuracy reaches READABLE, -inf at or before the first
+    trained depth and inf after the last or never. Intervals are over templates and seeds.
+    """
+    rows = []
+    for arm, series in _by_arm(results).items():
+        low, high = common_range([np.array(sorted(cells)) for cells in series.values()])
+        for (model, pair, weight, wordings), cells in series.items():
+            for tier in results.tiers:
+                curves, kind = _curves(results, cells, tier)
+                if curves is None or np.isnan(curves).all(axis=(0, 1)).any():
+                    continue
+                at, chance = np.array(sorted(cells)), next(iter(cells.values()))[0].chance
+                about = {"model": model, "pair": pair, "arm": arm, "weight": weight, "wordings": wordings, "tier": tier}
+                counts = {"depths": len(at), "seeds": curves.shape[1], "samples": len(curves)}
+                confidence = results.decisions.confidence
+                spans = {"from_depth": low, "to_depth": high}
+                if low < high:
+                    spans |= bounds("area", area(curves, at, chance, low, high, confidence))
+                crossed = bounds("crossing", crossing(curves, at, confidence, READABLE))
+                rows.append({**about, "templates": kind, **counts, **spans, **crossed})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+Series = dict[tuple[str, str, float, str], dict[float, list[StudyUnit]]]
+"""Cells by relative depth, of each series of one arm."""
+
+
+def _by_arm(results: Results) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    for cell in results.cells:
+        if cell.finished and has_fitted(results, cell):
+            key = (cell.model, cell.pair, cell.weight or 0.0, "+".join(cell.wordings))
+            found.setdefault(cell.arm, {}).setdefault(key, {}).setdefault(cell.depth, []).append(cell)
+    several = {arm: {key: cells for key, cells in series.items() if len(cells) > 1} for arm, series in found.items()}
+    return {arm: series for arm, series in several.items() if series}
+
+
+def _curves(results: Results, cells: dict[float, list[StudyUnit]], tier: str) -> tuple[Floats | None, str]:
+    """Return choice accuracies [samples, seeds, depths] of the seeds that have every depth, or of all seeds where none
+    has, on the templates that no training saw where there are some."""
+    seeds = [{cell.seed for cell in here} for here in cells.values()]
+    kept = sorted(set.intersection(*seeds) or set.union(*seeds))
+    samples = results.trained_by_sample(next(iter(cells.values()))[0])
+    at_tier = samples[samples.index.get_level_values("tier") == tier]
+    if at_tier.empty:
+        return None, ""
+    unseen = bool((at_tier["seen"] == NOBODY).any())
+    tables = [_table(results, here, kept, tier, unseen) for _, here in sorted(cells.items())]
+    frames = [pd.DataFrame(table) for table in tables]
+    return np.stack([frame.to_numpy(float) for frame in frames], axis=2), "unseen" if unseen else "seen"
+
+
+def _table(results: Results, cells: Sequence[StudyUnit], seeds: Sequence[int], tier: str, unseen: bool) -> Floats:
+    by_seed = {cell.seed: cell for cell in cells}
+    there = [seed for seed in seeds if seed in by_seed]
+    table = seeds_table(results, [by_seed[seed] for seed in there], tier, unseen, "choice")
+    columns = {seed: table[:, i] for i, seed in enumerate(there)}
+    empty = np.full(len(table), math.nan)
+    return np.stack([columns.get(seed, empty) for seed in seeds], axis=1)

@@ -1,0 +1,31 @@
+"""Whether a cell has learned its class tokens; a control that has not is used nowhere."""
+
+import math
+
+import pandas as pd
+
+from analysis.data.results import Results, StudyUnit
+from study.config.arms import ARMS, is_control
+from study.config.study import RUNNING_STEPS, Stage2
+
+
+def final_class_loss(curve: pd.DataFrame) -> float:
+    """Return the mean class loss of the last RUNNING_STEPS steps of a training, nats."""
+    return float(curve["class_loss"].iloc[-RUNNING_STEPS:].mean())
+
+
+def class_loss(results: Results, cell: StudyUnit) -> float:
+    """Return the class loss at the end of a finished cell's training, nats."""
+    return final_class_loss(results.rows["curves"][cell.id])
+
+
+def has_fitted(results: Results, cell: StudyUnit) -> bool:
+    """Return whether a finished cell has fitted: a control if its class loss ended as low as `stage2.fitted_loss`, or
+    as that of the plain cell beside it; another cell if it ended below ln K, the loss of guessing among K classes."""
+    loss = class_loss(results, cell)
+    if cell.arm not in ARMS or not is_control(cell.arm):
+        return loss < math.log(len(cell.operations))
+    settings = results.config.get("stage2", {})
+    allowed = float(settings.get("fitted_loss", Stage2.model_fields["fitted_loss"].default))
+    beside = [class_loss(results, plain) for plain in results.partners(cell, arm="plain")]
+    return loss <= max([allowed, *beside])

@@ -1,0 +1,137 @@
+"""Whether the network uses its classifier: what exchanging the hidden state, or parts of it, does to the answers."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.results import Results, StudyUnit
+from analysis.data.samples import by_sample
+from analysis.statistics.effects import effect
+from analysis.statistics.intervals import Floats, bounds
+from analysis.statistics.ratios import ratio
+
+ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
+DOSES = [*ABOUT, "subspace", "strength", "seeds", "samples", "prompts", "p", "p_low", "p_high", "followed"]
+SHARES = [*ABOUT, "subspace", "floor", "seeds", "samples", "floor_p", "p", "ceiling_p", "ceiling"]
+SHARES += [f"{name}{end}" for name in ("moved", "share") for end in ("", "_low", "_high")]
+FLOORS = {"class": "random", "paired_1": "random", "paired_4": "random_4", "complement": "random_4"}
+"""The random subspace that each subspace is held against."""
+
+
+def doses(results: Results) -> pd.DataFrame:
+    """Return a row for each series of cells that differ in their seed alone, layer, tier, subspace and strength.
+
+    `p` is the mean probability of the source's answer, with an interval over templates and seeds; `followed` the share
+    of prompts whose greedy answer is the source's. Where w = 0, layers are those of the plain cells.
+    """
+    rows = []
+    for about, tables in _tables(results):
+        for (subspace, strength), p in tables["p"].items():
+            rows.append(
+                {
+                    **about,
+                    "subspace": subspace,
+                    "strength": strength,
+                    "seeds": p.shape[1],
+                    "samples": len(p),
+                    "prompts": int(np.nansum(tables["prompts"][subspace, strength])),
+                    **bounds("p", effect(p, results.decisions.confidence)),
+                    "followed": float(np.nanmean(tables["source_right"][subspace, strength])),
+                }
+            )
+    return pd.DataFrame(rows, columns=DOSES)
+
+
+def shares(results: Results) -> pd.DataFrame:
+    """Return a row for each subspace at strength 1: (subspace - floor) / (ceiling - floor).
+
+    The floor is a random subspace in which the state moves as far, the ceiling the whole state. `moved` is the
+    difference of the subspace to the floor, over templates and seeds; `share` is NaN, and says nothing, where the
+    ceiling is not shown to be above the floor.
+    """
+    rows = []
+    for about, tables in _tables(results):
+        p = {subspace: table for (subspace, strength), table in tables["p"].items() if strength == 1}
+        for subspace, floor in FLOORS.items():
+            if not {subspace, floor, "full"} <= p.keys():
+                continue
+            moved, possible = p[subspace] - p[floor], p["full"] - p[floor]
+            ceiling = effect(possible, results.decisions.confidence)
+            rows.append(
+                {
+                    **about,
+                    "subspace": subspace,
+                    "floor": floor,
+                    "seeds": moved.shape[1],
+                    "samples": len(moved),
+                    "floor_p": float(np.nanmean(p[floor])),
+                    "p": float(np.nanmean(p[subspace])),
+                    "ceiling_p": float(np.nanmean(p["full"])),
+                    "ceiling": ceiling.low > 0,
+                    **bounds("moved", effect(moved, results.decisions.confidence)),
+                    **bounds(
+                        "share", ratio(moved, possible, results.decisions.confidence) if ceiling.low > 0 else None
+                    ),
+                }
+            )
+    return pd.DataFrame(rows, columns=SHARES)
+
+
+Tables = dict[str, dict[tuple[str, float], Floats]]
+"""[samples, seeds] by quantity, then by subspace and strength."""
+
+
+def _tables(results: Results) -> "list[tuple[dict[str, object], Tables]]":
+    found: list[tuple[dict[str, object], Tables]] = []
+    for cells in _series(results):
+        frames = {cell.seed: results.rows["interchange"][cell.id] for cell in cells}
+        frames = {seed: frame for seed, frame in frames.items() if not frame.empty}
+        if not frames:
+            continue
+        first = cells[0]
+        places = pd.concat([frame[["layer", "tier"]].astype({"tier": str}) for frame in frames.values()])
+        for place in places.drop_duplicates().sort_values("layer", kind="stable").to_dict("records"):
+            layer, tier = int(place["layer"]), str(place["tier"])
+            tables = _of_place(frames, layer, tier)
+            about: dict[str, object] = {"model": first.model, "pair": first.pair, "weight": first.weight}
+            about |= {"wordings": "+".join(first.wordings), "layer": layer, "tier": tier}
+            found.append(({**about, "depth": (layer + 1) / first.blocks}, tables))
+    return found
+
+
+def _series(results: Results) -> list[list[StudyUnit]]:
+    """Finished plain cells, and those with w = 0, that differ in their seed alone."""
+    series: dict[tuple[object, ...], list[StudyUnit]] = {}
+    for unit in results.units.values():
+        if unit.kind == "cell" and unit.finished and unit.arm == "plain":
+            key = (unit.model, unit.pair, unit.weight, unit.wordings, unit.layer)
+            series.setdefault(key, []).append(unit)
+    return list(series.values())
+
+
+def _of_place(frames: dict[int, pd.DataFrame], layer: int, tier: str) -> Tables:
+    parts: dict[str, dict[tuple[str, float], list[pd.Series]]] = {}
+    for frame in frames.values():
+        here = frame[(frame["layer"] == layer) & (frame["tier"].astype(str) == tier)]
+        here = here.assign(p=np.exp(-here["source_nll"]))
+        for move in here[["subspace", "strength"]].drop_duplicates().to_dict("records"):
+            rows = here[(here["subspace"] == move["subspace"]) & (here["strength"] == move["strength"])]
+            samples = by_sample(rows, ["p", "source_right"]).droplevel("tier")
+            for column in ("p", "source_right", "prompts"):
+                name = str(move["subspace"]), float(move["strength"])
+                parts.setdefault(column, {}).setdefault(name, []).append(samples[column])
+    return {column: {name: _table(columns) for name, columns in by_move.items()} for column, by_move in parts.items()}
+
+
+def _table(columns: "Sequence[pd.Series]") -> Floats:
+    table: Floats = pd.concat(columns, axis=1).to_numpy(float)
+    return table
+
+
+def is_used(row: "pd.Series[float]") -> bool | None:
+    """Return whether a row of `shares` shows that answers follow the subspace; None where nothing could be moved."""
+    if not row["ceiling"] or math.isnan(row["share"]):
+        return None
+    return bool(row["moved_low"] > 0)
