@@ -23,9 +23,9 @@ from markdown_it.utils import OptionsDict
 
 from analysis.data.files import from_csv
 from analysis.data.numbers import probability, share
-from analysis.data.statistics import Interval
 from analysis.drawing.description import Chart, Picture
 from analysis.drawing.vega_lite_renderer import specification
+from analysis.statistics.intervals import Interval
 from study.results.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -10,7 +10,6 @@ import pandas as pd
 from analysis.data import markdown
 from analysis.data.files import to_csv, write_file
 from analysis.data.left_out import LeftOut
-from analysis.data.numbers import share
 from analysis.data.results import Results, read_results
 from analysis.data.stored import is_packed
 from analysis.drawing.description import Chart, Picture
@@ -19,15 +18,16 @@ from analysis.drawing.vega_lite_renderer import specification
 from analysis.figures import describe_pictures
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
-from analysis.outcomes.controls import CONTROLS, MANIPULATIONS
-from analysis.outcomes.preservation import AGAINST
+from analysis.outcomes.depth import READABLE
+from analysis.outcomes.prediction import NEGLIGIBLE
 from analysis.page import write_page
-from analysis.text import changes, models_and_outcomes, why
-from analysis.text.answer import answer, limits, progress, shuffled_criterion
-from analysis.text.answer_numbers import Numbers, answer_numbers, answer_table
+from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors
+from analysis.text.first_page import first_page
+from analysis.text.limits import limits, progress
 from analysis.text.published import recipe_tables
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
+from study.config.study import Stage2
 from study.results.description import ResultsError
 from study.results.files import UnwritableError, write_bytes
 
@@ -44,9 +44,8 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     study = read_results(results)
     _check_beside(results, out)
     decided = decide_study(study)
-    numbers = answer_numbers(study, decided)
     folder = out.with_suffix("")
-    tables = decided.tables | {"units": _units(study), "answer": answer_table(numbers)}
+    tables = decided.tables | {"units": _units(study)}
     for name, table in tables.items():
         write_file(folder, f"table_{name}", ".csv", to_csv(table))
     pictures, drawn, left_out = _figures(study, decided, folder)
@@ -59,12 +58,12 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         out_of_reach=out_of_reach(study),
         warnings=warning_rows(study),
         left_out=list(map(str, left_out)),
-        answer=answer(study, decided, numbers) if any_finished else [],
-        limits=limits(study, decided, numbers) if any_finished else [],
+        first=first_page(study, decided) if any_finished else None,
+        limits=limits(study, decided) if any_finished else [],
         pictures={picture.name: picture for picture in pictures},
         drawn=drawn,
         **_outcomes(study, decided),
-        **_reasons(study, decided, numbers),
+        **_reasons(study, decided),
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
         unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
@@ -107,8 +106,9 @@ def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Pictu
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
-    """Tables of models, outcomes and preservation."""
+    """Tables of models, outcomes and answers."""
     models, plain = study.model_names, decided.plain
+    settings = Stage2.model_validate(study.config.get("stage2", {}))
     return {
         "models": [models_and_outcomes.model_row(study, model) for model in models],
         "tokens": models_and_outcomes.token_rows(study),
@@ -118,27 +118,28 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
         "accuracy": {model: models_and_outcomes.accuracy_rows(study, decided, model) for model in models},
         "missed": models_and_outcomes.missed_rows(study, plain, transfer=False),
         "missed_transfer": models_and_outcomes.missed_rows(study, plain, transfer=True),
-        "kept_heads": [f"{tier} against {against}" for tier in study.judged_tiers for against in AGAINST],
-        "kept": {model: models_and_outcomes.kept_rows(study, decided.preservation, model) for model in models},
         "finished": not plain.empty,
         "trained": list(dict.fromkeys(" and ".join(cell.wordings) for cell in study.cells)),
-        "floor": share(study.decisions.floor),
+        "fitted_loss": settings.fitted_loss,
+        "control_times": settings.control_times,
     }
 
 
-def _reasons(study: Results, decided: Decided, numbers: Numbers) -> dict[str, Any]:
-    """Tables of training, controls, predictors and interventions."""
-    models, compared = study.model_names, decided.controls
+def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
+    """Tables of depths, training, contrasts, predictors and the exchange of states."""
     return {
-        "onset": why.onset_rows(study, decided.onset),
-        "controls": why.control_rows(study, compared, CONTROLS),
-        "manipulations": why.control_rows(study, compared, MANIPULATIONS),
-        "shuffled": shuffled_criterion(numbers),
-        "pairs": why.pair_rows(study, decided.plain),
-        "facts": why.fact_rows(study, decided),
-        "associations": why.association_rows(decided.associations),
-        "correlations": why.correlation_rows(study, decided.associations_by_model),
-        "causal": {model: why.causal_rows(study, decided.causal, model) for model in models},
+        "depths": effects_and_use.depth_rows(study, decided.depths),
+        "readable": f"{100 * READABLE:.0f}",
+        "onset": onset_and_predictors.onset_rows(study, decided.onset),
+        "costs": effects_and_use.contrast_rows(study, decided.effects, margin=True),
+        "contrasts": effects_and_use.contrast_rows(study, decided.effects, margin=False),
+        "fits": effects_and_use.fit_rows(study, decided),
+        "facts": onset_and_predictors.fact_rows(study, decided),
+        "associations": onset_and_predictors.association_rows(decided.associations),
+        "correlations": onset_and_predictors.correlation_rows(study, decided.associations_by_model),
+        "negligible": NEGLIGIBLE,
+        "shares": effects_and_use.share_rows(study, decided.shares),
+        "share_head": effects_and_use.share_head(decided.shares),
     }
 
 

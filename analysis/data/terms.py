@@ -1,6 +1,7 @@
 """What a report calls the things of its task."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from analysis.data.markdown import Markdown
 
@@ -22,8 +23,8 @@ class Terms:
     """What is followed by a stop in a right answer."""
     other: str
     """What `the other answer` is; empty where it needs no words."""
-    wordings: Markdown
-    """The tiers with examples; empty where the file has them."""
+    examples: Mapping[str, Markdown] = field(default_factory=dict)
+    """An example of each tier, where there is one."""
 
 
 ARITHMETIC = Terms(
@@ -35,9 +36,12 @@ ARITHMETIC = Terms(
     held_out="operands",
     right="the number",
     other="",
-    wordings=Markdown(
-        "symbolic `7 * 8 =`, semantic `seven times eight =`, construction `the product of seven and eight is`, story"
-    ),
+    examples={
+        "symbolic": Markdown("`7 * 8 =`"),
+        "semantic": Markdown("`seven times eight =`"),
+        "construction": Markdown("`the product of 7 and 8 is`"),
+        "story": Markdown("`Sam has 7 bags with 8 pens in each …`"),
+    },
 )
 OWN = Terms(
     kind="class",
@@ -47,7 +51,6 @@ OWN = Terms(
     group="group",
     held_out="groups",
     right="the answer",
-    other=" The other class's answer is that of a test prompt of the next class in the same wording, of the same group "
-    "where there is one.",
-    wordings=Markdown(""),
+    other=" The source of a prompt is a test prompt of the next class in the same wording, of the same group where "
+    "there is one.",
 )

@@ -1,6 +1,7 @@
 """The published experiment beside this study's: what each recipe tells, and which choice makes which conclusion."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,12 +66,14 @@ def recipes_of(results: Results) -> list[str]:
 
 
 def told(results: Results) -> pd.DataFrame:
-    """As each recipe tells it: a row an experiment, recipe and stage, with accuracies and the classifier's score."""
+    """As each recipe tells it: a row an experiment, recipe and stage, with accuracies and the classifier's score, at
+    the seed that most recipes have in common."""
     rows = []
     for experiment, cells in experiments(results).items():
+        seed = most_common_seed([cell.seed for cell in cells])
         for recipe in recipes_of(results):
             choices = choices_of(recipe)
-            chosen = [cell for cell in cells if list(cell.choices) == training_of(choices)]
+            chosen = [cell for cell in cells if list(cell.choices) == training_of(choices) and cell.seed == seed]
             for stage in STAGES if chosen else ():
                 figures = _told(results, chosen, choices, stage)
                 rows.append({**vars(experiment), "recipe": recipe, "stage": stage, "seeds": len(chosen), **figures})
@@ -96,10 +99,15 @@ def measured(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MEASURED)
 
 
-def common_seed(rows: pd.DataFrame) -> float:
+def most_common_seed(seeds: Sequence[float]) -> float:
     """Return the seed that most recipes of an experiment were run with, the smallest of several."""
-    counts = rows["seed"].dropna().value_counts()
-    return float(counts[counts == counts.max()].index.min())
+    counts = Counter(seeds)
+    return min(seed for seed, count in counts.items() if count == max(counts.values()))
+
+
+def at_common_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `measured` of one experiment at the seed that most recipes have in common."""
+    return rows[rows["seed"] == most_common_seed(list(rows["seed"].dropna()))]
 
 
 def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:

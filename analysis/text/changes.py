@@ -8,9 +8,9 @@ import pandas as pd
 from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share, signed
 from analysis.data.results import Results
-from analysis.data.statistics import Interval, interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.changes import MEASURES, overall, verdict
+from analysis.statistics.intervals import Interval, interval_of
 from analysis.text.models_and_outcomes import Row
 from study.config import yaml_core
 from study.config.nursery import BASE, Nursery, NurseryModel

@@ -6,17 +6,17 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.markdown import Markdown, code, escape
-from analysis.data.numbers import probability, share, signed_points
+from analysis.data.numbers import probability, share
 from analysis.data.results import Results, StudyUnit
-from analysis.data.statistics import interval_of
 from analysis.outcomes import Decided
 from analysis.outcomes.emergence import Outcome
-from analysis.outcomes.preservation import AGAINST
+from analysis.statistics.intervals import interval_of
 from study.config.catalogue import KEYS
 from study.config.study import Decisions
 from study.config.units import number_text
 
 Row = list[str]
+EMERGENT = (Outcome.EMERGENT, Outcome.UNCONTROLLED)
 
 
 def name_of(study: Results, cell: StudyUnit) -> str:
@@ -137,28 +137,14 @@ def missed_rows(study: Results, plain: pd.DataFrame, transfer: bool) -> dict[str
 
     Emergent cells are left out.
     """
-    found = plain[(plain["outcome"] != Outcome.EMERGENT) & (plain["transfer"] == transfer)].to_dict("records")
+    emergent = plain["outcome"].isin(EMERGENT)
+    found = plain[~emergent & (plain["transfer"] == transfer)].to_dict("records")
     names = {cell.id: f"{cell.model} · {name_of(study, cell)}" for cell in study.plain}
     rows = {
         tier: [[names[row["unit"]], row["outcome"], row["missed"]] for row in found if row["tier"] == tier]
         for tier in study.tiers
     }
     return {tier: here for tier, here in rows.items() if here}
-
-
-def kept_rows(study: Results, kept: pd.DataFrame, model: str) -> list[Row]:
-    """What stage 2 did to the answers, one row a plain cell."""
-    rows = []
-    for cell in _plain(study, model):
-        here = {(row["tier"], row["against"]): row for row in kept[kept["unit"] == cell.id].to_dict("records")}
-        if here:
-            keys = [(tier, against) for tier in study.judged_tiers for against in AGAINST]
-            texts = [
-                f"{here[key]['verdict']} ({signed_points(interval_of(here[key], 'difference'))})" if key in here else ""
-                for key in keys
-            ]
-            rows.append([name_of(study, cell), *texts])
-    return rows
 
 
 def environment_rows(study: Results) -> list[Row]:
@@ -193,5 +179,5 @@ def _text_kl(study: Results, unit: StudyUnit, stage: str) -> str:
 
 
 def _outcome(row: dict[Any, Any]) -> Markdown:
-    outcome = f"**{row['outcome']}**" if row["outcome"] == Outcome.EMERGENT else row["outcome"]
+    outcome = f"**{row['outcome']}**" if row["outcome"] in EMERGENT else row["outcome"]
     return Markdown(f"{outcome}: p {probability(row['p'])}, {share(interval_of(row, 'choice'))}")

@@ -34,9 +34,9 @@ PIECE = re.compile(r"\d| (?=\d)|[^\W\d]+|[^\w\s]")
 """Pieces of text that are about one token each: a digit, the space before a number, a word, a sign."""
 MOVES = 16
 """Moves of a hidden state in the interchange at one layer; each passes through the blocks above it."""
-ONCE = 8
-"""Forward passes of a prompt in the interchange, whatever the layers: for its state and that of its source, and to find
-prompts that are answered right."""
+ONCE = 5
+"""Forward passes of a prompt in the interchange, whatever the layers: for its state, that of its source, and those of
+training prompts."""
 FITTING = 2
 """Times as many steps as its settings have that a control trains, an estimate: it ends when it has fitted."""
 

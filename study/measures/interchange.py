@@ -1,7 +1,9 @@
-"""Whether the model uses the class: interchange interventions on the hidden state, and the answers that they give.
+"""Whether the model uses the class: interchange interventions on hidden states, and the answers that they give.
 
-The state of a prompt at a layer and its last token is exchanged, wholly or in a subspace, with that of its source: the
-same prompt for another operation (Geiger et al., 2021). What counts is the probability of the source's answer.
+The states of a prompt at a layer are exchanged, wholly or in a subspace, with those of its source: the same prompt for
+another operation (Geiger et al., 2021). What counts is the probability of the source's answer. Exchanged are the states
+that the answer is read from: that of the last prompt token, and those of the answer's own tokens. The first token of an
+answer may be a mere space, which every answer begins with: then the last prompt token alone decides nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from jaxtyping import Float
 
 from study.config.names import Operation
 from study.lens.hooks import Lens, at, attached
-from study.lens.readout import Answer, class_direction, last_states, read_answers
+from study.lens.readout import Answer, class_direction, read_answers
 from study.lens.tokens import Encoded, Tokenizer, encode
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
@@ -27,11 +29,9 @@ RANKS = (1, 4)
 """Ranks of the learned subspaces."""
 FITTING_PAIRS = 32
 """Training prompts of each operation, with their sources, from which subspaces are learned."""
-CANDIDATES = 3
-"""Times as many prompts as are asked for, among which those are sought that are answered right with their sources."""
 
-Moves = dict[tuple[str, float], Float[np.ndarray, "prompts hidden"]]
-"""What is added to the state of each prompt, by subspace and strength."""
+Moves = dict[tuple[str, float], Float[np.ndarray, "spots hidden"]]
+"""What is added to the state at each spot of each prompt, by subspace and strength."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,17 @@ class Pair:
         """The prompt with the source's answer."""
         return Encoded(self.base.prompt, self.base.prompt_ids, self.source.answer_ids)
 
+    @property
+    def spots(self) -> int:
+        """The number of positions that the source's answer and its stop are read from."""
+        return len(self.source.answer_ids)
+
 
 def interchange(
     model: nn.Module,
     tokenizer: Tokenizer,
     pairs: Sequence[Pair],
-    fitting: Sequence[tuple[Encoded, Encoded]],
+    fitting: Sequence[Pair],
     tokens: Mapping[Operation, int],
     layers: Sequence[int],
     batch_size: int,
@@ -64,26 +69,28 @@ def interchange(
 
     - `full`: all of it, which is the ceiling;
     - `class`: the direction along which the lens' logit of the source's class token, minus that of the prompt's own,
-      rises most; `complement`: all that is orthogonal to it;
+      rises most at the last prompt token; `complement`: all that is orthogonal to it;
     - `paired_k`: the k directions that explain most of h' - h of the training pairs `fitting` (their leading right
       singular vectors);
-    - `random`, `random_4`: a subspace drawn at random for each prompt, of rank 1 and 4, in which the state moves as far
-      as in `class` and `paired_4`, which is the floor.
+    - `random`, `random_4`: a subspace drawn at random for each prompt, of rank 1 and 4, in which each state moves as
+      far as in `class` and `paired_4`, which is the floor.
 
     `none` moves nothing. `source_nll` is the negative log-likelihood of the source's answer and its stop, `moved` the
-    length of the move.
+    mean length of the moves.
     """
     rows: list[Row] = []
     with attached(model) as lens:
-        own, theirs = (last_states(lens, items, batch_size) for items in _columns(pairs))
-        known = [last_states(lens, items, batch_size) for items in zip(*fitting, strict=True)]
-        for layer in layers:
-            learned = _directions(np.array(known[1][:, layer] - known[0][:, layer], np.float64))
-            moves = _moves(lens, pairs, own[:, layer], theirs[:, layer], tokens, learned, seed)
+        read, known = (_differences(lens, each, layers, batch_size) for each in (pairs, fitting))
+        for place, layer in enumerate(layers):
+            own, differences = read[0][:, place], np.array(read[1][:, place], np.float64)
+            learned = _directions(np.array(known[1][:, place], np.float64))
+            moves = _moves(lens, pairs, own, differences, tokens, learned, seed)
             at_once = max(1, 4 * batch_size // len(moves))
+            ends = np.cumsum([0, *(pair.spots for pair in pairs)])
             for start in range(0, len(pairs), at_once):
-                part = {name: move[start : start + at_once] for name, move in moves.items()}
-                rows += _measure(lens, tokenizer, pairs[start : start + at_once], layer, part)
+                part = pairs[start : start + at_once]
+                here = slice(ends[start], ends[start + len(part)])
+                rows += _measure(lens, tokenizer, part, layer, {name: move[here] for name, move in moves.items()})
     return sorted(rows, key=lambda row: row["prompt_id"])
 
 
@@ -98,8 +105,29 @@ def answered_right(model: nn.Module, tokenizer: Tokenizer, encoded: Sequence[Enc
     return [answer.right for answer in told]
 
 
-def _columns(pairs: Sequence[Pair]) -> tuple[list[Encoded], list[Encoded]]:
-    return [pair.base for pair in pairs], [pair.source for pair in pairs]
+def _differences(
+    lens: Lens, pairs: Sequence[Pair], layers: Sequence[int], batch_size: int
+) -> tuple[Float[mx.array, "spots layers hidden"], Float[mx.array, "spots layers hidden"]]:
+    """Return the states of the prompts, with the source's answer, at its spots, and the sources' minus these."""
+    own, theirs = (
+        _states(lens, items, layers, batch_size)
+        for items in ([pair.wanted for pair in pairs], [pair.source for pair in pairs])
+    )
+    return own, theirs - own
+
+
+def _states(
+    lens: Lens, encoded: Sequence[Encoded], layers: Sequence[int], batch_size: int
+) -> Float[mx.array, "spots layers hidden"]:
+    """Return the states at some layers from which the answers are read, prompt by prompt."""
+    parts = []
+    for start in range(0, len(encoded), batch_size):
+        batch = make_batch(encoded[start : start + batch_size])
+        states = lens.hidden(batch.ids)
+        parts.append(mx.stack([at(states[layer], batch.rows, batch.positions) for layer in layers], axis=1))
+        del states
+        mx.eval(parts[-1])
+    return mx.concatenate(parts)
 
 
 def _directions(differences: Float[np.ndarray, "pairs hidden"]) -> Float[np.ndarray, "k hidden"]:
@@ -111,22 +139,23 @@ def _directions(differences: Float[np.ndarray, "pairs hidden"]) -> Float[np.ndar
 def _moves(
     lens: Lens,
     pairs: Sequence[Pair],
-    own: Float[mx.array, "prompts hidden"],
-    theirs: Float[mx.array, "prompts hidden"],
+    own: Float[mx.array, "spots hidden"],
+    difference: Float[np.ndarray, "spots hidden"],
     tokens: Mapping[Operation, int],
     learned: Float[np.ndarray, "k hidden"],
     seed: int,
 ) -> Moves:
-    difference = np.array(theirs, np.float64) - np.array(own, np.float64)
-    along = _class_directions(lens, pairs, own, tokens)
+    spots = [pair.spots for pair in pairs]
+    first = np.cumsum([0, *spots[:-1]])
+    along = np.repeat(_class_directions(lens, pairs, own[mx.array(first)], tokens), spots, axis=0)
     of_class = (difference * along).sum(axis=1, keepdims=True) * along
     paired = {k: difference @ learned[:k].T @ learned[:k] for k in RANKS}
     rng = np.random.default_rng(seed)
     moves: Moves = {("none", 1.0): 0 * difference, ("full", 1.0): difference}
     moves |= {("complement", 1.0): difference - of_class}
     moves |= {(f"paired_{k}", 1.0): move for k, move in paired.items()}
-    moves |= {("random_4", 1.0): _random(rng, difference, 4, paired[4])}
-    random = _random(rng, difference, 1, of_class)
+    moves |= {("random_4", 1.0): _random(rng, difference, spots, 4, paired[4])}
+    random = _random(rng, difference, spots, 1, of_class)
     for strength in STRENGTHS:
         moves |= {("class", strength): strength * of_class, ("random", strength): strength * random}
     return moves
@@ -135,7 +164,8 @@ def _moves(
 def _class_directions(
     lens: Lens, pairs: Sequence[Pair], states: Float[mx.array, "prompts hidden"], tokens: Mapping[Operation, int]
 ) -> Float[np.ndarray, "prompts hidden"]:
-    """Return, for each prompt, the unit direction of its source's class against its own."""
+    """Return, for each prompt, the unit direction of its source's class against its own, from the states at the last
+    prompt tokens."""
     between = [(pair.base.prompt.operation, pair.source.prompt.operation) for pair in pairs]
     directions = np.zeros(states.shape)
     for one, other in dict.fromkeys(between):
@@ -147,14 +177,19 @@ def _class_directions(
 
 def _random(
     rng: np.random.Generator,
-    difference: Float[np.ndarray, "prompts hidden"],
+    difference: Float[np.ndarray, "spots hidden"],
+    spots: Sequence[int],
     rank: int,
-    like: Float[np.ndarray, "prompts hidden"],
-) -> Float[np.ndarray, "prompts hidden"]:
+    like: Float[np.ndarray, "spots hidden"],
+) -> Float[np.ndarray, "spots hidden"]:
     """Return the difference in a random subspace of this rank, another for each prompt, as long as `like`."""
-    drawn = np.linalg.qr(rng.standard_normal((len(difference), difference.shape[1], rank)))[0]
+    drawn = np.linalg.qr(rng.standard_normal((len(spots), difference.shape[1], rank)))[0]
+    drawn = np.repeat(drawn, spots, axis=0)
     within = np.einsum("phk,pk->ph", drawn, np.einsum("phk,ph->pk", drawn, difference))
-    scaled: np.ndarray = within * (np.linalg.norm(like, axis=1) / np.linalg.norm(within, axis=1))[:, None]
+    lengths = np.linalg.norm(within, axis=1)
+    # States that do not differ, as those below the first token that does, do not move.
+    factors = np.divide(np.linalg.norm(like, axis=1), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    scaled: np.ndarray = within * factors[:, None]
     return scaled
 
 
@@ -166,57 +201,66 @@ def _measure(lens: Lens, tokenizer: Tokenizer, part: Sequence[Pair], layer: int,
     added = mx.array(np.concatenate(list(moves.values())).astype(np.float32))
 
     def move(states: mx.array) -> mx.array:
-        return states.at[batch.all_rows, batch.last].add(added)
+        return states.at[batch.rows, batch.positions].add(added)
 
     states = lens.hidden(batch.ids[: len(part)], len(moves), layer, {layer: move})
     # The edit changes what the next block gets, not the recorded state of the layer itself.
     last = move(states[-1]) if layer == lens.blocks - 1 else states[-1]
     told = read_answers(lens, tokenizer, wanted * len(moves), at(last, batch.rows, batch.positions))
+    ends = np.cumsum([pair.spots for pair in part])[:-1]
     rows = []
-    for k, ((subspace, strength), by_prompt) in enumerate(moves.items()):
+    for k, ((subspace, strength), by_spot) in enumerate(moves.items()):
+        lengths = [float(one.mean()) for one in np.split(np.linalg.norm(by_spot, axis=1), ends)]
         for i, pair in enumerate(part):
             prompt, answer = pair.base.prompt, told[k * len(part) + i]
             about = {"prompt_id": pair.number, "tier": prompt.tier, "template": prompt.template}
             about |= {"operation": prompt.operation, "operands": prompt.operands, "seen": prompt.seen}
             place = {"layer": layer, "subspace": subspace, "strength": strength}
             found = {"source_nll": answer.nll, "source_right": answer.right}
-            rows.append({**about, **place, **found, "moved": float(np.linalg.norm(by_prompt[i]))})
+            rows.append({**about, **place, **found, "moved": lengths[i]})
     return rows
 
 
 def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
     """Measure a cell on prompts of the tiers that either stage trained on, which it answers right with their
     sources."""
-    unit, count = cell.unit, cell.unit.evaluation.causal_prompts
-    task, following = task_of(unit.stage_one.data), _following(cell.class_ids)
-    tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
-    asked = {n: item for n, item in cell.encoded.items() if item.prompt.tier in tiers}
-    asked = {n: item for n, item in asked.items() if item.prompt.operation in following}
-
-    def source(item: Encoded) -> Encoded:
-        other = task.counterfactual(item.prompt, following[item.prompt.operation])
-        return encode(cell.tokenizer, replace(other, seen=item.prompt.seen))
-
-    pairs = [Pair(n, item, source(item)) for n, item in first_of_each(asked, CANDIDATES * count).items()]
-    size = cell.unit.evaluation.batch_size
-    right = [answered_right(cell.model, cell.tokenizer, items, size) for items in _columns(pairs)]
-    both = {pair.number: pair for pair, *is_right in zip(pairs, *right, strict=True) if all(is_right)}
-    chosen = [both[n] for n in first_of_each({n: pair.base for n, pair in both.items()}, count)]
-    if not chosen:
+    unit, size = cell.unit, cell.unit.evaluation.batch_size
+    both = _right_pairs(cell)
+    chosen = first_of_each({pair.number: pair.base for pair in both}, unit.evaluation.causal_prompts)
+    pairs = [pair for pair in both if pair.number in chosen]
+    if not pairs:
         return {}
-    columns = task.fitting_prompts(list(following), FITTING_PAIRS, unit.stage_one.seed)
-    fitting = [encode(cell.tokenizer, prompt) for prompt in columns]
-    rows = interchange(
-        cell.model,
-        cell.tokenizer,
-        chosen,
-        [(one, other) for one, other in zip(fitting, _rotated(fitting, len(following)), strict=True)],
-        cell.class_ids,
-        unit.intervened,
-        size,
-        unit.stage_one.seed,
-    )
-    return {"interchange": rows}
+    following = _following(cell.class_ids)
+    prompts = task_of(unit.stage_one.data).fitting_prompts(list(following), FITTING_PAIRS, unit.stage_one.seed)
+    fitting = [encode(cell.tokenizer, prompt) for prompt in prompts]
+    sources = _rotated(fitting, len(following))
+    fitting_pairs = [Pair(-1, one, other) for one, other in zip(fitting, sources, strict=True)]
+    tokens, seed = cell.class_ids, unit.stage_one.seed
+    return {
+        "interchange": interchange(
+            cell.model, cell.tokenizer, pairs, fitting_pairs, tokens, unit.intervened, size, seed
+        )
+    }
+
+
+def _right_pairs(cell: MeasuredCell) -> list[Pair]:
+    """Return the prompts with their sources of which both are answered right."""
+    unit, following = cell.unit, _following(cell.class_ids)
+    tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
+    task = task_of(unit.stage_one.data)
+    right = {cell.encoded[row["prompt_id"]].prompt.text: bool(row["right"]) for row in cell.taken["answers"]}
+    pairs = []
+    for number, item in cell.encoded.items():
+        prompt = item.prompt
+        if prompt.tier in tiers and prompt.operation in following and right[prompt.text]:
+            other = task.counterfactual(prompt, following[prompt.operation])
+            pairs.append(Pair(number, item, encode(cell.tokenizer, replace(other, seen=prompt.seen))))
+    # In a custom task a source may be a prompt that is not evaluated.
+    further = {pair.source.prompt.text: pair.source for pair in pairs if pair.source.prompt.text not in right}
+    if further:
+        told = answered_right(cell.model, cell.tokenizer, list(further.values()), unit.evaluation.batch_size)
+        right |= dict(zip(further, told, strict=True))
+    return [pair for pair in pairs if right[pair.source.prompt.text]]
 
 
 def _following(tokens: Mapping[Operation, int]) -> dict[Operation, Operation]:

@@ -1,6 +1,6 @@
 """The interface of the measures of trained cells: their input and their declaration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mlx.nn as nn
@@ -25,6 +25,8 @@ class MeasuredCell:
     """The class tokens that are read; the first are those that the cell trains."""
     on_prompts: Callable[[int], None]
     """Called with the number of prompts that are done, to show progress."""
+    taken: Mapping[str, list[Row]]
+    """Rows of the measures that were taken before, by table: those of `answers` are there for all others."""
 
     @property
     def class_ids(self) -> dict[Operation, int]:

@@ -146,10 +146,11 @@ def _ids(readouts: Readouts) -> dict[Operation, int]:
 
 
 def _onset(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Onset:
-    """Return the light evaluations of a stack, with the rows of an earlier attempt."""
+    """Return the light evaluations of a stack, with the rows of an earlier attempt. Controls, which train for as long
+    as they need, have none."""
     evaluation = stack[0].unit.evaluation
-    told = [cell.unit.layer is not None and not ARMS[cell.unit.arm].shuffled_labels for cell in stack]
-    tokens = [_ids(cell.readouts) if is_told else None for cell, is_told in zip(stack, told, strict=True)]
+    watched = [cell.unit.layer is not None and not cell.unit.until_fitted for cell in stack]
+    tokens = [_ids(cell.readouts) if is_watched else None for cell, is_watched in zip(stack, watched, strict=True)]
     small = list(first_of_each(encoded, evaluation.onset_prompts).values())
     onset = Onset(held.model, small, tokens, evaluation.onset_every)
     for rows, cell in zip(onset.rows, stack, strict=True):
@@ -164,6 +165,7 @@ def _write_cell(
     if held.text is None:
         held.text = held.along_text()
     adapters.put(held.model, unit.stage2.lora, trained.weights)
+    tables: dict[str, list[Row]] = {"curves": trained.curve}
     cell = MeasuredCell(
         held.model,
         held.tokenizer,
@@ -171,8 +173,8 @@ def _write_cell(
         _as_labelled(unit, encoded),
         readouts,
         lambda done: attempt.progress("evaluation", done, len(encoded)),
+        tables,
     )
-    tables: dict[str, list[Row]] = {"curves": trained.curve}
     for measure in MEASURES:
         if measure.applies(unit):
             with attempt.timed(measure.part):

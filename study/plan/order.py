@@ -42,6 +42,8 @@ def first_answers(todo: Sequence[Unit], rank: Mapping[str, int]) -> list[set[str
 def _rank(unit: Unit, first: Cell, model: int) -> int:
     """Return the rank of a unit of the model with this number, of whose depth profile `first` is the first cell."""
     profile = OTHER_MODELS if model else FIRST_MODEL
+    if getattr(origin(unit), "prompt", first.stage_one.prompt) != first.stage_one.prompt:
+        return OTHER_WEIGHTS
     other_seed = origin(unit).seed != first.stage_one.seed
     if isinstance(unit, Reference):
         return SEEDS if other_seed else profile

@@ -1,15 +1,12 @@
-"""The rows of the report's tables about why: training, controls, predictors and interventions."""
-
-from collections.abc import Sequence
+"""The rows of the report's tables about onsets in training, and about predictors."""
 
 import pandas as pd
 
-from analysis.data.numbers import probability, share, signed_points, signed_probability
+from analysis.data.numbers import probability, share, signed_probability
 from analysis.data.results import Results
-from analysis.data.statistics import Interval, interval_of
 from analysis.outcomes import Decided
-from analysis.outcomes.emergence import Outcome
-from analysis.text.models_and_outcomes import Row, name_of
+from analysis.statistics.intervals import Interval, interval_of
+from analysis.text.models_and_outcomes import Row
 from study.config.arms import words_of
 
 
@@ -25,34 +22,6 @@ def onset_rows(study: Results, onset: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def control_rows(study: Results, controls: pd.DataFrame, arms: Sequence[str]) -> list[Row]:
-    """Per model and arm, on each tier: in how many cells plain is better or worse, and mean choice accuracies; then
-    the mean difference in answer accuracy, in points."""
-    rows = []
-    for model in study.model_names:
-        for arm in arms:
-            here = controls[(controls["model"] == model) & (controls["arm"] == arm)]
-            if not here.empty:
-                tiers = [_compared(here[here["tier"] == tier]) for tier in study.tiers]
-                rows.append([model, words_of(arm), *tiers, f"{100 * here['answers_difference'].mean() + 0.0:+.1f}"])
-    return rows
-
-
-def pair_rows(study: Results, plain: pd.DataFrame) -> list[Row]:
-    """Token pairs side by side: emergent cells, and mean choice accuracy, on each tier."""
-    rows = []
-    for pair in study.pairs:
-        here = plain[plain["pair"] == pair]
-        row = [pair]
-        for tier in study.tiers:
-            at_tier = here[here["tier"] == tier]
-            emergent = (at_tier["outcome"] == Outcome.EMERGENT).sum()
-            mean = share(float(at_tier["choice"].mean())) if len(at_tier) else "none"
-            row.append(f"{emergent} of {len(at_tier)}, mean choice accuracy {mean}")
-        rows.append(row)
-    return rows
-
-
 def fact_rows(study: Results, decided: Decided) -> list[Row]:
     """Models side by side: size, head, and the outcome on the primary tier."""
     tier, rows = study.decisions.primary_tier, []
@@ -61,8 +30,7 @@ def fact_rows(study: Results, decided: Decided) -> list[Row]:
         tied = decided.predictors.loc[decided.predictors["model"] == model, "tied"]
         head = "unknown" if tied.empty else "tied" if tied.iloc[0] else "untied"
         here = decided.plain[(decided.plain["model"] == model) & (decided.plain["tier"] == tier)]
-        emergent = f"{(here['outcome'] == Outcome.EMERGENT).sum()} of {len(here)}"
-        rows.append([model, str(blocks), head, emergent, share(here["choice"].mean()) if len(here) else "none"])
+        rows.append([model, str(blocks), head, share(here["choice"].mean()) if len(here) else "none"])
     return rows
 
 
@@ -86,18 +54,6 @@ def correlation_rows(study: Results, by_model: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def causal_rows(study: Results, causal: pd.DataFrame, model: str) -> list[Row]:
-    """One row an emergent cell and tier: what the swap does beside a random direction."""
-    names, rows = {cell.id: name_of(study, cell) for cell in study.plain}, []
-    for row in causal[causal["model"] == model].to_dict("records"):
-        right = " / ".join(share(row[f"right_{name}"]) for name in ("none", "swap", "random"))
-        moved = signed_points(interval_of(row, "answers_moved"))
-        nats = [signed_probability(interval_of(row, name)) for name in ("nll_swap", "nll_random", "towards_other")]
-        carried = "" if pd.isna(row["carried"]) else f"{share(row['carried'])} / {share(row['carried_random'])}"
-        rows.append([names[row["unit"]], row["tier"], right, moved, *nats, carried])
-    return rows
-
-
 def _onset(rows: pd.DataFrame) -> str:
     """`3 of 4, step 20; width 0.25`: medians, the step's over the cells that passed."""
     if rows.empty:
@@ -108,15 +64,6 @@ def _onset(rows: pd.DataFrame) -> str:
         return f"not run; {width}"
     step = f", step {passed.median():.0f}" if len(passed) else ""
     return f"{len(passed)} of {watched}{step}; {width}"
-
-
-def _compared(rows: pd.DataFrame) -> str:
-    """`better in 3, worse in 0 of 4: 98 % against 61 %`: plain beside the arm."""
-    if rows.empty:
-        return ""
-    better, worse = (rows["difference_low"] > 0).sum(), (rows["difference_high"] < 0).sum()
-    plain, arm = (share(rows[name].mean()) for name in ("plain_choice", "choice"))
-    return f"better in {better}, worse in {worse} of {len(rows)}: {plain} against {arm}"
 
 
 def _number(value: float, decimals: int) -> str:

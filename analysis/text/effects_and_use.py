@@ -1,0 +1,121 @@
+"""The rows of the report's tables about depths, contrasts, controls that fitted, and the exchange of states."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.numbers import probability, share, signed_points
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.outcomes.contrasts import CONTRASTS
+from analysis.statistics.intervals import Interval, interval_of
+from study.config.arms import words_of
+from study.config.units import number_text
+
+Row = list[str]
+
+
+def depth_rows(results: Results, depths: pd.DataFrame) -> list[Row]:
+    """One row a series of cells and tier: the area under the curve, and from which depth it is readable."""
+    rows = []
+    for row in depths.to_dict("records"):
+        area = "" if pd.isna(row["area"]) else probability(interval_of(row, "area"))
+        series = f"{row['model']} · {words_of(row['arm'])} · {row['pair']} · w {number_text(row['weight'])}"
+        trained = f" · {row['wordings']}" if len({cell.wordings for cell in results.plain}) > 1 else ""
+        counts = [str(row["seeds"]), str(row["samples"])]
+        rows.append([series + trained, row["tier"], area, _crossing(interval_of(row, "crossing")), *counts])
+    return rows
+
+
+def _crossing(found: Interval) -> str:
+    """`0.57 [0.40, 0.80]`; `first` is at or before the first trained depth, `never` after the last."""
+    told = [
+        "first" if part == -math.inf else "never" if part == math.inf else "" if math.isnan(part) else f"{part:.2f}"
+        for part in found
+    ]
+    return told[0] if len(set(told)) == 1 else f"{told[0]} [{told[1]}, {told[2]}]"
+
+
+def contrast_rows(results: Results, effects: pd.DataFrame, margin: bool) -> list[Row]:
+    """One row a contrast, model, pair, weight and wordings, over all depths: a column for each tier. With `margin`,
+    those of what it costs."""
+    rows = []
+    for contrast in CONTRASTS:
+        if contrast.margin != margin:
+            continue
+        own = effects[(effects["contrast"] == contrast.name) & effects["depth"].isna()]
+        for _, here in own.groupby(["model", "pair", "weight", "wordings"], sort=False):
+            tiers = results.judged_tiers if margin else results.tiers
+            by_tier = {row["tier"]: row for row in here.to_dict("records")}
+            first = here.iloc[0]
+            where = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
+            told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in tiers]
+            rows.append([f"{contrast.words}: {where}", *told, f"{first['seeds']} x {first['depths']}"])
+    return rows
+
+
+def _where(results: Results, model: str, pair: str, weight: float, wordings: str) -> str:
+    parts = [model]
+    if len(results.pairs) > 1:
+        parts.append(pair)
+    if len({cell.weight for cell in results.plain}) > 1:
+        parts.append(f"w {number_text(weight)}")
+    if len({cell.wordings for cell in results.plain}) > 1:
+        parts.append(wordings)
+    return " · ".join(parts)
+
+
+def _effect(row: Mapping[Any, Any]) -> str:
+    return f"{signed_points(interval_of(row, 'difference'))}: {row['verdict']}"
+
+
+def fit_rows(results: Results, decided: Decided) -> list[Row]:
+    """One row a model and control: how many of its cells fitted, and their class loss beside that of plain cells."""
+    rows = []
+    cells = decided.levels.drop_duplicates("unit")
+    for (model, arm), own in cells.groupby(["model", "arm"], sort=False):
+        if arm in {cell.arm for cell in results.cells}:
+            span = f"{own['class_loss'].min():.3f} to {own['class_loss'].max():.3f}"
+            steps = own["unit"].map(lambda unit: len(results.rows["curves"][unit]))
+            long = f"{steps.min()} to {steps.max()}" if steps.min() < steps.max() else str(steps.min())
+            rows.append([str(model), words_of(str(arm)), f"{int(own['fitted'].sum())} of {len(own)}", span, long])
+    return rows
+
+
+def not_fitted(decided: Decided) -> list[str]:
+    """The names of the controls that did not fit, which are used nowhere."""
+    cells = decided.levels.drop_duplicates("unit")
+    labels = decided.outcomes.drop_duplicates("unit").set_index("unit")["label"]
+    return [str(labels[unit]) for unit in cells.loc[~cells["fitted"].astype(bool), "unit"]]
+
+
+def share_rows(results: Results, shares: pd.DataFrame) -> list[Row]:
+    """One row a model, weight, layer and tier: the share of the whole exchange that each subspace makes."""
+    rows = []
+    places = ["model", "weight", "wordings", "layer", "depth", "tier"]
+    names = list(dict.fromkeys(shares["subspace"]))
+    for _, here in shares.groupby(places, sort=False):
+        by_name = {row["subspace"]: row for row in here.to_dict("records")}
+        first = here.iloc[0]
+        where = f"{first['model']} · w {number_text(float(first['weight']))}"
+        if len({cell.wordings for cell in results.plain}) > 1:
+            where += f" · {first['wordings']}"
+        levels = [share(float(first[name])) for name in ("floor_p", "ceiling_p")]
+        told = [_share(by_name[name]) if name in by_name else "" for name in names]
+        place = f"{where} · L{first['layer']} ({first['depth']:.2f})"
+        rows.append([place, first["tier"], *levels, *told, str(first["samples"])])
+    return rows
+
+
+def share_head(shares: pd.DataFrame) -> list[str]:
+    """The heads of the columns of `share_rows`."""
+    return ["Cells", "Tier", "floor", "ceiling", *dict.fromkeys(shares["subspace"]), "templates"]
+
+
+def _share(row: Mapping[Any, Any]) -> str:
+    if not row["ceiling"]:
+        return "cannot tell"
+    found = interval_of(row, "share")
+    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"

@@ -1,0 +1,237 @@
+"""The first page of a report: one sentence, one table of means, and questions with answers and how sure these are.
+
+Everything on it is a number of table_means, table_effects, table_depths, table_shares or table_associations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.markdown import Markdown, escape
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.outcomes.depth import READABLE
+from analysis.text.questions import Question, questions
+from study.config.units import number_text
+from study.plan.expand import absolute_layer
+
+MOST_COLUMNS = 7
+"""Largest number of depths in the table."""
+
+
+@dataclass(frozen=True)
+class FirstPage:
+    """What the first page says."""
+
+    sentence: Markdown
+    head: list[str]
+    rows: list[list[Markdown]]
+    reading: Markdown
+    """How the table is read."""
+    questions: list[Question]
+
+
+def first_page(results: Results, decided: Decided) -> FirstPage:
+    """Return the first page; needs at least one finished plain cell with a class loss."""
+    shown = main_series(results, decided.means)
+    columns = _columns(results)
+    return FirstPage(
+        sentence=_sentence(results, decided),
+        head=["wording", "model", *columns.values(), *_control_head(results, decided)],
+        rows=_rows(results, decided, shown, columns),
+        reading=_reading(results, shown),
+        questions=questions(results, decided),
+    )
+
+
+def main_series(results: Results, means: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `means` that the first page is about: plain cells of the first pair, of the weight that most
+    have and of the wordings that come first, on templates that no training saw where a tier has some."""
+    first = results.plain[0]
+    own = means[
+        (means["arm"] == "plain")
+        & (means["pair"] == first.pair)
+        & (means["weight"] == results.shown_weight)
+        & (means["wordings"] == "+".join(first.wordings))
+    ]
+    return preferred(own)
+
+
+def preferred(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows on templates that no training saw, and those of tiers that have none such."""
+    unseen = set(rows.loc[rows["templates"] == "unseen", "tier"])
+    return rows[(rows["templates"] == "unseen") | ~rows["tier"].isin(unseen)]
+
+
+def _columns(results: Results) -> dict[float, str]:
+    """Return the heads of the depths that the grid asks for, by depth: a relative depth as it is written, of which the
+    layer is the nearest; evenly chosen where there are many."""
+    parts = [results.config.get("grid", {}), *results.config.get("also", [])]
+    asked = sorted({layer for part in parts for layer in part.get("layers") or () if isinstance(layer, float)})
+    heads: dict[float, str] = {}
+    for cell in results.plain:
+        near = [layer for layer in asked if absolute_layer(layer, cell.blocks) == cell.layer]
+        heads[near[0] if near else round(cell.depth, 2)] = number_text(near[0] if near else round(cell.depth, 2))
+    chosen = sorted(heads)
+    if len(chosen) > MOST_COLUMNS:
+        chosen = [chosen[round(i * (len(chosen) - 1) / (MOST_COLUMNS - 1))] for i in range(MOST_COLUMNS)]
+    return {depth: heads[depth] for depth in chosen}
+
+
+def _at(results: Results, model: str, depth: float) -> int:
+    """Return the layer of a model that a column is about."""
+    blocks = next(cell.blocks for cell in results.cells if cell.model == model)
+    return absolute_layer(float(depth), blocks)
+
+
+def _rows(results: Results, decided: Decided, shown: pd.DataFrame, columns: dict[float, str]) -> list[list[Markdown]]:
+    rows = []
+    for tier in results.tiers:
+        name = wording(results, shown, tier)
+        for model in results.model_names:
+            own = shown[(shown["model"] == model) & (shown["tier"] == tier)]
+            if own.empty:
+                continue
+            by_layer = {int(row["layer"]): row for row in own.to_dict("records")}
+            cells = [_mean(by_layer.get(_at(results, model, depth))) for depth in columns]
+            rows.append([name, escape(model), *cells, *_control_cell(results, decided, own, model, tier)])
+            name = Markdown("")
+    return rows
+
+
+def _mean(row: Mapping[Any, Any] | None) -> Markdown:
+    """`94 [82-100]`, `62*` for one seed; bold where the interval lies above READABLE."""
+    if row is None or not row["seeds"]:
+        return Markdown("")
+    text = f"{100 * row['choice']:.0f}"
+    low, high = (f"{100 * row[name]:.0f}" for name in ("lowest_seed", "highest_seed"))
+    text += "\\*" if row["seeds"] == 1 else f" [{low}-{high}]" if low != high else ""
+    return Markdown(f"**{text}**" if row["choice_low"] > READABLE else text)
+
+
+def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
+    """Return a tier with an example, the number of its templates, and which training saw others of them."""
+    own = rows[rows["tier"] == tier]
+    example = results.terms.examples.get(tier)
+    count = int(own["samples"].max()) if len(own) and not math.isnan(own["samples"].max()) else 0
+    named = Markdown(f"{escape(tier)}, {example}") if example else Markdown(escape(tier))
+    stages = trained_by(results, tier)
+    kind = "new templates" if len(own) and own["templates"].iloc[0] == "unseen" else "templates that were trained on"
+    seen = f"; {stages} saw others" if stages and kind == "new templates" else ""
+    return Markdown(f"{named} ({count} {kind}{seen})")
+
+
+def trained_by(results: Results, tier: str) -> str:
+    """Return the trainings that saw templates of a tier, in words."""
+    first = results.plain[0]
+    told = []
+    if results.nursery:
+        told.append("pre-training")
+    if tier in results.config.get("stage1", {}).get("wordings", ()):
+        told.append("stage 1")
+    if tier in first.wordings:
+        told.append("stage 2")
+    return " and ".join(told)
+
+
+def _control_head(results: Results, decided: Decided) -> list[str]:
+    there = _unrelated(results, decided.means)
+    return [] if there.empty else ["unrelated words, deepest"]
+
+
+def _unrelated(results: Results, means: pd.DataFrame) -> pd.DataFrame:
+    first = results.plain[0]
+    same = (means["pair"] == first.pair) & (means["weight"] == results.shown_weight)
+    return preferred(means[(means["arm"] == "random_words") & same])
+
+
+def _control_cell(results: Results, decided: Decided, own: pd.DataFrame, model: str, tier: str) -> list[Markdown]:
+    there = _unrelated(results, decided.means)
+    if there.empty:
+        return []
+    here = there[(there["model"] == model) & (there["tier"] == tier) & there["layer"].isin(own["layer"])]
+    if here.empty:
+        return [Markdown("not run")]
+    last = here.sort_values("layer").iloc[-1]
+    return [_mean(last.to_dict()) if last["seeds"] else Markdown("did not fit")]
+
+
+def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
+    first, terms = results.plain[0], results.terms
+    seeds = shown["seeds"].max()
+    names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
+    over = "templates and seeds" if seeds > 1 else "templates"
+    several = "mean over seeds [lowest-highest], \\* one seed; " if seeds > 1 else ""
+    return Markdown(
+        f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
+        f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
+        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training. "
+        f"{several}**bold**: the {100 * results.decisions.confidence:g} % interval over {over} lies above "
+        f"{100 * READABLE:.0f} %."
+    )
+
+
+def _sentence(results: Results, decided: Decided) -> Markdown:
+    """Say from which depth each tier can be read, by model; tiers with the same words are told together."""
+    first, models = results.plain[0], results.model_names
+    rows = decided.depths
+    own = rows[
+        (rows["arm"] == "plain")
+        & (rows["pair"] == first.pair)
+        & (rows["weight"] == results.shown_weight)
+        & (rows["wordings"] == "+".join(first.wordings))
+    ]
+    clauses: dict[str, list[str]] = {}
+    for tier in results.tiers:
+        at_tier = own[own["tier"] == tier]
+        said = _depths_said(results, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
+        clauses.setdefault(said, []).append(tier)
+    parts = [f"on {_listed(tiers)} {said}" for said, tiers in clauses.items() if said]
+    why = _why_said(decided, len(models))
+    return Markdown(
+        f"A class token that is trained into a layer on {escape(_listed(first.wordings))} is read there, in templates "
+        f"and with {escape(results.terms.group)}s that no training saw, at {100 * READABLE:.0f} % or more: "
+        f"{escape('; '.join(parts))}. {escape(why)}"
+    )
+
+
+def _depths_said(results: Results, rows: pd.DataFrame) -> str:
+    by_depth: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        crossing = float(row["crossing"])
+        first = min(cell.depth for cell in results.plain if cell.model == row["model"])
+        said = "at no trained depth" if crossing == math.inf else f"from relative depth {max(crossing, first):.1f} on"
+        by_depth.setdefault(said, []).append(str(row["model"]))
+    if len(by_depth) == 1:
+        (said,) = by_depth
+        return said if len(rows) == 1 else f"{said} in {_all(len(rows))} models"
+    return ", ".join(f"{said} in {_listed(models)}" for said, models in by_depth.items())
+
+
+def _levels_said(results: Results, decided: Decided, tier: str) -> str:
+    """At a single depth: whether it is read there."""
+    shown = main_series(results, decided.means)
+    own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0)]
+    if own.empty:
+        return ""
+    said = [f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}" for row in own.to_dict("records")]
+    return "by " + ", ".join(said)
+
+
+def _why_said(decided: Decided, models: int) -> str:
+    found = decided.associations[decided.associations.get("words", pd.Series(dtype=str)) == "explains"]
+    if len(found):
+        return f"Why there: {_listed(list(found['predictor']))} tells models apart."
+    return f"{models} model{'s' if models > 1 else ''}: why there is not answered here."
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,56 @@
+"""How far a study has come, and what its own data cannot show."""
+
+from analysis.data.numbers import share
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.text.effects_and_use import not_fitted
+
+_REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
+
+
+def progress(results: Results) -> str:
+    """`2 of 4 cells with a class loss finished (1 failed, 1 skipped); 1 seed`."""
+    states = [cell.status for cell in results.cells]
+    text = f"{states.count('finished')} of {len(states)} cells with a class loss finished"
+    rest = [f"{states.count(state)} {name}" for state, name in _REST.items() if state in states]
+    text += f" ({', '.join(rest)})" if rest else ""
+    return f"{text}; {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
+
+
+def limits(results: Results, decided: Decided) -> list[str]:
+    """What the study's own data cannot show."""
+    prompts = next(iter(results.rows["answers"].values()))
+    prompts = prompts[prompts["stage"] == prompts["stage"].iloc[0]]
+    groups = {tier: rows for tier, rows in prompts.groupby("tier", observed=True)}
+    counts = [
+        f"{tier} {len(groups[tier])} prompts from {groups[tier]['template'].nunique()} templates"
+        for tier in results.tiers
+        if tier in groups
+    ]
+    seeds, terms = ", ".join(map(str, results.seeds)), results.terms
+    spread = (
+        f"Seeds: {seeds}. A seed stands for the initial adapters, the batches and the evaluated operands together; few "
+        "seeds say little of others, and intervals over them are wide."
+        if len(results.seeds) > 1
+        else f"One seed ({seeds}): the spread between seeds is not measured, and intervals are over templates alone."
+    )
+    percent = share(results.decisions.confidence)
+    said = [
+        spread,
+        f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent of one another.",
+        f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over templates as a sample of such templates: "
+        "of wordings of another kind they say nothing.",
+        f"{len(decided.plain)} outcomes, {len(decided.effects)} contrasts and {len(decided.shares)} exchanges are each "
+        f"decided at {percent}, with no correction for their number, except that being above chance is corrected for "
+        "all cells of a tier.",
+        "Class tokens that are read at a layer show that they can be trained into it. That the network makes use of "
+        "them is another question, which the exchange of states asks.",
+    ]
+    if failed := not_fitted(decided):
+        said.append(f"Controls that did not fit, and are used nowhere: {', '.join(failed)}.")
+    if not decided.associations_by_model.empty:
+        said.append(
+            "Correlations within a model are freed of depth, its square and weight, in ranks: a predictor that follows "
+            "depth in a more bent way, the same in all models, could still pass."
+        )
+    return said

@@ -1,0 +1,202 @@
+"""The questions of the first page, with an answer in numbers and how sure it is, made from the frames of decisions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.markdown import Markdown, escape
+from analysis.data.numbers import share, signed
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.outcomes.contrasts import overall
+from analysis.outcomes.emergence import MEMORY
+from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
+from analysis.statistics.intervals import Interval, interval_of
+from study.config.arms import arms_that_are, words_of
+
+NOT_RUN = Markdown("**Not tested**")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the first page."""
+
+    asks: str
+    answer: Markdown
+    sure: Markdown
+
+
+def questions(results: Results, decided: Decided) -> list[Question]:
+    """Return the questions, in the order of the page."""
+    return [
+        _cost(results, decided),
+        _meaning(results, decided),
+        _memory(results, decided),
+        _use(results, decided),
+        *_manipulated(results, decided),
+        *_prompting(results, decided),
+        _why(results, decided),
+    ]
+
+
+def main(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a frame that are about the first pair, the weight that most cells have and the first
+    wordings."""
+    first = results.plain[0]
+    same = (rows["pair"] == first.pair) & (rows["wordings"] == "+".join(first.wordings))
+    return rows[same & (rows["weight"] == results.shown_weight)]
+
+
+def _cost(results: Results, decided: Decided) -> Question:
+    asks = "Does it cost answers?"
+    rows = main(results, overall(decided.effects, "cost against w = 0"))
+    if rows.empty:
+        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
+    margin = 100 * results.decisions.non_inferiority_margin
+    answer = _by_tier(results, rows, "against the same steps without a class loss, in points")
+    words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
+    return Question(asks, answer, _verdicts(rows, words, results))
+
+
+def _meaning(results: Results, decided: Decided) -> Question:
+    asks = "Do the words' meanings matter?"
+    rows = main(results, overall(decided.effects, "names against random_words"))
+    if rows.empty:
+        return Question(asks, NOT_RUN, _missing(results, decided, "random_words"))
+    answer = _by_tier(results, rows, "names minus unrelated words that fitted as well, in points of choice accuracy")
+    words = {"above": "yes", "below": "unrelated words do better", "none": "no", "undecided": "undecided"}
+    return Question(asks, answer, _verdicts(rows, words, results))
+
+
+def _memory(results: Results, decided: Decided) -> Question:
+    asks = "Was it only memory?"
+    rows = main(results, overall(decided.effects, f"names against {MEMORY}"))
+    rows = rows[rows["tier"].isin(results.plain[0].wordings)]
+    if rows.empty:
+        return Question(asks, NOT_RUN, _missing(results, decided, MEMORY))
+    means = main(results, decided.means[decided.means["arm"] == MEMORY])
+    unseen = means[means["tier"].isin(results.plain[0].wordings) & (means["templates"] == "unseen")]
+    parts = [
+        f"{row['model']}: labels that have to be remembered reach {share(row['value_beside'])}, names "
+        f"{share(row['value'])}"
+        for row in rows.to_dict("records")
+    ]
+    new = f"; on new templates memory is at {share(float(unseen['choice'].mean()))}" if len(unseen) else ""
+    answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
+    sure = (
+        "the figures above are on templates and operands that no training saw, where memory of either has nothing to "
+        f"go by. {_count_fitted(decided, MEMORY)}"
+    )
+    return Question(asks, escape(answer), escape(sure))
+
+
+def _use(results: Results, decided: Decided) -> Question:
+    asks = "Does the network use it?"
+    rows = decided.shares[decided.shares["subspace"] == "class"]
+    if rows.empty:
+        return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
+    parts, sure = [], []
+    for model in results.model_names:
+        here = rows[rows["model"] == model]
+        own, zero = here[here["weight"] == results.shown_weight], here[here["weight"] == 0]
+        possible = own[own["ceiling"].astype(bool)]
+        if own.empty:
+            continue
+        if possible.empty:
+            parts.append(f"{model}: exchanging the whole state at the layer does not move the answer either")
+            continue
+        span = _range(possible["share"], 100)
+        without = zero[zero["ceiling"].astype(bool)]["share"]
+        beside = f" (w = 0: {_range(without, 100)})" if len(without) else ""
+        parts.append(f"{model}: {span} % of what exchanging the whole state does{beside}")
+        shown = int((possible["moved_low"] > 0).sum())
+        sure.append(f"{model}: shown above a random direction in {shown} of {len(possible)} places")
+    answer = f"Exchanging the class direction with that of the same prompt for another {results.terms.kind} moves the "
+    answer += f"answer by {'; '.join(parts)}" if parts else "answer: not measured"
+    return Question(
+        asks, escape(answer), escape("; ".join(sure) or "the state at the layer may not be where it is read")
+    )
+
+
+def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
+    for arm in arms_that_are("manipulation"):
+        rows = main(results, overall(decided.effects, f"plain against {arm}"))
+        rows = rows[rows["tier"] == results.decisions.primary_tier]
+        if len(rows):
+            words = {"above": "less without", "below": "more without", "none": "none", "undecided": "undecided"}
+            answer = _by_tier(results, rows, f"plain minus {words_of(arm)}, in points of choice accuracy")
+            yield Question(f"What do {words_of(arm)} change?", answer, _verdicts(rows, words, results))
+
+
+def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
+    rows = main(results, overall(decided.effects, "plain prompts against chat"))
+    if len(rows):
+        answer = _by_tier(results, rows, "plain prompts minus the chat template, in points of choice accuracy")
+        words = {"above": "plain is better", "below": "chat is better", "none": "no", "undecided": "undecided"}
+        yield Question("Does the chat template change it?", answer, _verdicts(rows, words, results))
+
+
+def _why(results: Results, decided: Decided) -> Question:
+    asks, found = "Why there?", decided.associations
+    models = decided.associations_by_model["model"].nunique()
+    if decided.predictors.empty or not models:
+        return Question(asks, NOT_RUN, Markdown("no predictors, or no transfer that they could predict"))
+    explains, does_not = (list(found.loc[found["words"] == word, "predictor"]) for word in (EXPLAINS, DOES_NOT))
+    if not explains and not does_not:
+        few = f"{models} model{'s' if models > 1 else ''} decide{'s' if models == 1 else ''} nothing between models"
+        return Question(asks, Markdown("**Not answered**"), Markdown(few))
+    told = [f"explained by {', '.join(explains)}"] if explains else []
+    told += [f"not explained by {', '.join(does_not)}"] if does_not else []
+    others = len(found) - len(explains) - len(does_not)
+    rest = f"; {others} of {len(found)} predictors undecided" if others else ""
+    return Question(asks, escape("; ".join(told)), escape(f"{models} models left out in turn{rest}"))
+
+
+def _by_tier(results: Results, rows: pd.DataFrame, what: str) -> Markdown:
+    """`symbolic: -2.2 in a (seeds -4.6 to -1.1), -2.7 in b; …`, then what it is."""
+    parts = []
+    for tier in results.tiers:
+        here = rows[rows["tier"] == tier].to_dict("records")
+        if here:
+            parts.append(f"{tier}: " + ", ".join(f"{_points(row)} in {row['model']}" for row in here))
+    return escape(f"{'; '.join(parts)} ({what})")
+
+
+def _points(row: Mapping[Any, Any]) -> str:
+    text = _number(100 * row["difference"])
+    if row["seeds"] > 1:
+        text += f" (seeds {_number(100 * row['lowest_seed'])} to {_number(100 * row['highest_seed'])})"
+    return text
+
+
+def _number(value: float) -> str:
+    return signed(Interval(value, float("nan"), float("nan")), 1)
+
+
+def _verdicts(rows: pd.DataFrame, words: "dict[str, str]", results: Results) -> Markdown:
+    """Which verdict each model and tier has, with the interval."""
+    parts = [
+        f"{row['tier']}, {row['model']}: {words[row['verdict']]} "
+        f"{signed(Interval(*(100 * part for part in interval_of(row, 'difference'))), 1).partition(' ')[2]}"
+        for row in rows.to_dict("records")
+    ]
+    over = "templates and seeds" if rows["seeds"].max() > 1 else "templates, one seed"
+    return escape(f"{'; '.join(parts)} (95 % over {over})".replace("95 %", f"{100 * results.decisions.confidence:g} %"))
+
+
+def _missing(results: Results, decided: Decided, arm: str) -> Markdown:
+    return escape(_count_fitted(decided, arm) or f"{words_of(arm)}: not run")
+
+
+def _count_fitted(decided: Decided, arm: str) -> str:
+    cells = decided.levels[decided.levels["arm"] == arm].drop_duplicates("unit")
+    if cells.empty:
+        return ""
+    return f"{int(cells['fitted'].sum())} of {len(cells)} cells with {words_of(arm)} fitted"
+
+
+def _range(values: "pd.Series[float]", scale: float) -> str:
+    low, high = (f"{scale * value:.0f}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
