@@ -59,7 +59,7 @@ class Plan:
     watched: bool = False
     """Whether training is evaluated on its way."""
     swapped: bool = False
-    """Whether the class direction is swapped to see if answers move."""
+    """Whether hidden states are exchanged to see if answers move."""
     unfinished: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Label -> ("failed" | "skipped" | "missing", reason)."""
 
@@ -150,7 +150,7 @@ def list_again(folder: Path) -> None:
 
 def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(int(unit["id"], 16))
-    prompts, readouts = rows.prompts(plan.per_class), _readouts(plan)
+    prompts, readouts = rows.prompts(plan.per_class, unit["wordings"] or ()), _readouts(plan)
     if unit["kind"] == "stage1":
         return {"curves": rows.curves(None)}
     if unit["kind"] == "predictors":
@@ -170,9 +170,9 @@ def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:
     found["curves"] = rows.curves(truths["symbolic"].class_loss if truths else None)
     if truths and plan.watched:
         found["onset"] = rows.onset(unit["layer"], truths)
-    if truths and plan.swapped:
-        found["causal"] = rows.causal(prompts, plan.stage1_accuracy, truths, rng)
-        found["causal_lens"] = rows.causal_lens(found["causal"], unit, truths)
+    if plan.swapped and (unit["arm"] == "plain"):
+        layers = [unit["layer"]] if truths else [round(depth * unit["blocks"]) - 1 for depth in plan.depths]
+        found["interchange"] = rows.interchange(prompts, layers, truths, rng)
     return found
 
 

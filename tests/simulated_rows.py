@@ -1,19 +1,24 @@
 """The rows of simulated units, in the columns that the study writes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from study.config.names import TIERS as STUDY_TIERS
+from study.config.wordings import templates
 
 TIERS: tuple[str, ...] = STUDY_TIERS
 OPERATIONS = ("multiply", "add")
-TEMPLATES = {"symbolic": 2, "semantic": 4, "construction": 8, "story": 8}
 UNTRAINED_MASS = 1e-5
 STEPS = 60
+FLOOR = 0.02
+"""Probability of the source's answer where nothing is exchanged."""
+TRAINED = ("symbolic", "semantic")
+ABOUT = ["prompt_id", "tier", "template", "operation", "operands", "seen"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Truth:
 
     choice: float = 1.0
     """Chance that the right class token outranks the others."""
+    unseen: float | None = None
+    """The same in templates that no training saw, where it is another."""
     mass: float = 0.99
     """Summed probability of the class tokens; the right one has 95 % of it where it outranks the others."""
     class_loss: float = 0.05
@@ -31,23 +38,27 @@ class Truth:
     onset: int = 20
     """The first evaluated step in training at which `choice` and `mass` hold; before it there is chance."""
     used: float = 0.0
-    """Share of prompts whose answer and whose later layers follow a swap of the class direction."""
+    """Share of what the exchange of the whole state does that the class direction does."""
+    ceiling: float = 0.9
+    """Probability of the source's answer when the whole state is exchanged."""
 
 
-def prompts(per_class: int) -> pd.DataFrame:
-    """Held-out prompts; both operations get the same operands in the same templates."""
+def prompts(per_class: int, wordings: Sequence[str] = ()) -> pd.DataFrame:
+    """Held-out prompts, in held-out templates and others in turn; both operations get the same operands in the same
+    templates. Trainings saw the others of `wordings`."""
     rows: list[tuple[object, ...]] = []
     for tier in TIERS:
+        both = [[one for one in templates(tier) if one.held_out == side] for side in (True, False)]
+        in_turn = [one for pair in zip_longest(*both) for one in pair if one]
         for operation in OPERATIONS:
             for i in range(per_class):
                 a, b = 2 + i % 12, 3 + (i * 5) % 11
-                text = f"{tier} {operation} {a} {b}"
-                number = i % TEMPLATES[tier]
-                operands = f"{min(a, b)},{max(a, b)}"
-                rows.append(
-                    (len(rows), tier, f"{tier}-{operation}-{number}", operation, a, b, operands, text, str(a * b))
-                )
-    columns = ["prompt_id", "tier", "template", "operation", "a", "b", "operands", "prompt", "answer"]
+                template = in_turn[i % len(in_turn)]
+                seen = "stage1+stage2" if tier in wordings and not template.held_out else "nobody"
+                operands, text = f"{min(a, b)},{max(a, b)}", f"{tier} {operation} {a} {b}"
+                about = (len(rows), tier, template.name, operation, a, b, operands, seen, text, str(a * b))
+                rows.append(about)
+    columns = ["prompt_id", "tier", "template", "operation", "a", "b", "operands", "seen", "prompt", "answer"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -77,12 +88,15 @@ def lens(
         accuracy = prompts["tier"].map(
             {tier: truth.choice for tier, truth in truths.items()} or dict.fromkeys(TIERS, 0.5)
         )
+        for tier, truth in truths.items():
+            if truth.unseen is not None:
+                accuracy[(prompts["tier"] == tier) & (prompts["seen"] == "nobody")] = truth.unseen
         log_mass = (
             np.log(UNTRAINED_MASS) + near * (np.log(top) - np.log(UNTRAINED_MASS)) + rng.normal(0, 0.02, len(prompts))
         )
         log_mass = np.minimum(log_mass, np.log(0.995))
         choice = right < 0.5 + near * (accuracy - 0.5)
-        frame = prompts[["prompt_id", "tier", "template", "operation", "operands"]].assign(
+        frame = prompts[ABOUT].assign(
             stage=stage,
             pair=readout,
             layer=layer,
@@ -127,40 +141,27 @@ def onset(layer: int, truths: Mapping[str, Truth]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "layer", "tier", "prompts", "choice", "p", "margin"])
 
 
-def causal(prompts: pd.DataFrame, level: float, truths: Mapping[str, Truth], rng: np.random.Generator) -> pd.DataFrame:
-    """Three rows a prompt; a random direction changes one verdict in fifty."""
-    right = rng.uniform(size=len(prompts)) < level
-    follows = rng.uniform(size=len(prompts)) < prompts["tier"].map({t: truth.used for t, truth in truths.items()})
-    flips = {
-        "none": np.zeros(len(prompts), bool),
-        "swap": follows.to_numpy(bool),
-        "random": rng.uniform(size=len(prompts)) < 0.02,
-    }
-    frames = [
-        prompts[["prompt_id", "tier", "template", "operation", "operands"]].assign(
-            intervention=name,
-            right=right ^ flip,
-            nll=1.0 + 2.0 * flip + rng.normal(0, 0.1, len(prompts)),
-            other_nll=4.0 - 2.0 * flip + rng.normal(0, 0.1, len(prompts)),
-            moved=0.0 if name == "none" else 3.0,
-        )
-        for name, flip in flips.items()
-    ]
+def interchange(
+    prompts: pd.DataFrame, layers: Sequence[int], truths: Mapping[str, Truth], rng: np.random.Generator
+) -> pd.DataFrame:
+    """The exchange of states on eight prompts of each operation in the tiers that were trained on."""
+    some = prompts[prompts["tier"].isin(TRAINED)].groupby(["tier", "operation"]).head(8)
+    frames = []
+    for layer in layers:
+        for (subspace, strength), share in _moves().items():
+            truth = some["tier"].map(lambda tier: truths.get(tier, Truth()))
+            used = truth.map(lambda one: one.used) if share is None else share
+            p = FLOOR + used * (truth.map(lambda one: one.ceiling) - FLOOR)
+            nll = -np.log(p.astype(float)) + rng.normal(0, 0.05, len(some))
+            place = {"layer": layer, "subspace": subspace, "strength": strength}
+            frames.append(some[ABOUT].assign(**place, source_nll=nll, source_right=p > 0.5, moved=3.0 * strength))
     return pd.concat(frames)
 
 
-def causal_lens(causal: pd.DataFrame, unit: Mapping[str, Any], truths: Mapping[str, Truth]) -> pd.DataFrame:
-    """Later layers follow a swap on the same share of prompts as the answers do."""
-    base = causal[["prompt_id", "tier", "operation", "operands", "intervention"]]
-    number = base.groupby(["tier", "intervention"]).cumcount() / base.groupby(["tier", "intervention"])[
-        "tier"
-    ].transform("size")
-    follows = (number < base["tier"].map({t: truth.used for t, truth in truths.items()})) & (
-        base["intervention"] == "swap"
-    )
-    return pd.concat(
-        [
-            base.assign(layer=n, log_p=-1.0, margin=np.where(follows, -2.0, 2.0))
-            for n in range(unit["layer"], unit["blocks"])
-        ]
-    )
+def _moves() -> dict[tuple[str, float], float | None]:
+    """The share of the ceiling that each move makes; None for what the truth says."""
+    once: dict[tuple[str, float], float | None] = {("none", 1.0): 0.0, ("full", 1.0): 1.0, ("complement", 1.0): 0.9}
+    once |= {("paired_1", 1.0): 0.1, ("paired_4", 1.0): 0.3, ("random_4", 1.0): 0.0}
+    for strength in (0.5, 1.0, 2.0, 4.0, 8.0):
+        once |= {("class", strength): None, ("random", strength): 0.0}
+    return once

@@ -1,6 +1,9 @@
 """Figures of a cell by sample: prompts averaged within a template, since templates are the sample of a wording."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 FEWEST_TEMPLATES = 4
@@ -8,32 +11,68 @@ FEWEST_TEMPLATES = 4
 NOBODY = "nobody"
 """What the column `seen` says of templates that no training saw."""
 
+Codes = npt.NDArray[np.intp]
 
-def by_sample(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+
+def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] = ()) -> pd.DataFrame:
     """Average columns of rows of prompts over the operations and operands of a template, or of a group.
 
-    The operations of a template count alike. Returns a row a tier and sample, which are the index, with `seen` and the
-    number of `prompts`.
+    The operations of a template count alike. Rows that differ in the columns `apart` are averaged apart. Returns a row
+    for each, with these columns, the tier and the sample as index, and `seen` and the number of `prompts` beside the
+    averages. Reports do this for every cell: hence numpy.
     """
-    tiers, templates = rows["tier"].astype(str), rows["template"].astype(str)
-    few = templates.groupby(tiers).transform("nunique") < FEWEST_TEMPLATES
-    sample = templates.where(~few, rows["operands"].astype(str))
-    keys = [tiers.rename("tier"), sample.rename("sample")]
-    values = rows[columns].astype(float)
-    alike = values.groupby([*keys, rows["operation"].astype(str)], sort=False).mean()
-    found = alike.groupby(level=["tier", "sample"], sort=False).mean()
-    found["prompts"] = values.groupby(keys, sort=False).size()
-    found["seen"] = rows["seen"].astype(str).groupby(keys, sort=False).first()
-    return found
+    samples = _samples(rows)
+    keys = [*(rows[name] for name in apart), rows["tier"]]
+    group = _joined([*(pd.factorize(key)[0] for key in keys), pd.factorize(samples)[0]])
+    first = np.unique(group, return_index=True)[1]
+    operations = pd.factorize(rows["operation"])[0]
+    kinds = int(operations.max(initial=-1)) + 1
+    size = len(first) * kinds
+    within = group * kinds + operations
+    counts = np.bincount(within, minlength=size).reshape(len(first), kinds)
+    values = {}
+    for name in columns:
+        sums = np.bincount(within, rows[name].to_numpy(float), size).reshape(len(first), kinds)
+        means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+        values[name] = means.sum(axis=1) / (counts > 0).sum(axis=1)
+    index = pd.MultiIndex.from_arrays(
+        [*(key.iloc[first].astype(str if key.dtype == "category" else key.dtype) for key in keys), samples[first]],
+        names=[*apart, "tier", "sample"],
+    )
+    seen = rows["seen"].iloc[first].astype(str).to_numpy()
+    return pd.DataFrame({**values, "prompts": counts.sum(axis=1), "seen": seen}, index=index)
 
 
 def shown(samples: pd.DataFrame, tier: str) -> tuple[pd.DataFrame, bool]:
     """Return the samples of a tier that no training saw, and whether there are any; all where there are none."""
-    at_tier = samples.loc[[tier]] if tier in samples.index.get_level_values("tier") else samples.iloc[:0]
+    at_tier = of_tier(samples, tier)
     unseen = at_tier[at_tier["seen"] == NOBODY]
     return (unseen, True) if len(unseen) else (at_tier, False)
 
 
-def values_of(samples: pd.DataFrame, column: str) -> np.ndarray:
+def of_tier(samples: pd.DataFrame, tier: str) -> pd.DataFrame:
+    """Return the samples of a tier, none where there are none."""
+    return samples[samples.index.get_level_values("tier") == tier]
+
+
+def values_of(samples: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
     """Return the values of a column as floats, [samples]."""
     return samples[column].to_numpy(float)
+
+
+def _samples(rows: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return the sample of each row: its template, or its operands in tiers with few templates."""
+    templates = rows["template"].astype(str).to_numpy(object)
+    tiers, names = pd.factorize(rows["tier"])
+    several = _joined([tiers, pd.factorize(templates)[0]])
+    first = np.unique(several, return_index=True)[1]
+    few = np.bincount(tiers[first], minlength=len(names)) < FEWEST_TEMPLATES
+    return np.where(few[tiers], rows["operands"].astype(str).to_numpy(object), templates) if few.any() else templates
+
+
+def _joined(codes: Sequence[Codes]) -> Codes:
+    """Return one code for each combination of codes, numbered in the order in which they appear."""
+    joined = codes[0].astype(np.int64)
+    for more in codes[1:]:
+        joined = pd.factorize(joined * (int(more.max(initial=0)) + 1) + more)[0]
+    return pd.factorize(joined)[0]

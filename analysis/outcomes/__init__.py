@@ -14,7 +14,7 @@ from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
 from analysis.outcomes.recipes import measured, told
-from analysis.outcomes.use import doses, shares
+from analysis.outcomes.use import doses, exchanges, shares
 
 OPTIONAL = ("changes", "recipes_told", "recipes_measured")
 
@@ -54,6 +54,7 @@ class Decided:
 def decide_study(results: Results) -> Decided:
     """Return every decision, in the order in which one needs another."""
     outcomes, onset, found = judge(results), onsets(results), levels(results)
+    exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
     return Decided(
@@ -64,8 +65,8 @@ def decide_study(results: Results) -> Decided:
         accuracy=accuracies(results),
         differences=differences(results),
         effects=effects(results),
-        doses=doses(results),
-        shares=shares(results),
+        doses=doses(results, exchanged),
+        shares=shares(results, exchanged),
         onset=onset,
         associations=associations(cells, by_model, results.decisions),
         associations_by_model=by_model,

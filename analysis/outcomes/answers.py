@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.data.results import PLACE, Results, StudyUnit, place
-from analysis.data.samples import values_of
+from analysis.data.samples import of_tier, values_of
 from analysis.statistics.intervals import bounds, level
 
 ACCURACY = [*PLACE, "stage", "tier", "prompts", "samples", "right", "right_low", "right_high", "number_right", "nll"]
@@ -19,8 +19,9 @@ def accuracies(results: Results) -> pd.DataFrame:
         for stage in ("baseline", "stage1") if unit.kind == "reference" else ("stage2",):
             samples = results.answers_by_sample(unit, stage)
             for tier in results.tiers:
-                if tier in samples.index.get_level_values("tier"):
-                    rows.append(_accuracy(results, unit, stage, tier, samples.loc[[tier]]))
+                own = of_tier(samples, tier)
+                if len(own):
+                    rows.append(_accuracy(results, unit, stage, tier, own))
     return pd.DataFrame(rows, columns=ACCURACY)
 
 

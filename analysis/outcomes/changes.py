@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import shown
+from analysis.data.samples import of_tier, shown
 from analysis.statistics.effects import effect
 from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.seeds import mean_over_seeds
@@ -112,8 +112,9 @@ def _values(results: Results, cell: StudyUnit, onset: pd.DataFrame) -> Values:
     for tier in results.tiers:
         own = shown(read, tier)[0].droplevel("tier")
         found |= {(name, tier): own[name] for name in ("choice", "p") if len(own)}
-        if tier in results.judged_tiers and tier in answers.index.get_level_values("tier"):
-            found["answers", tier] = answers.loc[tier]["right"]
+        told = of_tier(answers, tier).droplevel("tier")
+        if tier in results.judged_tiers and len(told):
+            found["answers", tier] = told["right"]
     for row in onset[onset["unit"] == cell.id].to_dict("records"):
         step = row["last_step"] if math.isnan(row["onset_step"]) else row["onset_step"]
         if not math.isnan(step):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit, place
-from analysis.data.samples import NOBODY
+from analysis.data.samples import NOBODY, of_tier
 from analysis.outcomes.fit import has_fitted
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict as Judgement
@@ -183,7 +183,7 @@ def _paired(results: Results, contrast: Contrast, cell: StudyUnit, partner: Stud
 
 
 def _chosen(samples: pd.DataFrame, contrast: Contrast, tier: str) -> "pd.Series[float]":
-    here = samples[samples.index.get_level_values("tier") == tier]
+    here = of_tier(samples, tier)
     if contrast.templates != "all":
         here = here[(here["seen"] == NOBODY) == (contrast.templates == "unseen")]
     return here[contrast.column].droplevel("tier")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import NOBODY
+from analysis.data.samples import NOBODY, of_tier
 from analysis.outcomes.fit import has_fitted
 from analysis.outcomes.levels import seeds_table
 from analysis.statistics.depth import area, common_range, crossing
@@ -68,7 +68,7 @@ def _curves(results: Results, cells: dict[float, list[StudyUnit]], tier: str) ->
     seeds = [{cell.seed for cell in here} for here in cells.values()]
     kept = sorted(set.intersection(*seeds) or set.union(*seeds))
     samples = results.trained_by_sample(next(iter(cells.values()))[0])
-    at_tier = samples[samples.index.get_level_values("tier") == tier]
+    at_tier = of_tier(samples, tier)
     if at_tier.empty:
         return None, ""
     unseen = bool((at_tier["seen"] == NOBODY).any())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.data.results import PLACE, Results, StudyUnit, place
-from analysis.data.samples import NOBODY, shown, values_of
+from analysis.data.samples import NOBODY, of_tier, values_of
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics.effects import effect
 from analysis.statistics.families import max_t
@@ -99,7 +99,8 @@ def seeds_table(results: Results, cells: Sequence[StudyUnit], tier: str, unseen:
     columns = []
     for cell in cells:
         samples = results.trained_by_sample(cell)
-        own = samples[(samples.index.get_level_values("tier") == tier) & ((samples["seen"] == NOBODY) == unseen)]
+        own = of_tier(samples, tier)
+        own = own[(own["seen"] == NOBODY) == unseen]
         columns.append(own[column].droplevel("tier"))
     return pd.concat(columns, axis=1).to_numpy(float)
 
@@ -115,20 +116,13 @@ def _above_chance(results: Results, found: pd.DataFrame) -> dict[int, float]:
     cells = {cell.id: cell for cell in results.cells}
     told: dict[int, float] = {}
     plain = found[found["arm"] == "plain"]
-    for (tier, templates), own in plain.groupby(["tier", "templates"], sort=False):
-        columns = []
+    for _, own in plain.groupby(["tier", "templates"], sort=False):
+        columns, (tier, templates) = [], own[["tier", "templates"]].iloc[0]
         for unit in own["unit"]:
             samples, cell = results.trained_by_sample(cells[unit]), cells[unit]
-            here = samples[samples.index.get_level_values("tier") == tier]
+            here = of_tier(samples, tier)
             here = here[(here["seen"] == NOBODY) == (templates == "unseen")]
             columns.append(here["choice"].droplevel("tier") - cell.chance)
         differences = pd.concat(columns, axis=1).to_numpy(float).T
         told |= dict(zip(own.index, max_t(differences, "greater").tolist(), strict=True))
     return {index: told.get(index, math.nan) for index in found.index}
-
-
-def chosen_templates(results: Results, cell: StudyUnit, tier: str) -> tuple[pd.DataFrame, str]:
-    """Return the samples that a cell's outcome on a tier is decided on, and their kind: those that no training saw,
-    else all of them."""
-    own, unseen = shown(results.trained_by_sample(cell), tier)
-    return own, "unseen" if unseen else "seen"

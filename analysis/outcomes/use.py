@@ -16,18 +16,22 @@ ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
 DOSES = [*ABOUT, "subspace", "strength", "seeds", "samples", "prompts", "p", "p_low", "p_high", "followed"]
 SHARES = [*ABOUT, "subspace", "floor", "seeds", "samples", "floor_p", "p", "ceiling_p", "ceiling"]
 SHARES += [f"{name}{end}" for name in ("moved", "share") for end in ("", "_low", "_high")]
+Tables = dict[str, dict[tuple[str, float], Floats]]
+"""[samples, seeds] by quantity, then by subspace and strength."""
+Places = Sequence[tuple[dict[str, object], Tables]]
+"""What each series of cells, layer and tier is about, and its tables."""
 FLOORS = {"class": "random", "paired_1": "random", "paired_4": "random_4", "complement": "random_4"}
 """The random subspace that each subspace is held against."""
 
 
-def doses(results: Results) -> pd.DataFrame:
+def doses(results: Results, places: Places) -> pd.DataFrame:
     """Return a row for each series of cells that differ in their seed alone, layer, tier, subspace and strength.
 
     `p` is the mean probability of the source's answer, with an interval over templates and seeds; `followed` the share
     of prompts whose greedy answer is the source's. Where w = 0, layers are those of the plain cells.
     """
     rows = []
-    for about, tables in _tables(results):
+    for about, tables in places:
         for (subspace, strength), p in tables["p"].items():
             rows.append(
                 {
@@ -44,7 +48,7 @@ def doses(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=DOSES)
 
 
-def shares(results: Results) -> pd.DataFrame:
+def shares(results: Results, places: Places) -> pd.DataFrame:
     """Return a row for each subspace at strength 1: (subspace - floor) / (ceiling - floor).
 
     The floor is a random subspace in which the state moves as far, the ceiling the whole state. `moved` is the
@@ -52,7 +56,7 @@ def shares(results: Results) -> pd.DataFrame:
     ceiling is not shown to be above the floor.
     """
     rows = []
-    for about, tables in _tables(results):
+    for about, tables in places:
         p = {subspace: table for (subspace, strength), table in tables["p"].items() if strength == 1}
         for subspace, floor in FLOORS.items():
             if not {subspace, floor, "full"} <= p.keys():
@@ -79,26 +83,43 @@ def shares(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SHARES)
 
 
-Tables = dict[str, dict[tuple[str, float], Floats]]
-"""[samples, seeds] by quantity, then by subspace and strength."""
-
-
-def _tables(results: Results) -> "list[tuple[dict[str, object], Tables]]":
+def exchanges(results: Results) -> Places:
+    """Return the tables of every series of cells that differ in their seed alone, layer and tier."""
     found: list[tuple[dict[str, object], Tables]] = []
     for cells in _series(results):
-        frames = {cell.seed: results.rows["interchange"][cell.id] for cell in cells}
-        frames = {seed: frame for seed, frame in frames.items() if not frame.empty}
-        if not frames:
+        frames = [results.rows["interchange"][cell.id] for cell in cells]
+        parts = [_by_move(frame) for frame in frames if not frame.empty]
+        if not parts:
             continue
         first = cells[0]
-        places = pd.concat([frame[["layer", "tier"]].astype({"tier": str}) for frame in frames.values()])
-        for place in places.drop_duplicates().sort_values("layer", kind="stable").to_dict("records"):
-            layer, tier = int(place["layer"]), str(place["tier"])
-            tables = _of_place(frames, layer, tier)
+        rows = pd.concat([part.assign(number=number) for number, part in enumerate(parts)])
+        for _, here in rows.groupby(["layer", "tier"], sort=True):
+            layer, tier = int(here["layer"].iloc[0]), str(here["tier"].iloc[0])
             about: dict[str, object] = {"model": first.model, "pair": first.pair, "weight": first.weight}
-            about |= {"wordings": "+".join(first.wordings), "layer": layer, "tier": tier}
-            found.append(({**about, "depth": (layer + 1) / first.blocks}, tables))
-    return found
+            about |= {"wordings": "+".join(first.wordings), "layer": layer, "depth": (layer + 1) / first.blocks}
+            found.append(({**about, "tier": tier}, _tables(here, len(parts))))
+    order = {tier: i for i, tier in enumerate(results.tiers)}
+    return sorted(found, key=lambda one: (results.model_names.index(str(one[0]["model"])), order[str(one[0]["tier"])]))
+
+
+def _by_move(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average prompts within templates, by layer, subspace, strength and tier."""
+    rows = rows.assign(p=np.exp(-rows["source_nll"]))
+    found = by_sample(rows, ["p", "source_right"], ["layer", "subspace", "strength"])
+    return found.drop(columns="seen").reset_index()
+
+
+def _tables(rows: pd.DataFrame, seeds: int) -> Tables:
+    """Return the tables of one layer and tier; `number` is that of the seed."""
+    tables: Tables = {}
+    samples = list(dict.fromkeys(rows["sample"]))
+    for _, here in rows.groupby(["subspace", "strength"], sort=False):
+        name = str(here["subspace"].iloc[0]), float(here["strength"].iloc[0])
+        for column in ("p", "source_right", "prompts"):
+            wide = here.pivot(index="sample", columns="number", values=column)
+            wide = wide.reindex(index=samples, columns=range(seeds))
+            tables.setdefault(column, {})[name] = wide.to_numpy(float)
+    return tables
 
 
 def _series(results: Results) -> list[list[StudyUnit]]:
@@ -109,25 +130,6 @@ def _series(results: Results) -> list[list[StudyUnit]]:
             key = (unit.model, unit.pair, unit.weight, unit.wordings, unit.layer)
             series.setdefault(key, []).append(unit)
     return list(series.values())
-
-
-def _of_place(frames: dict[int, pd.DataFrame], layer: int, tier: str) -> Tables:
-    parts: dict[str, dict[tuple[str, float], list[pd.Series]]] = {}
-    for frame in frames.values():
-        here = frame[(frame["layer"] == layer) & (frame["tier"].astype(str) == tier)]
-        here = here.assign(p=np.exp(-here["source_nll"]))
-        for move in here[["subspace", "strength"]].drop_duplicates().to_dict("records"):
-            rows = here[(here["subspace"] == move["subspace"]) & (here["strength"] == move["strength"])]
-            samples = by_sample(rows, ["p", "source_right"]).droplevel("tier")
-            for column in ("p", "source_right", "prompts"):
-                name = str(move["subspace"]), float(move["strength"])
-                parts.setdefault(column, {}).setdefault(name, []).append(samples[column])
-    return {column: {name: _table(columns) for name, columns in by_move.items()} for column, by_move in parts.items()}
-
-
-def _table(columns: "Sequence[pd.Series]") -> Floats:
-    table: Floats = pd.concat(columns, axis=1).to_numpy(float)
-    return table
 
 
 def is_used(row: "pd.Series[float]") -> bool | None:

@@ -164,13 +164,13 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     seeds = shown["seeds"].max()
     names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
     over = "templates and seeds" if seeds > 1 else "templates"
-    several = "mean over seeds [lowest-highest], \\* one seed; " if seeds > 1 else ""
+    several = "Mean over seeds [lowest-highest], \\* one seed; " if seeds > 1 else ""
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
         f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
         f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training. "
-        f"{several}**bold**: the {100 * results.decisions.confidence:g} % interval over {over} lies above "
-        f"{100 * READABLE:.0f} %."
+        f"{several}{'bold' if several else 'Bold'}: the {100 * results.decisions.confidence:g} % interval over {over} "
+        f"lies above {100 * READABLE:.0f} %."
     )
 
 

@@ -14,9 +14,11 @@ from analysis.outcomes.contrasts import overall
 from analysis.outcomes.emergence import MEMORY
 from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
 from analysis.statistics.intervals import Interval, interval_of
-from study.config.arms import arms_that_are, words_of
+from study.config.arms import ARMS, arms_that_are, words_of
 
 NOT_RUN = Markdown("**Not tested**")
+FEW_MODELS = 3
+"""Of more models, the page gives ranges and counts, and the sections below every figure."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def _cost(results: Results, decided: Decided) -> Question:
     if rows.empty:
         return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
     margin = 100 * results.decisions.non_inferiority_margin
-    answer = _by_tier(results, rows, "against the same steps without a class loss, in points")
+    answer = _by_tier(results, rows, "answers, against the same steps without a class loss")
     words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
     return Question(asks, answer, _verdicts(rows, words, results))
 
@@ -65,7 +67,7 @@ def _meaning(results: Results, decided: Decided) -> Question:
     rows = main(results, overall(decided.effects, "names against random_words"))
     if rows.empty:
         return Question(asks, NOT_RUN, _missing(results, decided, "random_words"))
-    answer = _by_tier(results, rows, "names minus unrelated words that fitted as well, in points of choice accuracy")
+    answer = _by_tier(results, rows, "choice accuracy, names minus unrelated words that fitted as well")
     words = {"above": "yes", "below": "unrelated words do better", "none": "no", "undecided": "undecided"}
     return Question(asks, answer, _verdicts(rows, words, results))
 
@@ -125,15 +127,15 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
         rows = main(results, overall(decided.effects, f"plain against {arm}"))
         rows = rows[rows["tier"] == results.decisions.primary_tier]
         if len(rows):
-            words = {"above": "less without", "below": "more without", "none": "none", "undecided": "undecided"}
-            answer = _by_tier(results, rows, f"plain minus {words_of(arm)}, in points of choice accuracy")
-            yield Question(f"What do {words_of(arm)} change?", answer, _verdicts(rows, words, results))
+            words = {"above": "less with it", "below": "more with it", "none": "nothing", "undecided": "undecided"}
+            answer = _by_tier(results, rows, f"choice accuracy, plain minus {words_of(arm)}")
+            yield Question(f"Does it matter {ARMS[arm].asks}?", answer, _verdicts(rows, words, results))
 
 
 def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
     rows = main(results, overall(decided.effects, "plain prompts against chat"))
     if len(rows):
-        answer = _by_tier(results, rows, "plain prompts minus the chat template, in points of choice accuracy")
+        answer = _by_tier(results, rows, "choice accuracy, plain prompts minus the chat template")
         words = {"above": "plain is better", "below": "chat is better", "none": "no", "undecided": "undecided"}
         yield Question("Does the chat template change it?", answer, _verdicts(rows, words, results))
 
@@ -155,35 +157,50 @@ def _why(results: Results, decided: Decided) -> Question:
 
 
 def _by_tier(results: Results, rows: pd.DataFrame, what: str) -> Markdown:
-    """`symbolic: -2.2 in a (seeds -4.6 to -1.1), -2.7 in b; …`, then what it is."""
+    """`symbolic -2.2 / -2.7, semantic …: points, a / b`; of many models the mean and the range."""
     parts = []
-    for tier in results.tiers:
-        here = rows[rows["tier"] == tier].to_dict("records")
-        if here:
-            parts.append(f"{tier}: " + ", ".join(f"{_points(row)} in {row['model']}" for row in here))
-    return escape(f"{'; '.join(parts)} ({what})")
+    for tier in _tiers_of(results, rows):
+        values = 100 * rows.loc[rows["tier"] == tier, "difference"]
+        if len(values) <= FEW_MODELS:
+            parts.append(f"{tier} {' / '.join(map(_number, values))}")
+        else:
+            parts.append(f"{tier} {_number(values.mean())} ({_number(values.min())} to {_number(values.max())})")
+    models = list(dict.fromkeys(rows["model"]))
+    named = " / ".join(models) if len(models) <= FEW_MODELS else f"mean and range of {len(models)} models"
+    return escape(f"{', '.join(parts)} points: {what} ({named})")
 
 
-def _points(row: Mapping[Any, Any]) -> str:
-    text = _number(100 * row["difference"])
+def _verdicts(rows: pd.DataFrame, words: "dict[str, str]", results: Results) -> Markdown:
+    """Which verdict each tier and model has, with the interval and the range of the seeds; of many models counts."""
+    parts = []
+    for tier in _tiers_of(results, rows):
+        here = rows[rows["tier"] == tier]
+        if len(here) <= FEW_MODELS:
+            parts.append(f"{tier}: {', '.join(_sure(row, words) for row in here.to_dict('records'))}")
+        else:
+            counts = here["verdict"].map(words).value_counts()
+            parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
+    over = "templates and seeds" if rows["seeds"].max() > 1 else "templates, one seed"
+    return escape(f"{'; '.join(parts)} ({100 * results.decisions.confidence:g} % intervals over {over})")
+
+
+def _sure(row: Mapping[Any, Any], words: "dict[str, str]") -> str:
+    found = Interval(*(100 * part for part in interval_of(row, "difference")))
+    text = f"{words[row['verdict']]} [{_number(found.low)}, {_number(found.high)}]"
     if row["seeds"] > 1:
-        text += f" (seeds {_number(100 * row['lowest_seed'])} to {_number(100 * row['highest_seed'])})"
+        text += f", seeds {_number(100 * row['lowest_seed'])} to {_number(100 * row['highest_seed'])}"
     return text
+
+
+def _tiers_of(results: Results, rows: pd.DataFrame) -> list[str]:
+    """The tiers that the page tells of: of answers all that are judged, else the trained ones and the primary one."""
+    told = (*results.plain[0].wordings, results.decisions.primary_tier)
+    wanted = results.judged_tiers if (rows["measure"] == "right").all() else told
+    return [tier for tier in results.tiers if tier in wanted and tier in set(rows["tier"])]
 
 
 def _number(value: float) -> str:
     return signed(Interval(value, float("nan"), float("nan")), 1)
-
-
-def _verdicts(rows: pd.DataFrame, words: "dict[str, str]", results: Results) -> Markdown:
-    """Which verdict each model and tier has, with the interval."""
-    parts = [
-        f"{row['tier']}, {row['model']}: {words[row['verdict']]} "
-        f"{signed(Interval(*(100 * part for part in interval_of(row, 'difference'))), 1).partition(' ')[2]}"
-        for row in rows.to_dict("records")
-    ]
-    over = "templates and seeds" if rows["seeds"].max() > 1 else "templates, one seed"
-    return escape(f"{'; '.join(parts)} (95 % over {over})".replace("95 %", f"{100 * results.decisions.confidence:g} %"))
 
 
 def _missing(results: Results, decided: Decided, arm: str) -> Markdown:
@@ -198,5 +215,5 @@ def _count_fitted(decided: Decided, arm: str) -> str:
 
 
 def _range(values: "pd.Series[float]", scale: float) -> str:
-    low, high = (f"{scale * value:.0f}" for value in (values.min(), values.max()))
+    low, high = (f"{round(scale * value) + 0:d}" for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
