@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-FEWEST_TEMPLATES = 4
-"""With fewer templates in a tier, as in a custom task that names none, its groups of operands are the sample."""
+from study.config.study import FEWEST_TEMPLATES
+
 NOBODY = "nobody"
 """What the column `seen` says of templates that no training saw."""
 

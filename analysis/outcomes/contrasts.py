@@ -20,6 +20,8 @@ from study.config.study import Decisions
 
 Column = Literal["choice", "right"]
 Templates = Literal["unseen", "seen", "all"]
+FLOOR = "at floor: cannot show"
+"""The verdict on a cost where too few answers were right before."""
 KEYS = ["contrast", "measure", "model", "pair", "weight", "wordings", "tier", "templates"]
 DIFFERENCES = [
     *("contrast", "measure", "unit", "beside", "model", "pair", "weight", "wordings", "layer", "depth", "seed"),
@@ -137,7 +139,7 @@ def effects(results: Results) -> pd.DataFrame:
     The differences of a template and seed are averaged over depths, then over templates and seeds, which the interval
     is over; `lowest_seed` and `highest_seed` are the range of the seeds. The verdict is `above` or `below` where the
     interval excludes zero, `none` where it lies within the margin of non-inferiority on both sides (TOST), else
-    `undecided`; of costs `preserved`, `hurt` (the interval lies below zero), or `undecided`.
+    `undecided`; of costs `preserved`, `hurt` (the interval lies below zero), `undecided`, or FLOOR.
     """
     rows = []
     for contrast in CONTRASTS:
@@ -203,22 +205,27 @@ def _effect(
     table = pd.concat({seed: frame["own"] - frame["beside"] for seed, frame in means.items()}, axis=1).to_numpy(float)
     found = effect(table, results.decisions.confidence)
     of_seeds = np.nanmean(table, axis=0)
+    before = float(np.mean([frame["beside"].mean() for frame in means.values()]))
     return {
         "depths": len({cell.depth for cell, _ in pairs}),
         "seeds": len(means),
         "samples": len(table),
         "value": np.mean([frame["own"].mean() for frame in means.values()]),
-        "value_beside": np.mean([frame["beside"].mean() for frame in means.values()]),
+        "value_beside": before,
         **bounds("difference", found),
         "lowest_seed": of_seeds.min(),
         "highest_seed": of_seeds.max(),
-        "verdict": _verdict(contrast, partial(effect, table), found, results.decisions),
+        "verdict": _verdict(contrast, partial(effect, table), found, before, results.decisions),
     }
 
 
-def _verdict(contrast: Contrast, procedure: Callable[[float], Interval], found: Interval, decisions: Decisions) -> str:
+def _verdict(
+    contrast: Contrast, procedure: Callable[[float], Interval], found: Interval, before: float, decisions: Decisions
+) -> str:
     margin, alpha = decisions.non_inferiority_margin, 1 - decisions.confidence
     if contrast.margin:
+        if before < decisions.floor:
+            return FLOOR
         if not_inferior(procedure, margin, alpha / 2) == Judgement.SHOWN:
             return "preserved"
         return "hurt" if found.high < 0 else "undecided"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
+from analysis.outcomes.contrasts import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior
 from analysis.statistics.intervals import Floats, Interval, bounds, level
@@ -19,7 +20,7 @@ from study.config.study import Decisions
 
 STAGES = ("baseline", "stage1", "stage2")
 TIERS = ("symbolic", "semantic")
-PRESERVED, HURT, UNDECIDED, FLOOR = "preserved", "hurt", "undecided", "at floor: cannot show"
+PRESERVED, HURT, UNDECIDED = "preserved", "hurt", "undecided"
 LAST_STEPS = 20
 """Of a training, those that its class loss is told of."""
 EXPERIMENT = ["model", "pair", "layer", "weight", "stage2"]

@@ -10,7 +10,7 @@ from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share, signed
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.contrasts import overall
+from analysis.outcomes.contrasts import FLOOR, overall
 from analysis.outcomes.emergence import MEMORY
 from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
 from analysis.statistics.intervals import Interval, interval_of
@@ -59,6 +59,7 @@ def _cost(results: Results, decided: Decided) -> Question:
     margin = 100 * results.decisions.non_inferiority_margin
     answer = _by_tier(results, rows, "answers, against the same steps without a class loss")
     words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
+    words[FLOOR] = "too few are right to show it"
     return Question(asks, answer, _verdicts(rows, words, results))
 
 

@@ -1,18 +1,19 @@
 """What may mislead a reader of the report: wordings on which nothing can be decided, and the warnings of units."""
 
 from analysis.data.results import Results
+from analysis.data.samples import shown
 
 RANDOM = "its weights are random, and it knows nothing: its numbers show the form of a report, and mean nothing"
 
 
 def out_of_reach(results: Results) -> list[str]:
-    """Lines about the wordings on which no finished cell could be emergent, for want of prompts."""
+    """Lines about the wordings on which no finished cell could be emergent, for want of templates."""
     counts = dict.fromkeys(results.tiers, 0)
     for cell in results.plain:
         if cell.finished:
-            rows = results.lens_at(cell, "stage2", cell.readout, cell.layer)
-            for tier, count in rows["tier"].value_counts().items():
-                counts[str(tier)] = max(counts[str(tier)], int(count))
+            samples = results.trained_by_sample(cell)
+            for tier in results.tiers:
+                counts[tier] = max(counts[tier], len(shown(samples, tier)[0]))
     return [f"{line[0].upper()}{line[1:]}." for line in results.decisions.out_of_reach(counts)]
 
 

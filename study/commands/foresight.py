@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.config.arms import PLAIN
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, GgufSource, Model
 from study.config.units import Cell, Unit, origin
 from study.models.cache import cache_root, locate
+from study.plan.prompts import samples_by_tier
 from study.plan.read import Plan
 from study.results.files import write_json
 from study.results.store import Status
@@ -62,14 +64,9 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
         if state in ("failed", "skipped"):
             endings[unit.id] = Status("failed" if state == "failed" else "skipped", reason)
         warnings |= dict.fromkeys(f"{origin(unit).model_name}: {text}" for text in more)
-    few = plan.study.decisions.out_of_reach(_prompts(plan, units))
+    cells = [unit for unit in units if isinstance(unit, Cell) and unit.pair and unit.arm == PLAIN]
+    few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else []
     return Foresight(endings, [*(f"{text} (evaluation.prompts_per_class)" for text in few), *warnings])
-
-
-def _prompts(plan: Plan, units: Sequence[Unit]) -> dict[str, int]:
-    """Return the number of prompts by tier on which the outcome of the cells with most classes is decided."""
-    classes = max((len(unit.pair) for unit in units if isinstance(unit, Cell) and unit.pair), default=0)
-    return {tier: classes * plan.study.evaluation.prompts_in(tier) for tier in plan.study.data.tiers}
 
 
 def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> tuple[dict[str, list[str]], list[str]]:

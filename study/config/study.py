@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -203,6 +202,9 @@ class Stage1(Training):
         return self.fuse == "always" or (self.fuse == "auto" and model.weights == "float32")
 
 
+FEWEST_TEMPLATES = 4
+"""With fewer templates in a tier, as in a custom task that names none, its groups are the sample that intervals are
+over, and labels cannot be drawn for each template."""
 RUNNING_STEPS = 20
 """Steps over whose class losses the mean is taken by which it is decided whether a cell has fitted."""
 
@@ -267,21 +269,21 @@ class Decisions(Settings):
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
 
     @property
-    def prompts_needed(self) -> int:
-        """The fewest prompts of a tier with which a cell can be emergent: Wilson's interval of n right answers out of n
-        begins at n / (n + z²), which must reach the choice accuracy."""
-        z = NormalDist().inv_cdf((1 + self.confidence) / 2)
-        return math.ceil(z * z * self.choice_accuracy / (1 - self.choice_accuracy))
+    def samples_needed(self) -> int:
+        """The fewest templates of a tier with which a cell can be emergent: with n of n right, the exact interval
+        begins at (alpha / 2)^(1 / n), which must reach the choice accuracy."""
+        return math.ceil(math.log((1 - self.confidence) / 2) / math.log(self.choice_accuracy))
 
-    def out_of_reach(self, prompts: Mapping[str, int]) -> list[str]:
-        """Return lines about the tiers on which no cell can be emergent, of those whose number of prompts is given."""
+    def out_of_reach(self, samples: Mapping[str, int]) -> list[str]:
+        """Return lines about the tiers on which no cell can be emergent, of those whose number of templates, or of
+        groups where there are few templates, is given."""
         few: dict[int, list[str]] = {}
-        for tier, count in prompts.items():
-            if 0 < count < self.prompts_needed:
+        for tier, count in samples.items():
+            if 0 < count < self.samples_needed:
                 few.setdefault(count, []).append(tier)
         return [
-            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} prompts of a wording, and "
-            f"{self.prompts_needed} are needed"
+            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} new templates (groups of prompts, "
+            f"where there are few templates), and {self.samples_needed} are needed"
             for count, tiers in few.items()
         ]
 

@@ -123,6 +123,9 @@ _STORY: list[dict[Operation, str]] = [
 ]
 _PERSONS_AND_THINGS = ["Sam apples", "Mia pens", "Leo books", "Ana cups", "Tom stones", "Eva chairs"]
 
+HELD_OUT = 0.7
+"""Share of the templates that are held out: 36 of 36 are needed to show that 90 % of all are right."""
+
 NEUTRAL = (
     "Most mornings the baker opened the shop before the street was awake. He lit the oven, set the dough near the "
     "window and read an old paper while it rose."
@@ -176,8 +179,9 @@ def _grammar(tier: Tier) -> Iterator[tuple[list[str], dict[Operation, str]]]:
 
 
 def _is_held_out(tier: Tier, frame: str, filler: str) -> bool:
-    digest = hashlib.sha256(f"{tier}|{frame}|{filler}".encode()).digest()
-    return digest[0] < 128
+    # Of the splits by number, this one trains on `7 * 8 =` and holds out at least 36 templates of each tier.
+    digest = hashlib.sha256(f"0|{tier}|{frame}|{filler}".encode()).digest()
+    return digest[0] < HELD_OUT * 256
 
 
 def in_words(text: str, operation: Operation) -> str:

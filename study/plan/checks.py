@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from study.config.arms import ARMS
 from study.config.examples import Examples
 from study.config.recipes import CORRECTED
-from study.config.study import Data, Grid, Part, Study
+from study.config.study import FEWEST_TEMPLATES, Data, Grid, Part, Study
 from study.config.text import normal_form
 from study.tasks import task_of
 from study.tasks.arithmetic import operand_pairs
-
-FEWEST_TEMPLATES = 4
-"""Fewest training templates of a wording for labels that are drawn for each template."""
 
 
 def cross_checks(study: Study) -> Iterator[str]:

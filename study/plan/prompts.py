@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from study.config.names import TIERS
+from study.config.study import FEWEST_TEMPLATES
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
 from study.config.wordings import templates
 from study.tasks import FITTING_PROMPTS, task_of
@@ -35,6 +36,22 @@ def seen_templates(first: StageOne, cell: Cell | None = None) -> dict[str, str]:
         for name in names:
             seen.setdefault(name, []).append(training)
     return {name: "+".join(by) for name, by in seen.items()}
+
+
+def samples_by_tier(cell: Cell) -> dict[str, int]:
+    """Return the number of samples on which a cell's outcome on each tier is decided: of templates that no training
+    saw, of all templates where there are none such, or of groups where there are few templates."""
+    first = cell.stage_one
+    seen = seen_templates(first, cell)
+    asked = task_of(first.data).evaluation_prompts(cell.operations, cell.evaluation, first.seed)
+    found = {}
+    for tier in first.data.tiers:
+        own = [prompt for prompt in asked if prompt.tier == tier]
+        own = [prompt for prompt in own if prompt.template not in seen] or own
+        templates_there = {prompt.template for prompt in own}
+        few = len(templates_there) < FEWEST_TEMPLATES
+        found[tier] = len({prompt.operands for prompt in own}) if few else len(templates_there)
+    return found
 
 
 def _batches(unit: StageOne | Cell) -> Iterator[Prompt]:
