@@ -282,7 +282,7 @@ class Decisions(Settings):
             if 0 < count < self.samples_needed:
                 few.setdefault(count, []).append(tier)
         return [
-            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} new templates (groups of prompts, "
+            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} new templates (groups, "
             f"where there are few templates), and {self.samples_needed} are needed"
             for count, tiers in few.items()
         ]
