@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 
 from analysis.data.results import Results, read_results
-from analysis.data.statistics import over_seeds
 from analysis.outcomes import decide_study
 from analysis.outcomes.changes import overall, verdict
 from analysis.report import write_report
+from analysis.statistics.seeds import mean_over_seeds
 from tests.simulated import Plan, Point, Truth, write_study
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,7 @@ def test_a_planted_difference_is_found_where_it_was_planted_and_with_its_size(ro
 
 def test_a_change_is_paired_with_the_base_by_seed_and_nearest_depth(rows: pd.DataFrame, results: Results) -> None:
     outcomes = decide_study(results).outcomes
+    outcomes = outcomes[outcomes["arm"] == "plain"]
     by_place = outcomes[outcomes["tier"] == "construction"].set_index(["model", "seed", "depth"])["choice"]
     deep = rows[(rows["change"] == "deep") & (rows["measure"] == "choice") & (rows["tier"] == "construction")]
     by_seed = deep[deep["seed"].notna() & deep["depth"].isna()].set_index("seed")["difference"]
@@ -81,23 +82,23 @@ def test_a_change_is_paired_with_the_base_by_seed_and_nearest_depth(rows: pd.Dat
 def test_the_interval_over_seeds_is_students_and_covers_the_truth_as_often_as_it_says() -> None:
     differences = np.array([0.1, 0.3, -0.1, 0.2])
     low, high = scipy.stats.t.interval(0.95, 3, differences.mean(), scipy.stats.sem(differences))
-    found = over_seeds(differences, np.zeros(4), 0.95)
+    found = mean_over_seeds(differences, 0.0, 0.95)
     assert (found.low, found.high) == pytest.approx((low, high))
     rng = np.random.default_rng(0)
     for between, errors in ((0.1, 0.0), (0.1, 0.05), (0.0, 0.1)):
         draws = rng.normal(0.2, np.hypot(between, errors), (4000, 3))
-        intervals = [over_seeds(draw, np.full(3, errors), 0.95) for draw in draws]
+        intervals = [mean_over_seeds(draw, errors, 0.95) for draw in draws]
         covered = np.mean([interval.low <= 0.2 <= interval.high for interval in intervals])
         assert covered > 0.94
 
 
 def test_seeds_that_agree_by_chance_are_no_certainty_and_one_seed_has_no_interval() -> None:
-    same = over_seeds(np.array([0.1, 0.1, 0.1]), np.full(3, 0.05), 0.95)
+    same = mean_over_seeds(np.array([0.1, 0.1, 0.1]), 0.05, 0.95)
     assert same.low < 0 < same.high
-    one = over_seeds(np.array([0.3]), np.array([0.01]), 0.95)
+    one = mean_over_seeds(np.array([0.3]), 0.01, 0.95)
     assert one.estimate == 0.3
     assert np.isnan(one.low)
-    assert verdict(pd.Series({"measure": "choice", "difference_low": np.nan, "difference_high": np.nan})) == "one seed"
+    assert verdict(pd.Series({"measure": "choice", "seeds": 1, "difference_low": 0.1, "difference_high": 0.2})) == "one seed"
 
 
 def test_the_report_has_the_section_with_its_sentences_table_and_figure(folder: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import read_results
-from analysis.data.statistics import Interval
-from analysis.outcomes.emergence import Evidence, Outcome, decide, judge, lowest_class_loss
-from analysis.outcomes.preservation import Verdict, preservation, verdict
+from analysis.outcomes.emergence import Evidence, Outcome, decide, judge
+from analysis.outcomes.fit import final_class_loss
+from analysis.statistics.intervals import Interval
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -24,7 +24,7 @@ SURE = Interval(0.99, 0.95, 1.0)
 HALF = Interval(0.5, 0.4, 0.6)
 GAIN = Interval(0.9, 0.8, 0.95)
 NOTHING = Interval(0.0, -0.1, 0.1)
-EMERGENT = Evidence(classes=2, class_loss=0.1, choice=SURE, p=SURE, gain_stage1=GAIN, gain_zero=GAIN)
+EMERGENT = Evidence(2, 0.1, choice=SURE, p=SURE, gain_stage1=GAIN, gain_zero=GAIN, over_memory=GAIN)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ EMERGENT = Evidence(classes=2, class_loss=0.1, choice=SURE, p=SURE, gain_stage1=
         (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9)), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=NOTHING), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=None), Outcome.PARTIAL),
-        (replace(EMERGENT, shuffled_choice=SURE, shuffled_layer=3), Outcome.PARTIAL),
-        (replace(EMERGENT, shuffled_choice=HALF, shuffled_layer=3), Outcome.EMERGENT),
+        (replace(EMERGENT, over_memory=NOTHING), Outcome.PARTIAL),
+        (replace(EMERGENT, over_memory=None), Outcome.UNCONTROLLED),
         (replace(EMERGENT, choice=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, choice=HALF, p=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, gain_stage1=None), Outcome.UNDECIDED),
@@ -49,7 +49,7 @@ EMERGENT = Evidence(classes=2, class_loss=0.1, choice=SURE, p=SURE, gain_stage1=
 def test_the_numbers_decide_the_outcome(evidence: Evidence, outcome: Outcome) -> None:
     found, missed = decide(evidence, DECISIONS)
     assert found == outcome
-    assert bool(missed) == (outcome != Outcome.EMERGENT)
+    assert bool(missed) == (outcome not in (Outcome.EMERGENT, Outcome.UNCONTROLLED))
 
 
 def test_chance_depends_on_the_number_of_classes() -> None:
@@ -59,20 +59,21 @@ def test_chance_depends_on_the_number_of_classes() -> None:
 
 
 def test_every_missed_criterion_is_named_with_its_figures() -> None:
-    poor = Evidence(classes=2, class_loss=0.75, choice=HALF, p=HALF, gain_stage1=NOTHING, gain_zero=None)
+    poor = Evidence(2, 0.75, choice=HALF, p=HALF, gain_stage1=NOTHING, gain_zero=None, over_memory=NOTHING)
     assert decide(poor, DECISIONS)[1] == [
-        "class loss in training fell to 0.750, not below ln 2 = 0.693",
+        "class loss in training ended at 0.750, not below ln 2 = 0.693",
         "choice accuracy 50 % [40, 60]: the lower bound 40.0 % is below 90 %",
         "p 0.50 [0.40, 0.60]: the lower bound 0.400 is below 0.50",
         "gain in p over stage 1 +0.00 [-0.10, +0.10] does not exclude zero",
         "gain in p over w = 0 unknown: not finished",
+        "choice accuracy minus that of labels that are remembered, +0.0 [-10.0, +10.0], does not exclude zero",
     ]
 
 
-def test_the_class_loss_is_judged_by_its_running_mean() -> None:
-    spike = pd.DataFrame({"class_loss": [1.0] * 30 + [0.0] + [1.0] * 30})
-    assert lowest_class_loss(spike) == pytest.approx(0.95)
-    assert lowest_class_loss(spike.iloc[:10]) == pytest.approx(1.0)
+def test_the_class_loss_is_judged_by_its_last_steps() -> None:
+    curve = pd.DataFrame({"class_loss": [0.0] * 30 + [1.0] * 10 + [2.0] * 10})
+    assert final_class_loss(curve) == pytest.approx(1.5)
+    assert final_class_loss(curve.iloc[:10]) == pytest.approx(0.0)
 
 
 PLANTED: Mapping[float, tuple[Truth, Outcome]] = {
@@ -83,20 +84,26 @@ PLANTED: Mapping[float, tuple[Truth, Outcome]] = {
     0.75: (Truth(choice=1.0, mass=0.3), Outcome.DISCRIMINATING),
     1.0: (Truth(), Outcome.EMERGENT),
 }
+MEMORY = {0.75: Truth(unseen=0.5), 1.0: Truth(unseen=0.5)}
 
 
 def _planted(point: Point) -> Truth:
+    """Labels that are remembered fit at two depths, and are at chance in new templates."""
+    if point.arm == "shuffled_labels":
+        return MEMORY.get(point.depth, Truth(class_loss=3.0))
     return PLANTED[point.depth][0]
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plan = Plan(models={"alpha": 8}, depths=tuple(PLANTED), pairs=("multiply/add",), weights=(0.0, 0.5), truth=_planted)
+    arms, depths = ("plain", "shuffled_labels"), tuple(PLANTED)
+    plan = Plan({"alpha": 8}, depths, ("multiply/add",), (0.0, 0.5), arms=arms, truth=_planted, per_class=108)
     return write_study(tmp_path_factory.mktemp("results") / "planted", plan)
 
 
 def test_a_study_shows_the_outcome_that_was_planted(planted: Path) -> None:
     judged = judge(read_results(planted))
+    judged = judged[judged["arm"] == "plain"]
     assert len(judged) == 4 * len(PLANTED)
     for depth, (_, outcome) in PLANTED.items():
         found = judged[judged["depth"] == depth].set_index("tier")["outcome"]
@@ -112,46 +119,36 @@ def test_without_w_zero_no_cell_is_emergent(planted: Path) -> None:
         judged = judge(read_results(planted))
     finally:
         marker.write_text(content)
-    deepest = judged[judged["depth"] == 1.0]
+    deepest = judged[(judged["depth"] == 1.0) & (judged["arm"] == "plain")]
     assert set(deepest["outcome"]) == {"partial"}
     assert set(deepest["missed"]) == {"gain in p over w = 0 unknown: not finished"}
 
 
-# Preservation
-
-
-@pytest.mark.parametrize(
-    ("stage1", "difference", "expected"),
-    [
-        (0.6, Interval(0.0, -0.02, 0.02), Verdict.PRESERVED),
-        (0.6, Interval(-0.01, -0.02, -0.001), Verdict.PRESERVED),
-        (0.6, Interval(-0.02, -0.05, 0.01), Verdict.UNDECIDED),
-        (0.6, Interval(-0.1, -0.15, -0.05), Verdict.HURT),
-        (0.08, Interval(0.0, -0.01, 0.01), Verdict.FLOOR),
-    ],
-)
-def test_the_interval_decides_what_was_kept(stage1: float, difference: Interval, expected: Verdict) -> None:
-    assert verdict(stage1, difference, DECISIONS) == expected
-
-
-def test_the_floor_is_a_decision() -> None:
-    assert verdict(0.2, Interval(0.0, -0.01, 0.01), Decisions(floor=0.3)) == Verdict.FLOOR
-
-
-def test_a_planted_loss_is_found_where_it_was_planted(tmp_path: Path) -> None:
+def test_without_a_control_that_fitted_at_that_layer_it_is_emergent_uncontrolled(tmp_path: Path) -> None:
     def truth(point: Point) -> Truth:
-        return Truth(accuracy_lost=0.25 if point.tier == "semantic" else 0.0)
+        return Truth(class_loss=0.4, unseen=0.5) if point.arm == "shuffled_labels" else Truth()
 
+    for arms in (("plain",), ("plain", "shuffled_labels")):
+        plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=arms, truth=truth, per_class=54)
+        judged = judge(read_results(write_study(tmp_path / str(len(arms)), plan)))
+        plain = judged[judged["arm"] == "plain"]
+        assert set(plain["outcome"]) == {"emergent (uncontrolled)"}
+        assert plain["over_memory"].isna().all()
+
+
+def test_a_cell_that_is_no_better_than_memory_on_the_same_prompts_is_not_emergent(tmp_path: Path) -> None:
     plan = Plan(
-        models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), truth=truth, per_class=72
+        {"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=("plain", "shuffled_labels"), per_class=54
     )
-    kept = preservation(read_results(write_study(tmp_path / "loss", plan))).set_index(["tier", "against"])["verdict"]
-    assert set(kept["semantic"]) == {"hurt"}
-    assert set(kept["symbolic"]) == {"preserved"}
+    judged = judge(read_results(write_study(tmp_path / "same", plan)))
+    plain = judged[judged["arm"] == "plain"]
+    assert set(plain["outcome"]) == {"partial"}
+    assert plain["missed"].str.startswith("choice accuracy minus that of labels that are remembered").all()
 
 
-def test_few_unchanged_prompts_do_not_prove_preservation(tmp_path: Path) -> None:
-    plan = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.5,), per_class=24)
-    kept = preservation(read_results(write_study(tmp_path / "few", plan)))
-    assert set(kept["difference"]) == {0.0}
-    assert set(kept["verdict"]) == {"undecided"}
+def test_few_templates_are_too_few_to_be_emergent(tmp_path: Path) -> None:
+    plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), per_class=30)
+    judged = judge(read_results(write_study(tmp_path / "few", plan))).set_index("tier")
+    assert (judged["choice"] == 1.0).all()
+    assert set(judged["outcome"]) == {"partial"}
+    assert judged.loc["construction", "samples"] == 30 < Decisions().samples_needed == 36

@@ -14,10 +14,12 @@ import scipy.stats
 from analysis.data.results import read_results
 from analysis.outcomes import decide_study
 from analysis.outcomes.prediction import (
+    DOES_NOT,
     EXPLAINS,
     FEW_CELLS,
-    NOT_EXPLAINED,
     TOO_FEW,
+    UNDECIDED,
+    _words,
     associations,
     associations_by_model,
     can_decide,
@@ -25,8 +27,8 @@ from analysis.outcomes.prediction import (
     r2_increment,
     sign_flip,
 )
-from analysis.text.answer import answer
-from analysis.text.answer_numbers import answer_numbers
+from analysis.statistics.intervals import Interval, bounds
+from analysis.text.questions import questions
 from study.config.study import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -131,7 +133,7 @@ def test_a_planted_predictor_is_found_and_noise_beside_it_is_not() -> None:
     assert found.loc["log_p", "words"] == EXPLAINS
     assert found.loc["log_p", "signs"] == 8
     assert found.loc["log_p", "increment_low"] > 0
-    assert found.loc["kl", "words"] == NOT_EXPLAINED
+    assert found.loc["kl", "words"] in (DOES_NOT, UNDECIDED)
 
 
 def test_a_consistent_sign_without_better_prediction_does_not_explain() -> None:
@@ -142,7 +144,18 @@ def test_a_consistent_sign_without_better_prediction_does_not_explain() -> None:
     found = _decided(cells, ["log_p"])
     assert found.loc["log_p", "p_holm"] <= 0.05
     assert not found.loc["log_p", "increment_low"] > 0
-    assert found.loc["log_p", "words"] == NOT_EXPLAINED
+    assert found.loc["log_p", "words"] == DOES_NOT
+
+
+@pytest.mark.parametrize(
+    ("increment", "words"),
+    [((0.3, 0.1, 0.5), EXPLAINS), ((-0.2, -0.57, 0.16), UNDECIDED), ((-0.1, -0.3, 0.04), DOES_NOT)],
+)
+def test_that_a_predictor_does_not_explain_has_to_be_shown_too(
+    increment: tuple[float, float, float], words: str
+) -> None:
+    row = pd.Series({"models": 8, "p_holm": 0.03, **bounds("increment", Interval(*increment))})
+    assert _words(row, 1, Decisions()) == words
 
 
 @pytest.mark.parametrize("models", [1, 2, 5])
@@ -237,8 +250,8 @@ def test_a_predictor_and_a_depth_planted_in_a_study_are_found_from_its_rows(tmp_
     results = replace(results, config={**results.config, "decisions": decisions})
     decided = decide_study(results)
     found = decided.associations.set_index("predictor")
-    assert found["words"].to_dict() == {"depth": EXPLAINS, "a_lin": EXPLAINS, "kl": NOT_EXPLAINED}
+    assert found["words"].drop("kl").to_dict() == {"depth": EXPLAINS, "a_lin": EXPLAINS}
+    assert found.loc["kl", "words"] in (DOES_NOT, UNDECIDED)
     assert found["signs"]["depth"] == found["signs"]["a_lin"] == 8
-    why = answer(results, decided, answer_numbers(results, decided))[-1]
-    assert "is explained by depth (positive in 8 of 8 models, corrected p 0.023" in why
-    assert why.endswith("Not explained by: kl.")
+    (why,) = (one for one in questions(results, decided) if one.asks == "Why there?")
+    assert why.answer.startswith("explained by depth, a\\_lin")

@@ -1,5 +1,6 @@
 """The report's section on recipes: figures against the rows that they are of, and words against planted truth."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from analysis.data.packing import pack
 from analysis.data.results import Results, _stage2, read_results
 from analysis.outcomes.recipes import MEASURED, TOLD, measured, told
 from analysis.report import write_report
-from analysis.text.published import beside_rows, choice_rows, conclusions
+from analysis.text.published import beside_rows, choice_rows, conclusions, first_rows, sentence
 from study.config.catalogue import BuiltSource, Model
 from study.config.recipes import TRAINING, recipe_of
 from study.config.study import Evaluation, Grid, Part, Stage2Change
@@ -87,7 +88,11 @@ def test_what_a_recipe_tells_is_what_its_rows_say(results: Results) -> None:
 
 def test_every_training_is_measured_once_and_in_one_way(results: Results) -> None:
     frame = measured(results)
-    assert list(frame[frame["weight"] == 0.5]["recipe"]) == ["corrected", "as-published", "corrected with plain_sgd"]
+    together = frame[frame["seed"].isna()]
+    trainings = ["corrected", "as-published", "corrected with plain_sgd"]
+    assert list(together[together["weight"] == 0.5]["recipe"]) == trainings
+    single = frame[frame["seed"] == 0]
+    assert single["choice"].tolist() == together["choice"].tolist()  # there is but one seed
     for row in frame[frame["recipe"] == "as-published"].to_dict("records"):
         cell = next(
             c for c in results.apart.values() if (c.recipe, c.weight, c.layer) == ("as-published", row["weight"], 1)
@@ -128,9 +133,8 @@ def _frames(emerging: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         p = 0.9 if recipe in emerging else 0.01
         figures = {"p": p, "p_low": p, "p_high": p, "choice": 1.0, "choice_low": 1.0, "choice_high": 1.0}
         kept = {"answers": 0.0, "answers_low": -0.01, "answers_high": 0.01, "verdict": "preserved"}
-        rows.append(
-            {**where, "recipe": recipe, "seeds": 1, "class_loss": 1.0, **figures, **kept, "emerges": recipe in emerging}
-        )
+        one_seed = {**where, "recipe": recipe, "seeds": 1, "class_loss": 1.0, **figures, **kept}
+        rows += [{**one_seed, "seed": seed, "emerges": recipe in emerging} for seed in (0.0, math.nan)]
     read = {f"{name}{end}": 0.5 for name in ("symbolic", "semantic", "classifier") for end in ("", "_low", "_high")}
     said = [
         {**where, "recipe": recipe, "stage": stage, "seeds": 1, **read, "prompts": 8}
@@ -166,6 +170,7 @@ def test_a_study_of_the_published_recipe_alone_has_its_report(tmp_path: Path, ti
     write_report(tmp_path / "alone", tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
     assert "No cell of the corrected recipe has finished yet, so there is no answer." in text
+    assert "trained as published, one emerges in 0 of 1 experiments here" in text
     assert "| as-published | " in text.partition("### Which choice makes which conclusion")[2]
 
 
@@ -190,7 +195,8 @@ def test_where_both_recipes_agree_no_choice_is_blamed(emerging: tuple[str, ...],
 def test_a_choice_that_alone_hurts_the_answers_is_named() -> None:
     said, rows = _frames({"corrected"})
     hit = rows["recipe"] == "corrected with unshifted_answers"
-    rows.loc[hit, ["answers", "answers_low", "answers_high", "verdict"]] = [-0.4, -0.5, -0.3, "hurt"]
+    rows.loc[hit, ["answers", "answers_low", "answers_high"]] = [-0.4, -0.5, -0.3]
+    rows.loc[hit, "verdict"] = "hurt"
     (line,) = conclusions(said, rows)
     assert "Added alone to the corrected one, `unshifted_answers` (-40.0 [-50.0, -30.0]) hurts them." in line
 
@@ -204,3 +210,28 @@ def test_the_published_figures_stand_beside_the_stage_that_they_are_of() -> None
     ]
     assert rows[2][-3:] == ["75 %", "75 %", "0.1 %"]
     assert len(next(iter(choice_rows(frame, same).values()))) == 2 + 2 * len(TRAINING)
+
+
+def test_recipes_are_compared_at_one_seed_and_means_stand_apart() -> None:
+    """Two named recipes have three seeds, all others one: a mean of three is never beside one of one."""
+    _, rows = _frames({"corrected"})
+    named = rows["recipe"].isin(["corrected", "as-published"]) & rows["seed"].notna()
+    more = [rows[named].assign(seed=seed, p=0.2, emerges=False) for seed in (1.0, 2.0)]
+    together = rows["seed"].isna() & rows["recipe"].isin(["corrected", "as-published"])
+    rows.loc[together, ["p", "seeds"]] = [0.4, 3]
+    rows = pd.concat([rows, *more])
+    ((experiment, theirs, ours, alone, means),) = first_rows(rows)
+    assert experiment == "m · w 0.5 · 500 steps at 5e-05"
+    assert ours.startswith("p 0.90, ")
+    assert theirs.startswith("p 0.01, ")
+    assert alone == ", ".join(f"{name} 0.01" for name in TRAINING)
+    assert means == "as-published 0.40 (3 seeds), corrected 0.40 (3 seeds)"
+    assert "trained as published, one emerges in 0 of 1 experiments here, trained as described in 1 of 1" in sentence(
+        rows
+    )
+
+
+def test_the_sentence_names_the_choices_that_alone_end_it() -> None:
+    others = [name for name in TRAINING if name != "plain_sgd"]
+    _, rows = _frames({"corrected", *(recipe_of([name], TRAINING) for name in others)})
+    assert sentence(rows).endswith("added alone to the corrected training, `plain_sgd` ends it.")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.report import write_report
@@ -14,15 +15,21 @@ def _report(results: Path, out: Path) -> str:
     return out.read_text()
 
 
-def test_the_first_page_says_that_no_cell_can_be_emergent_with_so_few_prompts(tmp_path: Path) -> None:
-    said = "**No cell can be emergent on symbolic, semantic, construction, story: it is decided on 18 prompts of "
-    text = _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md")
-    assert said + "a wording, and 35 are needed.**" in text.partition("## The answer")[0]
+def test_the_first_page_says_that_no_cell_can_be_emergent_with_so_few_templates(tmp_path: Path) -> None:
+    text = _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md").partition("## How it is decided")[0]
+    assert "No cell can be emergent on symbolic: it is decided on 5 new templates (groups, where there are few" in text
+    assert "No cell can be emergent on semantic, construction, story: it is decided on 9 new templates" in text
+    assert "and 36 are needed." in text
+
+
+def test_nothing_is_said_where_there_are_enough(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "many", replace(FEW, per_class=54))
+    assert "No cell can be emergent" not in _report(results, tmp_path / "many.md")
 
 
 def test_a_report_on_random_weights_says_that_its_numbers_mean_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     text = _report(uninterrupted, tmp_path / "smoke.md")
-    assert f"| tiny-llama | {RANDOM} | 5 |" in text.partition("## Outcomes")[0]
+    assert f"| tiny-llama | {RANDOM} | 5 |" in text.partition("## Every cell")[0]
     assert RANDOM not in _report(write_study(tmp_path / "few", FEW), tmp_path / "few.md")
 
 
@@ -31,4 +38,4 @@ def test_warnings_of_units_are_told_with_the_number_of_units(tmp_path: Path) -> 
     for file in (results / "cells").glob("*/done.json"):
         file.write_text(json.dumps({**json.loads(file.read_text()), "warnings": [WARNING]}))
     text = _report(results, tmp_path / "warned.md")
-    assert f"| alpha | {WARNING} | 2 |" in text.partition("## Outcomes")[0]
+    assert f"| alpha | {WARNING} | 2 |" in text.partition("## Every cell")[0]

@@ -1,0 +1,143 @@
+"""The first page: every number of it is that of a frame, and every word follows from planted truth."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis.data.results import Results, read_results
+from analysis.outcomes import Decided, decide_study
+from analysis.text.first_page import FirstPage, first_page
+from tests.simulated import Plan, Point, Truth, write_study
+
+REACH = {"symbolic": 1.0, "semantic": 0.9, "construction": 0.55, "story": 0.5}
+
+
+def _truth(point: Point) -> Truth:
+    if point.arm == "shuffled_labels":
+        return Truth(choice=0.97, unseen=0.5, class_loss=0.4 if point.depth < 0.5 else 0.02)
+    shown = REACH[point.tier] if point.depth > 0.4 else 0.5
+    words = point.arm == "random_words" and point.tier == "construction"
+    cost = 0.2 if point.model == "beta" else 0.01
+    return Truth(choice=0.5 if words else shown, class_loss=0.02, accuracy_lost=cost, used=0.5, ceiling=0.9)
+
+
+PLAN = Plan(
+    models={"alpha": 4, "beta": 8},
+    depths=(0.25, 0.5, 1.0),
+    pairs=("multiply/add",),
+    weights=(0.0, 0.5),
+    seeds=(0, 1, 2),
+    arms=("plain", "random_words", "shuffled_labels"),
+    truth=_truth,
+    swapped=True,
+    per_class=54,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Decided]:
+    results = read_results(write_study(tmp_path_factory.mktemp("results") / "first", PLAN))
+    return results, decide_study(results)
+
+
+@pytest.fixture(scope="module")
+def page(study: tuple[Results, Decided]) -> FirstPage:
+    return first_page(*study)
+
+
+def _asked(page: FirstPage, words: str) -> tuple[str, str]:
+    (question,) = (one for one in page.questions if words in one.asks)
+    return str(question.answer), str(question.sure)
+
+
+def test_the_sentence_says_from_which_depth_each_tier_is_read_and_that_two_models_decide_nothing(
+    page: FirstPage,
+) -> None:
+    assert "on symbolic and semantic from relative depth 0." in page.sentence
+    assert "on construction and story at no trained depth in both models" in page.sentence
+    assert page.sentence.endswith("2 models: why there is not answered here.")
+
+
+def test_every_number_of_the_table_is_one_of_the_frame_of_means(
+    page: FirstPage, study: tuple[Results, Decided]
+) -> None:
+    means = study[1].means
+    plain = means[(means["arm"] == "plain") & (means["templates"] == "unseen")]
+    assert page.head == ["wording", "model", "0.25", "0.5", "1", "unrelated words, deepest"]
+    assert len(page.rows) == 4 * 2
+    for number, row in enumerate(page.rows):
+        tier, model = list(REACH)[number // 2], row[1]
+        for depth, text in zip((0.25, 0.5, 1.0), row[2:5], strict=True):
+            (own,) = plain[
+                (plain["model"] == model) & (plain["tier"] == tier) & (plain["depth"] == depth)
+            ].to_dict("records")
+            found = [int(part) for part in re.findall(r"\d+", text)]
+            wanted = [round(100 * own[name]) for name in ("choice", "lowest_seed", "highest_seed")]
+            assert found == (wanted if wanted[1] != wanted[2] else wanted[:1])
+            assert text.startswith("**") == (own["choice_low"] > 0.75)
+    assert "wording" in page.head
+    assert page.rows[0][0].startswith("symbolic, `7 * 8 =` (37 new templates; stage 2 saw others)")
+
+
+def test_one_seed_is_marked(tmp_path: Path) -> None:
+    results = read_results(write_study(tmp_path / "one", replace(PLAN, seeds=(0,), arms=("plain",))))
+    page = first_page(results, decide_study(results))
+    assert all(text == "" or text.strip("*").endswith("\\") for row in page.rows for text in row[2:])
+    assert "over templates lies above" in page.reading
+
+
+def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -> None:
+    answer, sure = _asked(page, "cost")
+    assert re.search(r"symbolic -?[+\d.-]+ / -2\d\.\d", answer)
+    assert "(alpha / beta)" in answer
+    assert re.search(r"symbolic: .*hurt \[-", sure)
+    assert "seeds " in sure
+
+
+def test_meaning_is_told_where_it_was_planted(page: FirstPage) -> None:
+    answer, sure = _asked(page, "meanings")
+    assert "construction +" in answer
+    assert "names minus unrelated words" in answer
+    assert "story" not in answer
+
+
+def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fitted(page: FirstPage) -> None:
+    answer, sure = _asked(page, "memory")
+    assert re.search(r"reach 9\d %, names", answer)
+    assert re.search(r"on new templates memory is at (4|5)\d %", answer)
+    assert "12 of 18 cells with shuffled labels fitted" in sure
+
+
+def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
+    answer, sure = _asked(page, "use it")
+    assert re.search(r"alpha: \d+ to \d+ % of what exchanging the whole state does \(w = 0: -?\d", answer)
+    assert "shown above a random direction in" in sure
+
+
+def test_where_nothing_was_run_the_page_says_so(tmp_path: Path) -> None:
+    plan = replace(PLAN, arms=("plain",), swapped=False, weights=(0.5,), seeds=(0,))
+    results = read_results(write_study(tmp_path / "bare", plan))
+    page = first_page(results, decide_study(results))
+    told = {question.asks: str(question.answer) for question in page.questions}
+    assert set(told.values()) == {"**Not tested**"}
+    assert page.head[-1] == "1"
+
+
+def test_a_control_that_never_fitted_is_named_as_such(tmp_path: Path) -> None:
+    def truth(point: Point) -> Truth:
+        return Truth(class_loss=0.02 if point.arm == "plain" else 2.0)
+
+    plan = replace(PLAN, truth=truth, arms=("plain", "random_words", "shuffled_labels"), seeds=(0,))
+    results = read_results(write_study(tmp_path / "failed", plan))
+    page = first_page(results, decide_study(results))
+    assert {row[-1] for row in page.rows} == {"did not fit"}
+    assert _asked(page, "meanings") == ("**Not tested**", "0 of 6 cells with random words fitted")
+    assert _asked(page, "memory") == ("**Not tested**", "0 of 6 cells with shuffled labels fitted")
+
+
+def test_no_verdicts_are_counted_over_cells(page: FirstPage) -> None:
+    told = " ".join([page.sentence, page.reading, *(str(question.answer) for question in page.questions)])
+    assert "emergent" not in told
+    assert not re.search(r"\d+ of \d+ cells", told)
