@@ -15,7 +15,7 @@ from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict as Judgement
 from analysis.statistics.equivalence import equivalent, not_inferior
 from analysis.statistics.intervals import Interval, bounds
-from study.config.arms import arms_that_are
+from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.study import Decisions
 
 Column = Literal["choice", "right"]
@@ -76,28 +76,38 @@ CONTRASTS: list[Contrast] = [
     Contrast("cost against w = 0", "answers, minus those of w = 0", "right", "all", _zero, margin=True),
     Contrast("cost against stage 1", "answers, minus those after stage 1", "right", "all", _reference, True, "stage1"),
     *(
-        Contrast(f"names against {arm}", f"names minus {arm}", "choice", "unseen", partial(_other, arm=arm))
+        Contrast(f"names against {arm}", f"names minus {words_of(arm)}", "choice", "unseen", partial(_other, arm=arm))
         for arm in arms_that_are("control")
-        if arm != "shuffled_labels"
-    ),
-    Contrast(
-        "names against shuffled_labels",
-        "names minus shuffled labels, where these can be remembered",
-        "choice",
-        "seen",
-        partial(_other, arm="shuffled_labels"),
+        if not ARMS[arm].shuffled_labels
     ),
     *(
-        Contrast(f"plain against {arm}", f"plain minus {arm}", "choice", "unseen", partial(_other, arm=arm))
+        Contrast(
+            f"names against {arm}",
+            f"names minus {words_of(arm)}, where these can be remembered",
+            "choice",
+            "seen",
+            partial(_other, arm=arm),
+        )
+        for arm in arms_that_are("control")
+        if ARMS[arm].shuffled_labels
+    ),
+    *(
+        Contrast(f"plain against {arm}", f"plain minus {words_of(arm)}", "choice", "unseen", partial(_other, arm=arm))
         for arm in arms_that_are("manipulation")
     ),
     *(
-        Contrast(f"answers of plain against {arm}", f"plain minus {arm}", "right", "all", partial(_other, arm=arm))
+        Contrast(
+            f"answers of plain against {arm}",
+            f"answers of plain minus {words_of(arm)}",
+            "right",
+            "all",
+            partial(_other, arm=arm),
+        )
         for arm in arms_that_are("manipulation")
     ),
     Contrast("one wording against more", "one trained wording minus more", "choice", "unseen", _wordings),
     Contrast("plain prompts against chat", "plain prompts minus chat", "choice", "unseen", _chat),
-    Contrast("answers of plain prompts against chat", "plain prompts minus chat", "right", "all", _chat),
+    Contrast("answers of plain prompts against chat", "answers of plain prompts minus chat", "right", "all", _chat),
 ]
 """Every contrast of the report, in its order."""
 
