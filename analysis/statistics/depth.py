@@ -1,0 +1,73 @@
+"""How deep a classifier becomes readable: the area under accuracy over relative depth, and where it crosses a share."""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from analysis.statistics.effects import effect, effects
+from analysis.statistics.intervals import Floats, Interval
+
+_STEPS = 20
+"""Points between two trained depths at which a crossing is tested."""
+
+
+def common_range(depths: Iterable[Floats]) -> tuple[float, float]:
+    """Return the smallest and the largest relative depth that all of several models' trained `depths` span."""
+    spans = [(float(of.min()), float(of.max())) for of in depths]
+    return max(low for low, _ in spans), min(high for _, high in spans)
+
+
+def areas(curves: Floats, depths: Floats, chance: float, low: float, high: float) -> Floats:
+    """Return the area under (accuracy - chance) / (1 - chance) from `low` to `high`, as a table [templates, seeds].
+
+    `curves` [templates, seeds, depths] holds accuracies, `depths` [depths] the trained layers' relative depths in
+    rising order, which have to span the range. By the trapezoid rule and divided by the range: 0 is chance all along,
+    1 is always right. Areas are linear in accuracies, so that differences of tables are paired areas.
+    """
+    at = np.unique([low, *depths[(depths > low) & (depths < high)], high])
+    hats = np.stack([np.interp(at, depths, hat) for hat in np.eye(len(depths))])
+    weights = np.trapezoid(hats, at, axis=1) / (high - low)
+    found: Floats = ((curves - chance) / (1 - chance)) @ weights
+    return found
+
+
+def area(curves: Floats, depths: Floats, chance: float, low: float, high: float, confidence: float) -> Interval:
+    """Return the interval of the mean of `areas`: over templates and seeds, or templates alone for one seed."""
+    return effect(areas(curves, depths, chance, low, high), confidence)
+
+
+def crossing(curves: Floats, depths: Floats, confidence: float, share: float = 0.75) -> Interval:
+    """Return the first relative depth at which the mean of `curves` [templates, seeds, depths] crosses `share`.
+
+    Between trained depths accuracy is interpolated. The interval holds the depths at which accuracy, by `effects`,
+    may be `share`: the crossing of a rising curve is at such a depth (Fieller's (1954) inversion of a test, here of a
+    test over templates and seeds, or over templates alone for one seed).
+
+    Depths that were not trained are infinite: -inf is at or before the first trained depth, inf is after the last or
+    never. So low = -inf reads "not shown to begin after the first", high = inf "not shown to be reached".
+    """
+    at = np.unique([np.linspace(*pair, _STEPS) for pair in itertools.pairwise(depths)])
+    estimate = _first_crossing(np.nanmean(curves, axis=(0, 1)), depths, share)
+    if math.isfinite(estimate):
+        at = np.union1d(at, [estimate])
+    right = np.clip(np.searchsorted(depths, at), 1, len(depths) - 1)
+    part = (at - depths[right - 1]) / (depths[right] - depths[right - 1])
+    between = curves[..., right - 1] * (1 - part) + curves[..., right] * part
+    found = effects(np.moveaxis(between, -1, 0) - share, confidence)
+    below, above = found[:, 2] < 0, found[:, 1] > 0
+    possible = at[~below & ~above]
+    low = -math.inf if not below[0] else float(possible.min()) if len(possible) else math.inf
+    high = math.inf if not above[-1] else float(possible.max()) if len(possible) else -math.inf
+    return Interval(estimate, min(low, estimate), max(high, estimate))
+
+
+def _first_crossing(curve: Floats, depths: Floats, share: float) -> float:
+    reached = np.flatnonzero(curve >= share)
+    if not len(reached):
+        return math.inf
+    first = int(reached[0])
+    if first == 0:
+        return -math.inf
+    return float(np.interp(share, curve[first - 1 : first + 1], depths[first - 1 : first + 1]))

@@ -1,0 +1,113 @@
+"""The interval of an effect: a mean paired difference over templates, or over templates and seeds."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+from analysis.statistics.intervals import Floats, Interval, levels
+
+_POINTS = 11
+"""Quasi-random points are 2^11: against 2^16 the half-width is then off by 3 % at most."""
+_CHUNK = 500
+"""Tables at a time: 500 x 2^11 numbers are 8 MB."""
+
+
+def effect(differences: Floats, confidence: float) -> Interval:
+    """Return the interval of the mean of one table of `differences` [templates, seeds]; see `effects`."""
+    return Interval(*effects(differences[None], confidence)[0].tolist())
+
+
+def effects(differences: Floats, confidence: float) -> Floats:
+    """Return estimate, low and high [cells, 3] of the means of `differences` [cells, templates, seeds] in [-1, 1].
+
+    Templates without any value, seeds without any, and single values may be missing (NaN). Seeds may be models, or
+    whatever else is crossed with templates.
+
+    With one seed, the interval is over templates for that seed: `levels`, on the range between plus and minus the
+    largest difference there is. Differences that are all zero get the exact bound for a template that has never been
+    seen to differ, 1 - (alpha/2)^(1/templates) either way: 14 points for 24 templates.
+
+    With more, it is over templates and seeds, each a sample: a generalised confidence interval (Weerahandi 1993)
+    for the two-way layout with random effects. The variance of the mean is (M_t + M_s - M_ts) / (templates x seeds) in
+    mean squares; each is drawn from its fiducial distribution, sum of squares over chi-square, and the half-width is
+    the quantile of |normal| x standard deviation. Where no template's mean differs from another's, there is no spread
+    to go by, and the interval is that over templates of the seeds' mean. Missing values take what template and seed
+    give them, at the cost of their degrees of freedom (Yates 1933).
+
+    Two seeds say next to nothing of a population of seeds, and their interval shows it: it can be wider than that of
+    either seed.
+    """
+    found = np.full((len(differences), 3), np.nan)
+    missing = np.isnan(differences)
+    templates, seeds = ~missing.all(2), ~missing.all(1)
+    shapes, which = np.unique(np.hstack([templates, seeds]), axis=0, return_inverse=True)
+    for number, shape in enumerate(shapes):
+        rows, columns = np.split(shape, [templates.shape[1]])
+        if rows.any():
+            cells = np.flatnonzero(which.ravel() == number)
+            for chunk in np.split(cells, range(_CHUNK, len(cells), _CHUNK)):
+                found[chunk] = _crossed(differences[np.ix_(chunk, rows, columns)], confidence)
+    return found
+
+
+def _crossed(tables: Floats, confidence: float) -> Floats:
+    """`effects` of tables [cells, templates, seeds] in which no row and no column is empty."""
+    templates, seeds = tables.shape[1:]
+    missing = np.isnan(tables)
+    tables = _filled(tables)
+    by_template = tables.mean(2)
+    if seeds == 1 or templates == 1:
+        return _over_templates(by_template, confidence)
+    mean = by_template.mean(1)
+    by_seed = tables.mean(1)
+    residuals = tables - by_template[:, :, None] - by_seed[:, None, :] + mean[:, None, None]
+    squares = (
+        seeds * ((by_template - mean[:, None]) ** 2).sum(1),
+        templates * ((by_seed - mean[:, None]) ** 2).sum(1),
+        (residuals**2).sum((1, 2)),
+    )
+    half = np.empty(len(tables))
+    lost = missing.sum((1, 2))
+    for count in np.unique(lost):
+        of = lost == count
+        freedom = (templates - 1, seeds - 1, max((templates - 1) * (seeds - 1) - int(count), 1))
+        normal, *inverse = _fiducial(freedom)
+        variance = sum(sign * np.outer(s[of], u) for sign, s, u in zip((1, 1, -1), squares, inverse, strict=True))
+        deviations = normal * np.sqrt(np.maximum(variance, 0) / (templates * seeds))
+        half[of] = np.quantile(deviations, confidence, axis=1)
+    found = np.stack([mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)], axis=1)
+    alike = np.ptp(by_template, axis=1) < 1e-12
+    found[alike] = _over_templates(by_template[alike], confidence)
+    return found
+
+
+def _over_templates(values: Floats, confidence: float) -> Floats:
+    """`effects` of values [cells, templates] of one seed."""
+    largest = np.abs(values).max(1)
+    span = np.where(largest > 0, largest, 1.0)[:, None]
+    found = (2 * levels((values / span + 1) / 2, confidence) - 1) * span
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / values.shape[1])
+    return np.where(largest[:, None] > 0, found, np.array([0.0, -unseen, unseen]))
+
+
+def _filled(tables: Floats) -> Floats:
+    """Missing values as the sum of their template's and their seed's effect, by iteration."""
+    missing = np.isnan(tables)
+    if not missing.any():
+        return tables
+    filled = np.where(missing, np.nanmean(tables, axis=(1, 2), keepdims=True), tables)
+    for _ in range(50):
+        fitted = filled.mean(2, keepdims=True) + filled.mean(1, keepdims=True) - filled.mean((1, 2), keepdims=True)
+        filled = np.where(missing, fitted, filled)
+    return filled
+
+
+@lru_cache(maxsize=64)
+def _fiducial(freedom: tuple[int, int, int]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Half-normal variates and the inverses of chi-square ones, each [points], from one Sobol sequence."""
+    points = stats.qmc.Sobol(4, seed=0).random_base2(_POINTS)
+    points = np.clip(points, 1e-12, 1 - 1e-12)
+    normal = stats.norm.ppf((1 + points[:, 0]) / 2)
+    first, second, third = (1 / stats.chi2.ppf(points[:, i + 1], df) for i, df in enumerate(freedom))
+    return normal, first, second, third
