@@ -19,7 +19,7 @@ NEVER = (0.5, 0.5, 0.55, 0.6, 0.65, 0.7)
 AT_ONCE = (0.85, 0.88, 0.9, 0.95, 0.97, 0.99)
 DRAWS = 2000
 CROSSINGS = 300
-FITS = 100
+FITS = 60
 
 
 def of_areas(random: np.random.Generator) -> Iterator[Outcome]:

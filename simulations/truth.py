@@ -47,7 +47,8 @@ class Truth:
 def values(truth: Truth, draws: int, random: np.random.Generator) -> Floats:
     """Draw one cell's shares of right prompts [draws, templates]."""
     (first, _), _ = arms(truth, draws, random)
-    return first.reshape(draws, truth.templates)
+    of_seed: Floats = first[:, :, 0]
+    return of_seed
 
 
 def arms(truth: Truth, draws: int, random: np.random.Generator) -> tuple[tuple[Floats, Floats], Floats]:
@@ -83,8 +84,10 @@ def log_odds(share: float, truth: Truth, template: Floats, within: Floats, rest:
     if share >= 1:
         return np.full(np.broadcast_shapes(template.shape, within.shape, rest.shape), SURE)
     if math.isinf(truth.template_sd):
-        return SURE * np.sign(stats.norm.ppf(share) + template) + 0 * (within + rest)
-    return centre(share, _spread(truth)) + truth.template_sd * (template + within) + rest
+        sure: Floats = SURE * np.sign(stats.norm.ppf(share) + template) + 0 * (within + rest)
+        return sure
+    odds: Floats = centre(share, _spread(truth)) + truth.template_sd * (template + within) + rest
+    return odds
 
 
 @lru_cache(maxsize=4096)

@@ -31,7 +31,7 @@ def mixed_effect(rows: pd.DataFrame, confidence: float) -> Interval:
     parts |= {f"{name} x arm": f"0 + C({name}):arm" for name in grouped if name != "operands"}
     model = BinomialBayesMixedGLM.from_formula("right ~ arm", parts, centred, vcp_p=1.0, fe_p=2.0)
     # Without deviations to start from, statsmodels draws them at random.
-    fitted = model.fit_vb(sd=np.full(model.k_fep + model.k_vcp + model.k_vc, 0.5))
+    fitted = model.fit_vb(fit_method="L-BFGS-B", sd=np.full(model.k_fep + model.k_vcp + model.k_vc, 0.5))
     estimate, deviation = float(fitted.fe_mean[1]), float(fitted.fe_sd[1])
     half = float(stats.norm.ppf((1 + confidence) / 2)) * deviation
     return Interval(estimate, estimate - half, estimate + half)
