@@ -9,7 +9,7 @@ PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 # Those whose reports are in reports/, with their rows in reports/data/.
 STUDIES := architecture_comparison seed
 
-.PHONY: study lint check test smoke pack report bench soak schemas lock clean
+.PHONY: study lint check test smoke pack report bench soak simulate schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -51,6 +51,10 @@ bench: $(READY)
 # Faults on real clusters of several nodes on this machine; about 40 minutes, writes soak/RESULTS.md.
 soak: $(READY)
 	$(BIN)/python -m soak
+
+# How often the report's statistics are wrong where the truth is known; about ten minutes, writes simulations/RESULTS.md.
+simulate: $(READY)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m simulations
 
 schemas: $(READY)
 	$(BIN)/study schemas

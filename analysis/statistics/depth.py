@@ -9,8 +9,8 @@ import numpy as np
 from analysis.statistics.effects import effect, effects
 from analysis.statistics.intervals import Floats, Interval
 
-_STEPS = 50
-"""Points between two trained depths at which a crossing is tested."""
+_STEPS = 10
+"""Points from one trained depth to the next at which a crossing is tested."""
 
 
 def common_range(depths: Iterable[Floats]) -> tuple[float, float]:
@@ -57,10 +57,19 @@ def crossing(curves: Floats, depths: Floats, confidence: float, share: float = 0
     between = curves[..., right - 1] * (1 - part) + curves[..., right] * part
     found = effects(np.moveaxis(between, -1, 0) - share, confidence)
     below, above = found[:, 2] < 0, found[:, 1] > 0
-    possible = at[~below & ~above]
-    low = -math.inf if not below[0] else float(possible.min()) if len(possible) else math.inf
-    high = math.inf if not above[-1] else float(possible.max()) if len(possible) else -math.inf
+    low, high = -math.inf, math.inf
+    if below[0]:
+        first = int(np.argmin(below))
+        low = math.inf if below.all() else _zero(at, found[:, 2], first - 1)
+    if above[-1]:
+        last = len(at) - 1 - int(np.argmin(above[::-1]))
+        high = -math.inf if above.all() else _zero(at, found[:, 1], last)
     return Interval(estimate, min(low, estimate), max(high, estimate))
+
+
+def _zero(at: Floats, line: Floats, left: int) -> float:
+    """Where a line that rises from below zero at point `left` to above it at the next one is zero."""
+    return float(np.interp(0, line[left : left + 2], at[left : left + 2]))
 
 
 def _first_crossing(curve: Floats, depths: Floats, share: float) -> float:

@@ -31,8 +31,9 @@ def effects(differences: Floats, confidence: float) -> Floats:
     With more, it is over templates and seeds, each a sample: a generalised confidence interval (Weerahandi 1993)
     for the two-way layout with random effects. The variance of the mean is (M_t + M_s - M_ts) / (templates x seeds) in
     mean squares; each is drawn from its fiducial distribution, sum of squares over chi-square, and the half-width is
-    the quantile of |normal| x standard deviation. It is at least as wide as that over templates alone, of the seeds'
-    mean. Missing values take what template and seed give them, at the cost of their degrees of freedom (Yates 1933).
+    the quantile of |normal| x standard deviation. Where no template's mean differs from another's, there is no spread
+    to go by, and the interval is that over templates of the seeds' mean. Missing values take what template and seed
+    give them, at the cost of their degrees of freedom (Yates 1933).
 
     Two seeds say next to nothing of a population of seeds, and their interval shows it: it can be wider than that of
     either seed.
@@ -56,9 +57,8 @@ def _crossed(tables: Floats, confidence: float) -> Floats:
     missing = np.isnan(tables)
     tables = _filled(tables)
     by_template = tables.mean(2)
-    alone = _over_templates(by_template, confidence)
     if seeds == 1 or templates == 1:
-        return alone
+        return _over_templates(by_template, confidence)
     mean = by_template.mean(1)
     by_seed = tables.mean(1)
     residuals = tables - by_template[:, :, None] - by_seed[:, None, :] + mean[:, None, None]
@@ -76,8 +76,10 @@ def _crossed(tables: Floats, confidence: float) -> Floats:
         variance = sum(sign * np.outer(s[of], u) for sign, s, u in zip((1, 1, -1), squares, inverse, strict=True))
         deviations = normal * np.sqrt(np.maximum(variance, 0) / (templates * seeds))
         half[of] = np.quantile(deviations, confidence, axis=1)
-    low, high = np.minimum(mean - half, alone[:, 1]), np.maximum(mean + half, alone[:, 2])
-    return np.stack([mean, np.maximum(low, -1.0), np.minimum(high, 1.0)], axis=1)
+    found = np.stack([mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)], axis=1)
+    alike = np.ptp(by_template, axis=1) < 1e-12
+    found[alike] = _over_templates(by_template[alike], confidence)
+    return found
 
 
 def _over_templates(values: Floats, confidence: float) -> Floats:

@@ -1,5 +1,6 @@
 """Tests in families of cells, with adjusted p values."""
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -29,10 +30,8 @@ def max_t(differences: Floats, alternative: Literal["greater", "two-sided"]) -> 
     seen = _statistic(scaled.sum(1), alternative)
     order = np.argsort(-seen, kind="stable")
     seen, scaled = seen[order], scaled[order]
-    random = np.random.default_rng(0)
     as_far = np.ones(len(seen))
-    for done in range(0, _FLIPS, _CHUNK):
-        signs = random.choice([-1.0, 1.0], size=(min(_CHUNK, _FLIPS - done), scaled.shape[1]))
+    for signs in np.split(_signs(scaled.shape[1]), range(_CHUNK, _FLIPS, _CHUNK)):
         drawn = _statistic(signs @ scaled.T, alternative)
         largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
         as_far += (largest >= seen - 1e-9).sum(0)
@@ -51,3 +50,9 @@ def holm(p: Floats) -> Floats:
 
 def _statistic(sums: Floats, alternative: Literal["greater", "two-sided"]) -> Floats:
     return sums if alternative == "greater" else np.abs(sums)
+
+
+@lru_cache(maxsize=4)
+def _signs(templates: int) -> Floats:
+    """Signs [flips, templates]."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], size=(_FLIPS, templates))

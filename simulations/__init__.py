@@ -1,0 +1,1 @@
+"""How often the intervals, tests and verdicts of `analysis.statistics` are wrong, where the truth is known."""
