@@ -112,7 +112,7 @@ async function show(figure, live) {
     figure.querySelector(".tools").before(place);
     const held = await data, chart = held.charts[name];
     await (library ??= load());
-    const values = {...chart.data, values: table(held, name)}, spec = fitted(chart, place.clientWidth);
+    const values = {...chart.data, values: table(held, name)}, spec = fitted(chart, figure.clientWidth);
     await vegaEmbed(place, {...chart, spec, data: values}, {actions: false, renderer: "svg"});
   }
   figure.classList.toggle("live", live);
