@@ -3,9 +3,13 @@
 import io
 from pathlib import Path
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 import vl_convert
+
+# The fonts that matplotlib lays text out in.
+vl_convert.register_font_directory(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf"))
 
 
 def pixels_of(folder: Path, name: str) -> np.ndarray:

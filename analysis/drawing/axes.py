@@ -24,6 +24,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.markersize": 5.5,
     "legend.frameon": False,
+    "svg.fonttype": "none",
     "svg.hashsalt": "classifier-emergence-study",
 }
 

@@ -35,11 +35,12 @@ from analysis.drawing.description import (
     Scatter,
     Series,
 )
+from analysis.drawing.small_svg import small
 from analysis.drawing.style import HEAT, MARKS, MISSING, WHITE_TEXT_BELOW, log_odds, odds_domain
 
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Characters that names may have and XML may not; matplotlib writes every text as a comment too."""
-LARGEST_SVG = 400_000
+"""Characters that names may have and XML may not."""
+LARGEST_SVG = 200_000
 """Bytes of an SVG above which a picture, of some thousand marks, is a PNG."""
 STATUS = {"missing": "not\nrun"}
 BAND: dict[str, Any] = {"color": "#009E73", "alpha": 0.25}
@@ -56,10 +57,11 @@ def save(picture: Picture, folder: Path) -> str:
         _take_literally(figure)
         drawn, suffix = io.BytesIO(), ".svg"
         FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})  # type: ignore[no-untyped-call]
-        if drawn.tell() > LARGEST_SVG:
+        content = small(CONTROL.sub(b"?", drawn.getvalue()))
+        if len(content) > LARGEST_SVG:
             drawn, suffix = io.BytesIO(), ".png"
             FigureCanvasAgg(figure).print_png(drawn)  # type: ignore[no-untyped-call]
-    content = CONTROL.sub(b"?", drawn.getvalue()) if suffix == ".svg" else drawn.getvalue()
+            content = drawn.getvalue()
     write_file(folder, picture.name, suffix, content)
     write_file(folder, picture.name, ".csv", picture.csv)
     return picture.name + suffix

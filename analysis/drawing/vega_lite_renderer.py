@@ -60,6 +60,7 @@ def specification(chart: Chart) -> Spec:
         **_facets(chart.panels),
         "spec": {**size, **marks},
         "data": {"format": {"type": "csv", "parse": numbers}},
+        "background": None,
         "config": {"font": FONT, "view": {"stroke": "#BBBBBB"}, "facet": {"spacing": 14}},
     }
 

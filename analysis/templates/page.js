@@ -1,14 +1,66 @@
 "use strict";
-const embedded = id => JSON.parse(document.getElementById(id).textContent);
-const tables = embedded("tables"), charts = embedded("charts");
 const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+const unpack = async id => {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), sign => sign.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+};
+const data = unpack("data").then(JSON.parse);
+const table = ({texts, tables}, name) => texts[tables[name]];
 
-// Tables: every column sorts, and long tables are filtered by words.
+// The scheme: the switch names what it leads to.
+const scheme = document.getElementById("scheme"), system = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.scheme ?? (system.matches ? "dark" : "light")) === "dark";
+const nameScheme = () => { scheme.textContent = isDark() ? "Light" : "Dark"; scheme.ariaLabel = scheme.textContent + " colours"; };
+scheme.addEventListener("click", () => {
+  document.documentElement.dataset.scheme = isDark() ? "light" : "dark";
+  chosen.set(document.documentElement.dataset.scheme);
+  nameScheme();
+});
+system.addEventListener("change", nameScheme);
+scheme.hidden = false;
+nameScheme();
+
+// Contents: beside the text where there is room, and always where the reader is.
+const contents = document.querySelector("#contents details"), beside = matchMedia("(min-width: 72rem)");
+const fold = () => { contents.open = beside.matches; };
+beside.addEventListener("change", fold);
+fold();
+const entries = [...contents.querySelectorAll("a")], headings = entries.map(entry => document.getElementById(entry.hash.slice(1)));
+const follow = () => {
+  const current = entries[headings.findLastIndex(heading => heading.getBoundingClientRect().top < innerHeight / 3)];
+  if (current?.ariaCurrent) return;
+  for (const entry of entries) entry.removeAttribute("aria-current");
+  for (const item of contents.querySelectorAll("li")) item.classList.toggle("here", item.contains(current ?? null));
+  current?.setAttribute("aria-current", "location");
+  if (beside.matches) current?.scrollIntoView({block: "nearest", behavior: "instant"});
+};
+addEventListener("scroll", () => requestAnimationFrame(follow), {passive: true});
+follow();
+contents.addEventListener("click", event => { if (event.target.closest("a")) fold(); });
+
+// Tables: columns that name rows stay in sight, as many as leave room for others.
+const stick = new ResizeObserver(seen => {
+  for (const {target} of seen) {
+    let left = 0;
+    target.parentNode.classList.toggle("scrolls", target.offsetWidth > target.parentNode.clientWidth);
+    for (const [column, head] of [...target.tHead.rows[0].cells].entries()) {
+      if (!head.classList.contains("name")) break;
+      const right = left + head.getBoundingClientRect().width, fits = right < target.parentNode.clientWidth * 0.62;
+      // Rounded down, so that no column moves until it has to.
+      if (column) target.style.setProperty(`--left-${column + 1}`, fits ? `${Math.floor(left)}px` : "auto");
+      left = fits ? right : Infinity;
+    }
+  }
+});
+for (const one of document.querySelectorAll("main table")) stick.observe(one);
+
+// Every column of a longer table sorts, and long tables are filtered by words.
 const key = (row, column) => row.cells[column].dataset.key ?? row.cells[column].textContent.trim();
 const compare = (a, b) => parseFloat(a) - parseFloat(b) || a.localeCompare(b, "en", {numeric: true});
 for (const table of document.querySelectorAll("main table")) {
   const rows = [...table.tBodies[0]?.rows ?? []], heads = [...table.tHead.rows[0].cells];
-  if (rows.length < 7) continue;
+  // A row without a name goes on with that of the row above.
+  if (rows.length < 7 || rows.some(row => !key(row, 0))) continue;
   for (const [column, head] of heads.entries()) {
     const button = make("button", {type: "button"});
     button.append(...head.childNodes);
@@ -34,29 +86,56 @@ for (const table of document.querySelectorAll("main table")) {
 }
 
 // Links to data lead to what this page holds.
-for (const link of document.querySelectorAll("a[data-file]")) {
-  link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(tables[link.dataset.file]);
-}
+data.then(held => {
+  for (const link of document.querySelectorAll("a[data-file]")) {
+    link.href = URL.createObjectURL(new Blob([table(held, link.dataset.file)], {type: "text/csv;charset=utf-8"}));
+  }
+});
 
-// Figures: on a wide screen the one that answers to the pointer is shown as soon as it comes into view.
+// Figures: each can be enlarged; on a wide screen the one that answers to the pointer is shown as soon as it comes into view.
 const wide = matchMedia("(min-width: 60rem)").matches;
 const seen = new IntersectionObserver(entries => {
   for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); show(entry.target, true); }
 }, {rootMargin: "400px"});
+let library = null;
+const load = async () => document.head.append(make("script", {textContent: await unpack("library")}));
+// Panels side by side fill the width, beside their axes and the legend.
+const fitted = ({spec, facet, columns}, width) => {
+  const beside = Math.min(columns ?? Infinity, (facet.column ?? facet).sort.length);
+  const factor = Math.min(Math.max((width - 210 - 15 * beside) / (beside * spec.width), 0.75), 1.6);
+  return factor ? {...spec, width: spec.width * factor, height: spec.height * Math.max(factor, 1)} : spec;
+};
 async function show(figure, live) {
-  const name = figure.dataset.chart, [button] = figure.getElementsByTagName("button");
+  const name = figure.dataset.chart, button = figure.querySelector(".tools button");
   if (!figure.querySelector(".chart")) {
-    const place = make("div", {className: "chart"}), chart = charts[name];
-    button.before(place);
-    await vegaEmbed(place, {...chart, data: {...chart.data, values: tables[name]}}, {actions: false, renderer: "svg"});
+    const place = make("div", {className: "chart"});
+    figure.querySelector(".tools").before(place);
+    const held = await data, chart = held.charts[name];
+    await (library ??= load());
+    const values = {...chart.data, values: table(held, name)}, spec = fitted(chart, figure.clientWidth);
+    await vegaEmbed(place, {...chart, spec, data: values}, {actions: false, renderer: "svg"});
   }
   figure.classList.toggle("live", live);
   button.textContent = live ? "Show as drawn" : "Zoom and point";
   button.title = "Drag to move, Shift and wheel to zoom, double click to go back; a click in the legend picks out";
 }
-for (const figure of document.querySelectorAll("figure[data-chart]")) {
-  const button = make("button", {type: "button", textContent: "Zoom and point"});
-  button.addEventListener("click", () => show(figure, !figure.classList.contains("live")));
-  figure.querySelector("figcaption").before(button);
-  if (wide) seen.observe(figure);
+const enlarge = image => {
+  const dialog = make("dialog", {ariaLabel: "enlarged figure"}), form = make("form", {method: "dialog"});
+  form.append(make("button", {textContent: "Close"}));
+  dialog.append(form, image.cloneNode());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+};
+for (const figure of document.querySelectorAll("figure")) {
+  const tools = make("div", {className: "tools"}), larger = make("button", {type: "button", textContent: "Enlarge"});
+  if (figure.dataset.chart) {
+    const button = make("button", {type: "button", textContent: "Zoom and point"});
+    button.addEventListener("click", () => show(figure, !figure.classList.contains("live")));
+    tools.append(button);
+    if (wide) seen.observe(figure);
+  }
+  larger.addEventListener("click", () => enlarge(figure.querySelector("img")));
+  tools.append(larger);
+  figure.querySelector("figcaption").before(tools);
 }

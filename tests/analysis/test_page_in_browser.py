@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from analysis.report import write_report
-from tests.analysis.test_page import PLAN
+from tests.analysis.test_page import PLAN, Page
 from tests.analysis.test_strangers import LINES, TEXT, results
+from tests.page_data import held
 from tests.simulated import write_study
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
@@ -41,12 +42,21 @@ told.sorted = cells.tHead.rows[0].cells[column("story")].getAttribute("aria-sort
 press("layer"); told.layers = keys("layer");
 // Without a screen nothing comes into view.
 if (wide) for (const figure of document.querySelectorAll("figure[data-chart]")) show(figure, true);
-addEventListener("load", () => setTimeout(() => {
+const box = cells.parentNode, ground = () => getComputedStyle(document.documentElement).backgroundColor;
+told.grounds = [ground()]; scheme.click(); told.grounds.push(ground()); scheme.click(); told.grounds.push(ground());
+addEventListener("load", () => setTimeout(async () => {
   const shown = [...document.querySelectorAll("figure[data-chart]")].filter(f => f.querySelector(".chart svg"));
   told.drawn = shown.map(figure => figure.dataset.chart);
   told.marks = shown.map(figure => figure.querySelectorAll(".chart svg [aria-roledescription]").length);
   told.wide = document.documentElement.scrollWidth <= innerWidth;
-  told.links = [...document.querySelectorAll("a[download]")].map(link => link.href.slice(0, 14));
+  told.links = [...document.querySelectorAll("a[download]")].map(link => link.href.split("/")[0]);
+  told.cover = table(await data, "cover");
+  box.style.maxHeight = "100px";
+  box.scrollTo(60, 60);
+  const place = element => element.getBoundingClientRect();
+  told.scrolled = [box.scrollLeft, box.scrollTop];
+  told.aside = place(cells.tBodies[0].rows[3].cells[0]).left - place(box).left;
+  told.below = place(cells.tHead.rows[0].cells[0]).top - place(box).top;
   told.wrong = wrong;
   told.strange = document.title === "strange";
   document.body.append(make("pre", {id: "told", textContent: JSON.stringify(told)}));
@@ -127,7 +137,19 @@ def test_a_column_sorts_by_its_numbers_up_and_down(told: dict[str, Any]) -> None
 
 def test_links_to_data_need_no_file_beside_the_page(told: dict[str, Any]) -> None:
     assert len(told["links"]) > 5
-    assert set(told["links"]) <= {"data:text/csv;", "data:image/svg"}
+    assert set(told["links"]) == {"blob:null"}
+
+
+def test_what_is_compressed_is_what_it_was(told: dict[str, Any], page: Path) -> None:
+    tables, _ = held(Page(page.read_text()).scripts["data"])
+    assert told["cover"] == tables["cover"]
+    assert told["cover"].count("\n") > 10
+
+
+def test_the_switch_leads_to_the_other_scheme_and_back(told: dict[str, Any]) -> None:
+    light, dark, again = told["grounds"]
+    assert (light, dark) == ("rgb(255, 255, 255)", "rgb(21, 24, 27)")
+    assert again == light
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(page: Path) -> None:
@@ -135,3 +157,6 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page: Path) -> None:
     assert told["wide"]
     assert told["wrong"] == []
     assert told["drawn"] == []
+    # The table of cells moves within itself, while its head and what names a row stay where they are.
+    assert told["scrolled"] == [60, 60]
+    assert (told["aside"], told["below"]) == (0, 0)

@@ -178,7 +178,7 @@ def test_causal_use_has_a_row_a_model(
     monkeypatch.setattr("analysis.drawing.matplotlib_renderer.LARGEST_SVG", math.inf)  # that of many models is larger
     pictures = causal_use(_with(results, models), _causal(models, depths))
     _check(pictures, tmp_path)
-    assert (tmp_path / "causal.svg").read_text().count("<!-- swap -->") == 1
+    assert (tmp_path / "causal.svg").read_text().count(">swap<") == 1
 
 
 @pytest.mark.parametrize(("models", "names"), [(ONE, ["log_p"]), (MANY, [*PREDICTORS][:6])])
