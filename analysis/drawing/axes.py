@@ -1,4 +1,4 @@
-"""What pictures that matplotlib draws share: one style, panels within the width of a page, and legends below them."""
+"""What pictures that matplotlib draws share: one style, panels within the width of a page, and legends above them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -45,12 +45,12 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=x, sharey=y)
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Put a legend below all panels, in as many columns as there is room for."""
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put a legend above all panels, where no label of an axis is, in as many columns as there is room for."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
     columns = max(1, min(len(handles), LETTERS // (longest + 7)))
     if handles:
-        figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, columnspacing=1.4)
+        figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
 
 
 def step_aside(depths: Iterable[float], series: int) -> float:

@@ -52,6 +52,8 @@ class Axis:
 
     column: str
     label: str
+    short: str = ""
+    """The label on the page, whose panels are smaller, where it is another."""
     scale: Literal["number", "share", "points", "powers", "named"] = "number"
     """`share` and `points` are labelled in percent and in points; `powers` is logarithmic; on a `named` axis every text
     of the column has a place."""

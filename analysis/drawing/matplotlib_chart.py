@@ -1,9 +1,8 @@
 """Draws charts with matplotlib: every panel with its marks, axes and title, and a legend."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -11,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis as Drawn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from analysis.drawing.axes import legend_below, panels
+from analysis.drawing.axes import legend_above, panels
 from analysis.drawing.description import PANEL, ROW, SERIES, Axis, Chart, Look, Marks, Rule
 from analysis.drawing.style import NEUTRAL
 
@@ -30,15 +30,26 @@ def draw(chart: Chart) -> Figure:
             ax.set_visible(False)
         for ax, title in zip(drawn, titles, strict=False):
             _panel(ax, chart, chart.data[(chart.data[ROW] == heading) & (chart.data[PANEL] == title)])
-            ax.set_title(title)
+            ax.set_title(f"\n{title}" if first and heading else title)
         if first and heading:
-            above = {"xycoords": "axes fraction", "textcoords": "offset points", "weight": "bold"}
-            drawn[0].annotate(heading, (0, 1), (0, 18), **above)
+            _head(drawn[0], heading, title_lines=1 + titles[0].count("\n"))
     _scales(axes, chart)
     figure.supxlabel(chart.x.label, fontsize=8.5)
     figure.supylabel(chart.y.label, fontsize=8.5)
-    legend_below(figure, [*_entries(chart), *_named(chart.marks), *_named(chart.rules)])
+    legend_above(figure, [*_entries(chart), *_named(chart.marks), *_named(chart.rules)])
     return figure
+
+
+def _head(ax: Axes, heading: str, title_lines: int) -> None:
+    """Write the heading of a row of panels above the first title, which has left a line free for it. The layout has
+    none of it, or the first panel would get its width."""
+    above: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "weight": "bold",
+        "va": "bottom",
+    }
+    ax.annotate(heading, (0, 1), (0, 6 + 10.5 * title_lines), **above).set_in_layout(False)
 
 
 def _height(chart: Chart, grid: Sequence[tuple[str, Sequence[str], bool]]) -> float:
@@ -116,30 +127,28 @@ def _places(rows: pd.DataFrame, axis: Axis) -> Any:
 
 def _scales(axes: Any, chart: Chart) -> None:
     for ax in axes.flat:
-        if not ax.get_visible():
-            continue
-        for axis, drawn in ((chart.x, ax.xaxis), (chart.y, ax.yaxis)):
-            _scale(ax, axis, drawn)
+        if ax.get_visible():
+            _scale(chart.x, ax.xaxis, ax.set_xscale, ax.set_xlim)
+            _scale(chart.y, ax.yaxis, ax.set_yscale, ax.set_ylim)
     for column in axes.T:
         lowest = [ax for ax in column if ax.get_visible()][-1]
         lowest.tick_params(labelbottom=True)
 
 
-def _scale(ax: Axes, axis: Axis, drawn: Drawn) -> None:
-    place = drawn.axis_name
-    if axis.scale == "powers":
-        (ax.set_xscale if place == "x" else ax.set_yscale)("log", base=2)
-        drawn.set_minor_locator(mpl.ticker.NullLocator())
+def _scale(axis: Axis, drawn: Drawn, scale: Callable[..., Any], limits: Callable[..., Any]) -> None:
     if axis.scale == "named":
         drawn.set_ticks(range(len(axis.names)), list(axis.names))
-        ax.set_ylim(len(axis.names) - 0.4, -0.6)
+        limits(len(axis.names) - 0.4, -0.6)
         return
+    if axis.scale == "powers":
+        scale("log", base=2)
+        drawn.set_minor_locator(NullLocator())
     if axis.values:
         drawn.set_ticks(list(axis.values))
     elif axis.scale != "powers":
-        drawn.set_major_locator(mpl.ticker.MaxNLocator(5 if place == "y" else 4))
+        drawn.set_major_locator(MaxNLocator(4))
     if axis.ends:
-        (ax.set_xlim if place == "x" else ax.set_ylim)(axis.ends)
+        limits(*axis.ends)
     drawn.set_major_formatter(lambda value, _: written(axis, value))
 
 
@@ -172,6 +181,12 @@ def _named(things: "Sequence[Marks] | Sequence[Rule]") -> list[Artist]:
             entries.append(Line2D([], [], label=thing.label, **_rule_style(thing)))
         else:
             line = "" if thing.sample else thing.line or "-"
-            style = {"marker": thing.sample, "ls": line, "lw": thing.width, "ms": thing.size, "alpha": thing.opacity}
+            style: dict[str, Any] = {
+                "marker": thing.sample,
+                "ls": line,
+                "lw": thing.width,
+                "ms": thing.size,
+                "alpha": thing.opacity,
+            }
             entries.append(Line2D([], [], color=NEUTRAL, label=thing.label, **style))
     return entries

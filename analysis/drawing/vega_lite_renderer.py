@@ -1,6 +1,7 @@
 """Turns charts into Vega-Lite specifications over their own CSV, which can be zoomed and pointed at."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from analysis.data.files import QUOTED, from_csv, quoted_columns
@@ -21,6 +22,8 @@ TOLD = {"share": (100, ".1f", "%"), "points": (100, "+.1f", "points"), "number":
 """How values are told of a point: factor, format and unit."""
 FORMATS = {"depth": ".2f", "followed": ".0%", "strength": ".3~g", "layer": ".0f", "seed": ".0f"}
 """Those of columns that are told beside the value."""
+HEADING = 38
+"""Letters of a line of a heading, which fits a narrow screen."""
 ONE: Spec = {"aggregate": [{"op": "count", "as": "rows"}]}
 """Leaves one row, so that what has a place of its own is drawn once."""
 
@@ -46,7 +49,7 @@ def specification(chart: Chart) -> Spec:
             "font": FONT,
             "facet": {"spacing": 12},
             "concat": {"spacing": 18},
-            "legend": {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolStrokeWidth": 2},
+            "legend": {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolOpacity": 1},
             "axis": {"labelLimit": 150},
         },
     }
@@ -58,7 +61,7 @@ def _row(chart: Chart, number: int, heading: str) -> Spec:
     facet: Spec = {
         "field": PANEL,
         "type": "nominal",
-        "title": heading or None,
+        "title": wrap(heading, HEADING) or None,
         "sort": list(titles),
         "header": {"labelExpr": "split(datum.label, '\\n')", "labelFontWeight": "bold", "titleFontSize": 13},
     }
@@ -74,14 +77,13 @@ def _layers(chart: Chart, number: int) -> list[Spec]:
     layers = [layer for rule in chart.rules for layer in _rule(chart, rule)]
     drawn = [marks for marks in chart.marks if len(chart.of(marks))]
     layers += [_marks(chart, marks) for marks in drawn]
-    pointed = next(i for i in reversed(range(len(layers))) if "tooltip" in layers[i].get("encoding", {}))
     continuous = [axis for axis, one in (("x", chart.x), ("y", chart.y)) if one.scale != "named"]
     # Without Shift the wheel scrolls the page.
     zoom = {"type": "interval", "zoom": "wheel![event.shiftKey]", "encodings": continuous}
-    layers[pointed]["params"] = [{"name": f"zoom{number}", "bind": "scales", "select": zoom}]
+    layers[-1]["params"] = [{"name": f"zoom{number}", "bind": "scales", "select": zoom}]
     if number == 0:
         picked = {"type": "point", "fields": [SERIES]}
-        layers[pointed]["params"].append({"name": "picked", "bind": "legend", "select": picked})
+        layers[-1]["params"].append({"name": "picked", "bind": "legend", "select": picked})
     return layers
 
 
@@ -109,10 +111,11 @@ def _marks(chart: Chart, marks: Marks) -> Spec:
                 looks["strokeDash"] = _by_series(chart, {name: DASHES[look.line or "-"] for name, look in _all(chart)})
             order = {"order": {"field": chart.across.column, "type": "quantitative"}}
             detail = {"detail": [{"field": name, "type": "nominal"} for name in marks.by]} if marks.by else {}
-            mark = {"type": "line", "strokeWidth": marks.width, **({"strokeDash": DASHES[marks.line]} if marks.line else {})}
+            dashed = {"strokeDash": DASHES[marks.line]} if marks.line else {}
+            mark = {"type": "line", "strokeWidth": marks.width, **dashed}
             encoding = {**places, **looks, **order, **detail}
         case "points":
-            shapes = _by_series(chart, {name: SHAPES[look.marker or "o"] for name, look in _all(chart)})
+            shapes = _by_series(chart, {name: SHAPES.get(look.marker, "stroke") for name, look in _all(chart)})
             mark = {"type": "point", "filled": True, "size": round(2.2 * marks.size**2)}
             encoding = {**places, **looks, "shape": shapes, "tooltip": _tooltip(chart)}
         case "intervals":
@@ -135,7 +138,7 @@ def _marks(chart: Chart, marks: Marks) -> Spec:
 
 def _position(axis: Axis) -> Spec:
     """The encoding of a column along its axis."""
-    shared: Spec = {"field": axis.column, "title": axis.label or None}
+    shared: Spec = {"field": axis.column, "title": axis.short or axis.label or None}
     if axis.scale == "named":
         return {**shared, "type": "nominal", "sort": list(axis.names), "axis": {"grid": False}}
     drawn: Spec = {"values": list(axis.values)} if axis.values else {"tickCount": 5}

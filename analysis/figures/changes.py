@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.drawing.axes import legend_below, panels
+from analysis.drawing.axes import legend_above, panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import COLOURS
 from analysis.outcomes.changes import MEASURES, overall, verdict
@@ -61,7 +61,7 @@ def _draw(results: Results, rows: pd.DataFrame, measures: list[str]) -> Figure:
         Line2D([], [], color=COLOUR, marker="o", fillstyle="none", label="it does not"),
         Line2D([], [], color="#999999", marker="|", ls="", label="one seed"),
     ]
-    legend_below(figure, handles)
+    legend_above(figure, handles)
     return figure
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 from analysis.data.numbers import share, signed_points
 from analysis.data.results import Results
 from analysis.drawing.axes import step_aside
-from analysis.drawing.description import PANEL, ROW, Axis, Chart, Marks, Rule
-from analysis.figures.series import Shown, aside, counted, depth_axis, looks, stacked, with_series
+from analysis.drawing.description import Axis, Chart, Marks, Rule
+from analysis.figures.series import Shown, aside, counted, depth_axis, in_panel, looks, sampled, stacked, with_series
 from analysis.outcomes.contrasts import CONTRASTS
 from analysis.statistics.intervals import interval_of
 from study.config.arms import arms_that_are
@@ -38,7 +38,7 @@ def contrasts(
     step = step_aside(chosen["depth"], len(names))
     parts = {}
     for part, rows in {"effect": chosen, "seed": single}.items():
-        rows = with_series(rows.assign(**{ROW: rows["contrast"].map(headings), PANEL: rows["tier"]}))
+        rows = in_panel(with_series(rows), rows["contrast"].map(headings), rows["tier"])
         parts[part] = rows.assign(at=aside(rows, list(names), step))
     data = stacked(parts, COLUMNS)
     chart = Chart(
@@ -54,7 +54,7 @@ def contrasts(
             for name, heading in headings.items()
         },
         x=depth_axis("at"),
-        y=Axis("difference", "difference in choice accuracy, points", "points"),
+        y=Axis("difference", "difference in choice accuracy, points", "points", "points"),
         looks=names,
         marks=MARKS if len(single) else [marks for marks in MARKS if marks.of != "seed"],
         rules=(Rule(0),),
@@ -74,9 +74,6 @@ def _heading(words: str) -> str:
 
 def _caption(results: Results, chosen: pd.DataFrame, means: pd.DataFrame, shown: Shown) -> str:
     seeds = chosen["seeds"]
-    over = "templates" if seeds.max() == 1 else "templates and seeds" if seeds.min() > 1 else "templates and seeds "
-    if seeds.max() > 1 and seeds.min() == 1:
-        over += "(of a single seed: over its templates)"
     ticks = "; ticks are the differences of single seeds" if seeds.max() > 1 else ""
     memory = (
         " Labels that are shuffled are compared on templates whose labels were seen in training, where they can be "
@@ -87,7 +84,8 @@ def _caption(results: Results, chosen: pd.DataFrame, means: pd.DataFrame, shown:
     return (
         f"Differences in choice accuracy between cells that differ in one thing, paired by template and seed, trained "
         f"on {shown.words} at w = {shown.weight:g}: points are means of {counted(seeds, 'seed')} and "
-        f"{counted(chosen['samples'], 'template')}, with {share(results.decisions.confidence)} intervals over {over}"
+        f"{counted(chosen['samples'], 'template')}, with {share(results.decisions.confidence)} intervals over "
+        f"{sampled(seeds)}"
         f"{ticks}. Models stand side by side at a depth. The line is no difference.{memory}{_not_fitted(means)}"
     )
 
@@ -108,7 +106,7 @@ def _largest(chosen: pd.DataFrame, headings: dict[str, str]) -> str:
     found = []
     for name, heading in headings.items():
         own = chosen[chosen["contrast"] == name]
-        row = own.loc[own["difference"].abs().idxmax()]
+        row = own.sort_values("difference", key=abs).iloc[-1]
         found.append(
             f"{heading} {signed_points(interval_of(row, 'difference'))} on {row['tier']} at {row['depth']:.2f}"
         )

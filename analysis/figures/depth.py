@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.data.files import short_name
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.drawing.description import PANEL, ROW, Chart, Marks
+from analysis.drawing.description import Chart, Marks
 from analysis.figures.series import (
     Shown,
     chance_in_words,
@@ -13,10 +13,12 @@ from analysis.figures.series import (
     choice_rules,
     counted,
     depth_axis,
+    in_panel,
     looks,
     stacked,
     with_series,
 )
+from study.config.study import Stage1
 
 COLUMNS = [
     *("model", "pair", "weight", "wordings", "layer", "depth", "seed", "tier", "templates", "samples", "seeds"),
@@ -41,8 +43,8 @@ def depth(results: Results, levels: pd.DataFrame, means: pd.DataFrame, shown: Sh
     single = single.merge(several, on=list(several))
     panels = {tier: _title(results, shown, drawn, tier) for tier in results.tiers if tier in set(drawn["tier"])}
     parts = {"mean": drawn, "seed": single}
-    parts = {part: rows.assign(**{ROW: "", PANEL: rows["tier"].map(panels)}) for part, rows in parts.items()}
-    data = stacked({part: with_series(rows) for part, rows in parts.items()}, COLUMNS)
+    parts = {part: in_panel(with_series(rows), "", rows["tier"].map(panels)) for part, rows in parts.items()}
+    data = stacked(parts, COLUMNS)
     chart = Chart(
         name=short_name(name),  # it may hold several wordings
         data=data,
@@ -70,23 +72,25 @@ def _unseen(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _title(results: Results, shown: Shown, drawn: pd.DataFrame, tier: str) -> str:
     own = drawn[drawn["tier"] == tier]
-    kind = "trained wording" if tier in shown.wordings.split("+") else "not trained on"
-    known = "" if (own["templates"] == "unseen").all() else ", templates seen"
+    first = results.config.get("stage1", {}).get("wordings", Stage1.model_fields["wordings"].get_default())
+    kind = "answers trained" if tier in first else "not trained"
+    kind = "class trained" if tier in shown.wordings.split("+") else kind
+    known = "" if (own["templates"] == "unseen").all() else ", all templates"
     return f"{tier}\n({kind}{known})"
 
 
 def _caption(results: Results, shown: Shown, drawn: pd.DataFrame, chosen: pd.DataFrame) -> str:
-    templates = counted(drawn["samples"], "template")
-    seeds = counted(drawn["seeds"], "seed")
-    lines = "thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else "one seed"
+    templates, seeds = counted(drawn["samples"], "template"), counted(drawn["seeds"], "seed")
+    lines = "; thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else ""
     failed = int(chosen.drop_duplicates(["model", "pair", "layer"])["not_fitted"].sum())
     left_out = f" {failed} cells whose class loss stayed above chance are left out." if failed else ""
-    seen = "" if (drawn["templates"] == "unseen").all() else " (all templates, in tiers where some training saw all)"
+    seen = "" if (drawn["templates"] == "unseen").all() else " (all templates of tiers of which some training saw all)"
     return (
         f"Choice accuracy at the trained layer on {results.terms.held_out} that were held out and templates that no "
         f"training saw{seen}, {' and '.join(dict.fromkeys(drawn['pair']))}, trained on {shown.words} at w = "
-        f"{shown.weight:g}: a panel a tier, a colour a model; {lines} ({seeds} a depth, {templates} a tier). Dotted: "
-        f"chance, {chance_in_words(results)}; grey: 75 %. Intervals are in the table of means.{left_out}"
+        f"{shown.weight:g}. A panel is a tier, below whose name stands what was trained on other templates of it; a "
+        f"colour is a model{lines} ({seeds} a depth, {templates} a tier). Dotted: chance, {chance_in_words(results)}; "
+        f"grey: 75 %. Intervals are in the table of means.{left_out}"
     )
 
 

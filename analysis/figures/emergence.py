@@ -32,7 +32,7 @@ def evaluations(onset: Mapping[str, pd.DataFrame], cells: Iterable[StudyUnit]) -
     for cell in cells:
         rows = onset.get(cell.id, pd.DataFrame())
         if not rows.empty:
-            about = {"model": cell.model, "pair": cell.pair, "wordings": "+".join(cell.wordings)}
+            about: dict[str, Any] = {"model": cell.model, "pair": cell.pair, "wordings": "+".join(cell.wordings)}
             about |= {"trained_layer": cell.layer, "blocks": cell.blocks, "chance": cell.chance}
             frames.append(rows.assign(**about, weight=cell.weight, seed=cell.seed)[EVALUATIONS])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=EVALUATIONS)
@@ -58,7 +58,9 @@ def _emergence(watched: pd.DataFrame, tiers: Sequence[str]) -> list[Drawing]:
     shown = pd.concat([_of(watched, place) for place in rows], ignore_index=True)
     first = shown.iloc[0]
     model, chance = str(first["model"]), float(first["chance"])
-    left_out = [" on ".join(place) if watched["pair"].nunique() > 1 else place[1] for place in every if place not in rows]
+    left_out = [
+        " on ".join(place) if watched["pair"].nunique() > 1 else place[1] for place in every if place not in rows
+    ]
     stays = (
         f" Not shown, since it stays within {100 * NEAR:.0f} points of chance at every trained depth: "
         f"{', '.join(left_out)}."

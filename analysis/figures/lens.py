@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.data.numbers import share
 from analysis.data.results import Results, StudyUnit
 from analysis.drawing.description import PANEL, ROW, SERIES, Chart, Look, Marks
-from analysis.drawing.style import NEUTRAL, colour, line
+from analysis.drawing.style import NEUTRAL, colour
 from analysis.figures.series import (
     Shown,
     chance_in_words,
@@ -26,6 +26,7 @@ MARKS = (
     Marks("trained", "bands", width=5.0, opacity=0.3),
     Marks("stage 1", "line", width=0.9, line=":", label="after stage 1"),
     Marks("stage 2", "line", width=1.5),
+    Marks("stage 2", "points", size=1.8),
 )
 
 
@@ -51,7 +52,7 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
     parts["trained"] = places.assign(layer=places["trained_layer"], depth=depths, **{SERIES: TRAINED})
     data = stacked(parts, COLUMNS)
     tiers = [tier for tier in results.tiers if tier in set(after["tier"])]
-    names = {tier: Look(colour(i), line=line(i)) for i, tier in enumerate(tiers)}
+    names = {tier: Look(colour(i), line="-") for i, tier in enumerate(tiers)}
     chart = Chart(
         name="lens",
         data=data,
@@ -101,7 +102,7 @@ def _caption(results: Results, cells: Sequence[StudyUnit], after: pd.DataFrame, 
     seeds = pd.Series([cell.model + str(cell.layer) for cell in cells]).value_counts()
     return (
         f"Choice accuracy of {cells[0].pair} at every layer after stage 2, trained on {shown.words} at w = "
-        f"{shown.weight:g} at the layer with the grey band (panels: layer, relative depth), by tier; dotted thin lines: "
+        f"{shown.weight:g} at the layer with the grey band (panels: layer, relative depth), by tier; dotted and thin: "
         f"after stage 1. Means of {counted(seeds, 'seed')} over the {counted(after['prompts'], 'prompt')} a tier that "
         f"were read at every layer, of templates both seen and unseen. Dotted: chance, {chance_in_words(results)}; "
         "grey: 75 %."
@@ -112,9 +113,5 @@ def _reach(parts: dict[str, pd.DataFrame]) -> str:
     """The accuracy at the trained layer, by tier."""
     after = parts["stage 2"]
     at_it = after[after["layer"] == after["trained_layer"]].groupby("tier", sort=False)["choice"]
-    found = [f"{tier} {share(low)} to {share(high)}" for tier, low, high in _ends(at_it)]
+    found = [f"{tier} {share(values.min())} to {share(values.max())}" for tier, values in at_it]
     return f"At the trained layers: {', '.join(found)}."
-
-
-def _ends(groups: "pd.api.typing.SeriesGroupBy[float, str]") -> list[tuple[str, float, float]]:
-    return [(str(name), float(values.min()), float(values.max())) for name, values in groups]

@@ -44,13 +44,13 @@ def predictors(models: list[str], by_model: pd.DataFrame, tier: str) -> list[Cha
         data=stacked(parts, COLUMNS),
         alt=f"Correlation of each predictor with choice accuracy within each model. Means: {', '.join(found)}.",
         caption=(
-            f"What was measured before stage 2 against choice accuracy on {tier} prompts after it: the rank correlation "
-            f"of the cells of one model, given depth, its square and weight. A point is one of {len(there)} models, the "
-            "tick their mean; lines are in the order of its size."
+            f"What was measured before stage 2 against choice accuracy on {tier} prompts after it: the rank "
+            "correlation of the cells of one model, given depth, its square and weight. A point is one of "
+            f"{len(there)} models, the tick their mean; lines are in the order of its size."
         ),
         rows={"": [""]},
         x=Axis("rho", "partial rank correlation within a model", ends=(-1.05, 1.05), values=(-1, -0.5, 0, 0.5, 1)),
-        y=Axis("words", "", "named", names=list(dict.fromkeys(parts["mean"]["words"]))),
+        y=Axis("words", "", scale="named", names=list(dict.fromkeys(parts["mean"]["words"]))),
         values="x",
         looks=looks,
         marks=MARKS,

@@ -1,5 +1,7 @@
 """What each training of the published experiment does, one choice at a time, at one seed that all have in common."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.drawing.axes import legend_below, panels
+from analysis.drawing.axes import legend_above, panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import COLOURS, NEUTRAL
 from analysis.outcomes.recipes import EXPERIMENT, HURT, common_seed
@@ -89,9 +91,9 @@ def _draw(results: Results, shown: pd.DataFrame, recipes: list[str]) -> Figure:
     styles = (("emerges", EMERGES), ("does not", NONE), ("answers hurt", LOSS), ("not hurt, or undecided", OTHER))
     handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in styles]
     if shown["seed"].isna().any():
-        hollow = {"marker": "o", "fillstyle": "none", "color": NEUTRAL}
+        hollow: dict[str, Any] = {"marker": "o", "fillstyle": "none", "color": NEUTRAL}
         handles.append(Line2D([], [], label="mean of the seeds, and their range", **hollow))
-    legend_below(figure, handles)
+    legend_above(figure, handles)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,11 @@ def stacked(parts: Mapping[str, pd.DataFrame], columns: Iterable[str]) -> pd.Dat
     return pd.concat([part.reindex(columns=wanted) for part in filled], ignore_index=True)
 
 
+def in_panel(frame: pd.DataFrame, heading: Any, title: Any) -> pd.DataFrame:
+    """Return the frame with the row of panels and the panel of its rows: one for all, or one each."""
+    return frame.assign(**{ROW: heading, PANEL: title})
+
+
 def aside(frame: pd.DataFrame, names: Iterable[str], step: float) -> "pd.Series[float]":
     """Return the depths of a frame, moved so that the series of one depth stand side by side, `step` apart."""
     order = {name: i for i, name in enumerate(names)}
@@ -102,7 +108,9 @@ def depth_axis(column: str = "depth", label: str = DEPTH_LABEL) -> Axis:
 def choice_axis(lowest: float, column: str = "choice") -> Axis:
     """Return an axis of choice accuracy, from just below the lowest."""
     ends = (max(round(lowest - 0.05, 2), -0.03), 1.03)
-    return Axis(column, "choice accuracy", "share", ends, values=[v for v in (0, 0.25, 0.5, 0.75, 1) if v >= ends[0]])
+    return Axis(
+        column, "choice accuracy", scale="share", ends=ends, values=[v for v in (0, 0.25, 0.5, 0.75, 1) if v >= ends[0]]
+    )
 
 
 def choice_rules(results: Results) -> list[Rule]:
@@ -115,6 +123,13 @@ def choice_rules(results: Results) -> list[Rule]:
 def chance_in_words(results: Results) -> str:
     """Return the chances of the cells, in percent."""
     return " or ".join(f"{100 * chance:.3g} %" for chance in sorted({cell.chance for cell in results.plain}))
+
+
+def sampled(seeds: "pd.Series[int]") -> str:
+    """Return what intervals are over, by the numbers of seeds of what has one."""
+    if seeds.max() == 1:
+        return "templates"
+    return "templates and seeds" + (" (of a single seed: over its templates)" if seeds.min() == 1 else "")
 
 
 def counted(numbers: "Iterable[float] | pd.Series[float]", name: str) -> str:

@@ -4,9 +4,9 @@ import pandas as pd
 
 from analysis.data.numbers import probability, share
 from analysis.data.results import Results
-from analysis.drawing.description import PANEL, ROW, SERIES, Axis, Chart, Look, Marks
+from analysis.drawing.description import SERIES, Axis, Chart, Look, Marks
 from analysis.drawing.style import COLOURS, NEUTRAL
-from analysis.figures.series import Shown, counted, short, spread, stacked
+from analysis.figures.series import Shown, counted, in_panel, sampled, short, spread, stacked
 
 DOSED = ("class", "random")
 WITHOUT = ", w = 0"
@@ -75,8 +75,8 @@ def use(results: Results, doses: pd.DataFrame, shown: Shown) -> list[Chart]:
         ),
         caption=_caption(results, plain, without, shown),
         rows=_panels(results, plain),
-        x=Axis("strength", "strength of the exchange", "powers", (0.42, 9.6), (0.5, 1, 2, 4, 8)),
-        y=Axis("p", "p of the source's answer", ends=(-0.03, 1.03), values=(0, 0.5, 1)),
+        x=Axis("strength", "strength of the exchange", "strength", "powers", (0.42, 9.6), (0.5, 1, 2, 4, 8)),
+        y=Axis("p", "p of the source's answer", "p", ends=(-0.03, 1.03), values=(0, 0.5, 1)),
         looks={name: look for name, look in zip(names, LOOKS.values(), strict=True) if name in set(data[SERIES])},
         marks=MARKS,
         tooltip=(SERIES, "model", "layer", "depth", "tier", "strength", "followed", "seeds", "samples"),
@@ -101,13 +101,9 @@ def _without(doses: pd.DataFrame, plain: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, suffix: str) -> pd.DataFrame:
-    return rows.assign(
-        **{
-            SERIES: [f"{WORDS[name]}{suffix}" for name in rows["subspace"]],
-            ROW: [short(model) for model in rows["model"]],
-            PANEL: [_title(layer, depth) for layer, depth in zip(rows["layer"], rows["depth"], strict=True)],
-        }
-    )
+    titles = [_title(layer, depth) for layer, depth in zip(rows["layer"], rows["depth"], strict=True)]
+    named = rows.assign(**{SERIES: [f"{WORDS[name]}{suffix}" for name in rows["subspace"]]})
+    return in_panel(named, rows["model"].map(short), titles)
 
 
 def _title(layer: int, depth: float) -> str:
@@ -125,16 +121,16 @@ def _panels(results: Results, plain: pd.DataFrame) -> dict[str, list[str]]:
 
 def _caption(results: Results, plain: pd.DataFrame, without: pd.DataFrame, shown: Shown) -> str:
     seeds = plain["seeds"]
-    over = "templates" if seeds.max() == 1 else "templates and seeds"
-    prompts = counted(plain["prompts"], "prompt")
+    prompts = " to ".join(dict.fromkeys(f"{count:.0f}" for count in (plain["prompts"].min(), plain["prompts"].max())))
     grey = "; grey, the same in the model that was trained without class loss" if len(without) else ""
     return (
         f"The state of a prompt at the trained layer (panels: layer, relative depth; w = {shown.weight:g}) is moved "
         f"towards that of its source, the same prompt for another {results.terms.kind}: in the class direction (solid) "
         f"or as far in a random one (dashed), at strengths .5 to 8; at strength 1 also in learned subspaces and in all "
         f"but the class direction{grey}. Levels: exchange of the whole state, the ceiling, and of nothing, the floor. "
-        f"{plain['tier'].iloc[0]} {prompts} a point that are answered right with their sources, "
-        f"{plain['pair'].iloc[0]}, {counted(seeds, 'seed')}; {share(results.decisions.confidence)} intervals over {over}."
+        f"On {plain['tier'].iloc[0]} prompts, {prompts} a point, that are answered right with their sources, "
+        f"{plain['pair'].iloc[0]}, {counted(seeds, 'seed')}; {share(results.decisions.confidence)} intervals over "
+        f"{sampled(seeds)}."
     )
 
 
