@@ -6,7 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -29,6 +31,7 @@ PAGE = 7.4
 """Inches of a page's text. A wider drawing would be shown smaller there, and its letters with it."""
 WIDEST = 3.4
 """Inches of a panel that has the page for itself."""
+DPI = 150
 LETTERS = 105
 """That stand side by side in a legend."""
 
@@ -40,9 +43,18 @@ def panels(
 ) -> tuple[Figure, npt.NDArray[Any]]:
     """Return a figure of rows x columns axes; `height` of one, and what stands around them, in inches; `x` and `y` say
     which share a scale."""
-    size = (min(PAGE, max(columns * WIDEST, 5.6)), rows * height + extra)
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    size = (min(PAGE, max(columns * WIDEST, 5.6)), max(rows * height + extra, 2.8))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.06), dpi=DPI)
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=x, sharey=y)
+
+
+def head(ax: Axes, heading: str) -> None:
+    """Write the heading of a row of panels above the title of its first, which is given a line more for it: layouts
+    leave room for the height of titles, but the first panel would get the width of anything else."""
+    title = ax.get_title()
+    ax.set_title(f"\n{title}")
+    above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "weight": "bold"}
+    ax.annotate(heading, (0, 1), (0, 7.5 + 10 * (1 + title.count("\n"))), **above).set_in_layout(False)
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from analysis.drawing.axes import legend_above, panels
+from analysis.drawing.axes import head, legend_above, panels
 from analysis.drawing.description import PANEL, ROW, SERIES, Axis, Chart, Look, Marks, Rule
 from analysis.drawing.style import NEUTRAL
 
@@ -30,26 +30,14 @@ def draw(chart: Chart) -> Figure:
             ax.set_visible(False)
         for ax, title in zip(drawn, titles, strict=False):
             _panel(ax, chart, chart.data[(chart.data[ROW] == heading) & (chart.data[PANEL] == title)])
-            ax.set_title(f"\n{title}" if first and heading else title)
+            ax.set_title(title)
         if first and heading:
-            _head(drawn[0], heading, title_lines=1 + titles[0].count("\n"))
+            head(drawn[0], heading)
     _scales(axes, chart)
     figure.supxlabel(chart.x.label, fontsize=8.5)
     figure.supylabel(chart.y.label, fontsize=8.5)
     legend_above(figure, [*_entries(chart), *_named(chart.marks), *_named(chart.rules)])
     return figure
-
-
-def _head(ax: Axes, heading: str, title_lines: int) -> None:
-    """Write the heading of a row of panels above the first title, which has left a line free for it. The layout has
-    none of it, or the first panel would get its width."""
-    above: dict[str, Any] = {
-        "xycoords": "axes fraction",
-        "textcoords": "offset points",
-        "weight": "bold",
-        "va": "bottom",
-    }
-    ax.annotate(heading, (0, 1), (0, 6 + 10.5 * title_lines), **above).set_in_layout(False)
 
 
 def _height(chart: Chart, grid: Sequence[tuple[str, Sequence[str], bool]]) -> float:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.data.files import write_file
-from analysis.drawing.axes import STYLE
+from analysis.drawing.axes import DPI, STYLE
 from analysis.drawing.description import Drawing, Picture
 from analysis.drawing.matplotlib_chart import draw
 
@@ -33,6 +33,7 @@ def save(picture: Picture, folder: Path) -> str:
         FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})  # type: ignore[no-untyped-call]
         if drawn.tell() > LARGEST_SVG:
             drawn, suffix = io.BytesIO(), ".png"
+            figure.set_dpi(DPI)  # an SVG has set it to its own
             FigureCanvasAgg(figure).print_png(drawn)  # type: ignore[no-untyped-call]
     content = CONTROL.sub(b"?", drawn.getvalue()) if suffix == ".svg" else drawn.getvalue()
     write_file(folder, picture.name, suffix, content)

@@ -12,7 +12,7 @@ Spec = dict[str, Any]
 
 SHAPES = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"},
-    **{"v": "triangle-down", "P": "cross", "X": "triangle-left", "*": "triangle-right", "|": "stroke"},
+    **{"v": "triangle-down", "P": "cross", "X": "triangle-left", "*": "triangle-right"},
 }
 DASHES = {"-": [1, 0], "--": [6, 3], "-.": [6, 3, 1, 3], ":": [1.5, 2.5]}
 FONT = "system-ui, sans-serif"
@@ -50,7 +50,7 @@ def specification(chart: Chart) -> Spec:
             "facet": {"spacing": 12},
             "concat": {"spacing": 18},
             "legend": {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolOpacity": 1},
-            "axis": {"labelLimit": 150},
+            "axis": {"labelLimit": 190},
         },
     }
 

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.drawing.axes import legend_above, panels
+from analysis.drawing.axes import head, legend_above, panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import COLOURS
 from analysis.outcomes.changes import MEASURES, overall, verdict
@@ -51,7 +51,8 @@ def _draw(results: Results, rows: pd.DataFrame, measures: list[str]) -> Figure:
             here = of_measure[of_measure["tier"] == tier]
             ax.set_visible(not here.empty)
             _panel(ax, here, names, MEASURES[name].scale)
-            ax.set_title(f"{MEASURES[name].name}\n{tier}", fontsize=8)
+            ax.set_title(tier)
+        head(next(ax for ax in line if ax.get_visible()), MEASURES[name].name)
         limits = [end for ax in line if ax.get_visible() for end in ax.get_xlim()]
         for ax in line:
             ax.set_xlim(min(limits), max(limits))

@@ -52,7 +52,7 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
     parts["trained"] = places.assign(layer=places["trained_layer"], depth=depths, **{SERIES: TRAINED})
     data = stacked(parts, COLUMNS)
     tiers = [tier for tier in results.tiers if tier in set(after["tier"])]
-    names = {tier: Look(colour(i), line="-") for i, tier in enumerate(tiers)}
+    names = {tier: Look(colour(i), "o", "-") for i, tier in enumerate(tiers)}
     chart = Chart(
         name="lens",
         data=data,

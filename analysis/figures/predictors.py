@@ -16,7 +16,7 @@ TOLD_APART = 8
 """Models above which points have no colours: a legend of more is looked up by nobody."""
 MEAN, MODEL = "mean of the models", "a model"
 COLUMNS = ["predictor", "words", "model", "rho", "cells", "models"]
-MARKS = (Marks("model", "points", size=5.5, opacity=0.85), Marks("mean", "ticks", size=13.0, width=2.2))
+MARKS = (Marks("mean", "points", size=11.0, opacity=0.5), Marks("model", "points", size=5.0, opacity=0.9))
 
 
 def predictors(models: list[str], by_model: pd.DataFrame, tier: str) -> list[Chart]:
@@ -29,7 +29,7 @@ def predictors(models: list[str], by_model: pd.DataFrame, tier: str) -> list[Cha
     there = [model for model in models if model in set(known["model"])]
     own = {short(model): Look(colour(i), marker(i)) for i, model in enumerate(models) if model in there}
     apart = len(there) <= TOLD_APART
-    looks = (own if apart else {MODEL: Look(COLOURS[0], "o")}) | {MEAN: Look(NEUTRAL, "|")}
+    looks = (own if apart else {MODEL: Look(COLOURS[0], "o")}) | {MEAN: Look(NEUTRAL, "D")}
     means = known.groupby("predictor", sort=False, as_index=False).agg(rho=("rho", "mean"), models=("model", "nunique"))
     means = means.sort_values("rho", ascending=False, kind="stable", key=abs)
     named = known["model"].map(short) if apart else MODEL
@@ -46,7 +46,7 @@ def predictors(models: list[str], by_model: pd.DataFrame, tier: str) -> list[Cha
         caption=(
             f"What was measured before stage 2 against choice accuracy on {tier} prompts after it: the rank "
             "correlation of the cells of one model, given depth, its square and weight. A point is one of "
-            f"{len(there)} models, the tick their mean; lines are in the order of its size."
+            f"{len(there)} models, the large grey mark their mean; lines are in the order of its size."
         ),
         rows={"": [""]},
         x=Axis("rho", "partial rank correlation within a model", ends=(-1.05, 1.05), values=(-1, -0.5, 0, 0.5, 1)),
