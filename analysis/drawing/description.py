@@ -1,16 +1,16 @@
 """What the report's pictures show, described once for matplotlib, which draws the files, and for the page's charts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.data.files import to_csv
 
-CELL = ("model", "pair", "layer", "depth", "weight", "seed")
-"""Columns that say which cell a row is of."""
+DRAWN, ROW, PANEL, SERIES = "drawn", "row", "panel", "series"
+"""Columns that say of every row by which marks it is drawn, in which row of panels and panel, and in whose look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,55 +40,10 @@ class Look:
     """How one of several series is told from the others."""
 
     colour: str = "#555555"
-    marker: str = "o"
-    line: str = "-"
-    fill: Any = "full"
-    width: float = 1.6
-    """Width of its curves in matplotlib's points."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """The values of a column that have a look each, in the order of the legend."""
-
-    column: str
-    looks: Mapping[Any, Look]
-    labels: Mapping[Any, str] = field(default_factory=dict)
-    """What the legend calls a value, where that is not the value itself."""
-    title: str = ""
-    """What the page's legend calls the column, where that is not its name."""
-
-    def label(self, value: Any) -> str:
-        return self.labels.get(value, str(value))
-
-
-@dataclass(frozen=True)
-class Facet:
-    """The values of a column that have a row or column of panels each, in their order."""
-
-    column: str
-    values: Sequence[Any]
-    names: Mapping[Any, str] = field(default_factory=dict)
-    """What a panel's title calls a value, where that is not the value itself."""
-    page_prefix: str = ""
-    """What stands before a value on the page."""
-
-    def name(self, value: Any) -> str:
-        return self.names.get(value, str(value))
-
-
-@dataclass(frozen=True)
-class Panels:
-    """Small multiples: rows and columns of panels, or one panel a column that wrap."""
-
-    columns: Facet
-    rows: Facet | None = None
-    wrap: int = 0
-    """How many panels stand side by side where there are no rows."""
-    title: str = "{row} · {column}"
-    title_style: Mapping[str, Any] = field(default_factory=dict)
-    """How matplotlib writes the titles."""
-    shared_x: bool = True
+    marker: str = ""
+    """Empty where the series has no points."""
+    line: str = ""
+    """Empty where the series has no lines."""
 
 
 @dataclass(frozen=True)
@@ -97,96 +52,101 @@ class Axis:
 
     column: str
     label: str
-    page_label: str = ""
-    """The label on the page, where it is another."""
-    scale: Literal["linear", "share", "points", "log odds", "log", "ordinal"] = "linear"
-    """`share` and `points` are labelled in percent and in points; `log odds` are labelled in p."""
+    short: str = ""
+    """The label on the page, whose panels are smaller, where it is another."""
+    scale: Literal["number", "share", "points", "powers", "named"] = "number"
+    """`share` and `points` are labelled in percent and in points; `powers` is logarithmic; on a `named` axis every text
+    of the column has a place."""
     ends: tuple[float, float] | None = None
-    low: str = ""
-    """Column with the lower ends of the intervals along the axis."""
-    marked: tuple[float, ...] = ()
-    """Values that have a dotted line across the panel, and so lie within the axis."""
-    names: Mapping[Any, str] = field(default_factory=dict)
-    """What matplotlib calls each value of an ordinal axis, in their order."""
+    values: Sequence[float] = ()
+    """Those that are labelled, where it is not left to the renderer."""
+    names: Sequence[str] = ()
+    """The texts of a named axis, from the top."""
 
-    def lowest(self, rows: pd.DataFrame) -> float:
-        """The lowest value that lies within the axis where it shows `rows`; a half where there is none."""
-        return float(min([*self.marked, *rows[self.low or self.column].dropna()], default=0.5))
+
+@dataclass(frozen=True)
+class Marks:
+    """How the rows are drawn whose column DRAWN says `of`."""
+
+    of: str
+    kind: Literal["line", "points", "intervals", "ticks", "levels", "bands"]
+    """Lines and points; intervals from `COLUMN_low` to `COLUMN_high` of the axis of values, and short ticks across it;
+    levels, which are lines through a panel at a value; and bands through a panel at a place."""
+    by: tuple[str, ...] = ()
+    """Columns that tell apart the lines of one series."""
+    width: float = 1.6
+    """Of lines in points."""
+    size: float = 5.5
+    """Of points and ticks in points."""
+    opacity: float = 1.0
+    line: str = ""
+    """How lines are dashed, where that is not up to their series."""
+    label: str = ""
+    """What the legend of the drawing calls them, where it does."""
+    sample: str = ""
+    """What stands in the legend, where that is not a line: a marker."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across every panel at a value of the y axis."""
+    """A line through every panel at a value."""
 
     at: float
-    line: str = "-"
     label: str = ""
-    """What the legend calls it, where it is named."""
-    on_page: bool = True
+    """What the legend of the drawing calls it, where it does."""
+    line: str = "-"
+    faint: bool = False
+    beyond: bool = False
+    """Whether all below it is shaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panelled(Described):
-    """What all kinds of charts have in common; both renderers draw every kind."""
+class Chart(Described):
+    """Small multiples of one kind, which both renderers draw."""
 
-    panels: Panels
+    rows: Mapping[str, Sequence[str]]
+    """Rows of panels by their heading, which may be empty: the titles of the panels, from the left."""
     x: Axis
     y: Axis
-    tooltip: tuple[str, ...]
-    """Columns that the page tells of what is pointed at."""
-    size: tuple[float, float]
-    """Width and height of a panel in inches."""
-    page_size: tuple[int, int]
+    values: Literal["x", "y"] = "y"
+    """The axis of values, along which intervals lie."""
+    looks: Mapping[str, Look]
+    """The series in the order of the legend."""
+    marks: Sequence[Marks]
+    """From the back to the front."""
+    rules: Sequence[Rule] = ()
+    """At values."""
+    tooltip: Sequence[str]
+    """Columns that the page tells of what is pointed at, beside the value with its interval."""
+    legend: str = ""
+    """What the page's legend calls the series."""
+    wrap: int = 5
+    """Panels side by side in the drawing."""
+    height: float = 1.7
+    """Of a panel in inches."""
+    page_size: tuple[int, int] = (200, 150)
     """Width and height of a panel on the page in pixels."""
-    heading: str = ""
-    """What matplotlib writes above all panels."""
-    planned: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["depth", "status"]))
-    """Every planned cell and its status: where none has finished, matplotlib says so."""
+    shared: bool = True
+    """Whether all rows of panels share an axis of values; panels of one row always do."""
+
+    @property
+    def along(self) -> Axis:
+        """The axis of values."""
+        return self.y if self.values == "y" else self.x
+
+    @property
+    def across(self) -> Axis:
+        """The other axis."""
+        return self.x if self.values == "y" else self.y
+
+    def of(self, marks: Marks) -> pd.DataFrame:
+        """The rows that these marks draw."""
+        return self.data[(self.data[DRAWN] == marks.of) & self.data[self._needed(marks)].notna().all(axis=1)]
+
+    def _needed(self, marks: Marks) -> list[str]:
+        along, across = self.along.column, self.across.column
+        needed = {"levels": [along], "bands": [across], "intervals": [across, f"{along}_low", f"{along}_high"]}
+        return needed.get(marks.kind, [across, along])
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthCurves(Panelled):
-    """A curve a series, the mean over seeds, with every cell as a point and its interval; chance is a dotted line."""
-
-    series: Series
-    lines: Series | None = None
-    """Series that share a panel and are told apart by their lines."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeatMap(Panelled):
-    """A tile for each value of two ordinal axes, coloured by the column `value`, from 0 to 1: the mean over seeds."""
-
-    value_label: str
-    means: tuple[str, ...]
-    """Columns whose means the page tells of a tile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LensProfile(Panelled):
-    """A curve a series: the geometric mean over seeds, from the logarithms that the column of the y axis holds."""
-
-    series: Series
-    mark_label: str
-    """What the legend calls the band at the trained layer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison(Panelled):
-    """A point a cell with its intervals both ways, p in log odds along x and a difference in points along y."""
-
-    series: Series
-    fills: Series
-    """Series that share a panel, stand side by side and are told apart by how their markers are filled."""
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scatter(Panelled):
-    """A point a cell."""
-
-    series: Series
-
-
-Chart = DepthCurves | HeatMap | LensProfile | Comparison | Scatter
 Picture = Chart | Drawing

@@ -7,13 +7,13 @@ from matplotlib.lines import Line2D
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
-from analysis.drawing.axes import outer_labels, panels
+from analysis.drawing.axes import head, legend_above, panels
 from analysis.drawing.description import Drawing
-from analysis.drawing.style import SERIES
+from analysis.drawing.style import COLOURS
 from analysis.outcomes.changes import MEASURES, overall, verdict
 from study.config.nursery import BASE
 
-COLOUR = SERIES[0][0]
+COLOUR = COLOURS[0]
 
 
 def one_change(results: Results, changes: pd.DataFrame) -> list[Drawing]:
@@ -44,25 +44,25 @@ def one_change(results: Results, changes: pd.DataFrame) -> list[Drawing]:
 
 def _draw(results: Results, rows: pd.DataFrame, measures: list[str]) -> Figure:
     names = list(dict.fromkeys(rows["change"]))
-    figure, axes = panels(len(measures), len(results.tiers), width=2.7, height=0.7 + 0.24 * len(names), x="none")
+    figure, axes = panels(len(measures), len(results.tiers), height=0.7 + 0.2 * len(names), x="none")
     for line, name in zip(axes, measures, strict=True):
         of_measure = rows[rows["measure"] == name]
         for ax, tier in zip(line, results.tiers, strict=True):
             here = of_measure[of_measure["tier"] == tier]
             ax.set_visible(not here.empty)
             _panel(ax, here, names, MEASURES[name].scale)
-            ax.set_title(f"{MEASURES[name].name}\n{tier}", fontsize=8)
+            ax.set_title(tier)
+        head(next(ax for ax in line if ax.get_visible()), MEASURES[name].name)
         limits = [end for ax in line if ax.get_visible() for end in ax.get_xlim()]
         for ax in line:
             ax.set_xlim(min(limits), max(limits))
             ax.set_xlabel(MEASURES[name].unit, fontsize=8)
-    outer_labels(axes, MEASURES[measures[-1]].unit, "")
     handles = [
         Line2D([], [], color=COLOUR, marker="o", label="mean over seeds, the interval excludes zero"),
         Line2D([], [], color=COLOUR, marker="o", fillstyle="none", label="it does not"),
         Line2D([], [], color="#999999", marker="|", ls="", label="one seed"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_above(figure, handles)
     return figure
 
 

@@ -1,103 +1,103 @@
-"""What may explain where classifiers carry over: predictors against the outcome, and what each adds."""
-
-from collections.abc import Mapping
+"""What may explain where class tokens can be read: correlations within each model, and what each predictor adds."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.drawing.axes import panels
-from analysis.drawing.description import CELL, Axis, Drawing, Facet, Look, Panels, Scatter, Series
-from analysis.drawing.style import series_style
+from analysis.drawing.description import PANEL, ROW, SERIES, Axis, Chart, Drawing, Look, Marks, Rule
+from analysis.drawing.style import COLOURS, NEUTRAL, colour, marker
+from analysis.figures.series import short, stacked
 from study.config.predictors import PREDICTORS
 
-SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
+FEWEST = 3
+"""Models with a correlation below which there is no picture."""
+TOLD_APART = 8
+"""Models above which points have no colours: a legend of more is looked up by nobody."""
+MEAN, MODEL = "mean of the models", "a model"
+COLUMNS = ["predictor", "words", "model", "rho", "cells", "models"]
+MARKS = (Marks("mean", "points", size=11.0, opacity=0.5), Marks("model", "points", size=5.0, opacity=0.9))
 
 
-def predictors(
-    models: list[str], cells: pd.DataFrame, by_model: pd.DataFrame, associations: pd.DataFrame, tier: str
-) -> list[Scatter]:
-    """Each predictor against the outcome, one colour and marker a model; none without a cell or a predictor.
-
-    `cells` has a row a cell: its choice accuracy on the primary tier (`tier`) as `choice`, and a column a predictor.
-    """
-    names = [name for name in associations["predictor"] if name in cells]
-    if cells.empty or not names:
+def predictors(models: list[str], by_model: pd.DataFrame, tier: str) -> list[Chart]:
+    """Describe each predictor's correlation with the outcome, a point a model; none below FEWEST models."""
+    known = by_model.dropna(subset="rho").reset_index(drop=True)
+    counts = known.groupby("predictor", sort=False)["model"].nunique()
+    known = known[known["predictor"].isin(counts.index[counts >= FEWEST])]
+    if known.empty:
         return []
-    models = [model for model in models if model in set(cells["model"])]
-    looks = {model: Look(*series_style(index)) for index, model in enumerate(models)}
-    means = by_model.groupby("predictor", sort=False)["rho"].mean()
-    found = [f"{PREDICTORS[name].words} {means[name]:+.2f}" for name in names if means.get(name) == means.get(name)]
-    chart = Scatter(
+    there = [model for model in models if model in set(known["model"])]
+    own = {short(model): Look(colour(i), marker(i)) for i, model in enumerate(models) if model in there}
+    apart = len(there) <= TOLD_APART
+    looks = (own if apart else {MODEL: Look(COLOURS[0], "o")}) | {MEAN: Look(NEUTRAL, "D")}
+    means = known.groupby("predictor", sort=False, as_index=False).agg(rho=("rho", "mean"), models=("model", "nunique"))
+    means = means.sort_values("rho", ascending=False, kind="stable", key=abs)
+    named = known["model"].map(short) if apart else MODEL
+    parts = {"model": known.assign(**{SERIES: named}), "mean": means.assign(**{SERIES: MEAN})}
+    parts = {
+        part: rows.assign(words=[PREDICTORS[name].words for name in rows["predictor"]], **{ROW: "", PANEL: ""})
+        for part, rows in parts.items()
+    }
+    found = [f"{row['words']} {row['rho']:+.2f}" for row in parts["mean"].to_dict("records")]
+    chart = Chart(
         name="predictors",
-        data=pd.concat([cells[["unit", *CELL, "choice"]].assign(predictor=name, value=cells[name]) for name in names]),
-        alt=(
-            f"Choice accuracy on {tier} prompts against each predictor. Mean rho within models: "
-            f"{', '.join(found) or 'none'}."
-        ),
+        data=stacked(parts, COLUMNS),
+        alt=f"Correlation of each predictor with choice accuracy within each model. Means: {', '.join(found)}.",
         caption=(
-            f"Measured before stage 2, against choice accuracy on {tier} prompts after it: one point a cell. rho is "
-            "the rank correlation within each model, given depth, its square and weight."
+            f"What was measured before stage 2 against choice accuracy on {tier} prompts after it: the rank "
+            "correlation of the cells of one model, given depth, its square and weight. A point is one of "
+            f"{len(there)} models, the large grey mark their mean; lines are in the order of its size."
         ),
-        panels=Panels(
-            Facet(
-                "predictor", names, {name: f"{PREDICTORS[name].words}\n{_rho(name, looks, by_model)}" for name in names}
-            ),
-            wrap=3,
-            title="{column}",
-            title_style={"fontsize": 8},
-            shared_x=False,
-        ),
-        x=Axis("value", ""),
-        y=Axis("choice", f"choice accuracy, {tier}", page_label="choice accuracy", scale="share"),
-        series=Series("model", looks),
-        tooltip=("predictor", "value", *CELL, "choice"),
-        size=(3.6, 2.6),
-        page_size=(260, 190),
+        rows={"": [""]},
+        x=Axis("rho", "partial rank correlation within a model", ends=(-1.05, 1.05), values=(-1, -0.5, 0, 0.5, 1)),
+        y=Axis("words", "", scale="named", names=list(dict.fromkeys(parts["mean"]["words"]))),
+        values="x",
+        looks=looks,
+        marks=MARKS,
+        rules=(Rule(0),),
+        tooltip=("words", "model", "cells", "models"),
+        legend="model",
+        height=0.4 + 0.27 * len(means),
+        page_size=(190, 30 + 22 * len(means)),
     )
     return [chart]
 
 
-def _rho(name: str, looks: Mapping[str, Look], by_model: pd.DataFrame) -> str:
-    """Each model's correlation behind its marker, four a line."""
-    found = by_model[by_model["predictor"] == name].dropna(subset="rho").set_index("model")["rho"]
-    texts = [f"{SIGNS[look.marker]} {found[model]:+.2f}" for model, look in looks.items() if model in found.index]
-    lines = ["   ".join(texts[start : start + 4]) for start in range(0, len(texts), 4)]
-    return "rho " + "\n".join(lines) if lines else "rho not defined"
-
-
 def predictors_added(associations: pd.DataFrame) -> list[Drawing]:
-    """What each predictor adds to depth, its square and weight, in models that were left out; none where unknown."""
-    known = associations.sort_values("increment", kind="stable").dropna(subset="increment")
+    """Describe what each predictor adds to depth, its square and weight, in models that were left out; none where it is
+    known of no predictor, or there are fewer than FEWEST models."""
+    known = associations.dropna(subset="increment").sort_values("increment", kind="stable")
+    known = known[known["models"] >= FEWEST]
     if known.empty:
         return []
     best = known.iloc[-1]
+    interval = "; intervals over models" if known["increment_low"].notna().any() else ""
     drawing = Drawing(
         name="predictors_added",
-        data=associations,
+        data=known[::-1].reset_index(drop=True),
         alt=(
             "Gain in R² over depth, its square and weight, in models left out. Largest: "
             f"{PREDICTORS[best['predictor']].words} {best['increment']:+.2f}."
         ),
         caption=(
-            "What each predictor adds to depth, its square and weight where a model is predicted from the others; "
-            "intervals over models."
+            "What each predictor adds to depth, its square and weight where a model is predicted from the others"
+            f"{interval}."
         ),
-        draw=lambda: _draw_added(associations),
+        draw=lambda: _draw_added(known[::-1]),
     )
     return [drawing]
 
 
 def _draw_added(associations: pd.DataFrame) -> Figure:
-    figure, axes = panels(1, 1, width=7.5, height=0.6 + 0.34 * len(associations))
+    figure, axes = panels(1, 1, height=0.3 + 0.3 * len(associations))
     ax: Axes = axes[0, 0]
     ax.axvline(0, color="#000000", lw=0.8)
     for y, row in enumerate(associations.to_dict("records")):
-        ax.plot([row["increment_low"], row["increment_high"]], [y, y], color="#0072B2", lw=1.2)
-        ax.plot(row["increment"], y, color="#0072B2", marker="o")
-        text = f"rho > 0 in {row['signs']} of {row['models']} models · {row['words']}"
-        ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
+        ax.plot([row["increment_low"], row["increment_high"]], [y, y], color=COLOURS[0], lw=1.2)
+        ax.plot(row["increment"], y, color=COLOURS[0], marker="o")
+        text = f"rho > 0 in {row['signs']} of {row['models']}\n{row['words']}"
+        ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     ax.set_yticks(range(len(associations)), [PREDICTORS[name].words for name in associations["predictor"]])
     ax.set_ylim(len(associations) - 0.5, -0.5)
-    ax.set_xlabel("R² in models left out, minus that of depth, its square and weight alone")
+    ax.set_xlabel("gain in R² in models left out")
     return figure

@@ -1,197 +1,239 @@
 """Whether matplotlib and the page draw the same chart from one description."""
 
+import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import vl_convert
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
-from analysis.data.results import Results, read_results
-from analysis.drawing.description import Chart, Comparison, DepthCurves, Drawing, HeatMap, LensProfile, Scatter
-from analysis.drawing.matplotlib_renderer import draw
+from analysis.data.files import from_csv
+from analysis.drawing.description import DRAWN, PANEL, ROW, SERIES, Chart
+from analysis.drawing.matplotlib_chart import draw
 from analysis.drawing.vega_lite_renderer import DASHES, SHAPES, Spec, specification
-from analysis.figures import describe_pictures
-from analysis.outcomes import decide_study
-from tests.simulated import Plan, Point, Truth, write_study
-
-pytestmark = pytest.mark.slow
-
-NAMES = (
-    *("cover", "transfer_by_depth", "transfer_by_depth_symbolic_semantic", "where_alpha", "where_beta"),
-    *("lens_profile_alpha", "lens_profile_beta", "preservation", "predictors"),
-)
-CURVES = ("cover", "transfer_by_depth", "transfer_by_depth_symbolic_semantic")
-WITH_SERIES = (*CURVES, "lens_profile_alpha", "preservation", "predictors")
-
-
-def _truth(point: Point) -> Truth:
-    return Truth() if point.tier == "symbolic" or point.depth > 0.9 else Truth(choice=0.5)
-
-
-PLAN = Plan(
-    models={"alpha": 4, "beta": 6},
-    depths=(0.5, 1.0),
-    weights=(0.0, 0.2, 0.5),
-    arms=("plain", "random_words"),
-    wordings=(("symbolic",), ("symbolic", "semantic")),
-    truth=_truth,
-    per_class=16,
-    predictors=lambda point: {},
-    watched=True,
-    swapped=True,
-    unfinished={"beta|L2|river-copper|w=0.5|s0": ("failed", "killed")},
+from analysis.figures.contrasts import contrasts
+from analysis.figures.cost import cost
+from analysis.figures.depth import depth
+from analysis.figures.lens import lens
+from analysis.figures.predictors import predictors
+from analysis.figures.series import shown
+from analysis.figures.use import use
+from study.config.names import TIERS
+from tests.made_frames import (
+    PAIR,
+    add_profiles,
+    made_contrast,
+    made_correlations,
+    made_doses,
+    made_levels,
+    made_means,
+    made_study,
 )
 
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return read_results(write_study(tmp_path_factory.mktemp("results") / "charts", PLAN))
-
-
-@pytest.fixture(scope="module")
-def charts(results: Results) -> dict[str, Chart]:
-    pictures, _ = describe_pictures(results, decide_study(results))
-    return {picture.name: picture for picture in pictures if not isinstance(picture, Drawing)}
+NAMES = ("depth", "contrasts", "cost", "use", "lens", "predictors")
+NARROW = 390
+"""Pixels of a telephone's screen."""
 
 
-@pytest.fixture(scope="module")
-def drawn(charts: dict[str, Chart]) -> dict[str, tuple[Chart, Figure, Spec]]:
-    return {name: (chart, draw(chart), specification(chart)) for name, chart in charts.items()}
-
-
-def _panels(figure: Figure) -> list[Axes]:
-    return [ax for ax in figure.axes if ax.get_visible() and ax.get_title()]
-
-
-def _encodings(spec: Any) -> list[dict[str, Any]]:
-    """Every encoding in a specification, at whatever depth."""
-    if isinstance(spec, list):
-        return [found for part in spec for found in _encodings(part)]
-    if not isinstance(spec, dict):
-        return []
-    own = [spec["encoding"]] if "encoding" in spec else []
-    return own + [found for part in spec.values() for found in _encodings(part)]
-
-
-def _channel(spec: Spec, name: str) -> dict[str, Any]:
-    """What every mark with that channel says of it, which is the same for all but the column."""
-    found = [{**one[name], "field": ""} for one in _encodings(spec) if name in one and "title" in one[name]]
-    return {key: value for one in found for key, value in one.items()}
-
-
-def test_every_kind_of_chart_is_looked_at(charts: dict[str, Chart]) -> None:
-    assert sorted(charts) == sorted(NAMES)
-    assert {type(chart) for chart in charts.values()} == {DepthCurves, HeatMap, LensProfile, Comparison, Scatter}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_both_have_the_same_panels_in_one_order(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
-    facet = spec["facet"]
-    rows, columns = facet.get("row"), facet.get("column", facet)
-    titles = [
-        chart.panels.title.format(
-            row=chart.panels.rows.name(row) if rows else "", column=chart.panels.columns.name(column)
+def _charts() -> dict[str, Chart]:
+    results = made_study({"alpha": 4, "beta": 6}, pairs=(PAIR, "river/copper"))
+    add_profiles(results)
+    levels, place = made_levels(results), shown(results, ("symbolic",))
+    means = made_means(levels)
+    words = made_contrast(results, "names against random_words", "choice", TIERS, lambda c, _: c.depth / 10)
+    below = made_contrast(results, "plain against lora_below", "choice", TIERS, lambda c, _: c.seed / 10 - 0.1)
+    costs = made_contrast(results, "cost against w = 0", "right", TIERS[:2], lambda c, _: -c.depth / 20, "all")
+    singles, effects = (pd.concat(frames, ignore_index=True) for frames in zip(words, below, strict=True))
+    correlations = made_correlations(["alpha", "beta", "gamma"], ["a_lin", "probe"])
+    return {
+        chart.name: chart
+        for chart in (
+            *depth(results, levels, means, place, "depth"),
+            *contrasts(results, effects, singles, means, place),
+            *cost(results, costs[1], costs[0], place),
+            *use(results, made_doses(results), place),
+            *lens(results, place),
+            *predictors(["alpha", "beta", "gamma"], correlations, "construction"),
         )
-        for row in (rows["sort"] if rows else [""])
-        for column in columns["sort"]
-    ]
-    assert len(titles) > 1
-    assert [ax.get_title() for ax in _panels(figure)] == titles
-    assert {one["field"] for one in (rows, columns) if one} <= set(chart.data)
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, tuple[Chart, dict[tuple[str, str], Axes], Spec]]:
+    charts = _charts()
+    return {name: (chart, dict(_panels(chart)), specification(chart)) for name, chart in charts.items()}
+
+
+def _panels(chart: Chart) -> Iterator[tuple[tuple[str, str], Axes]]:
+    """The axes of each panel, by heading and title."""
+    figure = draw(chart)
+    axes = [ax for ax in figure.axes if ax.get_visible()]
+    places = [(heading, title) for heading, titles in chart.rows.items() for title in titles]
+    for ax, place in zip(axes, places, strict=True):
+        assert ax.get_title().removeprefix("\n") == place[1]
+        yield place, ax
+
+
+def _layers(spec: Spec, heading: str) -> list[Spec]:
+    """The layers of a row of panels that draw rows of the data."""
+    (row,) = [part for part in spec["vconcat"] if part["transform"][0]["filter"]["equal"] == heading]
+    return [layer for layer in row["spec"]["layer"] if "filter" in layer["transform"][0]]
+
+
+def test_every_chart_is_looked_at(drawn: dict[str, Any]) -> None:
+    assert tuple(drawn) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_show_rows_in_every_panel_that_has_some(drawn: dict[str, Any], name: str) -> None:
+def test_the_page_has_the_same_panels_in_one_order(drawn: dict[str, Any], name: str) -> None:
     chart, _, spec = drawn[name]
-    facet = spec["facet"]
-    for one in (facet.get("row"), facet.get("column", facet)):
-        assert one is None or set(chart.data[one["field"]]) <= set(one["sort"])
+    rows = {part["transform"][0]["filter"]["equal"]: part["facet"]["sort"] for part in spec["vconcat"]}
+    assert rows == {heading: list(titles) for heading, titles in chart.rows.items()}
+    assert all(part["facet"]["field"] == PANEL for part in spec["vconcat"])
+    assert all(part["transform"][0]["filter"]["field"] == ROW for part in spec["vconcat"])
 
 
-@pytest.mark.parametrize("name", WITH_SERIES)
-def test_both_tell_series_apart_by_the_same_looks_in_one_order(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
+@pytest.mark.parametrize("name", NAMES)
+def test_no_row_of_the_data_lies_outside_all_panels(drawn: dict[str, Any], name: str) -> None:
+    chart, _, _ = drawn[name]
+    places = {(heading, title) for heading, titles in chart.rows.items() for title in titles}
+    assert set(zip(chart.data[ROW], chart.data[PANEL], strict=True)) == places
+    assert set(chart.data[SERIES]) == set(chart.looks)
+    assert set(chart.data[DRAWN]) == {marks.of for marks in chart.marks}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_put_points_and_ticks_at_the_same_values(drawn: dict[str, Any], name: str) -> None:
+    chart, axes, spec = drawn[name]
+    rows = from_csv(chart.csv, chart.data)
+    for place, ax in axes.items():
+        here = rows[(rows[ROW] == place[0]) & (rows[PANEL] == place[1])]
+        told: set[tuple[str, float, float]] = set()
+        for layer in _layers(spec, place[0]):
+            if layer["mark"]["type"] in ("point", "tick"):
+                own = here[here[DRAWN] == layer["transform"][0]["filter"]["equal"]]
+                fields = {axis: layer["encoding"][axis] for axis in ("x", "y")}
+                assert (fields["x"]["field"], fields["y"]["field"]) == (chart.x.column, chart.y.column)
+                told |= {
+                    (chart.looks[row[SERIES]].colour, *(_place(fields[axis], row) for axis in ("x", "y")))
+                    for row in own.to_dict("records")
+                    if row[chart.along.column] == row[chart.along.column]
+                }
+        assert told
+        assert _rounded(told) == _rounded(_marked(ax))
+
+
+def _place(field: dict[str, Any], row: dict[Any, Any]) -> float:
+    value = row[field["field"]]
+    return float(field["sort"].index(value)) if field["type"] == "nominal" else float(value)
+
+
+def _marked(ax: Axes) -> set[tuple[str, float, float]]:
+    """What has a marker in a panel."""
+    lines = [line for line in ax.get_lines() if str(line.get_marker()) not in ("None", "")]
+    return {
+        (to_hex(line.get_color()).upper(), float(x), float(y))
+        for line in lines
+        for x, y in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True)
+    }
+
+
+def _rounded(points: set[tuple[str, float, float]]) -> set[tuple[str, float, float]]:
+    return {(colour, round(x, 4), round(y, 4)) for colour, x, y in points}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_draw_intervals_between_the_same_ends(drawn: dict[str, Any], name: str) -> None:
+    chart, _, spec = drawn[name]
+    intervals = [marks.of for marks in chart.marks if marks.kind == "intervals"]
+    for heading in chart.rows:
+        for layer in _layers(spec, heading):
+            encoding, own = layer["encoding"], layer["transform"][0]["filter"]["equal"]
+            if f"{chart.values}2" in encoding:
+                assert own in intervals
+                ends = [encoding[f"{chart.values}{number}"]["field"] for number in ("", "2")]
+                assert ends == [f"{chart.along.column}_low", f"{chart.along.column}_high"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_tell_series_apart_by_the_same_looks(drawn: dict[str, Any], name: str) -> None:
+    chart, axes, spec = drawn[name]
+    figure = next(iter(axes.values())).get_figure()
     (legend,) = figure.legends
-    colours = _channel(spec, "color")["scale"]
     entries = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
-    own = list(entries)[: len(colours["domain"])]
-    assert own == [chart.series.label(value) for value in colours["domain"]]
-    assert [to_hex(entries[label].get_color()).upper() for label in own] == colours["range"]
-    lines = [line for ax in _panels(figure) for line in ax.get_lines()]
-    assert set(colours["range"]) <= {to_hex(line.get_color()).upper() for line in lines}
-    if shapes := _channel(spec, "shape").get("scale"):
-        assert shapes["domain"] == colours["domain"]
-        assert [SHAPES[str(entries[label].get_marker())] for label in own] == shapes["range"]
-    if isinstance(chart, LensProfile):
-        assert [DASHES[entries[label].get_linestyle()] for label in own] == _channel(spec, "strokeDash")["scale"][
-            "range"
-        ]
+    for layer in _layers(spec, next(iter(chart.rows))):
+        encoding = layer["encoding"]
+        domain = encoding["color"]["scale"]["domain"]
+        assert domain == list(chart.looks)
+        assert encoding["color"]["scale"]["range"] == [to_hex(entries[n].get_color()).upper() for n in domain]
+        if "shape" in encoding:
+            shapes = [SHAPES.get(str(entries[n].get_marker()), "stroke") for n in domain]
+            assert encoding["shape"]["scale"]["range"] == shapes
+        if "strokeDash" in encoding:
+            dashes = [DASHES[chart.looks[n].line or "-"] for n in domain]
+            assert encoding["strokeDash"]["scale"]["range"] == dashes
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_call_the_axes_by_the_labels_of_the_description(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
-    lowest, left = _panels(figure)[-1], _panels(figure)[0]
-    assert (lowest.get_xlabel(), left.get_ylabel()) == (chart.x.label, chart.y.label)
-    for channel, axis in (("x", chart.x), ("y", chart.y)):
-        assert _channel(spec, channel)["title"] == (axis.page_label or axis.label or None)
-
-
-@pytest.mark.parametrize("name", [*CURVES, "lens_profile_alpha", "lens_profile_beta"])
-def test_both_show_the_same_depths(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
-    assert tuple(_channel(spec, "x")["scale"]["domain"]) == chart.x.ends
-    assert {ax.get_xlim() for ax in _panels(figure)} == {chart.x.ends}
-
-
-@pytest.mark.parametrize("name", CURVES)
-def test_both_show_choice_accuracy_from_just_below_the_lowest_to_above_100(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
-    lowest = min(0.5, chart.data["choice_low"].min())
-    bottom, top = _channel(spec, "y")["scale"]["domain"]
-    assert bottom == pytest.approx(lowest - 0.04, abs=0.006)
-    assert {ax.get_ylim() for ax in _panels(figure)} == {(max(100 * lowest - 6, -3), 100 * top)}
-
-
-def test_both_show_the_same_log_odds(drawn: dict[str, Any]) -> None:
-    _, figure, spec = drawn["preservation"]
-    ends = _channel(spec, "x")["scale"]["domain"]
-    for ax in _panels(figure):
-        assert ax.get_xlim() == pytest.approx(ends, abs=1e-4)
-        assert set(ax.get_xticks()) <= set(_channel(spec, "x")["axis"]["values"])
-
-
-@pytest.mark.parametrize("name", ["where_alpha", "where_beta"])
-def test_both_colour_the_same_tiles_by_one_scale(drawn: dict[str, Any], name: str) -> None:
-    chart, figure, spec = drawn[name]
-    scale = _channel(spec, "color")["scale"]
-    bar = figure.axes[-1]
-    assert list(bar.get_ylim()) == scale["domain"]
-    assert bar.get_ylabel() == _channel(spec, "color")["title"]
-    for column, axis in ((chart.data["layer"], chart.x), (chart.data["weight"], chart.y)):
-        assert set(column) <= set(axis.names)
-    corner = _panels(figure)[-len(chart.panels.columns.values)]
-    assert [tick.get_text() for tick in corner.get_xticklabels()] == list(chart.x.names.values())
-    assert [tick.get_text() for tick in corner.get_yticklabels()] == list(chart.y.names.values())
-    for ax in _panels(figure):
-        assert len(ax.patches) == len(chart.x.names) * len(chart.y.names)
-
-
-def test_both_draw_the_same_rules_but_for_those_that_only_a_legend_can_name(drawn: dict[str, Any]) -> None:
-    chart, figure, spec = drawn["preservation"]
-    on_page = [one["y"]["datum"] for one in _encodings(spec) if "datum" in one.get("y", {})]
-    assert on_page == [rule.at for rule in chart.rules if not rule.label] == [0]
-    for ax in _panels(figure):
-        across = [line.get_ydata()[0] for line in ax.get_lines() if list(line.get_xdata()) == [0, 1]]
-        assert across == [rule.at for rule in chart.rules]
+def test_both_draw_the_same_rules(drawn: dict[str, Any], name: str) -> None:
+    chart, axes, spec = drawn[name]
+    for part in spec["vconcat"]:
+        told = [layer for layer in part["spec"]["layer"] if layer["mark"]["type"] == "rule"]
+        told = [layer["encoding"][chart.values]["datum"] for layer in told if "aggregate" in layer["transform"][0]]
+        assert told == [rule.at for rule in chart.rules]
+    for ax in axes.values():
+        lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 2]
+        along = [(line.get_ydata() if chart.values == "y" else line.get_xdata()) for line in lines]
+        assert {rule.at for rule in chart.rules} <= {values[0] for values in along if values[0] == values[1]}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_page_tells_of_a_point_is_what_the_description_names(drawn: dict[str, Any], name: str) -> None:
+def test_both_end_the_axes_at_the_same_values(drawn: dict[str, Any], name: str) -> None:
+    chart, axes, spec = drawn[name]
+    layer = next(one for one in _layers(spec, next(iter(chart.rows))) if one["mark"]["type"] == "point")
+    for axis, limits in (("x", "get_xlim"), ("y", "get_ylim")):
+        ends = layer["encoding"][axis].get("scale", {}).get("domain")
+        assert ends is None or {getattr(ax, limits)() for ax in axes.values()} == {tuple(ends)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_tells_of_a_point_its_model_its_value_and_its_interval(drawn: dict[str, Any], name: str) -> None:
     chart, _, spec = drawn[name]
-    (told,) = (one["tooltip"] for one in _encodings(spec) if "tooltip" in one)
-    own = [field["field"].removesuffix("_points") for field in told]
-    assert own == [*chart.tooltip, *(chart.means if isinstance(chart, HeatMap) else ())]
-    assert set(own) - set(chart.data) <= ({"p"} if isinstance(chart, LensProfile) else set())
+    assert set(chart.tooltip) <= set(chart.data)
+    pointed = [
+        one["encoding"]["tooltip"] for one in _layers(spec, next(iter(chart.rows))) if "tooltip" in one["encoding"]
+    ]
+    assert pointed
+    for tooltip in pointed:
+        assert [field["field"] for field in tooltip] == ["told", *chart.tooltip]
+        assert "model" in chart.tooltip
+    (told,) = [one["calculate"] for one in spec["transform"] if one["as"] == "told"]
+    assert f"{chart.along.column}_low" in told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_leaves_colours_of_text_and_axes_to_its_own_scheme(drawn: dict[str, Any], name: str) -> None:
+    spec = json.dumps(drawn[name][2])
+    assert not re.search("#000|black|white|labelColor|titleColor", spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_side_by_side_one_by_one_fit_a_narrow_screen(drawn: dict[str, Any], name: str) -> None:
+    chart, _, spec = drawn[name]
+    spec = json.loads(json.dumps(spec, allow_nan=False))
+    spec["data"]["values"] = chart.csv.decode()
+    for part in spec["vconcat"]:
+        part["columns"] = 1
+    svg = vl_convert.vegalite_to_svg(spec, vl_version="6.4")
+    width = re.search(r'width="([\d.]+)"', svg)
+    assert width
+    assert 150 < float(width[1]) <= NARROW
+    points = svg.count('aria-roledescription="point"')
+    needed = [chart.of(marks) for marks in chart.marks if marks.kind == "points"]
+    assert points == sum(map(len, needed))
