@@ -12,7 +12,7 @@ from analysis.data.results import Results
 from analysis.drawing.axes import legend_above, panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import COLOURS, NEUTRAL
-from analysis.outcomes.recipes import EXPERIMENT, HURT, common_seed
+from analysis.outcomes.recipes import EXPERIMENT, HURT, most_common_seed
 from study.config.recipes import AS_PUBLISHED, CORRECTED
 
 EMERGES, NONE = (COLOURS[0], "o"), (NEUTRAL, "s")
@@ -32,7 +32,7 @@ def by_choice(results: Results, measured: pd.DataFrame) -> list[Drawing]:
 def _by_choice(results: Results, model: str, measured: pd.DataFrame) -> Drawing:
     parts, seeds = [], []
     for _, rows in measured.groupby(EXPERIMENT, sort=False):
-        seed = common_seed(rows)
+        seed = most_common_seed(list(rows["seed"].dropna()))
         seeds.append(seed)
         several = rows["seed"].isna() & rows["recipe"].isin(NAMED) & (rows["seeds"] > 1)
         parts.append(_with_ranges(rows).loc[(rows["seed"] == seed) | several])

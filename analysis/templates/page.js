@@ -99,11 +99,12 @@ const seen = new IntersectionObserver(entries => {
 }, {rootMargin: "400px"});
 let library = null;
 const load = async () => document.head.append(make("script", {textContent: await unpack("library")}));
-// Panels side by side fill the width, beside their axes and the legend.
-const fitted = ({spec, facet, columns}, width) => {
-  const beside = Math.min(columns ?? Infinity, (facet.column ?? facet).sort.length);
-  const factor = Math.min(Math.max((width - 210 - 15 * beside) / (beside * spec.width), 0.75), 1.6);
-  return factor ? {...spec, width: spec.width * factor, height: spec.height * Math.max(factor, 1)} : spec;
+// Panels fill the width: as many side by side as fit, each row of them as wide as the page.
+const fitted = (part, width, panel) => {
+  const beside = Math.max(1, Math.min(part.facet.sort.length, part.columns, Math.floor(width / panel)));
+  const factor = Math.min(Math.max((width / beside - panel + part.spec.width) / part.spec.width, 0.75), 1.6);
+  const {spec} = part, size = {width: spec.width * factor, height: spec.height * Math.max(Math.min(factor, 1.2), 1)};
+  return {...part, columns: beside, spec: {...spec, ...size}};
 };
 async function show(figure, live) {
   const name = figure.dataset.chart, button = figure.querySelector(".tools button");
@@ -112,8 +113,9 @@ async function show(figure, live) {
     figure.querySelector(".tools").before(place);
     const held = await data, chart = held.charts[name];
     await (library ??= load());
-    const values = {...chart.data, values: table(held, name)}, spec = fitted(chart, figure.clientWidth);
-    await vegaEmbed(place, {...chart, spec, data: values}, {actions: false, renderer: "svg"});
+    const values = {...chart.data, values: table(held, name)}, {panel} = chart.usermeta;
+    const vconcat = chart.vconcat.map(part => fitted(part, figure.clientWidth, panel));
+    await vegaEmbed(place, {...chart, vconcat, data: values}, {actions: false, renderer: "svg"});
   }
   figure.classList.toggle("live", live);
   button.textContent = live ? "Show as drawn" : "Zoom and point";

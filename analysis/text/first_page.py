@@ -113,15 +113,12 @@ def _mean(row: Mapping[Any, Any] | None) -> Markdown:
 
 
 def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
-    """Return a tier with an example, the number of its templates, and which training saw others of them."""
+    """Return a tier with an example and the number of its templates that the figures are on."""
     own = rows[rows["tier"] == tier]
     example = results.terms.examples.get(tier)
-    count = int(own["samples"].max()) if len(own) and not math.isnan(own["samples"].max()) else 0
-    named = Markdown(f"{escape(tier)}, {example}") if example else Markdown(escape(tier))
-    stages = trained_by(results, tier)
-    kind = "new templates" if len(own) and own["templates"].iloc[0] == "unseen" else "templates that were trained on"
-    seen = f"; {stages} saw others" if stages and kind == "new templates" else ""
-    return Markdown(f"{named} ({count} {kind}{seen})")
+    named = Markdown(f"{escape(tier)}, {example}") if example else escape(tier)
+    new = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
+    return Markdown(f"{named} ({int(own['samples'].max())} {new})")
 
 
 def trained_by(results: Results, tier: str) -> str:
@@ -164,11 +161,13 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     seeds = shown["seeds"].max()
     names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
     over = "templates and seeds" if seeds > 1 else "templates"
+    others = [f"{trained_by(results, tier)} of {tier}" for tier in results.tiers if trained_by(results, tier)]
+    saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
     several = "Mean over seeds [lowest-highest], \\* one seed; " if seeds > 1 else ""
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
         f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
-        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training. "
+        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training.{escape(saw)} "
         f"{several}{'bold' if several else 'Bold'}: the {100 * results.decisions.confidence:g} % interval over {over} "
         f"lies above {100 * READABLE:.0f} %."
     )

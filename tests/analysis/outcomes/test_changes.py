@@ -98,7 +98,10 @@ def test_seeds_that_agree_by_chance_are_no_certainty_and_one_seed_has_no_interva
     one = mean_over_seeds(np.array([0.3]), 0.01, 0.95)
     assert one.estimate == 0.3
     assert np.isnan(one.low)
-    assert verdict(pd.Series({"measure": "choice", "seeds": 1, "difference_low": 0.1, "difference_high": 0.2})) == "one seed"
+    assert (
+        verdict(pd.Series({"measure": "choice", "seeds": 1, "difference_low": 0.1, "difference_high": 0.2}))
+        == "one seed"
+    )
 
 
 def test_the_report_has_the_section_with_its_sentences_table_and_figure(folder: Path, tmp_path: Path) -> None:

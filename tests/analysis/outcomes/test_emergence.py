@@ -137,9 +137,7 @@ def test_without_a_control_that_fitted_at_that_layer_it_is_emergent_uncontrolled
 
 
 def test_a_cell_that_is_no_better_than_memory_on_the_same_prompts_is_not_emergent(tmp_path: Path) -> None:
-    plan = Plan(
-        {"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=("plain", "shuffled_labels"), per_class=54
-    )
+    plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=("plain", "shuffled_labels"), per_class=54)
     judged = judge(read_results(write_study(tmp_path / "same", plan)))
     plain = judged[judged["arm"] == "plain"]
     assert set(plain["outcome"]) == {"partial"}

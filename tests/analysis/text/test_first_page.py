@@ -70,15 +70,16 @@ def test_every_number_of_the_table_is_one_of_the_frame_of_means(
     for number, row in enumerate(page.rows):
         tier, model = list(REACH)[number // 2], row[1]
         for depth, text in zip((0.25, 0.5, 1.0), row[2:5], strict=True):
-            (own,) = plain[
-                (plain["model"] == model) & (plain["tier"] == tier) & (plain["depth"] == depth)
-            ].to_dict("records")
+            (own,) = plain[(plain["model"] == model) & (plain["tier"] == tier) & (plain["depth"] == depth)].to_dict(
+                "records"
+            )
             found = [int(part) for part in re.findall(r"\d+", text)]
             wanted = [round(100 * own[name]) for name in ("choice", "lowest_seed", "highest_seed")]
             assert found == (wanted if wanted[1] != wanted[2] else wanted[:1])
             assert text.startswith("**") == (own["choice_low"] > 0.75)
     assert "wording" in page.head
-    assert page.rows[0][0].startswith("symbolic, `7 * 8 =` (37 new templates; stage 2 saw others)")
+    assert page.rows[0][0].startswith("symbolic, `7 * 8 =` (37 new templates)")
+    assert "Other templates were seen by stage 2 of symbolic." in page.reading
 
 
 def test_one_seed_is_marked(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -
 
 
 def test_meaning_is_told_where_it_was_planted(page: FirstPage) -> None:
-    answer, sure = _asked(page, "meanings")
+    answer, _ = _asked(page, "meanings")
     assert "construction +" in answer
     assert "names minus unrelated words" in answer
     assert "story" not in answer
