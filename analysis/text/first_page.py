@@ -167,9 +167,9 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
         f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
-        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training.{escape(saw)} "
-        f"{several}{'bold' if several else 'Bold'}: the {100 * results.decisions.confidence:g} % interval over {over} "
-        f"lies above {100 * READABLE:.0f} %."
+        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training."
+        f"{escape(saw)} {several}{'bold' if several else 'Bold'}: the {100 * results.decisions.confidence:g} % "
+        f"interval over {over} lies above {100 * READABLE:.0f} %."
     )
 
 
