@@ -92,6 +92,25 @@ def aside(frame: pd.DataFrame, names: Iterable[str], step: float) -> "pd.Series[
     return places
 
 
+def bounded(differences: pd.DataFrame, least: float) -> tuple[float, float]:
+    """Return ends of an axis of differences that lie beyond all of them, and beyond minus and plus `least`.
+
+    They are beyond the intervals too, up to twice the largest difference: those of two seeds may be as long as the
+    scale, and would leave nothing to be seen of all else.
+    """
+    values = differences["difference"]
+    limit = max(2 * float(values.abs().max()), 2 * least)
+    low, high = differences["difference_low"].min(), differences["difference_high"].max()
+    pad = 0.05 * limit
+    return max(min(low, -least), -limit) - pad, min(max(high, least), limit) + pad
+
+
+def cut_off(differences: pd.DataFrame, low: "float | pd.Series[float]", high: "float | pd.Series[float]") -> str:
+    """Return a sentence on the intervals that axes of differences cut off at their ends; empty where there are none."""
+    beyond = (differences["difference_low"] < low) | (differences["difference_high"] > high)
+    return f" {beyond.sum()} intervals go on beyond their panel." if beyond.any() else ""
+
+
 def spread(depths: Iterable[float]) -> list[float]:
     """Return the depths, or FEW of them that are spread evenly, the first and the last among them."""
     every = sorted(set(depths))
