@@ -11,11 +11,12 @@ from analysis.data.results import Results
 from analysis.drawing.description import DRAWN, PANEL, ROW, SERIES, Axis, Look, Rule
 from analysis.drawing.style import DEPTH_LABEL, colour, line, marker
 from analysis.outcomes.depth import READABLE
+from study.config.base import content_hash
 
 FEW = 5
 """Trained depths of a model that have a panel each."""
 TITLE = 34
-"""Letters of a model's name in a title or legend; a longer one loses its middle."""
+"""Letters of a model's name in a title or legend; of a longer one both ends are told, and a digest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _series(model: str, pair: str, several: bool) -> str:
 
 def short(name: str) -> str:
     """Return a name that is short enough for a title."""
-    return name if len(name) <= TITLE else f"{name[: TITLE // 2]}…{name[-TITLE // 2 + 1 :]}"
+    return name if len(name) <= TITLE else f"{name[:18]}…{name[-9:]} {content_hash(name)[:4]}"
 
 
 def stacked(parts: Mapping[str, pd.DataFrame], columns: Iterable[str]) -> pd.DataFrame:

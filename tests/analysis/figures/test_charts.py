@@ -32,6 +32,7 @@ from tests.made_frames import (
     made_doses,
     made_levels,
     made_means,
+    made_shares,
     made_study,
 )
 
@@ -56,7 +57,7 @@ def _charts() -> dict[str, Chart]:
             *depth(results, levels, means, place, "depth"),
             *contrasts(results, effects, singles, means, place),
             *cost(results, costs[1], costs[0], place),
-            *use(results, made_doses(results), place),
+            *use(results, made_doses(results), made_shares(made_doses(results)), place),
             *lens(results, place),
             *predictors(["alpha", "beta", "gamma"], correlations, "construction"),
         )

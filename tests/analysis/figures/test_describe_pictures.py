@@ -19,6 +19,7 @@ from tests.made_frames import (
     made_levels,
     made_means,
     made_recipes,
+    made_shares,
     made_study,
 )
 
@@ -43,6 +44,7 @@ def _study(models: dict[str, int]) -> tuple[Results, Decided]:
         "differences": singles,
         "effects": effects,
         "doses": made_doses(results),
+        "shares": made_shares(made_doses(results)),
         "associations": made_associations(["a_lin"], len(names)),
         "associations_by_model": made_correlations(names, ["a_lin"]),
         "recipes_measured": made_recipes({"corrected": (0, 1), "as-published": (0,)}, names[0]),
