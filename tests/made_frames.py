@@ -13,7 +13,7 @@ from analysis.outcomes.contrasts import DIFFERENCES, EFFECTS
 from analysis.outcomes.levels import LEVELS, MEANS
 from analysis.outcomes.prediction import ASSOCIATIONS, BY_MODEL
 from analysis.outcomes.recipes import MEASURED
-from analysis.outcomes.use import DOSES
+from analysis.outcomes.use import DOSES, SHARES
 from study.config.names import TIERS
 from study.results.schema import COLUMNS
 
@@ -155,6 +155,12 @@ def made_doses(results: Results, tiers: Sequence[str] = ("symbolic",)) -> pd.Dat
             rows.append({**where, "pair": pair, "weight": results.shown_weight, **counts, **move, **_around("p", p)})
             rows.append({**where, "pair": "", "weight": 0.0, **counts, **move, **_around("p", p / 3, 0.01)})
     return pd.DataFrame(rows).drop_duplicates().reindex(columns=DOSES)
+
+
+def made_shares(doses: pd.DataFrame, ceiling: bool = True) -> pd.DataFrame:
+    """The rows of SHARES of the class direction."""
+    chosen = doses[(doses["subspace"] == "class") & (doses["strength"] == 1)]
+    return chosen.assign(ceiling=ceiling).reindex(columns=SHARES)
 
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)

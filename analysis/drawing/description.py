@@ -1,7 +1,7 @@
 """What the report's pictures show, described once for matplotlib, which draws the files, and for the page's charts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
@@ -126,8 +126,9 @@ class Chart(Described):
     """Of a panel in inches."""
     page_size: tuple[int, int] = (200, 150)
     """Width and height of a panel on the page in pixels."""
-    shared: bool = True
-    """Whether all rows of panels share an axis of values; panels of one row always do."""
+    ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Where the axis of values ends in rows of panels that have one of their own, by heading. Panels of one row always
+    share it; what goes on beyond is cut off."""
 
     @property
     def along(self) -> Axis:
@@ -138,6 +139,13 @@ class Chart(Described):
     def across(self) -> Axis:
         """The other axis."""
         return self.x if self.values == "y" else self.y
+
+    def within(self, heading: str) -> "Chart":
+        """The chart with the axis of values that a row of panels has."""
+        if heading not in self.ends:
+            return self
+        own = replace(self.along, ends=self.ends[heading])
+        return replace(self, y=own) if self.values == "y" else replace(self, x=own)
 
     def of(self, marks: Marks) -> pd.DataFrame:
         """The rows that these marks draw."""

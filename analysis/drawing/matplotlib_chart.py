@@ -23,8 +23,7 @@ def draw(chart: Chart) -> Figure:
     """Draw every panel of a chart, and its legend."""
     grid = list(_grid(chart))
     columns = max(len(titles) for _, titles, _ in grid)
-    sharing: Any = "all" if chart.shared else "row"
-    figure, axes = panels(len(grid), columns, _height(chart, grid), y=sharing)
+    figure, axes = panels(len(grid), columns, _height(chart, grid), y="row" if chart.ends else "all")
     for drawn, (heading, titles, first) in zip(axes, grid, strict=True):
         for ax in drawn[len(titles) :]:
             ax.set_visible(False)
@@ -33,7 +32,7 @@ def draw(chart: Chart) -> Figure:
             ax.set_title(title)
         if first and heading:
             head(drawn[0], heading)
-    _scales(axes, chart)
+    _scales(axes, chart, [heading for heading, *_ in grid])
     figure.supxlabel(chart.x.label, fontsize=8.5)
     figure.supylabel(chart.y.label, fontsize=8.5)
     legend_above(figure, [*_entries(chart), *_named(chart.marks), *_named(chart.rules)])
@@ -113,11 +112,13 @@ def _places(rows: pd.DataFrame, axis: Axis) -> Any:
     return rows[axis.column].map({name: place for place, name in enumerate(axis.names)})
 
 
-def _scales(axes: Any, chart: Chart) -> None:
-    for ax in axes.flat:
-        if ax.get_visible():
+def _scales(axes: Any, chart: Chart, headings: Sequence[str]) -> None:
+    for drawn, heading in zip(axes, headings, strict=True):
+        for ax in filter(Axes.get_visible, drawn):
             _scale(chart.x, ax.xaxis, ax.set_xscale, ax.set_xlim)
             _scale(chart.y, ax.yaxis, ax.set_yscale, ax.set_ylim)
+            if heading in chart.ends:
+                (ax.set_ylim if chart.values == "y" else ax.set_xlim)(*chart.ends[heading])
     for column in axes.T:
         lowest = [ax for ax in column if ax.get_visible()][-1]
         lowest.tick_params(labelbottom=True)

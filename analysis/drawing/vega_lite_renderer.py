@@ -71,7 +71,7 @@ def _row(chart: Chart, number: int, heading: str) -> Spec:
         "transform": [{"filter": {"field": ROW, "equal": heading}}],
         "facet": facet,
         "columns": min(len(titles), 3),
-        "spec": {"width": width, "height": height, "layer": _layers(chart, number)},
+        "spec": {"width": width, "height": height, "layer": _layers(chart.within(heading), number)},
     }
 
 
@@ -135,7 +135,8 @@ def _marks(chart: Chart, marks: Marks) -> Spec:
         case "bands":
             mark = {"type": "rule", "strokeWidth": marks.width}
             encoding = {"x" if chart.values == "y" else "y": across, **looks}
-    return {"transform": [{"filter": {"field": DRAWN, "equal": marks.of}}], "mark": mark, "encoding": encoding}
+    own = [{"filter": {"field": DRAWN, "equal": marks.of}}]
+    return {"transform": own, "mark": {**mark, "clip": True}, "encoding": encoding}
 
 
 def _position(axis: Axis) -> Spec:

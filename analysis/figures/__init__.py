@@ -55,7 +55,7 @@ def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterab
         **{f"depth_{'_'.join(wordings)}": of_further(wordings) for wordings in others},
         "contrasts": lambda: contrasts(study, decided.effects, decided.differences, decided.means, main),
         "cost": lambda: cost(study, decided.effects, decided.differences, main),
-        "use": lambda: use(study, decided.doses, main),
+        "use": lambda: use(study, decided.doses, decided.shares, main),
         "lens": lambda: lens(study, main),
         "emergence": watched,
         "changes": lambda: one_change(study, decided.changes),

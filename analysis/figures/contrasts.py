@@ -5,8 +5,20 @@ import pandas as pd
 from analysis.data.numbers import share, signed_points
 from analysis.data.results import Results
 from analysis.drawing.axes import step_aside
-from analysis.drawing.description import Axis, Chart, Marks, Rule
-from analysis.figures.series import Shown, aside, counted, depth_axis, in_panel, looks, sampled, stacked, with_series
+from analysis.drawing.description import ROW, Axis, Chart, Marks, Rule
+from analysis.figures.series import (
+    Shown,
+    aside,
+    bounded,
+    counted,
+    cut_off,
+    depth_axis,
+    in_panel,
+    looks,
+    sampled,
+    stacked,
+    with_series,
+)
 from analysis.outcomes.contrasts import CONTRASTS
 from analysis.statistics.intervals import interval_of
 from study.config.arms import arms_that_are
@@ -15,6 +27,8 @@ COLUMNS = [
     *("contrast", "model", "pair", "weight", "wordings", "depth", "at", "seed", "tier", "templates", "samples"),
     *("seeds", "value", "value_beside", "difference", "difference_low", "difference_high", "verdict"),
 ]
+LEAST = 0.1
+"""Half of the shortest axis: noise is not to fill a panel."""
 MARKS = (
     Marks("effect", "intervals", width=1.0, opacity=0.55),
     Marks("seed", "ticks", size=5.0, width=0.9, opacity=0.9, label="single seeds", sample="_"),
@@ -41,6 +55,8 @@ def contrasts(
         rows = in_panel(with_series(rows), rows["contrast"].map(headings), rows["tier"])
         parts[part] = rows.assign(at=aside(rows, list(names), step))
     data = stacked(parts, COLUMNS)
+    ends = {heading: bounded(data[data[ROW] == heading], LEAST) for heading in headings.values()}
+    lows, highs = (data[ROW].map({heading: own[end] for heading, own in ends.items()}) for end in (0, 1))
     chart = Chart(
         name="contrasts",
         data=data,
@@ -48,7 +64,7 @@ def contrasts(
             "Paired differences in choice accuracy against relative depth, by contrast and tier of wording. "
             f"{_largest(chosen, headings)}"
         ),
-        caption=_caption(results, chosen, means, shown),
+        caption=_caption(results, chosen, means, shown) + cut_off(data, lows, highs),
         rows={
             heading: [tier for tier in results.tiers if tier in set(chosen.loc[chosen["contrast"] == name, "tier"])]
             for name, heading in headings.items()
@@ -63,7 +79,7 @@ def contrasts(
         wrap=4,
         height=1.35,
         page_size=(200, 120),
-        shared=False,
+        ends=ends,
     )
     return [chart]
 

@@ -8,7 +8,18 @@ import pandas as pd
 from analysis.data.numbers import share, signed_points
 from analysis.data.results import Results
 from analysis.drawing.description import SERIES, Axis, Chart, Marks, Rule
-from analysis.figures.series import Shown, counted, in_panel, looks, sampled, short, stacked, with_series
+from analysis.figures.series import (
+    Shown,
+    bounded,
+    counted,
+    cut_off,
+    in_panel,
+    looks,
+    sampled,
+    short,
+    stacked,
+    with_series,
+)
 from analysis.statistics.intervals import interval_of
 
 LABEL = "answer accuracy minus that of w = 0, points"
@@ -42,14 +53,14 @@ def cost(results: Results, effects: pd.DataFrame, differences: pd.DataFrame, sho
         lines = [_line(row, several) for _, row in rows.iterrows()]
         parts[part] = in_panel(with_series(rows).assign(line=lines), "", rows["tier"])
     data, margin = stacked(parts, COLUMNS), results.decisions.non_inferiority_margin
-    names = list(looks(results, chosen))
+    ends, names = bounded(data, 1.5 * margin), list(looks(results, chosen))
     chart = Chart(
         name="cost",
         data=data,
         alt=f"Answer accuracy minus that of w = 0, by model, depth and tier. {_range(_told(chosen))}",
-        caption=_caption(results, chosen, shown),
+        caption=_caption(results, chosen, shown) + cut_off(data, *ends),
         rows={"": [tier for tier in results.tiers if tier in set(chosen["tier"])]},
-        x=Axis("difference", LABEL, "points against w = 0", "points", _ends(data, margin)),
+        x=Axis("difference", LABEL, "points against w = 0", "points", ends),
         y=Axis("line", "", scale="named", names=_order(data, names)),
         values="x",
         looks=looks(results, chosen),
@@ -84,13 +95,6 @@ def _seeds(single: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     every = every.drop(columns=[name for name in every if str(name).startswith("difference_")])
     with_several: pd.DataFrame = every.merge(chosen.loc[chosen["seeds"] > 1, [*keys, "depth"]], on=[*keys, "depth"])
     return with_several
-
-
-def _ends(data: pd.DataFrame, margin: float) -> tuple[float, float]:
-    """Ends of the axis, with the margin well within it."""
-    columns = data[["difference", "difference_low", "difference_high"]]
-    low, high = float(columns.min().min()), float(columns.max().max())
-    return min(low, -1.6 * margin) - 0.008, max(high, 0.6 * margin) + 0.008
 
 
 def _caption(results: Results, chosen: pd.DataFrame, shown: Shown) -> str:

@@ -11,11 +11,12 @@ from analysis.data.results import Results
 from analysis.drawing.description import DRAWN, PANEL, ROW, SERIES, Axis, Look, Rule
 from analysis.drawing.style import DEPTH_LABEL, colour, line, marker
 from analysis.outcomes.depth import READABLE
+from study.config.base import content_hash
 
 FEW = 5
 """Trained depths of a model that have a panel each."""
 TITLE = 34
-"""Letters of a model's name in a title or legend; a longer one loses its middle."""
+"""Letters of a model's name in a title or legend; of a longer one both ends are told, and a digest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _series(model: str, pair: str, several: bool) -> str:
 
 def short(name: str) -> str:
     """Return a name that is short enough for a title."""
-    return name if len(name) <= TITLE else f"{name[: TITLE // 2]}…{name[-TITLE // 2 + 1 :]}"
+    return name if len(name) <= TITLE else f"{name[:18]}…{name[-9:]} {content_hash(name)[:4]}"
 
 
 def stacked(parts: Mapping[str, pd.DataFrame], columns: Iterable[str]) -> pd.DataFrame:
@@ -90,6 +91,25 @@ def aside(frame: pd.DataFrame, names: Iterable[str], step: float) -> "pd.Series[
     order = {name: i for i, name in enumerate(names)}
     places: pd.Series[float] = frame["depth"] + (frame[SERIES].map(order) - (len(order) - 1) / 2) * step
     return places
+
+
+def bounded(differences: pd.DataFrame, least: float) -> tuple[float, float]:
+    """Return ends of an axis of differences that lie beyond all of them, and beyond minus and plus `least`.
+
+    They are beyond the intervals too, up to twice the largest difference: those of two seeds may be as long as the
+    scale, and would leave nothing to be seen of all else.
+    """
+    values = differences["difference"]
+    limit = max(2 * float(values.abs().max()), 2 * least)
+    low, high = differences["difference_low"].min(), differences["difference_high"].max()
+    pad = 0.05 * limit
+    return max(min(low, -least), -limit) - pad, min(max(high, least), limit) + pad
+
+
+def cut_off(differences: pd.DataFrame, low: "float | pd.Series[float]", high: "float | pd.Series[float]") -> str:
+    """Return a sentence on the intervals that axes of differences cut off at their ends; empty where there are none."""
+    beyond = (differences["difference_low"] < low) | (differences["difference_high"] > high)
+    return f" {beyond.sum()} intervals go on beyond their panel." if beyond.any() else ""
 
 
 def spread(depths: Iterable[float]) -> list[float]:

@@ -30,6 +30,8 @@ LOOKS = {
     f"class{WITHOUT}": Look(NEUTRAL, "", "-"),
     f"random{WITHOUT}": Look(NEUTRAL, "", "--"),
 }
+LEAST = 0.05
+"""Of p, that the shortest axis shows."""
 COLUMNS = [
     *("model", "pair", "weight", "wordings", "layer", "depth", "tier", "subspace", "strength"),
     *("p", "p_low", "p_high", "followed", "seeds", "samples", "prompts"),
@@ -45,7 +47,7 @@ MARKS = (
 )
 
 
-def use(results: Results, doses: pd.DataFrame, shown: Shown) -> list[Chart]:
+def use(results: Results, doses: pd.DataFrame, shares: pd.DataFrame, shown: Shown) -> list[Chart]:
     """Describe the probability of the source's answer by strength of the exchange; none where none was made.
 
     A panel is a trained depth: of the first pair of class tokens, on the tier that stage 2 trained on first.
@@ -73,10 +75,10 @@ def use(results: Results, doses: pd.DataFrame, shown: Shown) -> list[Chart]:
             "Probability of the source's answer against the strength of the exchange of hidden states, by model and "
             f"trained depth. {_ranges(plain)}"
         ),
-        caption=_caption(results, plain, without, shown),
+        caption=_caption(results, plain, without, shown) + _without_ceiling(shares, plain),
         rows=_panels(results, plain),
         x=Axis("strength", "strength of the exchange", "strength", "powers", (0.42, 9.6), (0.5, 1, 2, 4, 8)),
-        y=Axis("p", "p of the source's answer", "p", ends=(-0.03, 1.03), values=(0, 0.5, 1)),
+        y=_p_axis(data),
         looks={name: look for name, look in zip(names, LOOKS.values(), strict=True) if name in set(data[SERIES])},
         marks=MARKS,
         tooltip=(SERIES, "model", "layer", "depth", "tier", "strength", "followed", "seeds", "samples"),
@@ -85,6 +87,15 @@ def use(results: Results, doses: pd.DataFrame, shown: Shown) -> list[Chart]:
         page_size=(200, 140),
     )
     return [chart]
+
+
+def _p_axis(data: pd.DataFrame) -> Axis:
+    """An axis of all probabilities, or of the small ones where there are no others."""
+    highest = float(data[["p", "p_high"]].max().max())
+    top = 1.0 if highest > 0.4 else max(1.1 * highest, LEAST)
+    return Axis(
+        "p", "p of the source's answer", "p", ends=(-0.03 * top, 1.03 * top), values=(0, 0.5, 1) if top == 1 else ()
+    )
 
 
 def _of_tier(rows: pd.DataFrame, shown: Shown) -> pd.DataFrame:
@@ -131,6 +142,19 @@ def _caption(results: Results, plain: pd.DataFrame, without: pd.DataFrame, shown
         f"On {plain['tier'].iloc[0]} prompts, {prompts} a point, that are answered right with their sources, "
         f"{plain['pair'].iloc[0]}, {counted(seeds, 'seed')}; {share(results.decisions.confidence)} intervals over "
         f"{sampled(seeds)}."
+    )
+
+
+def _without_ceiling(shares: pd.DataFrame, plain: pd.DataFrame) -> str:
+    """In how many panels even the exchange of the whole state moves nothing."""
+    keys = ["model", "pair", "weight", "wordings", "layer", "tier"]
+    panels = plain[keys].drop_duplicates().merge(shares.drop_duplicates(keys), on=keys)
+    lacking = int((~panels["ceiling"].astype(bool)).sum())
+    if not lacking:
+        return ""
+    return (
+        f" In {lacking} of {len(panels)} panels the ceiling is not shown to lie above the floor: there not even the "
+        "whole state is known to move the answer, and nothing can be said of use."
     )
 
 

@@ -170,6 +170,21 @@ def test_where_nothing_is_paired_there_is_no_figure() -> None:
     assert contrasts(RESULTS, effects, single, MEANS, other) == []
 
 
+def test_intervals_of_two_seeds_do_not_flatten_all_else_and_a_caption_counts_them() -> None:
+    single, effects = _words()
+    long = effects["depth"].eq(1.0) & effects["model"].eq("alpha")
+    effects["difference_low"] = effects["difference_low"].where(~long, -1.0)
+    (chart,) = _contrasts((single, effects))
+    (heading,) = chart.rows
+    low, high = chart.ends[heading]
+    assert -0.5 < low < chart.data["difference"].min() < chart.data["difference"].max() < high
+    assert {ax.get_ylim() for ax in _panels(chart).values()} == {(low, high)}
+    assert f"{len(TIERS)} intervals go on beyond their panel." in chart.caption
+    (chart,) = _contrasts(_words())
+    assert "go on beyond" not in chart.caption
+    assert chart.ends[heading][0] < chart.data["difference_low"].min()
+
+
 def test_headings_are_those_of_the_rows() -> None:
     (chart,) = _contrasts(_words(), _below())
     assert set(chart.data[ROW]) == set(chart.rows)

@@ -11,15 +11,16 @@ from analysis.figures.lens import TRAINED, lens
 from analysis.figures.series import shown, spread
 from analysis.figures.use import use
 from study.config.names import TIERS
-from tests.made_frames import STRENGTHS, add_profiles, by_depth, made_doses, made_study
+from tests.made_frames import STRENGTHS, add_profiles, by_depth, made_doses, made_shares, made_study
 
 RESULTS = made_study()
 SYMBOLIC = shown(RESULTS, ("symbolic",))
+DOSES = made_doses(RESULTS, ("symbolic", "semantic"))
 
 
 @pytest.fixture(scope="module")
 def dosed() -> Chart:
-    (chart,) = use(RESULTS, made_doses(RESULTS, ("symbolic", "semantic")), SYMBOLIC)
+    (chart,) = use(RESULTS, DOSES, made_shares(DOSES), SYMBOLIC)
     return chart
 
 
@@ -86,15 +87,31 @@ def test_use_is_of_the_tier_that_was_trained_first_and_says_so(dosed: Chart) -> 
 
 
 def test_without_a_model_without_class_loss_there_is_none_in_the_caption() -> None:
-    doses = made_doses(RESULTS)
-    (chart,) = use(RESULTS, doses[doses["weight"] > 0], SYMBOLIC)
+    (chart,) = use(RESULTS, DOSES[DOSES["weight"] > 0], made_shares(DOSES), SYMBOLIC)
     assert "without class loss" not in chart.caption
     assert not any("w = 0" in name for name in chart.looks)
 
 
+def test_panels_whose_ceiling_is_no_higher_than_their_floor_are_counted() -> None:
+    shares = made_shares(DOSES)
+    shares["ceiling"] = (shares["model"] == "alpha") | (shares["layer"] == 1)
+    (chart,) = use(RESULTS, DOSES, shares, SYMBOLIC)
+    assert "In 1 of 4 panels the ceiling is not shown to lie above the floor" in chart.caption
+    (chart,) = use(RESULTS, DOSES, made_shares(DOSES), SYMBOLIC)
+    assert "not shown to lie above" not in chart.caption
+
+
+def test_probabilities_that_are_all_small_have_an_axis_of_their_own() -> None:
+    small = DOSES.assign(**{name: DOSES[name] / 100 for name in ("p", "p_low", "p_high")})
+    (chart,) = use(RESULTS, small, made_shares(small), SYMBOLIC)
+    assert chart.y.ends == pytest.approx((-0.0015, 0.0515))
+    (chart,) = use(RESULTS, DOSES, made_shares(DOSES), SYMBOLIC)
+    assert chart.y.ends == (-0.03, 1.03)
+
+
 def test_of_many_depths_five_are_shown_spread_evenly() -> None:
     results = made_study({"alpha": 12}, layers=range(12), seeds=(0,))
-    (chart,) = use(results, made_doses(results), SYMBOLIC)
+    (chart,) = use(results, made_doses(results), made_shares(made_doses(results)), SYMBOLIC)
     assert [title.split()[0] for title in chart.rows["alpha"]] == ["L0", "L3", "L6", "L8", "L11"]
     assert spread([0.2, 0.4]) == [0.2, 0.4]
 
@@ -124,7 +141,7 @@ def test_stage_1_is_dotted_and_the_trained_layer_has_a_band(profiled: Chart) -> 
 
 
 def test_without_rows_there_are_no_figures() -> None:
-    assert use(RESULTS, made_doses(RESULTS)[:0], SYMBOLIC) == []
+    assert use(RESULTS, DOSES[:0], made_shares(DOSES[:0]), SYMBOLIC) == []
     empty = made_study()
     for unit in empty.units:
         empty.rows["profile"][unit] = pd.DataFrame(columns=["stage", "pair", "layer", "tier", "prompts", "choice"])
