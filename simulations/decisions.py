@@ -16,13 +16,14 @@ from simulations.truth import Floats, Truth, arms, family
 
 MARGIN = 0.05
 DRAWS = 1000
+FAMILIES = 500
 
 
 def of_families(random: np.random.Generator) -> Iterator[Outcome]:
     """max-T over cells at chance, alone and among others that are not; Holm over their t tests."""
     for cells, (deviation, templates) in product((8, 40), ((0.0, 24), (1.0, 24), (2.0, 24), (1.0, 48))):
         truth = Truth(0.5, template_sd=deviation, templates=templates)
-        drawn = family(truth, cells, 0, DRAWS, random) - 0.5
+        drawn = family(truth, cells, 0, FAMILIES, random) - 0.5
         note = f"{cells} cells"
         above = np.array([max_t(of, "greater").min() <= 0.05 for of in drawn])
         yield false_positives("max-T, any of the family", truth, above, 0.05, note)
@@ -31,7 +32,7 @@ def of_families(random: np.random.Generator) -> Iterator[Outcome]:
             yield false_positives("max-T, any of the family", truth, other, 0.05, f"{note}, two-sided")
     for effect, deviation in product((0.05, 0.2), (0.0, 1.0, 2.0)):
         truth = Truth(0.5, effect, deviation)
-        drawn = family(truth, 8, 4, DRAWS, random) - 0.5
+        drawn = family(truth, 8, 4, FAMILIES, random) - 0.5
         found = np.array([max_t(of, "greater") <= 0.05 for of in drawn])
         yield false_positives(
             "max-T, any of the family", truth, np.any(found[:, 4:], axis=1), 0.05, "4 of 8 cells planted"
@@ -53,7 +54,7 @@ def of_margins(random: np.random.Generator) -> Iterator[Outcome]:
         if seeds == 1 and seed_sd:
             continue
         truth = Truth(share, effect, deviation, seed_sd, templates, prompts, seeds)
-        (before, after), _ = arms(truth, 2 * DRAWS, random)
+        (before, after), _ = arms(truth, DRAWS, random)
         found = {confidence: effects(after - before, confidence) for confidence in (0.9, 0.95)}
         for name, alpha, decide in (("equivalent", 0.05, equivalent), ("not inferior", 0.025, not_inferior)):
             verdicts = np.array(

@@ -1,6 +1,5 @@
 """The coverage of areas over depth and of crossings, and of the binomial mixed model."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from itertools import product
@@ -18,8 +17,8 @@ RISING = (0.5, 0.52, 0.6, 0.8, 0.95, 0.99)
 NEVER = (0.5, 0.5, 0.55, 0.6, 0.65, 0.7)
 AT_ONCE = (0.85, 0.88, 0.9, 0.95, 0.97, 0.99)
 DRAWS = 2000
-CROSSINGS = 300
-FITS = 60
+CROSSINGS = 200
+FITS = 40
 
 
 def of_areas(random: np.random.Generator) -> Iterator[Outcome]:
@@ -52,7 +51,7 @@ def _finite(depths: Floats) -> Floats:
 def of_mixed_models(random: np.random.Generator) -> Iterator[Outcome]:
     """Effects in log odds by variational Bayes."""
     for seeds, seed_sd, ratio in ((1, 0.0, 1.0), (3, 0.0, 0.0), (3, 0.5, 0.0)):
-        truth = Truth(0.5, math.nan, 1.0, seed_sd, seeds=seeds)
+        truth = Truth(0.5, template_sd=1.0, seed_sd=seed_sd, seeds=seeds)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of convergence; such fits count as they are
             found = [mixed_effect(prompts(truth, ratio, 60, random), 0.95) for _ in range(FITS)]

@@ -63,12 +63,12 @@ def of_effects(random: np.random.Generator) -> Iterator[Outcome]:
             if seeds > 1 and size != (24, 2) and deviation != 1:
                 continue  # larger samples of several seeds are tried with one spread of templates
             truth = Truth(*means, deviation, seed_sd, *size, seeds)
-            yield from _of_effect(name, truth, DRAWS if seeds == 1 else DRAWS // 2, random)
+            yield from _of_effect(name, truth, DRAWS if seeds == 1 else DRAWS // 4, random)
     for means, deviation, seed_sd in product(EFFECTS, (0.0, 1.0), SEED_SD):
-        yield from _of_effect("effect, 2 seeds", Truth(*means, deviation, seed_sd, seeds=2), DRAWS // 2, random)
+        yield from _of_effect("effect, 2 seeds", Truth(*means, deviation, seed_sd, seeds=2), DRAWS // 4, random)
     for means in EFFECTS:
         truth = Truth(*means, template_sd=1.0, seed_sd=0.5, seeds=3)
-        yield from _of_effect("effect, 3 seeds, 5 % missing", truth, DRAWS // 2, random, missing=0.05)
+        yield from _of_effect("effect, 3 seeds, 5 % missing", truth, DRAWS // 4, random, missing=0.05)
 
 
 def _of_effect(
@@ -93,7 +93,7 @@ def of_pooling(random: np.random.Generator) -> Iterator[Outcome]:
     effect = 0.05
     for models, (deviation, model_sd) in product((3, 5, 8, 12), ((0.0, 0.5), (0.0, 1.0), (1.0, 0.5), (1.0, 0.0))):
         truth = Truth(0.5, effect, deviation, model_sd, seeds=models)
-        (before, after), true = arms(truth, DRAWS // 4, random)
+        (before, after), true = arms(truth, DRAWS // 8, random)
         tables = after - before
         p = np.array([wild_cluster_p(row, np.arange(models), effect) for row in tables.mean(1)])
         spread = "templates differ" if deviation else "models alone differ"

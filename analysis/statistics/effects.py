@@ -35,8 +35,9 @@ def effects(differences: Floats, confidence: float) -> Floats:
     to go by, and the interval is that over templates of the seeds' mean. Missing values take what template and seed
     give them, at the cost of their degrees of freedom (Yates 1933).
 
-    Two seeds say next to nothing of a population of seeds, and their interval shows it: it can be wider than that of
-    either seed.
+    Two seeds say next to nothing of a population of seeds, and their interval shows it: it is often wider than that of
+    either seed. No interval sees what no seed and no template has shown: where one arm is always right and the other is
+    so but for a few bad seeds or templates, 95 % intervals cover about 90 %.
     """
     found = np.full((len(differences), 3), np.nan)
     missing = np.isnan(differences)

@@ -48,6 +48,9 @@ def levels(values: Floats, confidence: float) -> Floats:
     DasGupta 2001), for others Korn & Graubard's (1998) idea with an effective number of templates. No sample of n
     templates bounds a level better than n of n do, so low is at most Clopper & Pearson's (alpha/2)^(1/n) and high at
     least its complement: 24 of 24 templates give a bound of 86 % at 95 %, and 90 % needs 36.
+
+    Where templates hardly differ and have many prompts, the added template makes intervals wider than they need be: it
+    stands for the templates that are unlike those drawn.
     """
     there = ~np.isnan(values)
     n = there.sum(-1)
