@@ -14,6 +14,7 @@ PARTS = {
     "levels": intervals.of_levels,
     "effects": intervals.of_effects,
     "pooling": intervals.of_pooling,
+    "ratios": intervals.of_ratios,
     "families": decisions.of_families,
     "margins": decisions.of_margins,
     "areas": depths.of_areas,

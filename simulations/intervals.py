@@ -9,6 +9,7 @@ import numpy as np
 from analysis.statistics.effects import effects
 from analysis.statistics.intervals import levels
 from analysis.statistics.pooling import wild_cluster_p
+from analysis.statistics.ratios import ratio
 from simulations.outcome import Outcome, covered, false_positives, power
 from simulations.truth import Truth, arms, values
 
@@ -30,6 +31,7 @@ EFFECTS = (
 )
 """The first arm's share, and the effect."""
 DRAWS = 4000
+RATIOS = 200
 
 
 def of_levels(random: np.random.Generator) -> Iterator[Outcome]:
@@ -100,3 +102,14 @@ def of_pooling(random: np.random.Generator) -> Iterator[Outcome]:
         name = f"pooled by wild clusters, {models} models, {spread}"
         yield Outcome(name, "coverage", truth, "", 0.95, float((p > 0.05).mean()), len(p))
         yield covered(f"pooled by crossed effects, {models} models", truth, effects(tables, 0.95), true)
+
+
+def of_ratios(random: np.random.Generator) -> Iterator[Outcome]:
+    """Ratios of an effect to another, larger one, as those of a part of a state to all of it."""
+    for seeds, deviation, part in product((1, 3), (0.5, 1.0, 2.0), (0.0, 0.2, 0.6)):
+        truth = Truth(0.1, part, deviation, 0.5, seeds=seeds)
+        (floor, moved), true = arms(truth, RATIOS, random)
+        (least, whole), most = arms(Truth(0.1, 0.7, deviation, 0.5, seeds=seeds), RATIOS, random)
+        tables = zip(moved - floor, whole - least, strict=True)
+        found = np.array([ratio(above, below, 0.95) for above, below in tables])
+        yield covered(f"ratio, {seeds} seed{'s' * (seeds > 1)}", truth, found, true / most)
