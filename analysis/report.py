@@ -133,6 +133,7 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
         "onset": onset_and_predictors.onset_rows(study, decided.onset),
         "costs": effects_and_use.contrast_rows(study, decided.effects, margin=True),
         "contrasts": effects_and_use.contrast_rows(study, decided.effects, margin=False),
+        "pooled": effects_and_use.pooled_rows(study, decided.pooled),
         "fits": effects_and_use.fit_rows(study, decided),
         "facts": onset_and_predictors.fact_rows(study, decided),
         "associations": onset_and_predictors.association_rows(decided.associations),

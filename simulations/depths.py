@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.statistics.depth import areas, crossing
 from analysis.statistics.effects import effects
-from analysis.statistics.mixed import mixed_effect
+from simulations.mixed import mixed_effect
 from simulations.outcome import Outcome, covered
 from simulations.truth import Floats, Truth, curves, prompts
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
 from analysis.figures.emergence import EVALUATIONS
-from analysis.outcomes.contrasts import DIFFERENCES, EFFECTS
+from analysis.outcomes.effects import DIFFERENCES, EFFECTS
 from analysis.outcomes.levels import LEVELS, MEANS
 from analysis.outcomes.prediction import ASSOCIATIONS, BY_MODEL
 from analysis.outcomes.recipes import MEASURED

@@ -7,8 +7,8 @@ import pandas as pd
 from analysis.data.results import Results
 from analysis.outcomes.answers import accuracies
 from analysis.outcomes.changes import changes
-from analysis.outcomes.contrasts import differences, effects
 from analysis.outcomes.depth import depths
+from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
@@ -16,7 +16,7 @@ from analysis.outcomes.prediction import associations, associations_by_model, pr
 from analysis.outcomes.recipes import measured, told
 from analysis.outcomes.use import doses, exchanges, shares
 
-OPTIONAL = ("changes", "recipes_told", "recipes_measured")
+OPTIONAL = ("pooled", "changes", "recipes_told", "recipes_measured")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Decided:
     accuracy: pd.DataFrame
     differences: pd.DataFrame
     effects: pd.DataFrame
+    pooled: pd.DataFrame
     doses: pd.DataFrame
     shares: pd.DataFrame
     onset: pd.DataFrame
@@ -65,6 +66,7 @@ def decide_study(results: Results) -> Decided:
         accuracy=accuracies(results),
         differences=differences(results),
         effects=effects(results),
+        pooled=pooled(results),
         doses=doses(results, exchanged),
         shares=shares(results, exchanged),
         onset=onset,

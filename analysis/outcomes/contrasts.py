@@ -1,36 +1,19 @@
-"""Contrasts between cells that differ in one thing, paired by template and seed: controls, costs and manipulations."""
+"""Contrasts between cells that differ in one thing: controls, costs and manipulations, and the pairs of cells for each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit, place
+from analysis.data.results import Results, StudyUnit
 from analysis.data.samples import NOBODY, of_tier
 from analysis.outcomes.fit import has_fitted
-from analysis.statistics.effects import effect
-from analysis.statistics.equivalence import Verdict as Judgement
-from analysis.statistics.equivalence import equivalent, not_inferior
-from analysis.statistics.intervals import Interval, bounds
 from study.config.arms import ARMS, arms_that_are, words_of
-from study.config.study import Decisions
 
 Column = Literal["choice", "right"]
 Templates = Literal["unseen", "seen", "all"]
-FLOOR = "at floor: cannot show"
-"""The verdict on a cost where too few answers were right before."""
-KEYS = ["contrast", "measure", "model", "pair", "weight", "wordings", "tier", "templates"]
-DIFFERENCES = [
-    *("contrast", "measure", "unit", "beside", "model", "pair", "weight", "wordings", "layer", "depth", "seed"),
-    *("tier", "templates", "samples", "value", "value_beside", "difference", "difference_low", "difference_high"),
-]
-EFFECTS = [
-    *(*KEYS, "depth", "depths", "seeds", "samples", "value", "value_beside"),
-    *("difference", "difference_low", "difference_high", "lowest_seed", "highest_seed", "verdict"),
-]
 
 
 @dataclass(frozen=True)
@@ -112,77 +95,19 @@ CONTRASTS: list[Contrast] = [
 """Every contrast of the report, in its order."""
 
 
-def differences(results: Results) -> pd.DataFrame:
-    """Return a row for each contrast, plain cell with a partner, and tier: the difference over templates, for that
-    seed."""
-    rows = []
-    for contrast in CONTRASTS:
-        for cell, partner in _pairs(results, contrast):
-            for tier in _tiers(results, contrast):
-                values = _paired(results, contrast, cell, partner, tier)
-                if values.empty:
-                    continue
-                found = effect(
-                    (values["own"] - values["beside"]).to_numpy(float)[:, None], results.decisions.confidence
-                )
-                rows.append(
-                    {
-                        "contrast": contrast.name,
-                        "measure": contrast.column,
-                        **place(cell),
-                        "beside": partner.id,
-                        "wordings": "+".join(cell.wordings),
-                        "tier": tier,
-                        "templates": contrast.templates,
-                        "samples": len(values),
-                        "value": values["own"].mean(),
-                        "value_beside": values["beside"].mean(),
-                        **bounds("difference", found),
-                    }
-                )
-    return pd.DataFrame(rows, columns=DIFFERENCES)
-
-
-def effects(results: Results) -> pd.DataFrame:
-    """Return a row for each contrast, model, pair, weight, wordings and tier: over all depths, then at each depth.
-
-    The differences of a template and seed are averaged over depths, then over templates and seeds, which the interval
-    is over; `lowest_seed` and `highest_seed` are the range of the seeds. The verdict is `above` or `below` where the
-    interval excludes zero, `none` where it lies within the margin of non-inferiority on both sides (TOST), else
-    `undecided`; of costs `preserved`, `hurt` (the interval lies below zero), `undecided`, or FLOOR.
-    """
-    rows = []
-    for contrast in CONTRASTS:
-        groups: dict[tuple[object, ...], list[tuple[StudyUnit, StudyUnit]]] = {}
-        for cell, partner in _pairs(results, contrast):
-            groups.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append((cell, partner))
-        for key, pairs in groups.items():
-            for tier in _tiers(results, contrast):
-                about = dict(zip(KEYS, (contrast.name, contrast.column, *key, tier, contrast.templates), strict=True))
-                depths = sorted({cell.depth for cell, _ in pairs})
-                for depth in [np.nan, *depths]:
-                    here = [pair for pair in pairs if depth != depth or pair[0].depth == depth]
-                    if row := _effect(results, contrast, here, tier):
-                        rows.append({**about, "depth": depth, **row})
-    return pd.DataFrame(rows, columns=EFFECTS)
-
-
-def overall(found: pd.DataFrame, contrast: str) -> pd.DataFrame:
-    """Return the rows of a contrast over all depths."""
-    return found[(found["contrast"] == contrast) & found["depth"].isna()]
-
-
-def _pairs(results: Results, contrast: Contrast) -> Iterator[tuple[StudyUnit, StudyUnit]]:
+def pairs_of(results: Results, contrast: Contrast) -> Iterator[tuple[StudyUnit, StudyUnit]]:
+    """Yield each plain cell that has fitted with its partner, where it has one."""
     for cell in results.plain:
         if cell.finished and has_fitted(results, cell) and (partner := contrast.partner(results, cell)):
             yield cell, partner
 
 
-def _tiers(results: Results, contrast: Contrast) -> Sequence[str]:
+def tiers_of(results: Results, contrast: Contrast) -> Sequence[str]:
+    """Return the tiers on which a contrast is made: of costs those whose answers are judged."""
     return results.judged_tiers if contrast.margin else results.tiers
 
 
-def _paired(results: Results, contrast: Contrast, cell: StudyUnit, partner: StudyUnit, tier: str) -> pd.DataFrame:
+def paired_values(results: Results, contrast: Contrast, cell: StudyUnit, partner: StudyUnit, tier: str) -> pd.DataFrame:
     """Return the values of a cell (`own`) and its partner (`beside`) by sample, of samples that both have."""
     if contrast.column == "right":
         own, beside = (
@@ -199,46 +124,3 @@ def _chosen(samples: pd.DataFrame, contrast: Contrast, tier: str) -> "pd.Series[
     if contrast.templates != "all":
         here = here[(here["seen"] == NOBODY) == (contrast.templates == "unseen")]
     return here[contrast.column].droplevel("tier")
-
-
-def _effect(
-    results: Results, contrast: Contrast, pairs: Sequence[tuple[StudyUnit, StudyUnit]], tier: str
-) -> dict[str, object] | None:
-    by_seed: dict[int, list[pd.DataFrame]] = {}
-    for cell, partner in pairs:
-        values = _paired(results, contrast, cell, partner, tier)
-        if not values.empty:
-            by_seed.setdefault(cell.seed, []).append(values)
-    if not by_seed:
-        return None
-    means = {seed: sum(frames[1:], frames[0]) / len(frames) for seed, frames in by_seed.items()}
-    table = pd.concat({seed: frame["own"] - frame["beside"] for seed, frame in means.items()}, axis=1).to_numpy(float)
-    found = effect(table, results.decisions.confidence)
-    of_seeds = np.nanmean(table, axis=0)
-    before = float(np.mean([frame["beside"].mean() for frame in means.values()]))
-    return {
-        "depths": len({cell.depth for cell, _ in pairs}),
-        "seeds": len(means),
-        "samples": len(table),
-        "value": np.mean([frame["own"].mean() for frame in means.values()]),
-        "value_beside": before,
-        **bounds("difference", found),
-        "lowest_seed": of_seeds.min(),
-        "highest_seed": of_seeds.max(),
-        "verdict": _verdict(contrast, partial(effect, table), found, before, results.decisions),
-    }
-
-
-def _verdict(
-    contrast: Contrast, procedure: Callable[[float], Interval], found: Interval, before: float, decisions: Decisions
-) -> str:
-    margin, alpha = decisions.non_inferiority_margin, 1 - decisions.confidence
-    if contrast.margin:
-        if before < decisions.floor:
-            return FLOOR
-        if not_inferior(procedure, margin, alpha / 2) == Judgement.SHOWN:
-            return "preserved"
-        return "hurt" if found.high < 0 else "undecided"
-    if found.low > 0 or found.high < 0:
-        return "above" if found.low > 0 else "below"
-    return "none" if equivalent(procedure, margin, alpha) == Judgement.SHOWN else "undecided"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.outcomes.contrasts import FLOOR
+from analysis.outcomes.effects import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior
 from analysis.statistics.intervals import Floats, Interval, bounds, level

@@ -71,6 +71,23 @@ def _effect(row: Mapping[Any, Any]) -> str:
     return f"{signed_points(interval_of(row, 'difference'))}: {row['verdict']}"
 
 
+def pooled_rows(results: Results, pooled: pd.DataFrame) -> list[Row]:
+    """One row a contrast, pair, weight and wordings, over models: a column for each tier."""
+    rows = []
+    words = {(contrast.name): contrast.words for contrast in CONTRASTS}
+    for _, here in pooled.groupby(["contrast", "pair", "weight", "wordings"], sort=False):
+        first, by_tier = here.iloc[0], {row["tier"]: row for row in here.to_dict("records")}
+        where = _where(results, "", first["pair"], float(first["weight"]), first["wordings"]).strip(" ·")
+        told = [_over_models(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
+        rows.append([": ".join(filter(None, [words[first["contrast"]], where])), *told, str(first["models"])])
+    return rows
+
+
+def _over_models(row: Mapping[Any, Any]) -> str:
+    low, high = (100 * row[f"{end}_model"] for end in ("lowest", "highest"))
+    return f"{signed_points(interval_of(row, 'difference'))}, models {low:+.1f} to {high:+.1f}, p {row['p_models']:.3f}"
+
+
 def fit_rows(results: Results, decided: Decided) -> list[Row]:
     """One row a model and control: how many of its cells fitted, and their class loss beside that of plain cells."""
     rows = []

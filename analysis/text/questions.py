@@ -10,7 +10,7 @@ from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share, signed
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.contrasts import FLOOR, overall
+from analysis.outcomes.effects import FLOOR, overall
 from analysis.outcomes.emergence import MEMORY
 from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
 from analysis.statistics.intervals import Interval, interval_of

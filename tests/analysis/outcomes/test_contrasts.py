@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
-from analysis.outcomes.contrasts import DIFFERENCES, EFFECTS, FLOOR, differences, effects, overall
+from analysis.outcomes.effects import (
+    DIFFERENCES,
+    EFFECTS,
+    FLOOR,
+    POOLED,
+    differences,
+    effects,
+    overall,
+    pooled,
+)
 from analysis.outcomes.levels import levels, means
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -147,3 +156,19 @@ def test_without_a_finished_partner_there_is_no_contrast(tmp_path: Path) -> None
     plan = replace(PLAN, arms=("plain", "random_words"), seeds=(0,), per_class=12, unfinished=missing)
     found = effects(read_results(write_study(tmp_path / "alone", plan)))
     assert set(found["contrast"]) == {"cost against w = 0", "cost against stage 1"}
+
+
+def test_over_three_models_and_more_an_effect_is_over_templates_and_models(tmp_path: Path) -> None:
+    plan = replace(PLAN, models={"a": 4, "b": 4, "c": 8}, arms=("plain", "random_words"), seeds=(0,), per_class=54)
+    results = read_results(write_study(tmp_path / "models", plan))
+    found = pooled(results)
+    assert list(found.columns) == POOLED
+    row = found[(found["contrast"] == "names against random_words") & (found["tier"] == "story")].iloc[0]
+    of_models = overall(effects(results), "names against random_words")
+    of_models = of_models[of_models["tier"] == "story"]["difference"]
+    assert row["models"] == len(of_models) == 3
+    assert row["difference"] == pytest.approx(of_models.mean())
+    assert [row["lowest_model"], row["highest_model"]] == pytest.approx([of_models.min(), of_models.max()])
+    assert row["difference_low"] < 0.25 < row["difference_high"]
+    two = replace(plan, models={"a": 4, "b": 4})
+    assert pooled(read_results(write_study(tmp_path / "two", two))).empty

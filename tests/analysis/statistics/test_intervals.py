@@ -3,12 +3,10 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from analysis.statistics.intervals import Interval, bounds, interval_of, level, levels
-from analysis.statistics.tables import by_template
 from simulations.truth import Truth, values
 
 
@@ -59,13 +57,3 @@ def test_levels_cover(templates: int, prompts: int) -> None:
 def test_bounds_are_columns_and_back() -> None:
     assert interval_of(bounds("choice", Interval(0.5, 0.4, 0.6)), "choice") == Interval(0.5, 0.4, 0.6)
     assert all(math.isnan(value) for value in bounds("choice", None).values())
-
-
-def test_classes_weigh_the_same_in_a_template() -> None:
-    rows = pd.DataFrame(
-        [("m", "a", "add", 1), ("m", "a", "add", 1), ("m", "a", "multiply", 0), ("m", "b", "add", 1)],
-        columns=["model", "template", "operation", "choice"],
-    )
-    found = by_template(rows, "choice", ["model"])
-    assert found.loc["m", "a"] == 0.5
-    assert np.isnan(found.loc["m", "b"])  # it lacks a class

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.statistics.mixed import mixed_effect
+from simulations.mixed import mixed_effect
 from simulations.truth import Truth, prompts
 
 

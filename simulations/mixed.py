@@ -1,4 +1,4 @@
-"""A binomial mixed model of an effect: a second opinion in log odds, which decides nothing."""
+"""A binomial mixed model of an effect, in log odds: an alternative to `effects` that was tried and decides nothing."""
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,7 @@ def mixed_effect(rows: pd.DataFrame, confidence: float) -> Interval:
     Kucukelbir & McAuliffe 2017), with standard normal priors on the log standard deviations and normal ones of
     standard deviation 2 on the fixed effects. It takes fixed and random effects for independent given the data, and
     thereby gives intervals that are too narrow where seeds or models differ: in simulations (simulations/RESULTS.md)
-    they cover about 90 % of the time with one seed and 60 % with three that differ. It is to be shown beside `effects`,
-    which decides.
+    they cover about 90 % of the time with one seed and 60 % with three that differ. Hence `effects` decides alone.
     """
     from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM  # takes a second to import
 

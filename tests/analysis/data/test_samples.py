@@ -1,0 +1,64 @@
+"""Prompts averaged within templates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.data.samples import by_sample, shown
+
+COLUMNS = ["tier", "template", "operation", "operands", "seen", "choice"]
+
+
+def _rows(templates: int = 4) -> pd.DataFrame:
+    """Of each template two sums that are read right and a product that is not."""
+    rows = [
+        ("symbolic", f"t{number}", operation, operands, "stage2" if number == 0 else "nobody", choice)
+        for number in range(templates)
+        for operation, operands, choice in (("add", "1,2", 1), ("add", "3,4", 1), ("multiply", "1,2", 0))
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_operations_weigh_the_same_in_a_template() -> None:
+    found = by_sample(_rows(), ["choice"])
+    assert found["choice"].tolist() == [0.5] * 4
+    assert found["prompts"].tolist() == [3] * 4
+    assert found.index.tolist() == [("symbolic", f"t{number}") for number in range(4)]
+
+
+def test_it_is_what_pandas_computes_on_any_rows() -> None:
+    random = np.random.default_rng(0)
+    size = 900
+    rows = pd.DataFrame(
+        {
+            "tier": random.choice(["a", "b"], size),
+            "template": random.choice([f"t{n}" for n in range(9)], size),
+            "operation": random.choice(["add", "multiply", "subtract"], size),
+            "operands": random.choice(["1,2", "3,4"], size),
+            "seen": "nobody",
+            "layer": random.choice([3, 1, 2], size),
+            "choice": random.random(size),
+        }
+    ).astype({"tier": "category", "template": "category"})
+    found = by_sample(rows, ["choice"], ["layer"])["choice"]
+    grouped = rows.astype({"tier": str, "template": str}).groupby(["layer", "tier", "template", "operation"])
+    wanted = grouped["choice"].mean().groupby(level=["layer", "tier", "template"]).mean()
+    assert len(found) == len(wanted) == 2 * 9 * 3
+    for place, value in found.items():
+        assert value == pytest.approx(wanted[place])
+
+
+def test_groups_are_the_sample_where_there_are_few_templates() -> None:
+    found = by_sample(_rows(templates=3), ["choice"])
+    assert found.loc["symbolic"].index.tolist() == ["1,2", "3,4"]
+    assert found["choice"].tolist() == [0.5, 1.0]
+
+
+def test_templates_that_no_training_saw_are_shown_where_there_are_some() -> None:
+    own, unseen = shown(by_sample(_rows(), ["choice"]), "symbolic")
+    assert unseen
+    assert len(own) == 3
+    own, unseen = shown(by_sample(_rows().assign(seen="stage1"), ["choice"]), "symbolic")
+    assert not unseen
+    assert len(own) == 4
+    assert shown(by_sample(_rows(), ["choice"]), "story")[0].empty
