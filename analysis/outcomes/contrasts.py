@@ -1,4 +1,4 @@
-"""Contrasts between cells that differ in one thing: controls, costs and manipulations, and the pairs of cells for each."""
+"""Contrasts between cells that differ in one thing (controls, costs, manipulations), and the pairs of cells of each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

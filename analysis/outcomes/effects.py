@@ -1,4 +1,4 @@
-"""The effects of contrasts, paired by template and seed: a pair of cells each, over seeds and depths, and over models."""
+"""The effects of contrasts, paired by template: of a pair of cells, over seeds and depths, and over models."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
