@@ -16,7 +16,10 @@ SHAPES = {
 }
 DASHES = {"-": [1, 0], "--": [6, 3], "-.": [6, 3, 1, 3], ":": [1.5, 2.5]}
 FONT = "system-ui, sans-serif"
-LABELS = {"share": "format(datum.value, '.0%')", "points": "format(100 * datum.value, '+.3~g')"}
+LABELS = {
+    "share": "format(datum.value, '.0%')",
+    "points": "datum.value == 0 ? '0' : format(100 * datum.value, '+.3~g')",
+}
 """How values are written on an axis."""
 TOLD = {"share": (100, ".1f", "%"), "points": (100, "+.1f", "points"), "number": (1, ".3~f", "")}
 """How values are told of a point: factor, format and unit."""
@@ -24,6 +27,8 @@ FORMATS = {"depth": ".2f", "followed": ".0%", "strength": ".3~g", "layer": ".0f"
 """Those of columns that are told beside the value."""
 HEADING = 38
 """Letters of a line of a heading, which fits a narrow screen."""
+WIDE, GAP, NAMES, NUMBERS = 740, 12, 190, 65
+"""Pixels of a page's text, between panels, and of the axes on the left: of one with names and of one with numbers."""
 ONE: Spec = {"aggregate": [{"op": "count", "as": "rows"}]}
 """Leaves one row, so that what has a place of its own is drawn once."""
 
@@ -31,9 +36,9 @@ ONE: Spec = {"aggregate": [{"op": "count", "as": "rows"}]}
 def specification(chart: Chart) -> Spec:
     """Return the specification of a chart, without its rows, which are those of its CSV.
 
-    Each row of panels is a part of `vconcat`, whose panels are side by side as `columns` says. `usermeta` has the
-    width of a panel with its axis, so that a page can set the columns by its own width. Colours of axes and text are
-    left to the configuration of the page.
+    Each row of panels is a part of `vconcat`, of whose panels so many are side by side as its `columns` says: as fit
+    WIDE. `usermeta` has the pixels of the axis on the left and of each panel, so that a page can set the columns by
+    its own width. Colours of axes and text are left to the configuration of the page.
     """
     # What the page reads has the digits of the CSV.
     rows = from_csv(chart.csv, chart.data)
@@ -44,22 +49,22 @@ def specification(chart: Chart) -> Spec:
         "vconcat": parts,
         "resolve": {"scale": {"x": "independent", "y": "independent"}},
         "data": {"format": {"type": "csv", "parse": numbers}},
-        "usermeta": {"panel": chart.page_size[0] + 75},
+        "usermeta": _room(chart),
         "background": None,
         "config": {
             "font": FONT,
             "view": {"stroke": "#BBBBBB"},
-            "facet": {"spacing": 12},
+            "facet": {"spacing": GAP},
             "concat": {"spacing": 18},
             "legend": {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolOpacity": 1},
-            "axis": {"labelLimit": 190},
+            "axis": {"labelLimit": NAMES},
         },
     }
 
 
 def _row(chart: Chart, number: int, heading: str) -> Spec:
     """A row of panels: its own rows, a facet a panel."""
-    titles, (width, height) = chart.rows[heading], chart.page_size
+    titles, (width, height), room = chart.rows[heading], chart.page_size, _room(chart)
     facet: Spec = {
         "field": PANEL,
         "type": "nominal",
@@ -70,9 +75,14 @@ def _row(chart: Chart, number: int, heading: str) -> Spec:
     return {
         "transform": [{"filter": {"field": ROW, "equal": heading}}],
         "facet": facet,
-        "columns": min(len(titles), 3),
+        "columns": min(len(titles), max(1, (WIDE - room["axis"]) // room["panel"])),
         "spec": {"width": width, "height": height, "layer": _layers(chart.within(heading), number)},
     }
+
+
+def _room(chart: Chart) -> dict[str, int]:
+    """Pixels of the axis on the left, and of a panel with the gap beside it."""
+    return {"axis": NAMES if chart.y.scale == "named" else NUMBERS, "panel": chart.page_size[0] + GAP}
 
 
 def _layers(chart: Chart, number: int) -> list[Spec]:

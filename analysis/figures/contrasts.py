@@ -78,7 +78,7 @@ def contrasts(
         legend="model",
         wrap=4,
         height=1.35,
-        page_size=(200, 120),
+        page_size=(155, 120),
         ends=ends,
     )
     return [chart]

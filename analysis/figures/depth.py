@@ -60,6 +60,7 @@ def depth(results: Results, levels: pd.DataFrame, means: pd.DataFrame, shown: Sh
         legend="model",
         wrap=4,
         height=2.1,
+        page_size=(155, 140),
     )
     return [chart]
 

@@ -224,9 +224,19 @@ def test_a_page_leaves_colours_of_text_and_axes_to_its_own_scheme(drawn: dict[st
     assert not re.search("#000|black|white|labelColor|titleColor", spec)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_are_side_by_side_as_far_as_there_is_room_on_a_page(drawn: dict[str, Any], name: str) -> None:
+    _, _, spec = drawn[name]
+    room = spec["usermeta"]
+    for part in spec["vconcat"]:
+        panels, columns = len(part["facet"]["sort"]), part["columns"]
+        assert room["axis"] + columns * room["panel"] <= 740
+        assert columns == panels or room["axis"] + (columns + 1) * room["panel"] > 740
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_panels_side_by_side_one_by_one_fit_a_narrow_screen(drawn: dict[str, Any], name: str) -> None:
+def test_panels_below_one_another_fit_a_narrow_screen(drawn: dict[str, Any], name: str) -> None:
     chart, _, spec = drawn[name]
     spec = json.loads(json.dumps(spec, allow_nan=False))
     spec["data"]["values"] = chart.csv.decode()
