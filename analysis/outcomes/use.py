@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
 from analysis.data.samples import by_sample
+from analysis.outcomes.levels import shifted
 from analysis.statistics.effects import effect
 from analysis.statistics.intervals import Floats, bounds
 from analysis.statistics.ratios import ratio
@@ -41,7 +42,7 @@ def doses(results: Results, places: Places) -> pd.DataFrame:
                     "seeds": p.shape[1],
                     "samples": len(p),
                     "prompts": int(np.nansum(tables["prompts"][subspace, strength])),
-                    **bounds("p", effect(p, results.decisions.confidence)),
+                    **bounds("p", shifted(effect(p, results.decisions.confidence), 0.0)),
                     "followed": float(np.nanmean(tables["source_right"][subspace, strength])),
                 }
             )

@@ -100,10 +100,11 @@ const seen = new IntersectionObserver(entries => {
 let library = null;
 const load = async () => document.head.append(make("script", {textContent: await unpack("library")}));
 // Panels fill the width: as many side by side as fit, each row of them as wide as the page.
-const fitted = (part, width, panel) => {
-  const beside = Math.max(1, Math.min(part.facet.sort.length, part.columns, Math.floor(width / panel)));
-  const factor = Math.min(Math.max((width / beside - panel + part.spec.width) / part.spec.width, 0.75), 1.6);
-  const {spec} = part, size = {width: spec.width * factor, height: spec.height * Math.max(Math.min(factor, 1.2), 1)};
+const fitted = (part, width, {axis, panel}) => {
+  const {spec} = part, room = width - axis, gap = panel - spec.width;
+  const beside = Math.max(1, Math.min(part.facet.sort.length, part.columns, Math.floor(room / panel)));
+  const factor = Math.min(Math.max((room / beside - gap) / spec.width, 0.75), 1.6);
+  const size = {width: spec.width * factor, height: spec.height * Math.max(Math.min(factor, 1.2), 1)};
   return {...part, columns: beside, spec: {...spec, ...size}};
 };
 async function show(figure, live) {
@@ -113,8 +114,8 @@ async function show(figure, live) {
     figure.querySelector(".tools").before(place);
     const held = await data, chart = held.charts[name];
     await (library ??= load());
-    const values = {...chart.data, values: table(held, name)}, {panel} = chart.usermeta;
-    const vconcat = chart.vconcat.map(part => fitted(part, figure.clientWidth, panel));
+    const values = {...chart.data, values: table(held, name)};
+    const vconcat = chart.vconcat.map(part => fitted(part, figure.clientWidth, chart.usermeta));
     await vegaEmbed(place, {...chart, vconcat, data: values}, {actions: false, renderer: "svg"});
   }
   figure.classList.toggle("live", live);
