@@ -122,7 +122,7 @@ def spread(depths: Iterable[float]) -> list[float]:
 
 def depth_axis(column: str = "depth", label: str = DEPTH_LABEL) -> Axis:
     """Return an axis of relative depth."""
-    return Axis(column, label, ends=(0.0, 1.04), values=(0.0, 0.5, 1.0))
+    return Axis(column, label, "relative depth", ends=(0.0, 1.04), values=(0.0, 0.5, 1.0))
 
 
 def choice_axis(lowest: float, column: str = "choice") -> Axis:
