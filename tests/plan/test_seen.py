@@ -93,17 +93,15 @@ def test_the_batches_that_are_counted_are_those_that_are_trained(monkeypatch: py
         return encoded, shuffled
 
     monkeypatch.setattr(TrainingData, "batch", batch)
-    loaded, stage = load(TINY), 0
-    for settings, operations, wordings in (
-        (first.stage1, list(first.data.operations), first.stage1.wordings),
-        (cell.stage2, cell.operations, cell.wordings),
-    ):
-        stage += 1
+    loaded = load(TINY)
+    for stage in (1, 2):
+        told = (first.stage1, list(first.data.operations), first.stage1.wordings)
+        settings, operations, wordings = told if stage == 1 else (cell.stage2, cell.operations, cell.wordings)
         data = TrainingData(first.data, operations, first.seed, wordings)
         train(loaded.model, loaded.tokenizer, settings, data, [Objective(1e-4)])
-    told = seen_templates(first, cell)
-    assert {name for name, by in told.items() if "stage1" in by} == drawn[1]
-    assert {name for name, by in told.items() if "stage2" in by} == drawn[2]
+    seen = seen_templates(first, cell)
+    assert {name for name, by in seen.items() if "stage1" in by} == drawn[1]
+    assert {name for name, by in seen.items() if "stage2" in by} == drawn[2]
 
 
 def test_a_nursery_sees_every_template_that_is_not_held_out_and_its_batches_no_other() -> None:
