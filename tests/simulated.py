@@ -59,7 +59,7 @@ class Plan:
     watched: bool = False
     """Whether training is evaluated on its way."""
     swapped: bool = False
-    """Whether the class direction is swapped to see if answers move."""
+    """Whether states are exchanged with those of sources to see if answers move: in plain cells and with w = 0."""
     unfinished: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Label -> ("failed" | "skipped" | "missing", reason)."""
 
@@ -170,9 +170,9 @@ def _frames(plan: Plan, unit: dict[str, Any]) -> dict[str, pd.DataFrame]:
     found["curves"] = rows.curves(truths["symbolic"].class_loss if truths else None)
     if truths and plan.watched:
         found["onset"] = rows.onset(unit["layer"], truths)
-    if truths and plan.swapped:
-        found["causal"] = rows.causal(prompts, plan.stage1_accuracy, truths, rng)
-        found["causal_lens"] = rows.causal_lens(found["causal"], unit, truths)
+    if plan.swapped and unit["arm"] == "plain":
+        layers = [unit["layer"]] if truths else [round(depth * unit["blocks"]) - 1 for depth in plan.depths]
+        found["interchange"] = rows.interchange(prompts, layers, truths, rng)
     return found
 
 

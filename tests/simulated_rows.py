@@ -1,6 +1,6 @@
 """The rows of simulated units, in the columns that the study writes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ from study.config.names import TIERS as STUDY_TIERS
 
 TIERS: tuple[str, ...] = STUDY_TIERS
 OPERATIONS = ("multiply", "add")
-TEMPLATES = {"symbolic": 2, "semantic": 4, "construction": 8, "story": 8}
+TEMPLATES = 48
+"""Templates of each tier, of which every other one is held out from all training."""
+ABOUT = ["prompt_id", "tier", "template", "operation", "operands", "seen"]
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 UNTRAINED_MASS = 1e-5
 STEPS = 60
 
@@ -31,7 +34,7 @@ class Truth:
     onset: int = 20
     """The first evaluated step in training at which `choice` and `mass` hold; before it there is chance."""
     used: float = 0.0
-    """Share of prompts whose answer and whose later layers follow a swap of the class direction."""
+    """Share of prompts whose answer follows the source's state along the class direction."""
 
 
 def prompts(per_class: int) -> pd.DataFrame:
@@ -42,12 +45,11 @@ def prompts(per_class: int) -> pd.DataFrame:
             for i in range(per_class):
                 a, b = 2 + i % 12, 3 + (i * 5) % 11
                 text = f"{tier} {operation} {a} {b}"
-                number = i % TEMPLATES[tier]
+                number = i % TEMPLATES
+                seen = "stage1+stage2" if tier == "symbolic" and number % 2 else "nobody"
                 operands = f"{min(a, b)},{max(a, b)}"
-                rows.append(
-                    (len(rows), tier, f"{tier}-{operation}-{number}", operation, a, b, operands, text, str(a * b))
-                )
-    columns = ["prompt_id", "tier", "template", "operation", "a", "b", "operands", "prompt", "answer"]
+                rows.append((len(rows), tier, f"{tier}-{number}", operation, a, b, operands, seen, text, str(a * b)))
+    columns = ["prompt_id", "tier", "template", "operation", "a", "b", "operands", "seen", "prompt", "answer"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -82,7 +84,7 @@ def lens(
         )
         log_mass = np.minimum(log_mass, np.log(0.995))
         choice = right < 0.5 + near * (accuracy - 0.5)
-        frame = prompts[["prompt_id", "tier", "template", "operation", "operands"]].assign(
+        frame = prompts[ABOUT].assign(
             stage=stage,
             pair=readout,
             layer=layer,
@@ -127,40 +129,23 @@ def onset(layer: int, truths: Mapping[str, Truth]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "layer", "tier", "prompts", "choice", "p", "margin"])
 
 
-def causal(prompts: pd.DataFrame, level: float, truths: Mapping[str, Truth], rng: np.random.Generator) -> pd.DataFrame:
-    """Three rows a prompt; a random direction changes one verdict in fifty."""
-    right = rng.uniform(size=len(prompts)) < level
-    follows = rng.uniform(size=len(prompts)) < prompts["tier"].map({t: truth.used for t, truth in truths.items()})
-    flips = {
-        "none": np.zeros(len(prompts), bool),
-        "swap": follows.to_numpy(bool),
-        "random": rng.uniform(size=len(prompts)) < 0.02,
-    }
-    frames = [
-        prompts[["prompt_id", "tier", "template", "operation", "operands"]].assign(
-            intervention=name,
-            right=right ^ flip,
-            nll=1.0 + 2.0 * flip + rng.normal(0, 0.1, len(prompts)),
-            other_nll=4.0 - 2.0 * flip + rng.normal(0, 0.1, len(prompts)),
-            moved=0.0 if name == "none" else 3.0,
-        )
-        for name, flip in flips.items()
-    ]
+def interchange(
+    prompts: pd.DataFrame, layers: Sequence[int], truths: Mapping[str, Truth], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Of symbolic prompts, as they are trained on: the source's answer follows the whole state, and on a planted share
+    of them the class alone; on the others, what is orthogonal to it."""
+    asked = prompts[prompts["tier"] == "symbolic"]
+    follows = rng.uniform(size=len(asked)) < (truths["symbolic"].used if truths else 0.0)
+    gained: dict[tuple[str, float], Any] = {("none", 1.0): 0.0, ("full", 1.0): 5.0}
+    gained |= {("complement", 1.0): 5.0 * ~follows, ("paired_1", 1.0): 4.0 * follows, ("paired_4", 1.0): 4.5}
+    gained |= {("random_4", 1.0): 0.1}
+    for strength in STRENGTHS:
+        gained |= {("class", strength): 5.0 * min(strength, 1.0) * follows, ("random", strength): 0.0}
+    frames = []
+    for layer in layers:
+        for (subspace, strength), gain in gained.items():
+            nll = 6.0 - gain + rng.normal(0, 0.1, len(asked))
+            about = {"layer": layer, "subspace": subspace, "strength": strength, "source_nll": nll}
+            moved = 0.0 if subspace == "none" else 3.0 * strength
+            frames.append(asked[ABOUT].assign(**about, source_right=nll < 2, moved=moved))
     return pd.concat(frames)
-
-
-def causal_lens(causal: pd.DataFrame, unit: Mapping[str, Any], truths: Mapping[str, Truth]) -> pd.DataFrame:
-    """Later layers follow a swap on the same share of prompts as the answers do."""
-    base = causal[["prompt_id", "tier", "operation", "operands", "intervention"]]
-    number = base.groupby(["tier", "intervention"]).cumcount() / base.groupby(["tier", "intervention"])[
-        "tier"
-    ].transform("size")
-    follows = (number < base["tier"].map({t: truth.used for t, truth in truths.items()})) & (
-        base["intervention"] == "swap"
-    )
-    return pd.concat(
-        [
-            base.assign(layer=n, log_p=-1.0, margin=np.where(follows, -2.0, 2.0))
-            for n in range(unit["layer"], unit["blocks"])
-        ]
-    )
