@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study.config.arms import ARMS as ARMS_OF_STUDY
 from study.config.catalogue import Model
 from study.config.study import Grid, Lora, Stage1, Stage2, Study
 from study.config.units import Cell, Unit
@@ -36,7 +37,6 @@ LORA = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])
 STAGE_2 = Stage2(steps=STEPS, learning_rate=1e-3, warmup_steps=8, weight_decay=0.01, lora=LORA)
 PAIRS: Any = [{"multiply": "multiply", "add": "add"}]
 ARMS: Any = ["plain", "lora_below", "detached_answer"]
-CONTROLS: Any = ["shuffled_labels", "swapped_tokens"]
 WITH_ANSWERS = Grid(layers=[1], pairs=PAIRS, weights=[0.0, 0.5], arms=ARMS)
 CLASS_ALONE = Grid(layers=[1], pairs=PAIRS, weights=[1.0], arms=ARMS[:2])
 
@@ -118,7 +118,8 @@ def assert_same(one: Store, other: Store, unit: Unit) -> None:
         np.testing.assert_allclose(value, theirs[name], atol=1e-5, rtol=0, err_msg=name)
     if isinstance(unit, Cell):
         assert_same_rows(one, other, unit)
-        assert (one.folder(unit) / "onset.parquet").is_file() == (unit.layer is not None)
+        watched = unit.layer is not None and not ARMS_OF_STUDY[unit.arm].shuffled_labels
+        assert (one.folder(unit) / "onset.parquet").is_file() == watched
     else:
         curves = [pd.read_parquet(store.folder(unit) / "curves.parquet") for store in (one, other)]
         pd.testing.assert_frame_equal(*(curve.drop(columns="seconds") for curve in curves), rtol=1e-5, atol=1e-5)

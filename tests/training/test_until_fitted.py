@@ -1,18 +1,27 @@
 """Controls, which go on training until their class loss is low enough: alone, in a stack, compiled, and resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import RUNNING_STEPS, Lora, Stage2
+from study.config.study import RUNNING_STEPS, Grid, Lora, Stage2, Study
+from study.config.units import Cell
 from study.models.load import Loaded, load
+from study.pipeline.units import run_unit
+from study.plan.expand import expand
 from study.results.schema import Row
+from study.results.store import Store
 from study.training.checkpoints import State
 from study.training.loop import Callbacks, Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss
+from tests.pipeline.test_units import link_stage_one
 from tests.training.test_loop import DATA, OPERATIONS, assert_same
+from tests.training.test_resuming import assert_same as of_resumed
+from tests.training.test_resuming import finished, interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -141,3 +150,35 @@ def test_a_neighbour_that_diverges_does_not_end_a_control(loaded: Loaded, longes
     assert dropped.error
     assert not dropped.weights
     assert len(control.curve) == 25
+
+
+def test_a_stack_of_controls_that_is_stopped_after_one_has_ended_goes_on_with_the_other_alone(
+    tiny: Model, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """Published units, against each control alone and without an interruption."""
+    pairs = [{"multiply": "multiply", "add": "add"}]
+    grid = Grid(layers=[1], pairs=pairs, weights=[0.5], arms=["shuffled_labels", "swapped_tokens"])
+
+    def controls(fitted: float) -> list[Cell]:
+        study = tiny_study(grid=grid, stage2=SETTINGS.model_copy(update={"fitted_loss": fitted, "control_times": 6}))
+        return [unit for unit in expand(study, {"tiny-llama": tiny}) if isinstance(unit, Cell)]
+
+    calm, store = Store(tmp_path / "calm"), Store(tmp_path / "stopped")
+    first = controls(0.0)[0].stage_one
+    assert run_unit(first, calm.root).state == "done"
+    link_stage_one(calm, store, first)
+    finished(controls(0.0), calm, every=0)
+    lowest = []
+    for cell in controls(0.0):
+        curve = pd.read_parquet(calm.folder(cell) / "curves.parquet")
+        assert len(curve) == MOST
+        lowest.append(min(running(curve.to_dict("records"))[STEPS - 1 : 26]))
+    stack = controls(min(lowest))
+    for cell in stack:
+        finished([cell], calm, every=0)
+    ends = sorted(len(pd.read_parquet(calm.folder(cell) / "curves.parquet")) for cell in stack)
+    assert STEPS < ends[0] <= 26 < ends[1]
+    interrupted(stack, store, at=ends[1], every=1)
+    assert finished(stack, store, every=1) == [ends[1]]
+    for cell in stack:
+        of_resumed(store, calm, cell)
