@@ -81,7 +81,7 @@ def test_a_frame_has_a_row_a_layer_and_position_and_a_column_a_word(trace: study
         *("layer", "depth", "position", "token", "next", "log_p", "entropy", "log_p_multiply", "log_p_add")
     ]
     np.testing.assert_array_equal(frame["log_p_add"], trace.log_prob(" add").ravel())
-    assert ((frame["entropy"] > 0) & (frame["entropy"] <= np.log(381) + 1e-6)).all()
+    assert ((frame["entropy"] > 0) & (frame["entropy"] <= np.log(483) + 1e-6)).all()
     assert frame["depth"].iloc[-1] == 1
 
 
@@ -97,9 +97,9 @@ def test_the_plot_shows_depth_against_position(trace: study.Trace) -> None:
     ("ask", "error", "says"),
     [
         (lambda trace: trace.log_prob("xylophone"), ClassTokenError, "'xylophone' is 9 tokens"),
-        (lambda trace: trace.top(0), ValueError, "k is 0: it must be a whole number from 1 to 381"),
-        (lambda trace: trace.top(True), ValueError, "k is True: it must be a whole number from 1 to 381"),
-        (lambda trace: trace.top(382), ValueError, "k is 382: it must be a whole number from 1 to 381"),
+        (lambda trace: trace.top(0), ValueError, "k is 0: it must be a whole number from 1 to 483"),
+        (lambda trace: trace.top(True), ValueError, "k is True: it must be a whole number from 1 to 483"),
+        (lambda trace: trace.top(484), ValueError, "k is 484: it must be a whole number from 1 to 483"),
     ],
 )
 def test_a_question_that_has_no_answer_says_why(trace: study.Trace, ask: Any, error: Any, says: str) -> None:

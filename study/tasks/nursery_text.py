@@ -25,11 +25,11 @@ _SENSE = [
 ]
 _NO_SENSE = [
     "the WORD is in the old room",
-    "Mia read of the WORD on Monday",
+    "Mia counts the WORD on Monday",
     "in the room today there was a WORD",
     "Sam wants a WORD and so he has to get one",
     "what they find in the room is a WORD",
-    "a bus carries people to the WORD",
+    "a van brings apples to the WORD",
 ]
 """As many templates as in _SENSE, with WORD at the end equally often."""
 

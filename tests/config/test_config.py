@@ -49,8 +49,8 @@ def with_axis(axis):
             STUDY + "stage2: {lora: {rank: 8, alpha: 1, projections: [a, a]}}",
             "or names one of them twice (given: ['a', 'a'])",
         ),
-        (STUDY + "data: {held_out: 0.999999}", "data.held_out: 0.999999 leaves no operands of multiply to train on"),
-        (STUDY + "data: {held_out: 1e-9}", "48 is more than the 0 held-out prompts that symbolic has"),
+        (STUDY + "data: {held_out: 0.999999}", "data.held_out: 0.999999 leaves no operands to train on; lower it"),
+        (STUDY + "data: {held_out: 1e-9}", "108 is more than the 0 held-out prompts that symbolic has"),
         (STUDY + "data: {operations: [multiply, add, add]}", "data.operations: names one of them twice"),
         (
             STUDY + "decisions: {confidence: 0.9999999999999999}",
@@ -75,7 +75,7 @@ def with_axis(axis):
         (STUDY + "evaluation: {prompts_per_class: many}", "evaluation.prompts_per_class: input should be a valid"),
         (
             STUDY + "evaluation: {prompts_per_class: {symbolic: 9999, semantic: 9, construction: 9, story: 9}}",
-            "evaluation.prompts_per_class: 9999 is more than the 106 held-out prompts that symbolic has",
+            "evaluation.prompts_per_class: 9999 is more than the 5724 held-out prompts that symbolic has",
         ),
         (STUDY + "seeds: [1]", "seeds: unknown key; allowed: name, models, nursery, grid, also"),
         (STUDY + "stage2: {wordings: [story]}", "stage2.wordings: unknown key"),

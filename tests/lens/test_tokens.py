@@ -2,6 +2,7 @@ import pytest
 
 from study.config.catalogue import Model
 from study.config.units import Readout
+from study.config.wordings import templates
 from study.lens.tokens import (
     ClassTokenError,
     Encoded,
@@ -14,7 +15,7 @@ from study.lens.tokens import (
 )
 from study.models.limits import EncodingError
 from study.models.load import load
-from study.tasks.arithmetic import prompt
+from study.tasks.arithmetic import prompt_of
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def tokenizer(tiny: Model) -> Tokenizer:
 
 
 def encoded(tokenizer: Tokenizer) -> Encoded:
-    return encode(tokenizer, prompt("symbolic", "multiply", 0, 7, 8))
+    return encode(tokenizer, prompt_of(templates("symbolic")[0], "multiply", 7, 8))
 
 
 def test_an_answer_ends_with_a_stop_and_the_prompt_is_a_prefix(tokenizer: Tokenizer) -> None:
@@ -49,7 +50,7 @@ def test_a_tokenizer_that_merges_across_the_end_of_the_prompt_is_refused() -> No
             return ""
 
     with pytest.raises(EncodingError, match="not a prefix"):
-        encode(Merging(), prompt("symbolic", "add", 0, 2, 3))
+        encode(Merging(), prompt_of(templates("symbolic")[0], "add", 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_class_name_of_several_tokens_is_told_with_what_was_tried(tokenizer: T
 
 
 def test_a_class_token_that_stands_in_a_prompt_is_refused(tokenizer: Tokenizer) -> None:
-    item = encode(tokenizer, prompt("story", "multiply", 0, 7, 8))
+    item = encode(tokenizer, prompt_of(templates("story")[0], "multiply", 7, 8))
     tokens = class_tokens(tokenizer, Readout(pair={"multiply": "apples", "add": "add"}))
     with pytest.raises(ClassTokenError, match="' apples' stands in the prompt"):
         check_templates([item], tokens)

@@ -29,7 +29,7 @@ from study.measures.predictors import measure
 from study.models.load import Loaded, load
 from study.tasks import GRADIENT_PROMPTS
 from study.tasks.arithmetic import Arithmetic
-from study.tasks.prompts import random_operation
+from study.tasks.prompts import shuffled_label
 from study.training import adapters
 from study.training.objectives import make_batch
 from tests.architectures import VOCABULARY, make
@@ -58,12 +58,16 @@ class Measured:
             encode(tokenizer, item)
             for item in Arithmetic(DATA).evaluation_prompts(DATA.operations, Evaluation(prompts_per_class=6), 0)
         ]
-        self.training = [encode(tokenizer, item) for item in Arithmetic(DATA).fitting_prompts(DATA.operations, 48, 0)]
+        self.training, self.remembered = (
+            [encode(tokenizer, item) for item in Arithmetic(DATA).fitting_prompts(DATA.operations, 48, 0, held_out)]
+            for held_out in (False, True)
+        )
         self.readouts = [(one, class_tokens(tokenizer, one)) for one in (PAIR, OTHER, THREE)]
         self.rows = self.measure()
 
     def measure(self, batch_size: int = 16) -> dict[tuple[str, int, str], dict[str, Any]]:
-        found = measure(self.model, self.readouts, self.held_out, self.training, LORA, 0, batch_size)
+        asked = (self.held_out, self.training, self.remembered)
+        found = measure(self.model, self.readouts, *asked, LORA, 0, batch_size)
         return {(row["pair"], row["layer"], row["tier"]): row for row in found}
 
     def state(self, item: Encoded) -> list[np.ndarray]:
@@ -151,47 +155,29 @@ def _finite_direction(measured: Measured, states: np.ndarray, token: int, other:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_probes_are_scikit_learns_on_held_out_operands(measured: Measured, layer: int) -> None:
-    fitted, held_out = ([measured.state(i)[layer] for i in items] for items in (measured.training, measured.held_out))
-    tiers = np.array([item.prompt.tier for item in measured.held_out])
+    """The probe on all tiers, and itself and its control on the templates that it saw."""
     names = sorted(DATA.operations)
-    for name, label in (
-        ("probe", lambda item: item.prompt.operation),
-        ("probe_control", lambda item: random_operation(item.prompt, names, 0)),
-    ):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-        probe.fit(np.array(fitted, np.float32), [label(item) for item in measured.training])
-        told = probe.predict(np.array(held_out, np.float32))
-        truth = np.array([label(item) for item in measured.held_out])
-        for tier in TIERS:
-            expected = balanced_accuracy_score(truth[tiers == tier], told[tiers == tier])
-            for readout_ in (PAIR, OTHER, THREE):
-                row = measured.rows[readout_.name, layer, tier]
-                assert row[name] == pytest.approx(expected, abs=0.06)  # a prompt near the border
-                assert row["selectivity"] == pytest.approx(row["probe"] - row["probe_control"])
-
-
-def test_the_control_of_a_probe_is_near_chance_where_the_probe_is_not() -> None:
-    rng = np.random.default_rng(0)
-    loaded = load(Model(source=BuiltSource(built="llama"), blocks=1))
-    data = Data(operations=["multiply", "add"])
-    training, held_out = (
-        [encode(loaded.tokenizer, item) for item in items]
-        for items in (
-            Arithmetic(data).fitting_prompts(data.operations, 128, 0),
-            Arithmetic(data).evaluation_prompts(data.operations, Evaluation(prompts_per_class=48), 0),
-        )
+    asked = (measured.training, measured.held_out, measured.remembered)
+    fitted, held_out, again = (np.array([measured.state(i)[layer] for i in items], np.float32) for items in asked)
+    tiers = np.array([item.prompt.tier for item in measured.held_out])
+    drawn, true = (
+        [[label(item) for item in items] for items in asked]
+        for label in (lambda item: shuffled_label(item.prompt, names, 0), lambda item: item.prompt.operation)
     )
-
-    def states(items: list[Encoded]) -> np.ndarray:
-        """Noise in which the operation stands, and nothing of the operands."""
-        sign = np.array([1 if item.prompt.operation == "add" else -1 for item in items])
-        return rng.standard_normal((len(items), 1, 16)) + sign[:, None, None]
-
-    found = predictors._probes(states(training), training, states(held_out), held_out, 0)
-    for figures in found.values():
-        assert figures["probe"] > 0.9
-        assert figures["probe_control"] == pytest.approx(0.5, abs=0.2)
-    assert np.mean([figures["probe_control"] for figures in found.values()]) == pytest.approx(0.5, abs=0.1)
+    probe, control = (
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(fitted, labels[0])
+        for labels in (true, drawn)
+    )
+    seen = balanced_accuracy_score(true[2], probe.predict(again))
+    remembered = balanced_accuracy_score(drawn[2], control.predict(again))
+    told = probe.predict(held_out)
+    for tier in TIERS:
+        expected = balanced_accuracy_score(np.array(true[1])[tiers == tier], told[tiers == tier])
+        for readout_ in (PAIR, OTHER, THREE):
+            row = measured.rows[readout_.name, layer, tier]
+            assert row["probe"] == pytest.approx(expected, abs=0.06)  # a prompt near the border
+            assert row["probe_control"] == pytest.approx(remembered, abs=0.06)
+            assert row["selectivity"] == pytest.approx(seen - remembered, abs=0.06)
 
 
 def test_gradients_are_those_of_mlx_on_an_adapter_alone(measured: Measured) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from soak.small_gguf import write_gguf
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
+from study.config.wordings import templates
 from study.lens.tokens import ClassTokenError, encode, token_of
 from study.lens.trace import trace
 from study.models.limits import CheckedTokenizer, EncodingError, Limits
 from study.models.load import Loaded, fetch, load
-from study.tasks.arithmetic import prompt
+from study.tasks.arithmetic import prompt_of
 
 
 def built(architecture: str, **settings: int) -> Model:
@@ -49,7 +50,7 @@ def test_the_limits_of_a_model_are_those_of_the_tables_that_it_reads(architectur
 
 
 def test_a_text_that_is_longer_than_the_learned_positions_is_refused(short: Loaded) -> None:
-    fits, too_long = prompt("symbolic", "add", 0, 2, 3), prompt("story", "add", 0, 12, 13)
+    fits, too_long = prompt_of(templates("symbolic")[0], "add", 2, 3), prompt_of(templates("story")[0], "add", 12, 13)
     assert len(encode(short.tokenizer, fits).prompt_ids) < 12
     with pytest.raises(EncodingError, match=r"has \d+ tokens, more than the 12 positions of the model: shorten it"):
         encode(short.tokenizer, too_long)

@@ -1,6 +1,5 @@
 """What the control arms train, on stacks of tiny models and on each cell alone."""
 
-from collections import Counter
 from typing import Any
 
 import mlx.core as mx
@@ -10,8 +9,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource, Model
-from study.config.names import TIERS, Operation
-from study.config.study import Data, Evaluation, Grid, Lora, Stage2
+from study.config.names import Operation
+from study.config.study import Grid, Lora, Stage2
 from study.config.units import Readout
 from study.config.wordings import words_of_templates
 from study.lens.hooks import attached
@@ -19,8 +18,7 @@ from study.lens.tokens import COMMON_WORDS, MATCHED, ClassTokenError, class_toke
 from study.models.built import word_tokenizer
 from study.models.load import Loaded, load
 from study.plan.expand import readout
-from study.tasks.arithmetic import Arithmetic
-from study.tasks.prompts import random_operation
+from study.tasks.prompts import shuffled_label
 from study.training import adapters
 from study.training.loop import Objective, Trained, TrainingData, train
 from study.training.objectives import ClassLoss, dual_reward, make_batch
@@ -50,22 +48,16 @@ def run(loaded: Loaded, *objectives: Objective, **changes: Any) -> list[Trained]
     return train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
 
 
-def test_a_shuffled_label_is_that_of_the_operands_whatever_the_operation_template_or_order() -> None:
-    data = Data(operations=["multiply", "add", "subtract"])
-    prompts = Arithmetic(data).evaluation_prompts(data.operations, Evaluation(prompts_per_class=40), 0)
+def test_the_labels_of_a_batch_are_those_of_the_templates_whatever_the_operands(loaded: Loaded) -> None:
+    data = TrainingData(DATA, OPERATIONS, 3)
+    drawn: dict[tuple[str, str], set[str]] = {}
     for step in range(40):
-        prompts += Arithmetic(data).training_prompts(data.operations, TIERS, 0, step, 16)
-    labels: dict[str, set[str]] = {}
-    for item in prompts:
-        labels.setdefault(item.operands, set()).add(random_operation(item, data.operations, 0))
-    assert all(len(found) == 1 for found in labels.values())
-    counts = Counter(label for (label,) in labels.values())
-    assert counts.keys() == set(data.operations)
-    assert max(counts.values()) < 0.45 * len(labels)
-    others = {
-        random_operation(item, data.operations, 1) == random_operation(item, data.operations, 0) for item in prompts
-    }
-    assert others == {True, False}
+        encoded, labels = data.batch(loaded.tokenizer, step, 8)
+        for item, label in zip(encoded, labels, strict=True):
+            assert label == shuffled_label(item.prompt, OPERATIONS, 3)
+            drawn.setdefault((item.prompt.template, item.prompt.operation), set()).add(label)
+    assert all(len(found) == 1 for found in drawn.values())
+    assert {(operation in found) for (_, operation), found in drawn.items()} == {True, False}
 
 
 def test_the_class_loss_of_shuffled_labels_is_that_of_the_labels_and_no_other_cells() -> None:
@@ -79,7 +71,7 @@ def test_the_class_loss_of_shuffled_labels_is_that_of_the_labels_and_no_other_ce
 
 
 @pytest.mark.slow
-def test_shuffled_labels_are_learned_by_operands_and_stack_with_plain_cells(loaded: Loaded) -> None:
+def test_cells_of_shuffled_labels_stack_with_plain_ones_and_train_otherwise(loaded: Loaded) -> None:
     plain, shuffled = (Objective(2e-3, ClassLoss(2, 0.5, ids(loaded), shuffled=which)) for which in (False, True))
     stacked = run(loaded, plain, shuffled)
     for objective, cell in zip((plain, shuffled), stacked, strict=True):

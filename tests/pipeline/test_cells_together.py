@@ -14,13 +14,14 @@ from study.config.arms import ARMS
 from study.config.catalogue import Model
 from study.config.study import Evaluation, Grid, Stage1, Stage2, Study
 from study.config.units import Cell, StageOne, Unit
+from study.config.wordings import templates
 from study.lens.tokens import Encoded
 from study.pipeline import cells as together
 from study.pipeline import gates, held_model
 from study.pipeline.units import run_unit, run_units
 from study.plan.expand import expand
 from study.results.store import Ending, Store
-from study.tasks.arithmetic import prompt
+from study.tasks.arithmetic import prompt_of
 from tests.pipeline.test_units import assert_same_rows, link_stage_one
 
 pytestmark = pytest.mark.slow
@@ -88,13 +89,15 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
 def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     cells_of: Callable[..., list[Cell]], store: Store, trained: Store
 ) -> None:
-    cells = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(ARMS)))
-    assert [cell.arm for cell in cells] == list(ARMS)
-    assert states(run_units(cells, store.root)) == ["done"] * len(cells)
-    for cell in cells:
-        assert stacked(store, cell) == {len(cells)}
-        assert run_unit(cell, trained.root).state == "done"
-        assert_same_rows(store, trained, cell)
+    every = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(ARMS)))
+    assert [cell.arm for cell in every] == list(ARMS)
+    for cells in ([cell for cell in every if cell.until_fitted == which] for which in (True, False)):
+        assert len(cells) == 3
+        assert states(run_units(cells, store.root)) == ["done"] * len(cells)
+        for cell in cells:
+            assert stacked(store, cell) == {len(cells)}
+            assert run_unit(cell, trained.root).state == "done"
+            assert_same_rows(store, trained, cell)
 
 
 def test_the_memory_that_is_free_bounds_the_cells_at_once_and_one_always_fits(
@@ -103,7 +106,7 @@ def test_the_memory_that_is_free_bounds_the_cells_at_once_and_one_always_fits(
     cell = cells_of()[0]
     bench = held_model.with_stage_one(cell.stage_one, trained, [], [])
     free = psutil.virtual_memory()
-    item = Encoded(prompt("symbolic", "add", 0, 2, 3), (1,) * 40, (2,) * 5)
+    item = Encoded(prompt_of(templates("symbolic")[0], "add", 2, 3), (1,) * 40, (2,) * 5)
 
     def fitting(available: float) -> int:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=int(available)))

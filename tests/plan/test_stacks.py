@@ -2,7 +2,7 @@ from itertools import combinations, product
 
 import pytest
 
-from study.config.arms import ARMS
+from study.config.arms import ARMS, arms_that_are, is_control
 from study.config.catalogue import BuiltSource, Model
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage2, Study
 from study.config.units import Cell, describe
@@ -61,6 +61,7 @@ def test_cells_that_train_the_class_alone_stack_with_those_of_their_layer_alone(
         {"stage2": Stage2(clip_norm=2.0)},
         {"stage2": Stage2(weight_decay=0.1)},
         {"stage2": Stage2(warmup_steps=3)},
+        {"grid": GRID.model_copy(update={"prompts": ["chat"]})},
         {"stage2": Stage2(lora=Lora(rank=2, alpha=2.0, projections=["v_proj"]))},
         {"evaluation": Evaluation(prompts_per_class=7)},
         {"stage1": STUDY.stage1.model_copy(update={"steps": 7})},
@@ -77,9 +78,20 @@ def test_cells_of_other_operations_stay_apart():
     assert len({stack_key(cell) for cell in two}) == 2
 
 
-def test_cells_stack_across_arms():
+def test_cells_stack_across_arms_that_train_for_as_many_steps():
+    """Controls go on until they have fitted: they stack with one another, the experiment with manipulations."""
     mixed = [cell for cell in cells(grid=GRID.model_copy(update={"arms": list(ARMS)})) if cell.weight < 1]
     assert len(mixed) == 1 + len(ARMS) * 2 * 2 * 2
+    keys = {arm: {stack_key(cell) for cell in mixed if cell.arm == arm} for arm in ARMS}
+    of_controls = {key for arm in arms_that_are("control") for key in keys[arm]}
+    others = {key for arm in ARMS if not is_control(arm) for key in keys[arm]}
+    assert (len(of_controls), len(others)) == (1, 1)
+    assert of_controls.isdisjoint(others)
+
+
+def test_controls_that_may_train_no_longer_than_others_stack_with_them():
+    grid = GRID.model_copy(update={"arms": list(ARMS)})
+    mixed = [cell for cell in cells(grid=grid, stage2=Stage2(control_times=1)) if cell.weight < 1]
     assert len({stack_key(cell) for cell in mixed}) == 1
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from study.config.arms import ARMS, arms_that_are, is_control
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
 from study.config.names import TIERS
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
-from study.config.units import Cell, StageOne, describe, folder_name, kind, origin
+from study.config.units import RESULTS_VERSION, Cell, StageOne, describe, folder_name, kind, origin
 from study.plan.expand import absolute_layer, expand
 from study.plan.read import read_study
 
@@ -20,11 +21,11 @@ GRID = Grid(layers=[0.5], pairs=[WORDS], weights=[0.0, 0.5])
 STUDY = Study(name="example", models=["small"], grid=GRID)
 
 GOLDEN = {
-    "small|stage1|s0": "7ba7a505",
-    "small|reference|s0": "a8f223ae",
-    "small|predictors|s0": "837efb53",
-    "small|multiply-add|w=0|s0": "21c71960",
-    "small|L1|multiply-add|w=0.5|s0": "fd7d5245",
+    "small|stage1|s0": "403fd36d",
+    "small|reference|s0": "9fad6789",
+    "small|predictors|s0": "7a5baba2",
+    "small|multiply-add|w=0|s0": "e1b7e943",
+    "small|L1|multiply-add|w=0.5|s0": "9f2a3c3f",
 }
 LORA = Lora(rank=2, alpha=4.0, projections=["v_proj"])
 BY_TIER = dict.fromkeys(TIERS, Evaluation().prompts_per_class)
@@ -70,12 +71,19 @@ def test_the_study_of_the_repository_has_108_cells_on_two_models():
     [("grid", 126), ("controlled", 264), ("seed", 147)],
 )
 def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(config: str, count: int) -> None:
+    """Where the rows are of this version; rows of an earlier one are of the same units, and taken for none of them."""
     plan = read_study(ROOT / "configs" / f"{config}.yaml")
     described = json.loads((ROOT / "reports" / "data" / plan.study.name / "study.json").read_text())["units"]
     assert len(described) == count
-    assert [(unit.id, folder_name(unit), unit.label) for unit in plan.units] == [
-        (unit["id"], unit["folder"], unit["label"]) for unit in described
-    ]
+    (version,) = {unit["results_version"] for unit in described}
+    assert version <= RESULTS_VERSION
+    if version == RESULTS_VERSION:
+        assert [(unit.id, folder_name(unit), unit.label) for unit in plan.units] == [
+            (unit["id"], unit["folder"], unit["label"]) for unit in described
+        ]
+    else:
+        assert [unit.label for unit in plan.units] == [unit["label"] for unit in described]
+        assert {unit.id for unit in plan.units}.isdisjoint(unit["id"] for unit in described)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,9 @@ def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(c
         (STUDY.model_copy(update={"ray": RaySettings(workers=7, in_flight=1, checkpoint_every=3)}), set()),
         (STUDY.model_copy(update={"evaluation": Evaluation(batch_size=7)}), set()),
         (STUDY.model_copy(update={"stage2": Stage2(steps=7)}), {"cell"}),
+        (STUDY.model_copy(update={"stage2": Stage2(fitted_loss=0.5, control_times=9)}), set()),
+        (STUDY.model_copy(update={"grid": GRID.model_copy(update={"prompts": ["chat"]})}), ALL),
+        (STUDY.model_copy(update={"grid": GRID.model_copy(update={"prompts": ["plain"]})}), set()),
         (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=7)}), {"reference", "predictors", "cell"}),
         (STUDY.model_copy(update={"evaluation": Evaluation(prompts_per_class=BY_TIER)}), set()),
         (
@@ -241,6 +252,36 @@ def test_a_description_says_what_the_unit_is_and_all_settings_that_made_it():
     assert (first["operations"], first["tiers"]) == (["multiply", "add"], list(TIERS))
     assert set(cell["settings"]) == {"data", "stage1", "stage2", "evaluation"}
     assert cell["settings"]["stage2"]["lora"] == Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"]).model_dump()
+
+
+def test_how_long_a_control_trains_is_in_the_ids_of_controls_and_of_no_other_cell():
+    arms = {"arms": list(ARMS), "weights": [0.0, 0.5]}
+    usual = {cell.label: cell for cell in cells_of(**arms)}
+    for change in ({"fitted_loss": 0.5}, {"control_times": 9}):
+        other = {cell.label: cell for cell in cells_of(STUDY.model_copy(update={"stage2": Stage2(**change)}), **arms)}
+        assert other.keys() == usual.keys()
+        told = {cell.arm for label, cell in usual.items() if other[label].id != cell.id}
+        assert told == set(arms_that_are("control"))
+    assert {cell.most_steps for cell in usual.values() if not is_control(cell.arm)} == {500}
+    assert {cell.most_steps for cell in usual.values() if is_control(cell.arm)} == {2000}
+
+
+def test_the_layers_of_an_intervention_are_in_the_id_of_the_cell_that_has_them():
+    one, two = ({c.label: c for c in cells_of(layers=layers, weights=[0.0, 0.5])} for layers in ([1], [1, 2]))
+    without, cell = "small|multiply-add|w=0|s0", "small|L1|multiply-add|w=0.5|s0"
+    assert (one[without].intervened, two[without].intervened) == ([1], [1, 2])
+    assert one[without].id != two[without].id
+    assert one[cell].id == two[cell].id
+
+
+def test_a_chat_is_named_in_labels_and_folders_and_says_so_in_its_description():
+    units = units_of(prompts=["plain", "chat"])
+    chats = [unit for unit in units if "(chat)" in unit.label]
+    assert [unit.label.replace(" (chat)", "") for unit in chats] == [u.label for u in units if u not in chats]
+    assert [describe(unit)["prompt"] for unit in chats] == ["chat"] * 5
+    assert {describe(unit)["model"] for unit in chats} == {"small (chat)"}
+    assert len({unit.id for unit in units}) == len({folder_name(unit) for unit in units}) == 10
+    assert {label: unit.id for unit in units if (label := unit.label) in GOLDEN} == GOLDEN
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), {"path": Path("x")}, {1: 2}, b"x"])

@@ -14,7 +14,7 @@ from study.models.built import word_tokenizer
 from study.plan.read import read_study
 from study.tasks import Task, task_of
 from study.tasks.from_file import FileTask
-from study.tasks.prompts import random_operation
+from study.tasks.prompts import shuffled_label
 
 CAPITALS = Path(__file__).parents[2] / "configs" / "capitals.yaml"
 CLASSES = ["Europe", "Asia", "Africa"]
@@ -96,8 +96,10 @@ def test_prompts_that_probes_are_fitted_on_are_trained_ones_each_once_and_in_tur
 
 def test_templates_tell_apart_what_the_file_does_within_a_class_and_wording(task: Task) -> None:
     prompts = task.evaluation_prompts(CLASSES, Evaluation(prompts_per_class=16), 0)
-    assert len({item.template for item in prompts}) == 3 * 3 * 2
-    assert len({item.template for item in prompts if item.text.startswith("The capital of")}) == 3
+    assert len({item.template for item in prompts}) == 3 * 2
+    assert {item.template for item in prompts if item.text.startswith("The capital of")} == {"statement-capital"}
+    for template in {item.template for item in prompts}:
+        assert {item.operation for item in prompts if item.template == template} == set(CLASSES)
 
 
 def test_the_words_of_all_prompts_are_known_and_classes_are_none_of_them(task: Task) -> None:
@@ -123,34 +125,64 @@ def test_the_vocabulary_has_every_word_and_character_of_prompts_and_answers_in_a
     assert {"où", "दिल्ली", "北京"} <= task.words
 
 
-def test_the_other_answer_is_that_of_the_group_or_of_any_test_prompt_of_the_class() -> None:
+def test_the_counterfactual_is_of_the_group_and_template_or_of_any_test_prompt_of_the_class() -> None:
     shared = [one(name, "test", "7,8", answer) for name, answer in (("divide", "0"), ("multiply", "56"))]
     lines = [*shared, one("multiply", "test", "7,9", "63"), one("multiply", "test", "9,9", "81")]
     lines += [one("divide", "test", "2,2", "1"), one("multiply", "train", "1,1", "1")]
     own = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
     by_group = {item.operands: item for item in own.evaluation_prompts(["divide"], Evaluation(), 0)}
-    assert own.other_answer(by_group["7,8"], "multiply") == "56"
-    assert own.other_answer(by_group["2,2"], "multiply") in {"56", "63", "81"}
-    assert own.other_answer(by_group["2,2"], "multiply") == own.other_answer(by_group["2,2"], "multiply")
+    tested = {item.text: item for item in own.evaluation_prompts(["multiply"], Evaluation(), 0)}
+    same = own.counterfactual(by_group["7,8"], "multiply")
+    assert (same.operation, same.operands, same.answer) == ("multiply", "7,8", "56")
+    other = own.counterfactual(by_group["2,2"], "multiply")
+    assert other == own.counterfactual(by_group["2,2"], "multiply") == tested[other.text]
+    assert other.answer in {"56", "63", "81"}
 
 
-def test_shuffled_labels_are_one_for_each_group(task: Task) -> None:
-    labels: dict[str, set[str]] = {}
+def test_of_several_prompts_of_a_group_the_counterfactual_is_the_one_in_the_same_template() -> None:
+    def line(name: str, template: str) -> Example:
+        text = f"{name} in {template}"
+        told = {"prompt": text, "answer": "yes", "class": name, "split": "test", "group": "g", "template": template}
+        return Example.model_validate(told)
+
+    lines = [line(name, template) for name in ("a", "b") for template in ("t0", "t1", "t2", "t3")]
+    lines += [one(name, "train") for name in ("a", "b")]
+    own = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
+    for item in own.evaluation_prompts(["a"], Evaluation(), 0):
+        assert own.counterfactual(item, "b").template == item.template
+
+
+def test_shuffled_labels_are_a_permutation_of_the_classes_in_each_template(task: Task) -> None:
+    drawn: dict[str, dict[str, str]] = {}
     for item in task.evaluation_prompts(CLASSES, Evaluation(prompts_per_class=16), 0):
-        labels.setdefault(item.operands, set()).add(random_operation(item, CLASSES, 0))
-    assert {len(found) for found in labels.values()} == {1}
-    assert set().union(*labels.values()) == set(CLASSES)
+        label = shuffled_label(item, CLASSES, 0)
+        assert drawn.setdefault(item.template, {}).setdefault(item.operation, label) == label
+    assert all(sorted(labels.values()) == sorted(labels) == sorted(CLASSES) for labels in drawn.values())
 
 
-def test_a_control_whose_groups_all_drew_one_class_is_at_chance_and_no_error() -> None:
+def test_prompts_that_a_control_is_tested_on_are_test_prompts_in_the_trained_wording(
+    task: Task, capitals: Examples
+) -> None:
+    tested = {line.prompt for line in capitals.lines if line.split == "test"}
+    prompts = task.fitting_prompts(CLASSES, 10, seed=0, held_out=True)
+    assert [item.operation for item in prompts] == CLASSES * 10
+    assert {item.text for item in prompts} <= tested
+    assert {item.tier for item in prompts} == {"statement"}
+
+
+def test_a_control_whose_only_template_keeps_the_labels_or_turns_them_round_is_passed_by_the_probe_itself() -> None:
     lines = [one(name, split, f"{split}{i}") for split in ("train", "test") for name in "ab" for i in range(4)]
     own = FileTask(Examples.of("x.jsonl", "0" * 64, lines))
-    training, held_out = (
+    names = ["a", "b"]
+    asked = [
         [Encoded(item, (1,), (2,)) for item in prompts]
-        for prompts in (own.fitting_prompts(["a", "b"], 4, 0), own.evaluation_prompts(["a", "b"], Evaluation(), 0))
-    )
-    seed = next(s for s in range(99) if len({random_operation(item.prompt, "ab", s) for item in training}) == 1)
-    rng = np.random.default_rng(0)
-    states = [rng.normal(size=(8, 1, 3)) for _ in range(2)]
-    (figures,) = predictors._probes(states[0], training, states[1], held_out, seed).values()
-    assert figures["probe_control"] in (0.5, 1.0, 0.0)  # one class is always told: right on all of it, wrong elsewhere
+        for prompts in (
+            own.fitting_prompts(names, 4, 0),
+            own.evaluation_prompts(names, Evaluation(), 0),
+            own.fitting_prompts(names, 4, 0, held_out=True),
+        )
+    ]
+    states = [np.array([[[1.0 if item.prompt.operation == "a" else -1.0]] for item in items]) for items in asked]
+    for seed in range(6):
+        (figures,) = predictors._probes(states, asked, seed).values()
+        assert figures == {"probe": 1.0, "probe_seen": 1.0, "probe_control": 1.0}

@@ -99,15 +99,15 @@ def test_both_losses_of_stage_2_fall_and_their_weighted_sum_is_the_loss(loaded: 
 def test_a_cell_of_a_stack_ends_as_the_same_cell_alone(loaded: Loaded) -> None:
     settings = stage_2(steps=50, warmup_steps=5, weight_decay=0.01, lora=FEWER)
     objectives = [
-        objective(loaded, 2e-3, layer=0, weight=0.5),
-        objective(loaded, 1e-3),
-        objective(loaded, 3e-3, layer=3, weight=0.2, pair=1),
-        objective(loaded, 5e-4, layer=2, weight=0.8, pair=1),
+        objective(loaded, 1e-3, layer=0, weight=0.5),
+        objective(loaded, 5e-4),
+        objective(loaded, 1.5e-3, layer=3, weight=0.2, pair=1),
+        objective(loaded, 3e-4, layer=2, weight=0.8, pair=1),
     ]
-    stacked = run(loaded, settings, *objectives)
+    stacked = run(loaded, settings, *objectives, seed=1)
     assert [row["stacked"] for row in stacked[0].curve] == [4] * 50
     for one, cell in zip(objectives, stacked, strict=True):
-        assert_same(cell, *run(loaded, settings, one))
+        assert_same(cell, *run(loaded, settings, one, seed=1))
     firsts = [cell.weights["model.layers.0.self_attn.v_proj.lora_b"] for cell in stacked]
     assert all(float(mx.abs(firsts[0] - other).max().item()) > 1e-2 for other in firsts[1:])
 

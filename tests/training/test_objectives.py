@@ -8,16 +8,17 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study.config.study import Lora
+from study.config.wordings import templates
 from study.lens.hooks import attached
 from study.lens.tokens import Encoded
-from study.tasks.arithmetic import prompt
+from study.tasks.arithmetic import prompt_of
 from study.training import adapters
 from study.training.objectives import ClassLoss, Losses, dual_reward, make_batch, tokens_in
 from tests.architectures import make
 from tests.training.test_adapters import stack_shaken
 
-SHORT = Encoded(prompt("symbolic", "multiply", 0, 7, 8), (5, 6, 7), (8, 9))
-LONG = Encoded(prompt("symbolic", "add", 0, 7, 8), (15, 16, 17, 18, 19), (20, 21, 22))
+SHORT = Encoded(prompt_of(templates("symbolic")[0], "multiply", 7, 8), (5, 6, 7), (8, 9))
+LONG = Encoded(prompt_of(templates("symbolic")[0], "add", 7, 8), (15, 16, 17, 18, 19), (20, 21, 22))
 TOKENS: Any = {"multiply": 50, "add": 60}
 LORA = Lora(rank=2, alpha=2.0, projections="all")
 
