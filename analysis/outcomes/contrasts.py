@@ -11,6 +11,7 @@ from analysis.data.results import Results, StudyUnit
 from analysis.data.samples import NOBODY, of_tier
 from analysis.outcomes.fit import has_fitted
 from study.config.arms import ARMS, arms_that_are, words_of
+from study.config.units import CHAT
 
 Column = Literal["choice", "right"]
 Templates = Literal["unseen", "seen", "all"]
@@ -47,7 +48,7 @@ def _reference(results: Results, cell: StudyUnit) -> StudyUnit | None:
 
 
 def _chat(results: Results, cell: StudyUnit) -> StudyUnit | None:
-    return _other(results, cell, model=f"{cell.model} (chat)")
+    return _other(results, cell, model=cell.model + CHAT)
 
 
 def _wordings(results: Results, cell: StudyUnit) -> StudyUnit | None:

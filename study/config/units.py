@@ -17,6 +17,8 @@ from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
 RESULTS_VERSION = 3
 """Raised when a change of the code changes results, so that older results are not mistaken for new ones."""
 
+CHAT = ".chat"
+"""Added to the name of a model that is prompted through its chat template, in labels and reports."""
 LONGEST_FOLDER = 200
 """Largest length of the name of a unit's folder in bytes; file systems allow 255, and temporary names are longer."""
 
@@ -97,7 +99,7 @@ class StageOne(Settings):
     @property
     def shown_name(self) -> str:
         """The model's name in labels and reports, with how it is prompted."""
-        return f"{self.model_name} (chat)" if self.prompt == "chat" else self.model_name
+        return self.model_name + CHAT if self.prompt == "chat" else self.model_name
 
     @property
     def fuses(self) -> bool:

@@ -8,6 +8,7 @@ from study.config.examples import Examples
 from study.config.recipes import CORRECTED
 from study.config.study import FEWEST_TEMPLATES, Data, Grid, Part, Study
 from study.config.text import normal_form
+from study.config.units import CHAT
 from study.tasks import task_of
 from study.tasks.arithmetic import operand_pairs
 
@@ -54,6 +55,8 @@ def cross_checks(study: Study) -> Iterator[str]:
             )
     if len(set(study.models)) < len(study.models):
         yield f"models: {study.models} names a model twice"
+    if twice := [name for name in study.models if name.endswith(CHAT) and name.removesuffix(CHAT) in study.models]:
+        yield f"models: {', '.join(twice)} is what reports call a model that is prompted by chat; rename it"
     if study.nursery and not ours:
         yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
     if study.nursery:

@@ -158,7 +158,7 @@ def test_a_dry_run_fails_the_chat_of_a_tokenizer_without_a_template_in_one_messa
     out, err = capsys.readouterr()
     reason = "EncodingError: the tokenizer has no chat template: give `prompts: [plain]`"
     assert err.count(reason) == 1
-    assert f"failed   small (chat)|stage1|s0  {reason}" in out
+    assert f"failed   small.chat|stage1|s0  {reason}" in out
     assert "Traceback" not in out + err
 
 
@@ -171,7 +171,7 @@ def test_a_dry_run_of_both_keeps_the_plain_cells(
     out, _ = capsys.readouterr()
     failed = [line for line in out.splitlines() if line.startswith("failed ")]
     assert failed
-    assert all("(chat)" in line for line in failed)
+    assert all(".chat|" in line for line in failed)
 
 
 @pytest.mark.slow

@@ -276,10 +276,10 @@ def test_the_layers_of_an_intervention_are_in_the_id_of_the_cell_that_has_them()
 
 def test_a_chat_is_named_in_labels_and_folders_and_says_so_in_its_description():
     units = units_of(prompts=["plain", "chat"])
-    chats = [unit for unit in units if "(chat)" in unit.label]
-    assert [unit.label.replace(" (chat)", "") for unit in chats] == [u.label for u in units if u not in chats]
+    chats = [unit for unit in units if ".chat|" in unit.label]
+    assert [unit.label.replace(".chat", "") for unit in chats] == [u.label for u in units if u not in chats]
     assert [describe(unit)["prompt"] for unit in chats] == ["chat"] * 5
-    assert {describe(unit)["model"] for unit in chats} == {"small (chat)"}
+    assert {describe(unit)["model"] for unit in chats} == {"small.chat"}
     assert len({unit.id for unit in units}) == len({folder_name(unit) for unit in units}) == 10
     assert {label: unit.id for unit in units if (label := unit.label) in GOLDEN} == GOLDEN
 
