@@ -8,16 +8,18 @@ from itertools import pairwise
 import pytest
 
 from study.config.names import OPERATIONS, TIERS
+from study.config.study import Decisions
 from study.config.wordings import number_word, templates, vocabulary, words_of_templates
 from study.lens.tokens import COMMON_WORDS
 from study.tasks.nursery_text import UNRELATED
 
-# Those of tests of "controlled" and "seed" studies, and of the examples: a word of them in a prompt would stop a study.
+# Those of the studies in configs/, and of the examples: a word of them in a prompt would stop a study.
 CLASS_TOKENS = {"multiply", "add", "subtract", "river", "copper"}
 HELD_OUT_STORIES = (
-    "story-0 story-3 story-5 story-6 story-7 story-10 story-11 story-15 story-16 story-17 story-18 "
-    "story-19 story-20 story-21 story-23 story-25 story-27 story-28 story-32 story-33 story-34 story-35 "
-    "story-36 story-37 story-38 story-39 story-41 story-42 story-43 story-45 story-46 story-50 story-53"
+    "story-0 story-1 story-2 story-3 story-9 story-10 story-11 story-12 story-13 story-14 story-15 story-17 "
+    "story-19 story-20 story-22 story-23 story-24 story-25 story-26 story-27 story-28 story-30 story-31 "
+    "story-33 story-34 story-36 story-37 story-38 story-39 story-41 story-44 story-45 story-46 story-47 "
+    "story-48 story-50 story-51 story-52 story-53"
 )
 
 
@@ -32,8 +34,8 @@ def every_text():
 @pytest.mark.parametrize("tier", TIERS)
 def test_each_tier_has_many_templates_on_both_sides_of_the_split(tier):
     held_out = sum(one.held_out for one in templates(tier))
-    assert held_out >= 24
-    assert len(templates(tier)) - held_out >= 20
+    assert held_out >= Decisions().samples_needed == 36
+    assert len(templates(tier)) - held_out >= 15
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -50,14 +52,14 @@ def test_the_split_is_that_of_results_on_disk():
 def test_the_split_is_a_hash_of_tier_frame_and_filler_alone():
     frame, filler = "{a} SIGN {b} =", "Compute: "
     (one,) = (one for one in templates("symbolic") if one.texts["add"] == "Compute: {a} + {b} =")
-    assert one.held_out == (hashlib.sha256(f"symbolic|{frame}|{filler}".encode()).digest()[0] < 128)
+    assert one.held_out == (hashlib.sha256(f"0|symbolic|{frame}|{filler}".encode()).digest()[0] < 0.7 * 256)
 
 
 def test_a_tier_has_no_pattern_by_which_a_template_is_held_out():
     for tier in TIERS:
         sides = [one.held_out for one in templates(tier)]
-        assert 0.25 < sum(one != other for one, other in pairwise(sides)) / (len(sides) - 1) < 0.75
-        assert 0.35 < sum(sides) / len(sides) < 0.65
+        assert 0.2 < sum(one != other for one, other in pairwise(sides)) / (len(sides) - 1) < 0.75
+        assert 0.6 < sum(sides) / len(sides) < 0.8
 
 
 def test_the_prompt_of_the_published_experiment_can_be_trained_on():
