@@ -19,6 +19,7 @@ from analysis.data.results import Results
 from analysis.statistics.intervals import Floats, Interval, bounds
 from study.config.predictors import PREDICTORS
 from study.config.study import Decisions
+from study.config.units import CHAT
 from study.results.schema import COLUMNS
 
 BASELINE = ("depth", "weight")
@@ -68,6 +69,7 @@ def predicted_cells(results: Results, judged: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["unit", "model", "target", *BASELINE])
     tier = results.decisions.primary_tier
     cells = judged[(judged["arm"] == "plain") & (judged["tier"] == tier) & judged["transfer"].astype(bool)]
+    cells = cells[~cells["model"].str.endswith(CHAT)]  # which is no further model
     choice = cells["choice"].astype(float).clip(CLAMP, 1 - CLAMP)
     readouts = {unit.id: unit.readout for unit in results.plain}
     cells = cells[["unit", "model", "seed", "layer", "weight"]].assign(

@@ -15,7 +15,7 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.text.questions import Question, questions
-from study.config.units import number_text
+from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
 MOST_COLUMNS = 7
@@ -175,7 +175,8 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
 
 def _sentence(results: Results, decided: Decided) -> Markdown:
     """Say from which depth each tier can be read, by model; tiers with the same words are told together."""
-    first, models = results.plain[0], results.model_names
+    first = results.plain[0]
+    models = {model.removesuffix(CHAT) for model in results.model_names}
     rows = decided.depths
     own = rows[
         (rows["arm"] == "plain")

@@ -114,8 +114,9 @@ def _use(results: Results, decided: Decided) -> Question:
         without = zero[zero["ceiling"].astype(bool)]["share"]
         beside = f" (w = 0: {_range(without, 100)})" if len(without) else ""
         parts.append(f"{model}: {span} % of what exchanging the whole state does{beside}")
-        shown = int((possible["moved_low"] > 0).sum())
-        sure.append(f"{model}: shown above a random direction in {shown} of {len(possible)} places")
+        shown, most = int((possible["moved_low"] > 0).sum()), 100 * possible["share_high"].max()
+        places = f"{shown} of {len(possible)} layers and tiers"
+        sure.append(f"{model}: above a random direction in {places}, and nowhere shown to be more than {most:.0f} %")
     answer = f"Exchanging the class direction with that of the same prompt for another {results.terms.kind} moves the "
     answer += f"answer by {'; '.join(parts)}" if parts else "answer: not measured"
     return Question(

@@ -114,7 +114,7 @@ def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fi
 def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
     answer, sure = _asked(page, "use it")
     assert re.search(r"alpha: \d+ to \d+ % of what exchanging the whole state does \(w = 0: -?\d", answer)
-    assert "shown above a random direction in" in sure
+    assert re.search(r"above a random direction in \d of \d layers and tiers, and nowhere shown", sure)
 
 
 def test_where_nothing_was_run_the_page_says_so(tmp_path: Path) -> None:
