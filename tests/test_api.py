@@ -206,7 +206,7 @@ def test_a_cell_is_run_after_what_it_builds_on_and_its_rows_are_those_on_disk(tm
         study.rows(tmp_path, cell)
     assert study.run(cell, tmp_path) is cell
     tables = study.rows(tmp_path, cell)
-    assert set(tables) == {"answers", "causal", "causal_lens", "curves", "lens", "onset"}
+    assert set(tables) == {"answers", "curves", "lens", "onset"}
     assert len(tables["curves"]) == plan.study.stage2.steps
     reference = plan.reference(cell)
     study.run(reference, tmp_path)

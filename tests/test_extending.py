@@ -85,8 +85,11 @@ def test_an_arm_is_one_entry(extended: Path) -> None:
         layer = int(re.search(r"_L(\d)_", folder.name)[1])  # type: ignore[index]
         weights = {name.split(".")[2] for name in adapter_names(folder)}
         assert weights <= {str(block) for block in range(layer + 1)}
-    controls = pd.read_csv(extended / "report" / "table_controls.csv")
-    assert set(controls["arm"]) == {"shuffled_below"}
+    levels = pd.read_csv(extended / "report" / "table_levels.csv")
+    assert set(levels["arm"]) == {"plain", "shuffled_below"}
+    fitted = set(levels.loc[levels["fitted"], "arm"])
+    told = pd.read_csv(extended / "report" / "table_effects.csv")["contrast"]
+    assert ("names against shuffled_below" in set(told)) == ({"plain", "shuffled_below"} <= fitted)
     assert "shuffled labels, adapters below only" in (extended / "report.md").read_text()
     assert "| `shuffled_below` | control |" in (extended / "reference.md").read_text()
 

@@ -24,7 +24,7 @@ from study.config.names import ROLES, Operation, Role, Tier
 from study.config.study import Data, Lora, Stage2
 from study.config.units import Readout
 from study.lens.hooks import attached
-from study.lens.tokens import class_tokens, encode, padded
+from study.lens.tokens import Encoded, class_tokens, encode, padded
 from study.models.arguments import architectures
 from study.models.load import Loaded, load
 from study.models.roles import roles
@@ -33,7 +33,7 @@ from study.results.files import write_bytes
 from study.tasks import task_of
 from study.training import adapters
 from study.training.loop import Objective, Trained, TrainingData, train
-from study.training.objectives import ClassLoss, make_batch
+from study.training.objectives import ClassLoss, dual_reward, make_batch
 
 BLOCKS = 4
 STEPS = 6
@@ -77,7 +77,7 @@ It works where
 *Blocks*: attention keeps keys and values of every token; recurrent blocks (state space, linear attention, short
 convolution) keep a state of one size; a hybrid has both. Where something is *shared*, later blocks take keys and
 values of earlier ones beside the hidden state; what is done to the state of a block, in the arm `detached_answer` and
-in the swap of classes, leaves these as they are.
+in the exchange of states, leaves these as they are.
 
 *Query* to *mlp* are the roles that `lora.projections` may name, with the linear layers that have them; (2) is a layer
 that only two of the {blocks} blocks have. A role can be named where every block has it; elsewhere the study refuses it,
@@ -162,17 +162,32 @@ def _check_copies(model: nn.Module, ids: mx.array) -> None:
 
 
 def _trained(loaded: Loaded) -> list[Trained]:
-    """Train a cell with a class loss and one without, side by side. Raises CheckError where a loss does not fall."""
+    """Train a cell with a class loss and one without, side by side. Raises CheckError where their losses on the first
+    batch do not fall."""
     tokens = {operation: token.id for operation, token in class_tokens(loaded.tokenizer, PAIR).items()}
     objectives = [Objective(RATE, ClassLoss(BLOCKS // 2, 0.5, tokens)), Objective(RATE)]
-    settings = Stage2(steps=STEPS, learning_rate=RATE, warmup_steps=0, lora=LORA)
-    cells = train(loaded.model, loaded.tokenizer, settings, TrainingData(DATA, OPERATIONS, 0), objectives)
-    for cell in cells:
+    settings, data = (
+        Stage2(steps=STEPS, learning_rate=RATE, warmup_steps=0, lora=LORA),
+        TrainingData(DATA, OPERATIONS, 0),
+    )
+    cells = train(loaded.model, loaded.tokenizer, settings, data, objectives)
+    first, _ = data.batch(loaded.tokenizer, 1, settings.batch_size)
+    for cell, objective in zip(cells, objectives, strict=True):
         if cell.error:
             raise cell.error
-        if not cell.curve[-1]["loss"] < cell.curve[0]["loss"]:
+        if not _loss(loaded.model, cell, objective, first) < cell.curve[0]["loss"]:
             raise CheckError("training does not lower the loss")
     return cells
+
+
+def _loss(model: nn.Module, cell: Trained, objective: Objective, encoded: Sequence[Encoded]) -> float:
+    """Return the loss of a trained cell on a batch."""
+    adapters.put(model, LORA, cell.weights)
+    with attached(model) as lens:
+        loss, _ = dual_reward(lens, make_batch(encoded, cells=[objective.target]), [objective.target])
+        value = float(np.array(loss))
+    adapters.take_off(model)
+    return value
 
 
 def _check_stack(model: nn.Module, cells: Sequence[Trained], ids: mx.array) -> None:

@@ -252,7 +252,7 @@ def commonest_weight(weights: Iterable[float]) -> float:
 
 def model_and_seed(unit: Unit) -> tuple[str, int]:
     """Return the model's name and the seed, which units that build on one another share."""
-    return origin(unit).model_name, origin(unit).seed
+    return shown_name(unit), origin(unit).seed
 
 
 def shown_name(unit: Unit) -> str:

@@ -53,7 +53,7 @@ def choose(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
 
 def _meets(cell: Cell, key: str, values: list[Any]) -> bool:
     if key == "model":
-        return cell.stage_one.model_name in values
+        return cell.stage_one.shown_name in values
     if key == "arm":
         return cell.arm in values
     if key == "recipe":
@@ -95,7 +95,7 @@ def _shown(text: str) -> str:
 
 def _what_exists(cells: Sequence[Cell]) -> str:
     known: dict[str, Sequence[object]] = {
-        "model": sorted({cell.stage_one.model_name for cell in cells}),
+        "model": sorted({cell.stage_one.shown_name for cell in cells}),
         "layer": sorted({cell.layer for cell in cells if cell.layer is not None}),
         "pair": sorted({pair_name(cell.pair) for cell in cells if cell.pair}),
         "weight": sorted({cell.weight for cell in cells}),

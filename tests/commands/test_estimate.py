@@ -33,6 +33,8 @@ def seconds_taken(units: Sequence[Unit]) -> dict[str, float]:
     earlier version, whose ids are other ones."""
     folder = ROOT / "reports" / "data" / "architecture_comparison"
     done = json.loads((folder / "done.json").read_text())
+    if json.loads((folder / "unfinished.json").read_text()):
+        pytest.skip("the committed study is not finished: its times are not those of all its units")
     theirs = {unit["label"]: unit["id"] for unit in json.loads((folder / "study.json").read_text())["units"]}
     return {unit.id: sum(done[theirs[unit.label]]["seconds"].values()) for unit in units}
 
