@@ -57,7 +57,7 @@ def test_a_row_of_panels_is_a_contrast_in_their_order_and_a_panel_a_tier() -> No
     assert {heading: list(titles) for heading, titles in chart.rows.items()} == {
         "Names minus random words": list(TIERS),
         "Names minus shuffled labels, where these can be remembered": list(TIERS[:2]),
-        "Plain minus lora below": list(TIERS),
+        "Plain minus adapters at and below the layer only": list(TIERS),
     }
 
 
