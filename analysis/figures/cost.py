@@ -40,7 +40,7 @@ def cost(results: Results, effects: pd.DataFrame, differences: pd.DataFrame, sho
     parts = {"over depths": chosen[overall], "at a depth": chosen[~overall], "seed": single}
     for part, rows in parts.items():
         lines = [_line(row, several) for _, row in rows.iterrows()]
-        parts[part] = in_panel(with_series(rows).assign(line=lines), "", rows["tier"])
+        parts[part] = in_panel(with_series(rows, several).assign(line=lines), "", rows["tier"])
     data, margin = stacked(parts, COLUMNS), results.decisions.non_inferiority_margin
     names = list(looks(results, chosen))
     chart = Chart(
