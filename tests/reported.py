@@ -64,7 +64,7 @@ NOTHING = replace(
 
 def report_of(tmp: Path, plan: Plan, name: str) -> Path:
     out = tmp / "reports" / f"{name}.md"
-    write_report(write_study(tmp / "results" / name, plan), out)
+    assert write_report(write_study(tmp / "results" / name, plan), out) == []  # nothing is left out
     return out
 
 

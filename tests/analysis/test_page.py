@@ -82,7 +82,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp = tmp_path_factory.mktemp("page")
-    write_report(write_study(tmp / "results" / "study", PLAN), tmp / "study.md")
+    assert write_report(write_study(tmp / "results" / "study", PLAN), tmp / "study.md") == []
     return tmp / "study.md"
 
 

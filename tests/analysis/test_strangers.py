@@ -94,9 +94,10 @@ def words(text: str) -> str:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same report of plain names and of a stranger's."""
     tmp = tmp_path_factory.mktemp("strangers")
-    write_report(results(tmp / "results" / "plain", PLAIN, "text", "lines\n"), tmp / "plain" / "r.md")
-    hostile = ("=1+1/<b>x<b>", "NA/null")
-    write_report(results(tmp / "results" / "hostile", hostile, TEXT, LINES), tmp / "hostile" / "r.md")
+    plain = results(tmp / "results" / "plain", PLAIN, "text", "lines\n")
+    assert write_report(plain, tmp / "plain" / "r.md") == []
+    hostile = results(tmp / "results" / "hostile", ("=1+1/<b>x<b>", "NA/null"), TEXT, LINES)
+    assert write_report(hostile, tmp / "hostile" / "r.md") == []
     return tmp / "plain" / "r.md", tmp / "hostile" / "r.md"
 
 
