@@ -50,9 +50,9 @@ def contrasts(
     headings = {one.name: _heading(one.words) for one in CONTRASTS if one.name in set(chosen["contrast"])}
     names = looks(results, chosen)
     step = step_aside(chosen["depth"], len(names))
-    parts = {}
+    parts, several = {}, chosen["pair"].nunique() > 1
     for part, rows in {"effect": chosen, "seed": single}.items():
-        rows = in_panel(with_series(rows), rows["contrast"].map(headings), rows["tier"])
+        rows = in_panel(with_series(rows, several), rows["contrast"].map(headings), rows["tier"])
         parts[part] = rows.assign(at=aside(rows, list(names), step))
     data = stacked(parts, COLUMNS)
     ends = {heading: bounded(data[data[ROW] == heading], LEAST) for heading in headings.values()}

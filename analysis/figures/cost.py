@@ -51,7 +51,7 @@ def cost(results: Results, effects: pd.DataFrame, differences: pd.DataFrame, sho
     parts = {"over depths": chosen[overall], "at a depth": chosen[~overall], "seed": single}
     for part, rows in parts.items():
         lines = [_line(row, several) for _, row in rows.iterrows()]
-        parts[part] = in_panel(with_series(rows).assign(line=lines), "", rows["tier"])
+        parts[part] = in_panel(with_series(rows, several).assign(line=lines), "", rows["tier"])
     data, margin = stacked(parts, COLUMNS), results.decisions.non_inferiority_margin
     ends, names = bounded(data, 1.5 * margin), list(looks(results, chosen))
     chart = Chart(

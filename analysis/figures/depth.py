@@ -43,7 +43,8 @@ def depth(results: Results, levels: pd.DataFrame, means: pd.DataFrame, shown: Sh
     single = single.merge(several, on=list(several))
     panels = {tier: _title(results, shown, drawn, tier) for tier in results.tiers if tier in set(drawn["tier"])}
     parts = {"mean": drawn, "seed": single}
-    parts = {part: in_panel(with_series(rows), "", rows["tier"].map(panels)) for part, rows in parts.items()}
+    pairs = drawn["pair"].nunique() > 1
+    parts = {part: in_panel(with_series(rows, pairs), "", rows["tier"].map(panels)) for part, rows in parts.items()}
     data = stacked(parts, COLUMNS)
     chart = Chart(
         name=short_name(name),  # it may hold several wordings

@@ -56,9 +56,9 @@ def looks(results: Results, frame: pd.DataFrame) -> dict[str, Look]:
     return found
 
 
-def with_series(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with the column SERIES: the model, and the pair where there are several."""
-    several = frame["pair"].nunique() > 1
+def with_series(frame: pd.DataFrame, several: bool) -> pd.DataFrame:
+    """Return the frame with the column SERIES: the model, and the pair where the chart has several, of which this part
+    of it may have but one."""
     names = [_series(model, pair, several) for model, pair in zip(frame["model"], frame["pair"], strict=True)]
     return frame.assign(**{SERIES: names})
 

@@ -112,14 +112,14 @@ def _by_move(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _tables(rows: pd.DataFrame, seeds: int) -> Tables:
     """Return the tables of one layer and tier; `number` is that of the seed."""
+    move, moves = pd.factorize(pd.MultiIndex.from_frame(rows[["subspace", "strength"]].astype({"subspace": str})))
+    sample, samples = pd.factorize(rows["sample"])
     tables: Tables = {}
-    samples = list(dict.fromkeys(rows["sample"]))
-    for _, here in rows.groupby(["subspace", "strength"], sort=False):
-        name = str(here["subspace"].iloc[0]), float(here["strength"].iloc[0])
-        for column in ("p", "source_right", "prompts"):
-            wide = here.pivot(index="sample", columns="number", values=column)
-            wide = wide.reindex(index=samples, columns=range(seeds))
-            tables.setdefault(column, {})[name] = wide.to_numpy(float)
+    for column in ("p", "source_right", "prompts"):
+        values = np.full((len(moves), len(samples), seeds), np.nan)
+        values[move, sample, rows["number"].to_numpy()] = rows[column].to_numpy(float)
+        named = zip(moves, values, strict=True)
+        tables[column] = {(str(subspace), float(strength)): table for (subspace, strength), table in named}
     return tables
 
 

@@ -142,6 +142,7 @@ def _control_head(results: Results, decided: Decided) -> list[str]:
 def _unrelated(results: Results, means: pd.DataFrame) -> pd.DataFrame:
     first = results.plain[0]
     same = (means["pair"] == first.pair) & (means["weight"] == results.shown_weight)
+    same &= means["wordings"] == "+".join(first.wordings)
     return preferred(means[(means["arm"] == "random_words") & same])
 
 
@@ -191,9 +192,12 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
         clauses.setdefault(said, []).append(tier)
     parts = [f"on {_listed(tiers)} {said}" for said, tiers in clauses.items() if said]
     why = _why_said(decided, len(models))
+    if not parts:
+        return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
+    reach = f", at {100 * READABLE:.0f} % or more" if len(own) else ""
     return Markdown(
         f"A class token that is trained into a layer on {escape(_listed(first.wordings))} is read there, in templates "
-        f"and with {escape(results.terms.group)}s that no training saw, at {100 * READABLE:.0f} % or more: "
+        f"and with {escape(results.terms.group)}s that no training saw{reach}: "
         f"{escape('; '.join(parts))}. {escape(why)}"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,8 +55,13 @@ def reported(results: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
     return code, out.read_text(), printed.splitlines()
 
 
+def drawn(text: str) -> list[str]:
+    """The names of the pictures of a report, in its order."""
+    return re.findall(r"!\[.*\]\(report/(\w+)\.", text)
+
+
 def first_page(text: str) -> str:
-    return text[: text.index("## The answer")]
+    return text[: text.index("## How it is decided")]
 
 
 def test_nothing_is_said_where_nothing_is_left_out(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +89,7 @@ def test_units_with_rows_that_are_no_figures_or_lack_a_column_are_left_out_and_n
     listed = first_page(text).split("Left out of this report:")[1].strip().split("\n\n")[0].splitlines()
     assert [line.replace("\\", "") for line in listed] == [f"- {line.partition(': ')[2]}" for line in told]
     assert "1 of 2 cells with a class loss finished (1 unreadable)" in text
-    assert text.count("![") >= 4
+    assert drawn(text) == ["depth", "lens", "emergence_alpha"]  # what it costs is not known without w = 0
     assert pack([str(results), str(results.parent / "packed")]) == 1
     assert reported(results.parent / "packed", capsys)[:2] == (code, text)
 
@@ -94,32 +100,32 @@ def test_a_figure_that_cannot_be_described_is_left_out_and_the_others_are_there(
     def fails(*_: object) -> Picture:
         raise ZeroDivisionError("division by zero")
 
-    whole = reported(results, capsys)[1].count("![")
-    for name in ("cover", "where", "predictors", "evaluations"):
+    assert drawn(reported(results, capsys)[1]) == ["depth", "lens", "emergence_alpha", "cost"]
+    for name in ("depth", "cost", "predictors", "evaluations"):
         monkeypatch.setattr(figures, name, fails)
     code, text, told = reported(results, capsys)
     assert code == 1
-    names = ["cover", "where_alpha", "emergence", "predictors"]
+    names = ["depth", "cost", "emergence", "predictors"]
     assert told == [f"left out: the figure {name}: ZeroDivisionError: division by zero" for name in names]
     assert [f"the figure {name}: ZeroDivisionError" in first_page(text) for name in names] == [True] * 4
-    assert text.count("![") == whole - 4
-    assert "](report/cover.svg)" not in text
-    assert "The answer" in text
+    assert drawn(text) == ["lens"]
+    assert "> **In one sentence.** A class token" in text
+    assert "| Does it cost answers? | symbolic " in text
     assert "No cell has finished" not in text
 
 
 def test_a_figure_that_cannot_be_drawn_is_left_out_and_the_others_are_there(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cover = figures.cover
+    depth = figures.depth
 
-    def too_long(*about: object) -> Picture:
-        return replace(cover(*about), name="x" * 300)  # type: ignore[arg-type]
+    def too_long(*about: object) -> list[Picture]:
+        return [replace(chart, name="x" * 300) for chart in depth(*about)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(figures, "cover", too_long)
+    monkeypatch.setattr(figures, "depth", too_long)
     code, text, told = reported(results, capsys)
     assert code == 1
     assert len(told) == 1
     assert told[0].startswith("left out: the figure xxx")
     assert "is no name of a file" in told[0]
-    assert text.count("![") >= 4
+    assert drawn(text) == ["lens", "emergence_alpha", "cost"]

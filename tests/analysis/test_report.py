@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import report
@@ -16,51 +17,14 @@ from analysis.figures import describe_pictures
 from analysis.outcomes import Decided
 from analysis.report import write_report
 from study.commands.report import main
-from study.config.arms import ARMS
 from study.config.study import Decisions
-from tests.simulated import Plan, Point, Truth, write_study
+from tests.reported import FULL, NOTHING, first_page_of, links_of, report_of, rows_of, sections_of, table_of
+from tests.simulated import Plan, Truth, write_study
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
-
-def _truth(point: Point) -> Truth:
-    transfers = point.depth > 0.9 and point.pair == "multiply/add"
-    return Truth() if point.tier == "symbolic" or transfers else Truth(choice=0.5)
-
-
-FULL = Plan(models={"alpha": 4}, depths=(0.5, 1.0), weights=(0.0, 0.5), truth=_truth, per_class=24)
-EVERYTHING = replace(
-    FULL,
-    pairs=("multiply/add",),
-    arms=tuple(ARMS),
-    wordings=(("symbolic",), ("symbolic", "semantic")),
-    truth=lambda point: Truth(choice=0.5 if point.arm in ("shuffled_labels", "random_words") else 1.0),
-    predictors=lambda point: {},
-    watched=True,
-    swapped=True,
-)
-BROKEN = replace(
-    FULL,
-    unfinished={
-        "alpha|L1|river-copper|w=0.5|s0": ("failed", "RuntimeError: gate <lens> | 0.2"),
-        "alpha|L3|river-copper|w=0.5|s0": ("skipped", "token: copper is not a single token"),
-        "alpha|multiply-add|w=0|s0": ("missing", ""),
-    },
-)
-NOTHING = replace(
-    FULL,
-    unfinished={
-        f"alpha|{rest}|s0": ("missing", "")
-        for rest in (
-            "stage1",
-            "reference",
-            "multiply-add|w=0",
-            *(f"L{layer}|{pair}|w=0.5" for layer in (1, 3) for pair in ("multiply-add", "river-copper")),
-        )
-    },
-)
 
 WITHOUT_MLX_AND_RAY = """
 import sys
@@ -71,79 +35,76 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def _report(tmp: Path, plan: Plan, name: str) -> Path:
-    out = tmp / "reports" / f"{name}.md"
-    write_report(write_study(tmp / "results" / name, plan), out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _report(tmp_path_factory.mktemp("full"), FULL, "full")
-
-
-@pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _report(tmp_path_factory.mktemp("broken"), BROKEN, "broken")
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _report(tmp_path_factory.mktemp("everything"), EVERYTHING, "everything")
-
-
-def _links(out: Path) -> list[Path]:
-    return [out.parent / link for link in re.findall(r"\]\(([^)]+)\)", out.read_text())]
-
-
-def test_the_answer_says_what_was_planted(full: Path) -> None:
-    text = full.read_text()
-    assert "alpha; 4 of 4 cells with a class loss finished; 1 seed." in text
-    *answer, _, source = text.split("## The answer")[1].split("![")[0].strip().splitlines()
-    assert source == "Every number above: [table_answer.csv](full/table_answer.csv)."
-    assert len(answer) == 5
-    assert "semantic 1 of 4 (alpha 1 of 4 from relative depth 1.00; best" in answer[0]
-    assert "story 1 of 4" in answer[0]
-    assert "On the trained wording: 4 of 4." in answer[0]
-    assert "multiply/add 2 of 2 on the trained wording and 3 of 6 on the others" in answer[2]
-    assert "river/copper 2 of 2 on the trained wording and 0 of 6 on the others" in answer[2]
-
-
 def test_sections_stand_in_their_order(full: Path, everything: Path) -> None:
     for out in (full, everything):
         assert re.findall(r"^## (.*)", out.read_text(), flags=re.MULTILINE) == [
-            *("The answer", "Models and gates", "Outcomes", "Where", "Preservation", "Controls", "Why there"),
-            *("Causal use", "Limits", "How to reproduce"),
+            *("How it is decided", "Models and gates", "Every cell", "Where", "Cost", "Controls and manipulations"),
+            *("Why there", "Use", "Limits", "How to reproduce"),
         ]
 
 
 def test_what_was_not_run_is_said_in_its_section(full: Path) -> None:
-    text = full.read_text()
-    sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
-    assert "The shuffled-label control was not run" in sections["Controls"]
-    assert "Arms with other labels or other tokens: not run." in sections["Controls"]
+    sections = sections_of(full)
+    assert "Not run, or nothing has finished beside a plain cell." in sections["Controls and manipulations"]
     assert "Predictors: not run, or" in sections["Why there"]
-    assert "Changes in how cells are trained: not run." in sections["Why there"]
-    assert "Not run" in sections["Causal use"]
+    assert "Not run, or no prompt is answered right" in sections["Use"]
     assert "| alpha | plain | not run; width 0.25 |" in sections["Where"]
-    for name in ("controls", "causal", "associations", "associations_by_model", "predictors"):
+    questions = {asks: answer for asks, answer, _ in rows_of(first_page_of(full), "Question")[2:]}
+    assert [asks for asks, answer in questions.items() if answer == "**Not tested**"] == [
+        *("Do the words' meanings matter?", "Was it only memory?", "Does the network use it?", "Why there?")
+    ]
+    for name in ("doses", "shares", "associations", "associations_by_model", "predictors"):
         assert (full.parent / "full" / f"table_{name}.csv").read_text().count("\n") == 1
 
 
 def test_what_was_run_has_its_table(everything: Path) -> None:
-    text = everything.read_text()
+    text, sections = everything.read_text(), sections_of(everything)
     assert "not run" not in text.lower().split("## limits")[0]
-    assert "| alpha | random words | better in 4, worse in 0 of 4: 100 % against 55 % |" in text
-    assert (
-        "| alpha | adapters at and below the layer only | better in 0, worse in 0 of 4: 100 % against 100 % |" in text
+    assert "Not tested" not in text
+    controls = sections["Controls and manipulations"]
+    assert "| alpha | random words | 4 of 4 | 0.073 to 0.073 | 60 |" in controls
+    assert re.search(r"\| names minus random words: alpha · symbolic \| \+4\d\.\d \[.*\]: above \|", controls)
+    assert re.search(r"\| plain minus adapters at and below .*: alpha · symbolic \| \+0\.0 \[", controls)
+    assert re.search(
+        r"\| names minus shuffled labels, where .*: alpha · symbolic \| [^|]+: above \|  \|  \|  \|", controls
     )
     assert "| alpha | plain | 4 of 4, step 20; width 0.25 |" in text
     assert "| alpha | shuffled labels | 0 of 4; width 0.25 |" in text
-    assert "| too few models |" in text
-    assert "| multiply/add · L1 (0.50) · w 0.5 · symbolic | symbolic |" in text
-    assert "The shuffled-label control was not run" not in text
-    names = {file.stem for file in (everything.parent / "everything").glob("table_*.csv")}
-    assert {f"table_{name}" for name in ("controls", "onset", "causal", "associations", "predictors")} < names
+    assert "undecided: too few models |" in text
+    assert "| multiply/add · L1 (0.50) · w 0.5 · symbolic | " in text
+    assert re.search(r"\| alpha · w 0.5 · symbolic · L1 \(0.50\) \| symbolic \| \d %", sections["Use"])
+    for name in ("doses", "shares", "onset", "effects", "differences", "associations", "predictors"):
+        assert (everything.parent / "everything" / f"table_{name}.csv").read_text().count("\n") > 1
+
+
+def test_controls_that_did_not_fit_are_named_under_limits_and_used_nowhere(controlled: Path) -> None:
+    levels, units = table_of(controlled, "levels"), table_of(controlled, "units").set_index("id")
+    failed = set(levels.loc[~levels["fitted"], "unit"])
+    assert {(units.loc[unit, "arm"], units.loc[unit, "layer"]) for unit in failed} == {
+        *(("shuffled_labels", 1), ("shuffled_labels", 3), ("random_words", 3))
+    }
+    (line,) = re.findall(
+        r"Controls that did not fit, and are used nowhere: (.*)\.\n", sections_of(controlled)["Limits"]
+    )
+    assert set(line.replace("\\", "").split(", ")) == set(units.loc[list(failed), "label"])
+    differences = table_of(controlled, "differences")
+    assert not failed & {*differences["unit"], *differences["beside"]}
+    assert set(differences.loc[differences["contrast"] == "names against random_words", "layer"]) == {1}
+    assert set(table_of(controlled, "effects")["contrast"]) == {
+        *("cost against w = 0", "cost against stage 1", "names against random_words")
+    }
+    means = table_of(controlled, "means")
+    shuffled = means[means["arm"] == "shuffled_labels"]
+    assert set(zip(shuffled["seeds"], shuffled["not_fitted"], strict=True)) == {(0, 2)}
+    assert shuffled["choice"].isna().all()
+    table = sections_of(controlled)["Controls and manipulations"]
+    assert "| beta | shuffled labels | 0 of 4 |" in table
+    assert "| beta | random words | 2 of 4 |" in table
+    assert "shuffled labels, where" not in table
+    assert "| Was it only memory? | **Not tested** | 0 of 8 cells with shuffled labels fitted |" in first_page_of(
+        controlled
+    )
+    assert {row[-1] for row in rows_of(first_page_of(controlled), "wording")[2:]} == {"did not fit"}
 
 
 def test_every_decision_is_printed(full: Path) -> None:
@@ -154,28 +115,36 @@ def test_every_decision_is_printed(full: Path) -> None:
     assert "| predictors | log_p, a_lin, selectivity, gradient_cosine |" in text
 
 
-def test_every_link_leads_to_a_file(full: Path, broken: Path, everything: Path) -> None:
-    for out in (full, broken, everything):
-        links = _links(out)
+def test_every_link_leads_to_a_file(full: Path, broken: Path, controlled: Path, everything: Path) -> None:
+    for out in (full, broken, controlled, everything):
+        links = links_of(out)
         assert len(links) > 10
         assert [link for link in links if not link.is_file()] == []
 
 
-def test_every_picture_has_alt_text(full: Path) -> None:
-    pictures = re.findall(r"!\[([^\]]*)\]", full.read_text())
-    assert len(pictures) == 5
-    assert all(len(alt) > 30 for alt in pictures)
+def test_every_picture_has_alt_text(full: Path, everything: Path) -> None:
+    wanted = {
+        full: ["depth", "lens", "cost"],
+        everything: [
+            *("depth", "depth_symbolic_semantic", "lens", "emergence_alpha", "cost", "contrasts", "use"),
+        ],
+    }
+    for out, names in wanted.items():
+        pictures = re.findall(rf"!\[(.*)\]\({out.stem}/(\w+)\.svg\)", out.read_text())
+        assert [name for _, name in pictures] == names
+        assert all(len(alt) > 30 for alt, _ in pictures)
+        assert out.read_text().count("![") == len(names)
 
 
 def test_every_cell_has_its_row_whether_finished_or_not(full: Path, broken: Path) -> None:
     for out in (full, broken):
-        table = out.read_text().split("### alpha\n")[1].split("Answer accuracy")[0]
+        table = out.read_text().split("<summary>alpha (4)</summary>\n")[1].split("Answer accuracy")[0]
         for name in ("multiply/add · L1 (0.50)", "multiply/add · L3 (1.00)", "river/copper · L1 (0.50)"):
             assert f"| {name} · w 0.5 |" in table
 
 
-def test_tables_have_as_many_columns_in_every_row(full: Path, broken: Path, everything: Path) -> None:
-    for out in (full, broken, everything):
+def test_tables_have_as_many_columns_in_every_row(full: Path, broken: Path, controlled: Path, everything: Path) -> None:
+    for out in (full, broken, controlled, everything):
         for table in re.findall(r"(?:^\|.*\n)+", out.read_text(), flags=re.MULTILINE):
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
@@ -197,18 +166,26 @@ def test_an_unfinished_cell_is_named_with_its_reason(broken: Path) -> None:
 
 
 def test_without_w_zero_the_report_says_which_criterion_was_missed(broken: Path) -> None:
-    text = broken.read_text()
-    assert "On the trained wording: 0 of 2." in text
-    assert "gain in p over w = 0 unknown: not finished" in text
+    missed = broken.read_text().partition("### What the others missed")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| alpha .*", missed, flags=re.MULTILINE)
+    assert len(rows) == 2 * 4
+    assert all("gain in p over w = 0 unknown: not finished" in row for row in rows)
+    assert "| Does it cost answers? | **Not tested** | no finished cell with w = 0 beside it |" in first_page_of(broken)
 
 
 def test_a_study_without_a_finished_cell_has_a_report(tmp_path: Path) -> None:
-    out = _report(tmp_path, NOTHING, "nothing")
+    out = report_of(tmp_path, NOTHING, "nothing")
     text = out.read_text()
     assert "No cell has finished yet, so there is no answer." in text
     assert "![" not in text
+    assert "In one sentence" not in text
+    assert "| Question |" not in text
+    sections = sections_of(out)
+    assert "Not measured: no finished cell has" in sections["Cost"]
+    for name in ("Where", "Limits"):
+        assert "No cell has finished." in sections[name]
     assert text.count("not run yet") == 7
-    assert [link for link in _links(out) if not link.is_file()] == []
+    assert [link for link in links_of(out) if not link.is_file()] == []
 
 
 def test_a_model_without_a_finished_cell_stands_beside_one_that_has_some(tmp_path: Path) -> None:
@@ -217,10 +194,30 @@ def test_a_model_without_a_finished_cell_stands_beside_one_that_has_some(tmp_pat
         for label in NOTHING.unfinished
         if label.split("|")[1] not in ("stage1", "reference")
     }
-    out = _report(tmp_path, replace(FULL, models={"alpha": 4, "beta": 4}, unfinished=unfinished), "half")
-    assert [link for link in _links(out) if not link.is_file()] == []
-    profile = out.with_suffix("") / "lens_profile_beta.csv"
-    assert "stage" in profile.read_text().splitlines()[0]
+    out = report_of(tmp_path, replace(FULL, models={"alpha": 4, "beta": 4}, unfinished=unfinished), "half")
+    assert [link for link in links_of(out) if not link.is_file()] == []
+    assert set(pd.read_csv(out.with_suffix("") / "lens.csv")["model"]) == {"alpha"}
+    assert {row[1] for row in rows_of(first_page_of(out), "wording")[2:]} == {"alpha"}
+    assert "<summary>beta (4)</summary>" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        (Truth(choice=0.5), r"that no training saw: on symbolic by \d\d % in alpha at 0.50; on .*"),
+        (Truth(class_loss=5.0), "No class token was trained into a layer: no class loss ended below chance."),
+    ],
+)
+def test_a_study_of_one_cell_has_a_report_that_claims_no_more_than_its_level(
+    tmp_path: Path, truth: Truth, said: str
+) -> None:
+    plan = Plan({"alpha": 4}, (0.5,), ("multiply/add",), (0.5,), truth=lambda _: truth, per_class=9)
+    out = report_of(tmp_path, plan, "one")
+    (sentence,) = re.findall(r"> \*\*In one sentence\.\*\* (.*)", out.read_text())
+    assert re.search(said, sentence)
+    assert "at 75 % or more" not in sentence
+    assert len(rows_of(first_page_of(out), "Question")) == 2 + 5
+    assert [link for link in links_of(out) if not link.is_file()] == []
 
 
 def test_it_is_the_same_to_the_byte_on_a_machine_without_mlx_and_ray(broken: Path, tmp_path: Path) -> None:

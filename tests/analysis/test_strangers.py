@@ -94,9 +94,10 @@ def words(text: str) -> str:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same report of plain names and of a stranger's."""
     tmp = tmp_path_factory.mktemp("strangers")
-    write_report(results(tmp / "results" / "plain", PLAIN, "text", "lines\n"), tmp / "plain" / "r.md")
-    hostile = ("=1+1/<b>x<b>", "NA/null")
-    write_report(results(tmp / "results" / "hostile", hostile, TEXT, LINES), tmp / "hostile" / "r.md")
+    plain = results(tmp / "results" / "plain", PLAIN, "text", "lines\n")
+    assert write_report(plain, tmp / "plain" / "r.md") == []
+    hostile = results(tmp / "results" / "hostile", ("=1+1/<b>x<b>", "NA/null"), TEXT, LINES)
+    assert write_report(hostile, tmp / "hostile" / "r.md") == []
     return tmp / "plain" / "r.md", tmp / "hostile" / "r.md"
 
 
@@ -130,12 +131,11 @@ def test_only_the_scripts_of_the_page_can_run_in_it(reports: tuple[Path, Path]) 
 
 def test_charts_know_the_names_as_they_are(reports: tuple[Path, Path]) -> None:
     tables, charts = held(Structure(reports[1].with_suffix(".html").read_text()).scripts[1])
-    pairs = {"=1+1/<b>x<b>", "NA/null"}
-    assert "'=1+1/<b>x<b>" in tables["cover"]
-    assert charts["transfer_by_depth"]["facet"]["column"]["sort"] == sorted(pairs)
-    assert "pair" not in charts["cover"]["data"]["format"]["parse"]
-    cover = charts["cover"]
-    svg = vl_convert.vegalite_to_svg({**cover, "data": {**cover["data"], "values": tables["cover"]}}, VEGA_LITE)
+    assert ",'=1+1/<b>x<b>," in tables["depth"]
+    depth = charts["depth"]
+    assert json.dumps([f"alpha · {pair}" for pair in ("=1+1/<b>x<b>", "NA/null")]) in json.dumps(depth)
+    assert not {"pair", "series"} & set(depth["data"]["format"]["parse"])
+    svg = vl_convert.vegalite_to_svg({**depth, "data": {**depth["data"], "values": tables["depth"]}}, VEGA_LITE)
     assert "pair: =1+1/" in svg
     assert "'=1+1" not in svg
     assert "NA/null" in svg
@@ -167,21 +167,22 @@ def test_names_that_look_like_something_else_are_names_everywhere(tmp_path: Path
     write_report(signed(folder), tmp_path / "r.md")
     page = Structure((tmp_path / "r.html").read_text())
     _, charts = held(page.scripts[1])
-    (points,) = (layer for layer in charts["cover"]["spec"]["layer"] if layer["mark"].get("size") == 60)
-    assert points["encoding"]["color"]["scale"]["domain"] == list(TIERS.values())
-    assert not {"tier", "model", "pair"} & set(charts["cover"]["data"]["format"]["parse"])
+    (panels,) = (part["facet"]["sort"] for part in charts["depth"]["vconcat"])
+    assert [title.partition("\n")[0] for title in panels] == list(TIERS.values())
+    assert not {"tier", "panel", "model", "pair"} & set(charts["depth"]["data"]["format"]["parse"])
     table = (tmp_path / "r" / "table_outcomes.csv").read_text()
     assert all(f",{tier}," in table for tier in TIERS.values())
     heads = ["model", "class tokens", "layer", "depth", "w", *TIERS.values()]
     assert f"{''.join(heads)} true None/inf L1 0.50 0.5 " in words(page.text)
     text = (tmp_path / "r.md").read_text()
     assert "| Cell | NA | null | nan | 1 |" in text
-    assert "Trained wording (NA):" in text or "emergent on every tier" in text
+    assert "A class token that is trained into a layer on NA is read there" in text
+    assert "that no training saw: on NA, null, nan and 1 by 100 % in true at 0.50." in text
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_drawing_is_whole_whatever_signs_a_name_has(tmp_path: Path) -> None:
-    plan = Plan({"alpha": 4}, (0.5,), ("a\x1b[1m-->/<b>&\x01",), (0.5,), per_class=8)
+    plan = Plan({"alpha": 4}, (0.5,), ("a\x1b[1m-->/<b>&\x01",), (0.0, 0.5), per_class=8, watched=True)
     write_report(write_study(tmp_path / "results", plan), tmp_path / "r.md")
     drawings = list((tmp_path / "r").glob("*.svg"))
     assert len(drawings) > 3
@@ -190,11 +191,13 @@ def test_a_drawing_is_whole_whatever_signs_a_name_has(tmp_path: Path) -> None:
 
 
 def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path) -> None:
-    plan = Plan({"alpha": 4}, (0.5,), ("$\\frac{$/$x_1$",), (0.5,), per_class=8)
+    plan = Plan({"alpha": 4}, (0.5,), ("$\\frac{$/$x_1$", "a/b"), (0.5,), per_class=8, swapped=True)
     write_report(write_study(tmp_path / "results", plan), tmp_path / "r.md")
-    drawing = (tmp_path / "r" / "transfer_by_depth.svg").read_text()
+    drawing = (tmp_path / "r" / "depth.svg").read_text()
     assert ">alpha · $\\frac{$/$x_1$</text>" in drawing
-    assert "10^{-" not in (tmp_path / "r" / "lens_profile_alpha.svg").read_text()
+    axes = [file.read_text() for file in (tmp_path / "r").glob("*.svg")]
+    assert len(axes) == 3
+    assert not any("10^{" in text or "mathdefault" in text for text in axes)
 
 
 HOSTILE = [

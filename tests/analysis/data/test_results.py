@@ -125,9 +125,9 @@ def test_arms_are_cells_with_read_outs_of_their_own(tmp_path: Path) -> None:
     assert [cell.wordings for cell in results.plain] == [("symbolic",), ("symbolic", "semantic")]
     for cell in results.cells:
         assert len(results.lens_at(cell, "stage2", cell.readout, cell.layer)) == 4 * 2 * 8
-        partner = results.plain_of(cell)
-        assert partner is not None
-        assert (partner.arm, partner.wordings) == ("plain", cell.wordings)
+        (partner,) = results.partners(cell, arm="plain")
+        assert (partner.arm, partner.wordings, partner.layer) == ("plain", cell.wordings, cell.layer)
+        assert results.partners(cell, arm="shuffled_labels") == []
 
 
 def test_a_cell_is_compared_with_w_zero_of_its_own_wordings(tmp_path: Path) -> None:
@@ -144,13 +144,13 @@ def test_a_cell_is_compared_with_w_zero_of_its_own_wordings(tmp_path: Path) -> N
 def test_optional_rows_are_read_where_they_are_and_empty_where_not(tmp_path: Path, folder: Path) -> None:
     results = read_results(write_study(tmp_path / "rows", ARMS))
     cell = results.plain[0]
-    for frames in (results.rows["onset"], results.rows["causal"], results.rows["causal_lens"]):
-        assert not frames[cell.id].empty
+    for name in ("onset", "interchange"):
+        assert not results.rows[name][cell.id].empty
     (predictors,) = results.rows["predictors"].values()
     assert set(predictors["pair"]) == {"multiply/add", "add/multiply", "random:multiply/add"}
     bare = read_results(folder)
-    for frames in (bare.rows["onset"], bare.rows["causal"], bare.rows["causal_lens"]):
-        assert frames[bare.cells[0].id].empty
+    for name in ("onset", "interchange"):
+        assert bare.rows[name][bare.cells[0].id].empty
     assert bare.rows["predictors"] == {}
 
 

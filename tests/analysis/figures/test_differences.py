@@ -57,7 +57,7 @@ def test_a_row_of_panels_is_a_contrast_in_their_order_and_a_panel_a_tier() -> No
     assert {heading: list(titles) for heading, titles in chart.rows.items()} == {
         "Names minus random words": list(TIERS),
         "Names minus shuffled labels, where these can be remembered": list(TIERS[:2]),
-        "Plain minus lora below": list(TIERS),
+        "Plain minus adapters at and below the layer only": list(TIERS),
     }
 
 
@@ -160,6 +160,18 @@ def test_a_single_depth_has_no_line_over_all_depths() -> None:
     assert list(chart.y.names) == ["alpha, 1.00"]
     assert set(chart.data[DRAWN]) == {"at a depth"}
     assert "Verdicts: 0 preserved, 2 undecided" in chart.caption
+
+
+def test_a_pair_at_one_depth_alone_stands_beside_one_at_several() -> None:
+    both = made_study({"alpha": 4}, seeds=(0,), pairs=("multiply/add", "river/copper"))
+    single, effects = made_contrast(both, "cost against w = 0", "right", TIERS[:2], lambda c, _: 0.0, "all")
+    there = (single["pair"] == "multiply/add") | (single["depth"] == 1)
+    kept = (effects["pair"] == "multiply/add") | (effects["depth"] == 1)
+    (chart,) = cost(both, effects[kept], single[there], SYMBOLIC)
+    lines = [f"multiply/add, {place}" for place in ("all depths", "0.50", "1.00")]
+    assert list(chart.y.names) == [f"alpha {line}" for line in (*lines, "river/copper, 1.00")]
+    assert set(chart.data["series"]) == set(chart.looks) == {"alpha · multiply/add", "alpha · river/copper"}
+    draw(chart)
 
 
 def test_where_nothing_is_paired_there_is_no_figure() -> None:

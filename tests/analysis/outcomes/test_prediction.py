@@ -254,4 +254,4 @@ def test_a_predictor_and_a_depth_planted_in_a_study_are_found_from_its_rows(tmp_
     assert found.loc["kl", "words"] in (DOES_NOT, UNDECIDED)
     assert found["signs"]["depth"] == found["signs"]["a_lin"] == 8
     (why,) = (one for one in questions(results, decided) if one.asks == "Why there?")
-    assert why.answer.startswith("explained by depth, a\\_lin")
+    assert why.answer.startswith("explained by depth, a_lin")

@@ -1,0 +1,111 @@
+"""The first page as it stands in a report: its order, and where each of its numbers comes from."""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.config.arms import ARMS, arms_that_are
+from tests.reported import first_page_of, rows_of, table_of
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_first_page_is_a_sentence_a_table_and_questions_before_any_section(
+    full: Path, broken: Path, controlled: Path, everything: Path
+) -> None:
+    for out in (full, broken, controlled, everything):
+        text = out.read_text()
+        parts = (
+            "> **In one sentence.** ",
+            "\n| wording | model | 0.5 | 1 |",
+            "\n| Question | Answer | How sure |",
+            "\n## ",
+        )
+        places = [text.index(part) for part in parts]
+        assert places == sorted(places)
+        head = text[: places[0]]
+        assert head.startswith("# Where can a classifier be trained into a language model, and what does it cost?\n")
+        assert head.count("\n") == 4
+    assert "alpha; 4 of 4 cells with a class loss finished; 1 seed." in full.read_text()
+
+
+def test_the_sentence_says_what_was_planted(full: Path, everything: Path) -> None:
+    assert "at 75 % or more: on symbolic from relative depth 0.5 on; on semantic from" in first_page_of(full)
+    assert ": on symbolic, semantic, construction and story from relative depth 0.5 on." in first_page_of(everything)
+    for out in (full, everything):
+        assert "1 model: why there is not answered here." in first_page_of(out)
+
+
+def test_every_number_of_the_first_table_is_in_the_table_of_means(
+    full: Path, controlled: Path, everything: Path
+) -> None:
+    for out in (full, controlled, everything):
+        means = table_of(out, "means")
+        main = (means["pair"] == "multiply/add") & (means["wordings"] == "symbolic") & (means["weight"] == 0.5)
+        means = means[main & (means["templates"] == "unseen")]
+        head, _, *rows = rows_of(first_page_of(out), "wording")
+        tier, told = "", 0
+        for row in rows:
+            tier = re.split(r"[, ]", row[0])[0] or tier
+            for column, text in zip(head[2:], row[2:], strict=True):
+                control = column == "unrelated words, deepest"
+                arm, depth = ("random_words", 1.0) if control else ("plain", float(column))
+                place = {"arm": arm, "model": row[1], "tier": tier, "depth": depth}
+                (own,) = means[(means[list(place)] == list(place.values())).all(axis=1)].to_dict("records")
+                assert text == _as_told(own), place
+                told += 1
+        assert told == 4 * means["model"].nunique() * (len(head) - 2)
+
+
+def _as_told(own: dict[Hashable, Any]) -> str:
+    """A row of the table of means as the first page tells it."""
+    if not own["seeds"]:
+        return "did not fit"
+    value, low, high = (f"{100 * own[name]:.0f}" for name in ("choice", "lowest_seed", "highest_seed"))
+    text = f"{value}\\*" if own["seeds"] == 1 else f"{value} [{low}-{high}]" if low != high else value
+    return f"**{text}**" if own["choice_low"] > 0.75 else text
+
+
+ASKS = {
+    "Does it cost answers?": "cost against w = 0",
+    "Do the words' meanings matter?": "names against random_words",
+    **{
+        f"Does it matter {arm.asks}?": f"plain against {name}"
+        for name, arm in ARMS.items()
+        if name in arms_that_are("manipulation")
+    },
+}
+
+
+def test_every_difference_of_the_questions_is_in_the_table_of_effects(
+    full: Path, controlled: Path, everything: Path
+) -> None:
+    asked = set()
+    for out in (full, controlled, everything):
+        effects = table_of(out, "effects")
+        effects = effects[effects["depth"].isna() & (effects["pair"] == "multiply/add")]
+        for question, answer, sure in rows_of(first_page_of(out), "Question")[2:]:
+            if question in ASKS and answer != "**Not tested**":
+                own = effects[(effects["contrast"] == ASKS[question]) & (effects["wordings"] == "symbolic")]
+                points = [f"{100 * value:+.1f}" for value in own["difference"]]
+                told = re.findall(r"[+-]\d+\.\d", answer)
+                assert told
+                assert set(told) <= set(points)
+                ends = own[["difference_low", "difference_high", "lowest_seed", "highest_seed"]].to_numpy().ravel()
+                told = re.findall(r"[+-]\d+\.\d", sure)
+                assert len(told) >= 2
+                assert set(told) <= {f"{100 * value:+.1f}" for value in ends}
+                asked.add(question)
+    assert asked == set(ASKS)
+
+
+def test_no_verdicts_over_cells_are_counted_on_the_first_page(controlled: Path, everything: Path) -> None:
+    """What is counted there: cells that finished, controls that fitted, and places where states were exchanged."""
+    for out in (controlled, everything):
+        page = re.sub(r"^No cell can be emergent on .*", "", first_page_of(out), flags=re.MULTILINE)
+        assert not re.search(r"emergent|discriminating|mass only|partial|optimisation failure", page)
+        counted = re.findall(r"\d+ of \d+ (places|\w+ \w+)", page)
+        assert set(counted) <= {"cells with", "places"}
