@@ -118,9 +118,17 @@ def _by_unit(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _packed(file: Path, name: str) -> pd.DataFrame:
-    """The rows of all units. A study that was packed before there was such a kind of rows has none."""
+    """The rows of all units. A study that was packed before there was such a kind of rows has none.
+
+    Raises FigureError where a column is lacking, as in what an earlier version packed.
+    """
     if name in TABLES and TABLES[name].sometimes and not file.exists():
         return pd.DataFrame(columns=["unit", *COLUMNS[name]])
+    written = pq.read_schema(file).names
+    if lacking := [column for column in ("unit", *COLUMNS[name]) if column not in {*written, *PREDICTORS}]:
+        raise FigureError(
+            f"{name} has no column {', '.join(lacking)}: run the study with this version, and pack it again"
+        )
     # A predictor that was declared later is missing in the rows of earlier units.
     check_values(name, pq.read_table(file), missing=PREDICTORS)
     return pd.read_parquet(file)

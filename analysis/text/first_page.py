@@ -164,12 +164,12 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     over = "templates and seeds" if seeds > 1 else "templates"
     others = [f"{trained_by(results, tier)} of {tier}" for tier in results.tiers if trained_by(results, tier)]
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
-    several = "Mean over seeds [lowest-highest], \\* one seed; " if seeds > 1 else ""
+    several = ("Mean over seeds [lowest-highest], " if seeds > 1 else "") + "\\* one seed; "
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
         f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
         f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training."
-        f"{escape(saw)} {several}{'bold' if several else 'Bold'}: the {100 * results.decisions.confidence:g} % "
+        f"{escape(saw)} {several}bold: the {100 * results.decisions.confidence:g} % "
         f"interval over {over} lies above {100 * READABLE:.0f} %."
     )
 

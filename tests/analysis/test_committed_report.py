@@ -60,7 +60,7 @@ def test_a_report_that_does_not_follow_from_its_rows_is_found(tmp_path: Path) ->
     report = tmp_path / "tiny.md"
     write_report(tmp_path / "data" / "tiny", report)
     check_report(tmp_path / "data" / "tiny", report, tmp_path / "again" / "tiny.md")
-    data = tmp_path / "tiny" / "cover.csv"
+    data = tmp_path / "tiny" / "table_units.csv"
     data.write_text(data.read_text().replace("alpha", "beta"))
-    with pytest.raises(AssertionError, match=r"cover\.csv"):
+    with pytest.raises(AssertionError, match=r"table_units\.csv"):
         check_report(tmp_path / "data" / "tiny", report, tmp_path / "again" / "tiny.md")

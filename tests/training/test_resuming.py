@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study.config.arms import ARMS as ARMS_OF_STUDY
 from study.config.catalogue import Model
 from study.config.study import Grid, Lora, Stage1, Stage2, Study
 from study.config.units import Cell, Unit
@@ -115,14 +114,14 @@ def assert_same(one: Store, other: Store, unit: Unit) -> None:
     ours, theirs = (adapters.load(store.folder(unit)) for store in (one, other))
     assert ours.keys() == theirs.keys() != set()
     for name, value in ours.items():
-        np.testing.assert_allclose(value, theirs[name], atol=1e-5, rtol=0, err_msg=name)
+        np.testing.assert_allclose(value, theirs[name], atol=1e-4, rtol=0, err_msg=name)
     if isinstance(unit, Cell):
         assert_same_rows(one, other, unit)
-        watched = unit.layer is not None and not ARMS_OF_STUDY[unit.arm].shuffled_labels
+        watched = unit.layer is not None and not unit.until_fitted
         assert (one.folder(unit) / "onset.parquet").is_file() == watched
     else:
         curves = [pd.read_parquet(store.folder(unit) / "curves.parquet") for store in (one, other)]
-        pd.testing.assert_frame_equal(*(curve.drop(columns="seconds") for curve in curves), rtol=1e-5, atol=1e-5)
+        pd.testing.assert_frame_equal(*(curve.drop(columns="seconds") for curve in curves), rtol=2e-4, atol=2e-4)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.data.manifest import write_manifest
 from analysis.data.packing import pack
 from analysis.data.results import Results, read_results
 from analysis.report import write_report
@@ -128,6 +130,15 @@ def test_a_damaged_file_is_one_message(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "lens.parquet").write_bytes(b"torn")
     with pytest.raises(ResultsError, match=r"not what `study pack` wrote: lens\.parquet has changed"):
         read_results(tmp_path)
+
+
+def test_rows_that_an_earlier_version_packed_are_one_message(packed: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(packed, tmp_path / "packed")
+    file = copy / "answers.parquet"
+    pd.read_parquet(file).drop(columns="seen").to_parquet(file)
+    write_manifest(copy, [path.name for path in copy.iterdir() if path.name != "manifest.json"])
+    with pytest.raises(ResultsError, match="answers has no column seen: run the study with this version"):
+        read_results(copy)
 
 
 def test_the_command_says_how_large_the_packed_rows_are(
