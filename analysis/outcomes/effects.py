@@ -104,8 +104,9 @@ def pooled(results: Results) -> pd.DataFrame:
         for about, models in groups.items():
             for tier in tiers_of(results, contrast) if len(models) >= FEWEST_MODELS else ():
                 means = {model: _mean_difference(results, contrast, pairs, tier) for model, pairs in models.items()}
-                table = pd.concat({model: mean for model, mean in means.items() if len(mean)}, axis=1).to_numpy(float)
-                if table.shape[1] >= FEWEST_MODELS:
+                there = {model: mean for model, mean in means.items() if len(mean)}
+                if len(there) >= FEWEST_MODELS:
+                    table = pd.concat(there, axis=1).to_numpy(float)
                     named = (contrast.name, contrast.column, *about, tier, contrast.templates)
                     rows.append([*named, *_pooled(table, results.decisions.confidence)])
     return pd.DataFrame(rows, columns=POOLED)

@@ -103,9 +103,9 @@ def test_every_difference_of_the_questions_is_in_the_table_of_effects(
 
 
 def test_no_verdicts_over_cells_are_counted_on_the_first_page(controlled: Path, everything: Path) -> None:
-    """What is counted there: cells that finished, controls that fitted, and places where states were exchanged."""
+    """What is counted there: cells that finished, and layers and tiers where states were exchanged."""
     for out in (controlled, everything):
         page = re.sub(r"^No cell can be emergent on .*", "", first_page_of(out), flags=re.MULTILINE)
         assert not re.search(r"emergent|discriminating|mass only|partial|optimisation failure", page)
-        counted = re.findall(r"\d+ of \d+ (places|\w+ \w+)", page)
-        assert set(counted) <= {"cells with", "places"}
+        counted = re.findall(r"\d+ of \d+ (\w+ \w+)", page)
+        assert set(counted) <= {"cells with", "layers and"}
