@@ -6,10 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from study.config.names import NOBODY
 from study.config.study import FEWEST_TEMPLATES
-
-NOBODY = "nobody"
-"""What the column `seen` says of templates that no training saw."""
 
 Codes = npt.NDArray[np.intp]
 
@@ -19,7 +17,7 @@ def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] =
 
     The operations of a template count alike. Rows that differ in the columns `apart` are averaged apart. Returns a row
     for each, with these columns, the tier and the sample as index, and `seen` and the number of `prompts` beside the
-    averages. Reports do this for every cell: hence numpy.
+    averages; a group of which a training saw some templates is seen. Reports do this for every cell: hence numpy.
     """
     samples = _samples(rows)
     keys = [*(rows[name] for name in apart), rows["tier"]]
@@ -39,7 +37,9 @@ def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] =
         [*(key.iloc[first].astype(str if key.dtype == "category" else key.dtype) for key in keys), samples[first]],
         names=[*apart, "tier", "sample"],
     )
-    seen = rows["seen"].iloc[first].astype(str).to_numpy()
+    told = rows["seen"].astype(str).to_numpy(object)
+    seen_first = np.argsort(told == NOBODY, kind="stable")
+    seen = told[seen_first[np.unique(group[seen_first], return_index=True)[1]]]
     return pd.DataFrame({**values, "prompts": counts.sum(axis=1), "seen": seen}, index=index)
 
 

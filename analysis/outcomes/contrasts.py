@@ -8,9 +8,10 @@ from typing import Literal
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import NOBODY, of_tier
+from analysis.data.samples import of_tier
 from analysis.outcomes.fit import has_fitted
 from study.config.arms import ARMS, arms_that_are, words_of
+from study.config.names import NOBODY
 from study.config.units import CHAT
 
 Column = Literal["choice", "right"]

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import NOBODY, of_tier
+from analysis.data.samples import of_tier
 from analysis.outcomes.fit import has_fitted
 from analysis.outcomes.levels import seeds_table
 from analysis.statistics.depth import area, common_range, crossing
 from analysis.statistics.intervals import Floats, bounds
+from study.config.names import NOBODY
 
 READABLE = 0.75
 """The choice accuracy at which a class token is called readable, where depths are told."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.data.results import PLACE, Results, StudyUnit, place
-from analysis.data.samples import NOBODY, of_tier, values_of
+from analysis.data.samples import of_tier, values_of
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics.effects import effect
 from analysis.statistics.families import max_t
 from analysis.statistics.intervals import Floats, Interval, bounds, level
+from study.config.names import NOBODY
 
 LEVELS = [
     *(*PLACE, "arm", "wordings", "tier", "templates", "samples", "prompts", "class_loss", "fitted"),

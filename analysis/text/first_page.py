@@ -14,6 +14,7 @@ from analysis.data.markdown import Markdown, escape
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
+from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import Question, questions
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
@@ -188,7 +189,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     clauses: dict[str, list[str]] = {}
     for tier in results.tiers:
         at_tier = own[own["tier"] == tier]
-        said = _depths_said(results, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
+        said = _depths_said(results, decided, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
         clauses.setdefault(said, []).append(tier)
     parts = [f"on {_listed(tiers)} {said}" for said, tiers in clauses.items() if said]
     why = _why_said(decided, len(models))
@@ -202,12 +203,17 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     )
 
 
-def _depths_said(results: Results, rows: pd.DataFrame) -> str:
+def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
+    """From which depth on a tier is read, by model, and where it is not again below that."""
+    shown = main_series(results, decided.means)
     by_depth: dict[str, list[str]] = {}
     for row in rows.to_dict("records"):
         crossing = float(row["crossing"])
-        first = min(cell.depth for cell in results.plain if cell.model == row["model"])
-        said = "at no trained depth" if crossing == math.inf else f"from relative depth {max(crossing, first):.1f} on"
+        own = shown[(shown["model"] == row["model"]) & (shown["tier"] == row["tier"]) & (shown["seeds"] > 0)]
+        first = max(crossing, own["depth"].min())
+        said = "at no trained depth" if crossing == math.inf else f"from relative depth {first:.1f} on"
+        if again := sorted(own.loc[(own["depth"] > first) & (own["choice"] < READABLE), "depth"]):
+            said += f", but not at {_listed([f'{depth:.2f}' for depth in again])}"
         by_depth.setdefault(said, []).append(str(row["model"]))
     if len(by_depth) == 1:
         (said,) = by_depth
@@ -226,7 +232,7 @@ def _levels_said(results: Results, decided: Decided, tier: str) -> str:
 
 
 def _why_said(decided: Decided, models: int) -> str:
-    found = decided.associations[decided.associations.get("words", pd.Series(dtype=str)) == "explains"]
+    found = decided.associations[decided.associations.get("words", pd.Series(dtype=str)) == EXPLAINS]
     if len(found):
         return f"Why there: {_listed(list(found['predictor']))} tells models apart."
     return f"{models} model{'s' if models > 1 else ''}: why there is not answered here."

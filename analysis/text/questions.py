@@ -100,10 +100,10 @@ def _use(results: Results, decided: Decided) -> Question:
     rows = decided.shares[decided.shares["subspace"] == "class"]
     if rows.empty:
         return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
-    parts, sure = [], []
+    parts, sure, wordings = [], [], "+".join(results.plain[0].wordings)
     for model in results.model_names:
         here = rows[rows["model"] == model]
-        own, zero = here[here["weight"] == results.shown_weight], here[here["weight"] == 0]
+        own, zero = main(results, here), here[(here["weight"] == 0) & (here["wordings"] == wordings)]
         possible = own[own["ceiling"].astype(bool)]
         if own.empty:
             continue
@@ -116,7 +116,8 @@ def _use(results: Results, decided: Decided) -> Question:
         parts.append(f"{model}: {span} % of what exchanging the whole state does{beside}")
         shown, most = int((possible["moved_low"] > 0).sum()), 100 * possible["share_high"].max()
         places = f"{shown} of {len(possible)} layers and tiers"
-        sure.append(f"{model}: above a random direction in {places}, and nowhere shown to be more than {most:.0f} %")
+        percent = f"{100 * results.decisions.confidence:g} %"
+        sure.append(f"{model}: above a random direction in {places}; no {percent} interval reaches above {most:.0f} %")
     answer = f"Exchanging the class direction with that of the same prompt for another {results.terms.kind} moves the "
     answer += f"answer by {'; '.join(parts)}" if parts else "answer: not measured"
     return Question(

@@ -67,6 +67,8 @@ MANY = 1000
 """Largest length of a list of settings."""
 Role = Literal["query", "key", "value", "output", "mlp"]
 ROLES: tuple[Role, ...] = get_args(Role)
+NOBODY = "nobody"
+"""What rows say of templates that no training saw."""
 Prompt = Literal["plain", "chat"]
 """How a model is prompted: with the text itself, or with its chat template around it."""
 LAYERS_OF_LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()

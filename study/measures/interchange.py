@@ -21,6 +21,7 @@ from study.lens.tokens import Encoded, Tokenizer, encode
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
 from study.tasks import task_of
+from study.tasks.prompts import following
 from study.training.objectives import make_batch
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -230,10 +231,10 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
     pairs = [pair for pair in both if pair.number in chosen]
     if not pairs:
         return {}
-    following = _following(cell.class_ids)
-    prompts = task_of(unit.stage_one.data).fitting_prompts(list(following), FITTING_PAIRS, unit.stage_one.seed)
+    operations = list(cell.class_ids)
+    prompts = task_of(unit.stage_one.data).fitting_prompts(operations, FITTING_PAIRS, unit.stage_one.seed)
     fitting = [encode(cell.tokenizer, prompt) for prompt in prompts]
-    sources = _rotated(fitting, len(following))
+    sources = _rotated(fitting, len(operations))
     fitting_pairs = [Pair(-1, one, other) for one, other in zip(fitting, sources, strict=True)]
     tokens, seed = cell.class_ids, unit.stage_one.seed
     return {
@@ -244,29 +245,24 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
 
 
 def _right_pairs(cell: MeasuredCell) -> list[Pair]:
-    """Return the prompts with their sources of which both are answered right."""
-    unit, following = cell.unit, _following(cell.class_ids)
+    """Return the prompts with their sources, of another answer, of which both are answered right."""
+    unit, source_of = cell.unit, following(cell.class_ids)
     tiers = {*unit.wordings, *unit.stage_one.stage1.wordings}
     task = task_of(unit.stage_one.data)
     right = {cell.encoded[row["prompt_id"]].prompt.text: bool(row["right"]) for row in cell.taken["answers"]}
     pairs = []
     for number, item in cell.encoded.items():
         prompt = item.prompt
-        if prompt.tier in tiers and prompt.operation in following and right[prompt.text]:
-            other = task.counterfactual(prompt, following[prompt.operation])
-            pairs.append(Pair(number, item, encode(cell.tokenizer, replace(other, seen=prompt.seen))))
+        if prompt.tier in tiers and prompt.operation in source_of and right[prompt.text]:
+            other = task.counterfactual(prompt, source_of[prompt.operation])
+            if other.answer != prompt.answer:  # as those of 2 + 2 and 2 * 2: nothing could be seen to move
+                pairs.append(Pair(number, item, encode(cell.tokenizer, replace(other, seen=prompt.seen))))
     # In a custom task a source may be a prompt that is not evaluated.
     further = {pair.source.prompt.text: pair.source for pair in pairs if pair.source.prompt.text not in right}
     if further:
         told = answered_right(cell.model, cell.tokenizer, list(further.values()), unit.evaluation.batch_size)
         right |= dict(zip(further, told, strict=True))
     return [pair for pair in pairs if right[pair.source.prompt.text]]
-
-
-def _following(tokens: Mapping[Operation, int]) -> dict[Operation, Operation]:
-    """Return the operation of the source by that of the prompt: the next one."""
-    names = list(tokens)
-    return dict(zip(names, [*names[1:], names[0]], strict=True))
 
 
 def _rotated(encoded: Sequence[Encoded], size: int) -> list[Encoded]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 
-from study.config.names import Operation
+from study.config.names import NOBODY, Operation
 from study.config.study import Evaluation
 from study.config.units import Cell, Pretraining, Readout, StageOne
 from study.lens.prompt_checks import answers_named, usable_tokens
@@ -10,7 +10,7 @@ from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, en
 from study.measures.answers import evaluate
 from study.pipeline.attempt import Attempt
 from study.pipeline.held_model import HeldModel
-from study.plan.prompts import NOBODY, seen_templates
+from study.plan.prompts import seen_templates
 from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import Prompt

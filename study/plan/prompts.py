@@ -7,10 +7,7 @@ from study.config.study import FEWEST_TEMPLATES
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
 from study.config.wordings import templates
 from study.tasks import FITTING_PROMPTS, task_of
-from study.tasks.prompts import Prompt
-
-NOBODY = "nobody"
-"""What is recorded of a template that no training saw."""
+from study.tasks.prompts import Prompt, following
 
 
 def prompts_of(unit: Unit) -> list[Prompt]:
@@ -39,18 +36,18 @@ def seen_templates(first: StageOne, cell: Cell | None = None) -> dict[str, str]:
 
 
 def samples_by_tier(cell: Cell) -> dict[str, int]:
-    """Return the number of samples on which a cell's outcome on each tier is decided: of templates that no training
-    saw, of all templates where there are none such, or of groups where there are few templates."""
+    """Return the number of samples on which a cell's outcome on each tier is decided, which are templates, or groups
+    where there are few templates: of those that no training saw, or of all where there are none such."""
     first = cell.stage_one
     seen = seen_templates(first, cell)
     asked = task_of(first.data).evaluation_prompts(cell.operations, cell.evaluation, first.seed)
     found = {}
     for tier in first.data.tiers:
         own = [prompt for prompt in asked if prompt.tier == tier]
-        own = [prompt for prompt in own if prompt.template not in seen] or own
-        templates_there = {prompt.template for prompt in own}
-        few = len(templates_there) < FEWEST_TEMPLATES
-        found[tier] = len({prompt.operands for prompt in own}) if few else len(templates_there)
+        few = len({prompt.template for prompt in own}) < FEWEST_TEMPLATES
+        samples = {prompt.operands if few else prompt.template for prompt in own}
+        saw = {prompt.operands if few else prompt.template for prompt in own if prompt.template in seen}
+        found[tier] = len(samples - saw) or len(samples)
     return found
 
 
@@ -86,8 +83,8 @@ def _prompts(unit: Unit) -> Iterator[Prompt]:
     evaluated = task.evaluation_prompts(first.data.operations, unit.evaluation, first.seed)
     yield from evaluated
     if isinstance(unit, Cell) and unit.intervened:  # which need those of the next class too
-        following = dict(zip(unit.operations, [*unit.operations[1:], unit.operations[0]], strict=True))
+        source_of = following(unit.operations)
         for prompt in evaluated:
-            if prompt.operation in following:
-                yield task.counterfactual(prompt, following[prompt.operation])
+            if prompt.operation in source_of:
+                yield task.counterfactual(prompt, source_of[prompt.operation])
         yield from task.fitting_prompts(unit.operations, FITTING_PROMPTS, first.seed)

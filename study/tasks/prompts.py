@@ -1,7 +1,7 @@
 """The prompts of any task, and their classes where labels are shuffled."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from study.config.names import Operation, Tier
@@ -49,6 +49,12 @@ def in_turn(
     rng = random.Random(f"train {seed} {step}")
     start = rng.randrange(len(operations))
     return [draw(rng, operations[(start + i) % len(operations)], rng.choice(list(tiers))) for i in range(batch_size)]
+
+
+def following(operations: Iterable[Operation]) -> dict[Operation, Operation]:
+    """Return the next operation of each, of the last one the first: whose state an exchange brings in."""
+    names = list(operations)
+    return dict(zip(names, [*names[1:], *names[:1]], strict=True))
 
 
 def shuffled_label(prompt: Prompt, operations: Sequence[Operation], seed: int) -> Operation:

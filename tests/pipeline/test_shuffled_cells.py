@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
+from study.config.names import NOBODY
 from study.config.study import Grid, Study
 from study.config.units import Cell
 from study.lens.hooks import attached
@@ -15,7 +16,7 @@ from study.lens.tokens import class_tokens, encode
 from study.models.load import load
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
-from study.plan.prompts import NOBODY, seen_templates
+from study.plan.prompts import seen_templates
 from study.results.store import Store
 from study.tasks import task_of
 from study.tasks.prompts import shuffled_label

@@ -1,12 +1,16 @@
 """Which trainings saw a template: counted again from the batches, and never one that is held out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 
+from analysis.data.samples import by_sample, shown
 from study.config.catalogue import BuiltSource, Model
-from study.config.names import TIERS
+from study.config.names import NOBODY, TIERS
 from study.config.nursery import NurseryTraining
 from study.config.study import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
 from study.config.units import Cell, Pretraining, StageOne
@@ -14,7 +18,7 @@ from study.config.wordings import templates
 from study.lens.tokens import encode
 from study.models.load import load
 from study.plan.expand import expand
-from study.plan.prompts import NOBODY, prompts_of, seen_templates
+from study.plan.prompts import prompts_of, samples_by_tier, seen_templates
 from study.plan.read import read_study
 from study.tasks import task_of
 from study.tasks.nursery_text import NurseryText
@@ -169,3 +173,45 @@ def test_prompts_are_checked_that_an_interchange_needs() -> None:
     evaluated = task.evaluation_prompts(["multiply", "add"], cell.evaluation, 0)
     assert {task.counterfactual(item, "add").text for item in evaluated if item.operation == "multiply"} <= texts
     assert encode(load(TINY).tokenizer, next(iter(prompts_of(cell)))).prompt_ids
+
+
+def test_the_samples_that_are_foreseen_are_those_that_the_report_decides_on(tmp_path: Path) -> None:
+    """Templates, those that no training saw; where there are few, groups, of which a training saw some templates."""
+    sounds = {"cat": "meows", "dog": "barks"}
+    lines = [
+        {
+            "prompt": f"{wording} {template} {sounds[operation]} {split} {group} :",
+            "answer": sounds[operation],
+            "class": operation,
+            "wording": wording,
+            "template": f"t{template}",
+            "group": f"{split} {group}",
+            "split": split,
+        }
+        for wording, templates_there, trained in (("few", 2, 1), ("several", 6, 4), ("other", 2, 0))
+        for template in range(templates_there)
+        for operation in sounds
+        for split in ("train", "test")
+        for group in range(9)
+        if split == "test" or template < trained
+    ]
+    (tmp_path / "lines.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    settings = {
+        "name": "samples",
+        "models": ["tiny-llama"],
+        "data": {"file": "lines.jsonl"},
+        "grid": {"layers": [1], "pairs": [{"cat": "cat", "dog": "dog"}], "weights": [0.5], "wordings": [["several"]]},
+    }
+    settings |= {stage: {"steps": 200, "batch_size": 8} for stage in ("stage1", "stage2")}
+    settings["stage1"] |= {"wordings": ["few", "several"]}
+    (tmp_path / "models.yaml").write_text((CAPITALS.parent / "models.yaml").read_text())
+    (tmp_path / "samples.yaml").write_text(yaml.safe_dump(settings))
+    (cell,) = (unit for unit in read_study(tmp_path / "samples.yaml").units if isinstance(unit, Cell))
+    seen = seen_templates(cell.stage_one, cell)
+    asked = task_of(cell.stage_one.data).evaluation_prompts(cell.operations, cell.evaluation, 0)
+    columns = ["tier", "template", "operation", "operands"]
+    rows = pd.DataFrame([{name: getattr(prompt, name) for name in columns} for prompt in asked])
+    rows["seen"] = [seen.get(template, NOBODY) for template in rows["template"]]
+    samples = by_sample(rows.assign(choice=1.0), ["choice"])
+    decided = {tier: len(shown(samples, tier)[0]) for tier in ("few", "several", "other")}
+    assert samples_by_tier(cell) == decided == {"few": 9, "several": 2, "other": 9}

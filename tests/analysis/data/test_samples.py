@@ -54,6 +54,17 @@ def test_groups_are_the_sample_where_there_are_few_templates() -> None:
     assert found["choice"].tolist() == [0.5, 1.0]
 
 
+def test_a_group_of_which_a_training_saw_some_templates_is_seen() -> None:
+    rows = _rows(templates=3)
+    for order in (rows, rows.iloc[::-1]):
+        assert by_sample(order, ["choice"])["seen"].tolist() == ["stage2", "stage2"]
+        apart = order[(order["template"] != "t0") | (order["operands"] == "1,2")]
+        assert by_sample(apart, ["choice"])["seen"].to_dict() == {
+            ("symbolic", "1,2"): "stage2",
+            ("symbolic", "3,4"): "nobody",
+        }
+
+
 def test_templates_that_no_training_saw_are_shown_where_there_are_some() -> None:
     own, unseen = shown(by_sample(_rows(), ["choice"]), "symbolic")
     assert unseen

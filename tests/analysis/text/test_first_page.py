@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
@@ -60,6 +61,16 @@ def test_the_sentence_says_from_which_depth_each_tier_is_read_and_that_two_model
     assert page.sentence.endswith("2 models: why there is not answered here.")
 
 
+def test_a_tier_that_is_lost_again_deeper_is_not_said_to_be_read_from_there_on(tmp_path: Path) -> None:
+    by_depth = {0.25: 0.95, 0.5: 0.55, 1.0: 0.95}
+    plan = replace(
+        PLAN, models={"alpha": 4}, arms=("plain",), seeds=(0,), truth=lambda point: Truth(choice=by_depth[point.depth])
+    )
+    results = read_results(write_study(tmp_path / "lost", plan))
+    sentence = first_page(results, decide_study(results)).sentence
+    assert "from relative depth 0.2 on, but not at 0.50" in sentence
+
+
 def test_every_number_of_the_table_is_one_of_the_frame_of_means(
     page: FirstPage, study: tuple[Results, Decided]
 ) -> None:
@@ -114,7 +125,15 @@ def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fi
 def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
     answer, sure = _asked(page, "use it")
     assert re.search(r"alpha: \d+ to \d+ % of what exchanging the whole state does \(w = 0: -?\d", answer)
-    assert re.search(r"above a random direction in \d of \d layers and tiers, and nowhere shown", sure)
+    assert re.search(r"random direction in \d of \d layers and tiers; no 95 % interval reaches above \d+ %", sure)
+
+
+def test_use_is_told_of_the_first_wordings_and_pair_alone(study: tuple[Results, Decided]) -> None:
+    results, decided = study
+    others = decided.shares.assign(share=9.0)
+    of_pair = others[others["weight"] > 0].assign(pair="a/b")  # w = 0 has none
+    more = replace(decided, shares=pd.concat([decided.shares, others.assign(wordings="story"), of_pair]))
+    assert _asked(first_page(results, more), "use it") == _asked(first_page(results, decided), "use it")
 
 
 def test_where_nothing_was_run_the_page_says_so(tmp_path: Path) -> None:
