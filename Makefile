@@ -40,7 +40,7 @@ lint: $(READY)
 check: lint
 	$(PYTEST) -m "not ray and not real and not slow"
 
-# About ten minutes on two cores.
+# A quarter of an hour on two cores.
 test: lint
 	$(PYTEST)
 
