@@ -130,10 +130,10 @@ def tiny_study() -> Callable[..., Study]:
             "models": ["tiny-llama"],
             "grid": Grid(layers=[0.5], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.0, 0.5]),
             "data": Data(smallest=2, largest=9),
-            "stage1": Stage1(steps=8, batch_size=4, learning_rate=3e-3, warmup_steps=0),
+            "stage1": Stage1(steps=8, batch_size=4, learning_rate=1e-3, warmup_steps=0),
             "stage2": Stage2(
                 steps=12,
-                learning_rate=1e-3,  # ten times as fast, rounding alone sets trainings apart
+                learning_rate=2e-4,  # ten times as fast, rounding alone sets trainings apart
                 warmup_steps=4,
                 lora=Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"]),
             ),

@@ -81,11 +81,11 @@ def _memory(results: Results, decided: Decided) -> Question:
         return Question(asks, NOT_RUN, _missing(results, decided, MEMORY))
     means = main(results, decided.means[decided.means["arm"] == MEMORY])
     unseen = means[means["tier"].isin(results.plain[0].wordings) & (means["templates"] == "unseen")]
-    parts = [
-        f"{row['model']}: labels that have to be remembered reach {share(row['value_beside'])}, names "
-        f"{share(row['value'])}"
-        for row in rows.to_dict("records")
-    ]
+    parts = []
+    for group, models in _groups(rows).items():
+        of = rows[rows["model"].isin(models)]
+        remembered, named = (f"{_range(of[column], 100)} %" for column in ("value_beside", "value"))
+        parts.append(f"{group}: labels that have to be remembered reach {remembered}, names {named}")
     new = f"; on new templates memory is at {share(float(unseen['choice'].mean()))}" if len(unseen) else ""
     answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
     sure = (
@@ -97,32 +97,47 @@ def _memory(results: Results, decided: Decided) -> Question:
 
 def _use(results: Results, decided: Decided) -> Question:
     asks = "Does the network use it?"
-    rows = decided.shares[decided.shares["subspace"] == "class"]
-    if rows.empty:
+    rows, wordings = decided.shares, "+".join(results.plain[0].wordings)
+    own = main(results, rows)
+    if own.empty:
         return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
-    parts, sure, wordings = [], [], "+".join(results.plain[0].wordings)
-    for model in results.model_names:
-        here = rows[rows["model"] == model]
-        own, zero = main(results, here), here[(here["weight"] == 0) & (here["wordings"] == wordings)]
-        possible = own[own["ceiling"].astype(bool)]
-        if own.empty:
-            continue
+    zero = rows[(rows["weight"] == 0) & (rows["wordings"] == wordings)]
+    parts, sure = [], []
+    for group, models in _groups(own).items():
+        possible, without = (of[of["model"].isin(models) & of["ceiling"].astype(bool)] for of in (own, zero))
         if possible.empty:
-            parts.append(f"{model}: exchanging the whole state at the layer does not move the answer either")
+            parts.append(f"{group}: exchanging the whole state at the layer does not move the answer either")
             continue
-        span = _range(possible["share"], 100)
-        without = zero[zero["ceiling"].astype(bool)]["share"]
-        beside = f" (w = 0: {_range(without, 100)})" if len(without) else ""
-        parts.append(f"{model}: {span} % of what exchanging the whole state does{beside}")
-        shown, most = int((possible["moved_low"] > 0).sum()), 100 * possible["share_high"].max()
-        places = f"{shown} of {len(possible)} layers and tiers"
+        of_class = possible[possible["subspace"] == "class"]
+        beside = _shares_of(without, "class")
+        part = f"{group}: {_shares_of(possible, 'class')} of what exchanging the whole state does"
+        part += f" (w = 0: {beside})" if beside else ""
+        learned = _shares_of(possible, "paired_4")
+        parts.append(f"{part}, a subspace of rank 4 that is fitted to such exchanges {learned}" if learned else part)
+        shown, most = int((of_class["moved_low"] > 0).sum()), 100 * of_class["share_high"].max()
         percent = f"{100 * results.decisions.confidence:g} %"
-        sure.append(f"{model}: above a random direction in {places}; no {percent} interval reaches above {most:.0f} %")
+        sure.append(
+            f"{group}: class direction above a random one in {shown} of {len(of_class)} layers and tiers; no "
+            f"{percent} interval reaches above {most:.0f} %"
+        )
     answer = f"Exchanging the class direction with that of the same prompt for another {results.terms.kind} moves the "
-    answer += f"answer by {'; '.join(parts)}" if parts else "answer: not measured"
     return Question(
-        asks, escape(answer), escape("; ".join(sure) or "the state at the layer may not be where it is read")
+        asks,
+        escape(f"{answer}answer by {'; '.join(parts)}"),
+        escape("; ".join(sure) or "the state at the layer may not be where it is read"),
     )
+
+
+def _groups(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The models of rows, each by itself; all together where they are more than the page can name."""
+    models = list(dict.fromkeys(rows["model"]))
+    return {model: [model] for model in models} if len(models) <= FEW_MODELS else {f"{len(models)} models": models}
+
+
+def _shares_of(rows: pd.DataFrame, subspace: str) -> str:
+    """`0 to 3 %`, nothing where the subspace was not exchanged."""
+    values = rows.loc[rows["subspace"] == subspace, "share"]
+    return f"{_range(values, 100)} %" if len(values) else ""
 
 
 def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:

@@ -46,7 +46,7 @@ def assert_same_rows(one: Store, other: Store, cell: Unit) -> None:
             pd.read_parquet(store.folder(cell) / name).drop(columns=["seconds", "stacked"], errors="ignore")
             for store in (one, other)
         )
-        pd.testing.assert_frame_equal(ours, theirs, rtol=2e-4, atol=2e-4, obj=name)  # training amplifies rounding
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-5, obj=name)
 
 
 def done(store: Store, unit: Unit) -> Any:

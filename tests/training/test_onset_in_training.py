@@ -68,8 +68,8 @@ def watched(
     return cells, onset.rows
 
 
-def assert_same_rows(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], rtol: float = 1e-3) -> None:
-    pd.testing.assert_frame_equal(pd.DataFrame(ours), pd.DataFrame(theirs), rtol=rtol, atol=1e-4)
+def assert_same_rows(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    pd.testing.assert_frame_equal(pd.DataFrame(ours), pd.DataFrame(theirs), rtol=1e-3, atol=1e-4)
 
 
 def test_there_is_a_row_for_each_layer_and_tier_every_few_steps_of_cells_with_a_class(loaded: Loaded) -> None:
@@ -125,8 +125,8 @@ def test_a_cell_of_a_stack_has_the_rows_that_it_has_alone(loaded: Loaded) -> Non
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_cell_that_diverges_keeps_its_earlier_rows_and_harms_nobody_elses(loaded: Loaded) -> None:
-    wild, well = objective(loaded, 1, 3.0), objective(loaded, 2)
-    settings: dict[str, Any] = {"every": 1, "steps": 25, "clip_norm": WILD, "weight_decay": 10.0}  # a factor of -29
+    wild, well = objective(loaded, 1, 0.5), objective(loaded, 2)
+    settings: dict[str, Any] = {"every": 1, "steps": 25, "clip_norm": WILD, "weight_decay": 10.0}  # a factor of -4
     (first, second), (lost, rows) = watched(loaded, wild, well, **settings)
     assert first.error
     assert not second.error
@@ -135,7 +135,6 @@ def test_a_cell_that_diverges_keeps_its_earlier_rows_and_harms_nobody_elses(load
     assert {row["step"] for row in rows} == set(range(1, 26))
     _, (alone,) = watched(loaded, wild, **settings)
     # Each of its steps multiplies what rounding makes of the one before.
-    for step, rtol in ((1, 1e-3), (2, 1e-2)):
-        assert_same_rows(*([row for row in found if row["step"] == step] for found in (lost, alone)), rtol=rtol)
+    assert_same_rows(*([row for row in found if row["step"] < 3] for found in (lost, alone)))
     _, (alone,) = watched(loaded, well, **settings)
     assert_same_rows(rows, alone)

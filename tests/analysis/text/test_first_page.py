@@ -125,7 +125,16 @@ def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fi
 def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
     answer, sure = _asked(page, "use it")
     assert re.search(r"alpha: \d+ to \d+ % of what exchanging the whole state does \(w = 0: -?\d", answer)
-    assert re.search(r"random direction in \d of \d layers and tiers; no 95 % interval reaches above \d+ %", sure)
+    assert re.search(r"a subspace of rank 4 that is fitted to such exchanges \d", answer)
+    assert re.search(r"random one in \d of \d layers and tiers; no 95 % interval reaches above \d+ %", sure)
+
+
+def test_use_in_more_models_than_the_page_can_name_is_told_of_all_together(study: tuple[Results, Decided]) -> None:
+    results, decided = study
+    copies = [decided.shares.assign(model=decided.shares["model"] + more) for more in ("", "-2", "-3")]
+    answer, sure = _asked(first_page(results, replace(decided, shares=pd.concat(copies))), "use it")
+    assert re.search(r"answer by 6 models: \d+ to \d+ % of", answer)
+    assert "alpha" not in answer + sure
 
 
 def test_use_is_told_of_the_first_wordings_and_pair_alone(study: tuple[Results, Decided]) -> None:
