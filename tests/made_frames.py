@@ -213,13 +213,15 @@ def made_associations(names: Sequence[str], models: int) -> pd.DataFrame:
 
 
 def made_recipes(recipes: Mapping[str, Sequence[int]], model: str = "alpha") -> pd.DataFrame:
-    """The rows of MEASURED: p is a tenth of the seed, or its mean over seeds."""
+    """The rows of MEASURED: p is a tenth of the seed, or its mean over seeds; compared are the seeds that all have."""
     about = {"model": model, "pair": PAIR, "layer": 3, "weight": 0.5, "stage2": "60 steps at 0.0002"}
     rows: list[dict[str, Any]] = []
+    common = sorted(set.intersection(*map(set, recipes.values())))
     for recipe, seeds in recipes.items():
-        for seed in [*map(float, seeds), np.nan]:
-            value = float(np.mean(seeds)) / 10 if np.isnan(seed) else seed / 10
-            row = {**about, "recipe": recipe, "seed": seed, "seeds": len(seeds) if np.isnan(seed) else 1}
+        for seed, own in [*((float(seed), [seed]) for seed in seeds), (np.nan, common)]:
+            value = float(np.mean(own)) / 10
+            row = {**about, "recipe": recipe, "seed": seed, "seeds": len(own), "compared": set(own) <= set(common)}
+            row |= {"lowest_seed": min(own) / 10, "highest_seed": max(own) / 10}
             row |= _around("p", value) | _around("answers", -value) | {"emerges": value > 0.5, "verdict": "undecided"}
             rows.append(row)
     return pd.DataFrame(rows).reindex(columns=MEASURED)

@@ -30,9 +30,9 @@ TOLD = [
     "prompts",
 ]
 MEASURED = [
-    *(*EXPERIMENT, "recipe", "seed", "seeds", "class_loss"),
+    *(*EXPERIMENT, "recipe", "seed", "seeds", "compared", "class_loss"),
     *(f"{name}{end}" for name in ("p", "choice", "answers") for end in ("", "_low", "_high")),
-    *("emerges", "verdict"),
+    *("lowest_seed", "highest_seed", "emerges", "verdict"),
 ]
 
 
@@ -67,14 +67,14 @@ def recipes_of(results: Results) -> list[str]:
 
 
 def told(results: Results) -> pd.DataFrame:
-    """As each recipe tells it: a row an experiment, recipe and stage, with accuracies and the classifier's score, at
-    the seed that most recipes have in common."""
+    """As each recipe tells it: a row an experiment, recipe and stage, with accuracies and the classifier's score, over
+    the seeds that are compared."""
     rows = []
     for experiment, cells in experiments(results).items():
-        seed = most_common_seed([cell.seed for cell in cells])
+        by_recipe = _by_recipe(cells)
         for recipe in recipes_of(results):
             choices = choices_of(recipe)
-            chosen = [cell for cell in cells if list(cell.choices) == training_of(choices) and cell.seed == seed]
+            chosen = next((own for own in by_recipe.values() if list(own[0].choices) == training_of(choices)), [])
             for stage in STAGES if chosen else ():
                 figures = _told(results, chosen, choices, stage)
                 rows.append({**vars(experiment), "recipe": recipe, "stage": stage, "seeds": len(chosen), **figures})
@@ -83,32 +83,46 @@ def told(results: Results) -> pd.DataFrame:
 
 def measured(results: Results) -> pd.DataFrame:
     """What each training does, all measured in one way: a row an experiment, recipe of training and seed, and one for
-    its seeds together (`seed` is NaN).
+    the seeds that are `compared` together (`seed` is NaN), with the range of their p.
 
     On the trained wording and held-out operands: p and choice accuracy at the trained layer, by the model's own head;
-    and the answers' accuracy minus that after stage 1, where a number counts without the stop behind it. Recipes are
-    compared at a seed that they have in common.
+    and the answers' accuracy minus that after stage 1, where a number counts without the stop behind it.
     """
     rows = []
     for experiment, cells in experiments(results).items():
+        by_recipe = _by_recipe(cells)
         for recipe in dict.fromkeys(cell.recipe for cell in cells):
-            chosen = [cell for cell in cells if cell.recipe == recipe]
-            groups = [(float(cell.seed), [cell]) for cell in chosen] + [(math.nan, chosen)]
-            for seed, own in groups:
+            same = by_recipe.get(recipe, [])
+            single = [(float(cell.seed), [cell]) for cell in cells if cell.recipe == recipe]
+            for seed, own in [*single, *([(math.nan, same)] if same else [])]:
                 about = {**vars(experiment), "recipe": recipe, "seed": seed, "seeds": len(own)}
+                about["compared"] = all(cell in same for cell in own)
                 rows.append(about | _measured(results, own))
     return pd.DataFrame(rows, columns=MEASURED)
 
 
-def most_common_seed(seeds: Sequence[float]) -> float:
-    """Return the seed that most recipes of an experiment were run with, the smallest of several."""
-    counts = Counter(seeds)
-    return min(seed for seed, count in counts.items() if count == max(counts.values()))
+def together(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `measured` by which recipes are compared: those of the seeds together."""
+    return rows[rows["seed"].isna()]
 
 
-def at_common_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `measured` of one experiment at the seed that most recipes have in common."""
-    return rows[rows["seed"] == most_common_seed(list(rows["seed"].dropna()))]
+def _by_recipe(cells: Sequence[StudyUnit]) -> dict[str, list[StudyUnit]]:
+    """The cells of one experiment at the seeds that are compared, by recipe of training.
+
+    These are the seeds that all recipes have which have the seed that most have: a mean of three seeds never stands
+    beside a figure of one. A recipe without that seed is not compared.
+    """
+    seeds: dict[str, set[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.recipe, set()).add(cell.seed)
+    counts = Counter(cell.seed for cell in cells)
+    most = min(seed for seed, count in counts.items() if count == max(counts.values()))
+    common = set.intersection(*(own for own in seeds.values() if most in own))
+    return {
+        recipe: [cell for cell in cells if cell.recipe == recipe and cell.seed in common]
+        for recipe, own in seeds.items()
+        if most in own
+    }
 
 
 def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
@@ -124,6 +138,8 @@ def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
     return {
         "class_loss": float(np.mean(losses)),
         **(bounds("p", p) | bounds("choice", choice) | bounds("answers", effect(kept, decisions.confidence))),
+        "lowest_seed": tables["p"].mean(0).min(),
+        "highest_seed": tables["p"].mean(0).max(),
         "emerges": p.low >= decisions.probability and choice.low >= decisions.choice_accuracy,
         "verdict": _kept(float(np.mean([one.mean() for one in before])), kept, decisions),
     }

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
-from analysis.outcomes.recipes import EXPERIMENT, HURT, PRESERVED, STAGES, UNDECIDED, at_common_seed
+from analysis.outcomes.recipes import EXPERIMENT, HURT, PRESERVED, STAGES, UNDECIDED, together
 from analysis.statistics.intervals import interval_of
 from study.config.recipes import AS_PUBLISHED, CORRECTED, MEANING, TRAINING, choices_of, recipe_of, training_of
 from study.config.units import number_text
@@ -47,7 +47,7 @@ def choice_rows(told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, list[Ro
     """By experiment, a row a recipe: what its training does, measured in one way, then what the recipe tells of it."""
     found: dict[str, list[Row]] = {}
     for key, here in told[told["stage"] == STAGES[-1]].groupby(EXPERIMENT, sort=False):
-        same = at_common_seed(measured[(measured[EXPERIMENT] == list(key)).all(axis=1)])
+        same = together(measured[(measured[EXPERIMENT] == list(key)).all(axis=1)])
         by_training = {row["recipe"]: row for row in same.to_dict("records")}
         rows = []
         for row in here.to_dict("records"):
@@ -64,7 +64,7 @@ def conclusions(told: pd.DataFrame, measured: pd.DataFrame) -> list[Markdown]:
     """Which of the published conclusions the study's own figures bear out, and which choice they hang on."""
     said = []
     for key, here in measured.groupby(EXPERIMENT, sort=False):
-        by_recipe = {row["recipe"]: row for row in at_common_seed(here).to_dict("records")}
+        by_recipe = {row["recipe"]: row for row in together(here).to_dict("records")}
         same = told[(told[EXPERIMENT] == list(key)).all(axis=1)]
         # Trained so is not told so: `as-published without eight_prompts` has the published training too.
         if {CORRECTED, AS_PUBLISHED} <= set(same["recipe"]):
@@ -79,11 +79,11 @@ def meaning_rows() -> list[Row]:
 
 
 def sentence(measured: pd.DataFrame) -> Markdown:
-    """Answer the published question in one sentence, at seeds that the recipes have in common."""
+    """Answer the published question in one sentence."""
     emerges: dict[str, list[bool]] = {AS_PUBLISHED: [], CORRECTED: []}
     decisive: list[str] = []
     for _, here in measured.groupby(EXPERIMENT, sort=False):
-        rows = {row["recipe"]: row for row in at_common_seed(here).to_dict("records")}
+        rows = {row["recipe"]: row for row in together(here).to_dict("records")}
         for name, found in emerges.items():
             if name in rows:
                 found.append(bool(rows[name]["emerges"]))
@@ -102,27 +102,33 @@ def _decides(rows: dict[str, Any], name: str) -> bool:
 
 
 def first_rows(measured: pd.DataFrame) -> list[Row]:
-    """One row an experiment: both named recipes and each choice alone, at one seed, then the means over seeds."""
+    """One row an experiment: both named recipes, each choice added alone to the one and left out alone of the other."""
     rows = []
     for _, here in measured.groupby(EXPERIMENT, sort=False):
-        same = {row["recipe"]: row for row in at_common_seed(here).to_dict("records")}
-        means = {row["recipe"]: row for row in here[here["seed"].isna()].to_dict("records")}
-        named = [_brief(same[name]) if name in same else "" for name in (AS_PUBLISHED, CORRECTED)]
-        single = [(name, same.get(recipe_of([name], TRAINING))) for name in TRAINING]
-        alone = [f"{name} {row['p']:.2f}" for name, row in single if row]
-        several = [
-            f"{name} {means[name]['p']:.2f} ({means[name]['seeds']} seeds)"
-            for name in (AS_PUBLISHED, CORRECTED)
-            if name in means and means[name]["seeds"] > 1
-        ]
+        found = {row["recipe"]: row for row in together(here).to_dict("records")}
+        named = [_brief(found[name]) if name in found else "" for name in (AS_PUBLISHED, CORRECTED)]
+        added = {name: found.get(recipe_of([name], TRAINING)) for name in TRAINING}
+        left = {name: found.get(recipe_of(_but(name), TRAINING)) for name in TRAINING}
+        alone = [", ".join(f"{name} {_p(row)}" for name, row in one.items() if row) for one in (added, left)]
         first = here.iloc[0]
         name = f"{first['model']} · w {number_text(first['weight'])} · {first['stage2']}"
-        rows.append([name, *named, ", ".join(alone), ", ".join(several)])
+        seeds = max((row["seeds"] for row in found.values()), default=0)
+        rows.append([name, str(seeds), *named, *alone])
     return rows
 
 
+def _p(row: Mapping[Any, Any]) -> str:
+    """0.98, and where seeds differ `0.98 [0.95-1.00]`."""
+    mean, low, high = (f"{row[name]:.2f}" for name in ("p", "lowest_seed", "highest_seed"))
+    return mean if low == high else f"{mean} [{low}-{high}]"
+
+
+def _but(name: str) -> list[str]:
+    return [other for other in TRAINING if other != name]
+
+
 def _brief(row: Mapping[Any, Any]) -> str:
-    return f"p {row['p']:.2f}, choice {share(row['choice'])}, answers {100 * row['answers'] + 0.0:+.1f} points"
+    return f"p {_p(row)}, choice {share(row['choice'])}, answers {100 * row['answers'] + 0.0:+.1f} points"
 
 
 def recipe_tables(results: Results, told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
@@ -149,8 +155,7 @@ def _classifier(rows: dict[str, Any]) -> str:
         return f"A classifier emerges by {both}, corrected and as published ({p})."
     better = CORRECTED if ours["emerges"] else AS_PUBLISHED
     prevents = [name for name in TRAINING if _emerges(rows, [name]) is (not ours["emerges"])]
-    others = {name: [other for other in TRAINING if other != name] for name in TRAINING}
-    undoes = [name for name in TRAINING if _emerges(rows, others[name]) is (not theirs["emerges"])]
+    undoes = [name for name in TRAINING if _emerges(rows, _but(name)) is (not theirs["emerges"])]
     return (
         f"A classifier emerges by the {better} training and not by the other ({p}, corrected and as published). "
         f"Added alone to the corrected one, {_listed(prevents)} changes that; "

@@ -9,7 +9,7 @@ from analysis.drawing.description import DRAWN, SERIES
 from analysis.drawing.style import NEUTRAL
 from analysis.figures.changes import one_change
 from analysis.figures.predictors import MEAN, MODEL, predictors, predictors_added
-from analysis.figures.recipes import BESIDE, by_choice
+from analysis.figures.recipes import BELOW, by_choice
 from analysis.outcomes.changes import COLUMNS
 from study.config.predictors import PREDICTORS
 from tests.made_frames import MANY, PAIR, made_associations, made_correlations, made_recipes, made_study
@@ -19,7 +19,7 @@ RESULTS = made_study({"alpha": 4, "beta": 4})
 RECIPES = {
     "corrected": (0, 1, 2),
     "as-published": (0, 1, 2),
-    "corrected with plain_sgd": (2,),
+    "corrected with plain_sgd": (1, 2),
     "as-published without plain_sgd": (1, 2),
 }
 
@@ -59,34 +59,31 @@ def test_many_models_have_one_colour() -> None:
     assert set(chart.data[SERIES]) == {MODEL, MEAN}
 
 
-def test_recipes_are_shown_at_the_seed_that_most_of_them_have() -> None:
+def test_recipes_are_shown_at_the_seeds_that_all_of_them_have() -> None:
     (drawing,) = by_choice(RESULTS, made_recipes(RECIPES))
     assert drawing.name == "recipes_alpha"
-    single = drawing.data[drawing.data["seed"].notna()]
-    assert set(single["seed"]) == {2}
-    assert list(single["recipe"]) == list(RECIPES)
-    assert "at one seed (2)" in drawing.caption
+    assert set(drawing.data["seed"].dropna()) == {1, 2}
+    marks = drawing.data[drawing.data["seed"].isna()]
+    assert list(marks["recipe"]) == list(RECIPES)
+    assert set(marks["seeds"]) == {2}
+    assert "at the same seeds (1, 2)" in drawing.caption
 
 
-def test_the_mean_over_seeds_is_that_of_the_named_recipes_alone_and_looks_different() -> None:
+def test_single_seeds_are_dots_below_the_mark_of_all() -> None:
     (drawing,) = by_choice(RESULTS, made_recipes(RECIPES))
-    several = drawing.data[drawing.data["seed"].isna()]
-    assert set(several["recipe"]) == {"corrected", "as-published"}
-    assert set(several["seeds"]) == {3}
-    assert "mean of 3 seeds, and the range of the seeds" in drawing.caption
+    assert "Dots below a mark are single seeds." in drawing.caption
     left = drawing.draw().axes[0]
-    hollow = [line for line in left.get_lines() if line.get_fillstyle() == "none"]
-    assert {line.get_color() for line in hollow} == {NEUTRAL}
-    assert sorted(line.get_ydata()[0] for line in hollow) == [BESIDE, 2 + BESIDE]
-    ranges = [line for line in left.get_lines() if list(line.get_xdata()) == [0.0, 0.2]]
-    assert len(ranges) == 2
-    assert _legend(drawing.draw())[-1] == "mean of the seeds, and their range"
+    dots = [line for line in left.get_lines() if line.get_marker() == "."]
+    assert {line.get_color() for line in dots} == {NEUTRAL}
+    assert sorted(list(line.get_ydata()) for line in dots) == [[y + BELOW] * 2 for y in range(4)]
+    assert all(sorted(line.get_xdata()) == [0.1, 0.2] for line in dots)
+    assert _legend(drawing.draw())[-1] == "single seeds"
 
 
 def test_recipes_of_one_seed_each_have_no_second_mark() -> None:
     (drawing,) = by_choice(RESULTS, made_recipes({name: (0,) for name in RECIPES}))
-    assert drawing.data["seed"].eq(0).all()
-    assert "Hollow" not in drawing.caption
+    assert drawing.data["seed"].dropna().eq(0).all()
+    assert "Dots" not in drawing.caption
     assert "mean of the seeds, and their range" not in _legend(drawing.draw())
     assert by_choice(RESULTS, made_recipes(RECIPES)[:0]) == []
 

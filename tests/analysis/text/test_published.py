@@ -1,6 +1,7 @@
 """The report's section on recipes: figures against the rows that they are of, and words against planted truth."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from analysis.data.packing import pack
 from analysis.data.results import Results, _stage2, read_results
-from analysis.outcomes.recipes import MEASURED, TOLD, measured, told
+from analysis.outcomes.recipes import MEASURED, TOLD, _by_recipe, experiments, measured, told
 from analysis.report import write_report
 from analysis.text.published import beside_rows, choice_rows, conclusions, first_rows, sentence
 from study.config.catalogue import BuiltSource, Model
@@ -137,7 +138,8 @@ def _frames(emerging: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         p = 0.9 if recipe in emerging else 0.01
         figures = {"p": p, "p_low": p, "p_high": p, "choice": 1.0, "choice_low": 1.0, "choice_high": 1.0}
         kept = {"answers": 0.0, "answers_low": -0.01, "answers_high": 0.01, "verdict": "preserved"}
-        one_seed = {**where, "recipe": recipe, "seeds": 1, "class_loss": 1.0, **figures, **kept}
+        one_seed = {**where, "recipe": recipe, "seeds": 1, "compared": True, "class_loss": 1.0, **figures, **kept}
+        one_seed |= {"lowest_seed": p, "highest_seed": p}
         rows += [{**one_seed, "seed": seed, "emerges": recipe in emerging} for seed in (0.0, math.nan)]
     read = {f"{name}{end}": 0.5 for name in ("symbolic", "semantic", "classifier") for end in ("", "_low", "_high")}
     said = [
@@ -216,23 +218,36 @@ def test_the_published_figures_stand_beside_the_stage_that_they_are_of() -> None
     assert len(next(iter(choice_rows(frame, same).values()))) == 2 + 2 * len(TRAINING)
 
 
-def test_recipes_are_compared_at_one_seed_and_means_stand_apart() -> None:
-    """Two named recipes have three seeds, all others one: a mean of three is never beside one of one."""
+def test_recipes_stand_side_by_side_at_the_seeds_together_with_their_range() -> None:
     _, rows = _frames({"corrected"})
-    named = rows["recipe"].isin(["corrected", "as-published"]) & rows["seed"].notna()
-    more = [rows[named].assign(seed=seed, p=0.2, emerges=False) for seed in (1.0, 2.0)]
-    together = rows["seed"].isna() & rows["recipe"].isin(["corrected", "as-published"])
-    rows.loc[together, ["p", "seeds"]] = [0.4, 3]
-    rows = pd.concat([rows, *more])
-    ((experiment, theirs, ours, alone, means),) = first_rows(rows)
-    assert experiment == "m · w 0.5 · 500 steps at 5e-05"
-    assert ours.startswith("p 0.90, ")
+    own, single = rows["recipe"] == "corrected", rows["seed"].notna()
+    rows.loc[own & ~single, ["p", "lowest_seed", "highest_seed", "seeds"]] = [0.9, 0.8, 1.0, 3]
+    rows.loc[single, ["p", "emerges"]] = [0.5, True]  # single seeds are told nowhere here
+    ((experiment, seeds, theirs, ours, added, left),) = first_rows(rows)
+    assert (experiment, seeds) == ("m · w 0.5 · 500 steps at 5e-05", "3")
+    assert ours.startswith("p 0.90 [0.80-1.00], ")
     assert theirs.startswith("p 0.01, ")
-    assert alone == ", ".join(f"{name} 0.01" for name in TRAINING)
-    assert means == "as-published 0.40 (3 seeds), corrected 0.40 (3 seeds)"
+    assert added == left == ", ".join(f"{name} 0.01" for name in TRAINING)
     assert "trained as published, one emerges in 0 of 1 experiments here, trained as described in 1 of 1" in sentence(
         rows
     )
+
+
+def test_the_seeds_that_are_compared_are_those_that_every_compared_recipe_has(results: Results) -> None:
+    """A mean of three seeds never stands beside a figure of one; what lacks the commonest seed is not compared."""
+    (cells,) = (own for experiment, own in experiments(results).items() if experiment.weight == 0.5)
+    by_recipe = {cell.recipe: cell for cell in cells}
+    ours, theirs, one = (by_recipe[name] for name in ("corrected", "as-published", "corrected with plain_sgd"))
+
+    def chosen(**seeds: list[int]) -> dict[str, list[int]]:
+        many = zip((ours, theirs, one), seeds.values(), strict=True)
+        asked = [replace(cell, seed=seed) for cell, own in many for seed in own]
+        return {recipe: [cell.seed for cell in own] for recipe, own in _by_recipe(asked).items()}
+
+    names = ["corrected", "as-published", "corrected with plain_sgd"]
+    assert chosen(a=[0, 1, 2], b=[0, 1, 2], c=[0]) == {name: [0] for name in names}
+    assert chosen(a=[1, 2], b=[0, 1, 2], c=[1, 2]) == {name: [1, 2] for name in names}
+    assert chosen(a=[0, 1], b=[0, 1], c=[2]) == {name: [0, 1] for name in names[:2]}
 
 
 def test_the_sentence_names_the_choices_that_alone_end_it() -> None:
