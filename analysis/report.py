@@ -129,10 +129,12 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
     """Tables of depths, training, contrasts, predictors and the exchange of states."""
     return {
         "depths": effects_and_use.depth_rows(study, decided.depths),
+        "gains": effects_and_use.contrast_rows(study, decided.effects, "gain"),
+        "cues": effects_and_use.cue_rows(study, decided.cues),
         "readable": f"{100 * READABLE:.0f}",
         "onset": onset_and_predictors.onset_rows(study, decided.onset),
-        "costs": effects_and_use.contrast_rows(study, decided.effects, margin=True),
-        "contrasts": effects_and_use.contrast_rows(study, decided.effects, margin=False),
+        "costs": effects_and_use.contrast_rows(study, decided.effects, "cost"),
+        "contrasts": effects_and_use.contrast_rows(study, decided.effects, "control"),
         "pooled": effects_and_use.pooled_rows(study, decided.pooled),
         "fits": effects_and_use.fit_rows(study, decided),
         "facts": onset_and_predictors.fact_rows(study, decided),

@@ -11,11 +11,11 @@ from analysis.statistics.intervals import levels
 from analysis.statistics.pooling import wild_cluster_p
 from analysis.statistics.ratios import ratio
 from simulations.outcome import Outcome, covered, false_positives, power
-from simulations.truth import Truth, arms, values
+from simulations.truth import Truth, arms, rare_differences, values
 
 TEMPLATE_SD = (0.0, 0.5, 1.0, 2.0)
 SEED_SD = (0.0, 0.5, 1.0)
-SIZES = ((24, 2), (48, 2), (24, 4))
+SIZES = ((8, 2), (24, 2), (48, 2), (24, 4))
 """Templates, and prompts a template and class."""
 EFFECTS = (
     (0.5, 0.0),
@@ -62,10 +62,14 @@ def of_effects(random: np.random.Generator) -> Iterator[Outcome]:
     for seeds in (1, 3, 5):
         name = f"effect, {seeds} seed{'s' * (seeds > 1)}"
         for size, means, deviation, seed_sd in product(SIZES, EFFECTS, TEMPLATE_SD, SEED_SD):
-            if seeds > 1 and size != (24, 2) and deviation != 1:
+            if seeds > 1 and size not in ((8, 2), (24, 2)) and deviation != 1:
                 continue  # larger samples of several seeds are tried with one spread of templates
             truth = Truth(*means, deviation, seed_sd, *size, seeds)
             yield from _of_effect(name, truth, DRAWS if seeds == 1 else DRAWS // 4, random)
+    for templates, share in product((8, 24, 36, 54), (0.02, 0.05, 0.1)):
+        drawn, true = rare_differences(share, templates, DRAWS, random)
+        truth = Truth(1.0, -share, templates=templates)
+        yield covered("effect, 1 seed, a few templates differ wholly", truth, effects(drawn, 0.95), true)
     for means, deviation, seed_sd in product(EFFECTS, (0.0, 1.0), SEED_SD):
         yield from _of_effect("effect, 2 seeds", Truth(*means, deviation, seed_sd, seeds=2), DRAWS // 4, random)
     for means in EFFECTS:

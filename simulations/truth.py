@@ -72,6 +72,15 @@ def arms(truth: Truth, draws: int, random: np.random.Generator) -> tuple[tuple[F
     return (shares[0], shares[1]), true
 
 
+def rare_differences(share: float, templates: int, draws: int, random: np.random.Generator) -> tuple[Floats, float]:
+    """Draw differences [draws, templates, 1] of two arms that are both right but in a `share` of the templates, where
+    the second is wholly wrong; a twentieth of all differ by a quarter. Returns the true effect too."""
+    shape = (draws, templates, 1)
+    noise = random.choice([-0.25, 0.0, 0.25], shape, p=[0.025, 0.95, 0.025])
+    differences: Floats = np.maximum(noise - (random.random(shape) < share), -1.0)
+    return differences, -share * (1 - 0.025 * 0.25)
+
+
 def mixture(common: Floats, random: np.random.Generator) -> Floats:
     """Draw standard normal effects that correlate with `common` by `SHARED`."""
     own = random.standard_normal(common.shape)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.samples import by_sample
+from analysis.data.samples import by_sample, order_of_pairs
 from analysis.data.stored import UnitState, read_stored
 from analysis.data.terms import ARITHMETIC, OWN, Terms
 from study.config.names import TIERS, Names
@@ -208,11 +208,12 @@ class Results:
         return self._read[key]
 
     def lens_by_sample(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
-        """Read-outs of one stage at one layer by tier and sample: `choice` and `p`."""
+        """Read-outs of one stage at one layer by tier and sample: `choice`, `p` and `order`."""
         key = (unit.id, stage, readout, layer, "by sample")
         if key not in self._read:
             rows = self.lens_at(unit, stage, readout, layer)
-            self._read[key] = by_sample(rows.assign(p=np.exp(rows["log_p"])), ["choice", "p"])
+            rows = rows.assign(p=np.exp(rows["log_p"]), order=order_of_pairs(rows))
+            self._read[key] = by_sample(rows, ["choice", "p", "order"])
         return self._read[key]
 
     def trained_by_sample(self, cell: StudyUnit) -> pd.DataFrame:

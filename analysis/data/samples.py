@@ -10,6 +10,9 @@ from study.config.names import NOBODY
 from study.config.study import FEWEST_TEMPLATES
 
 Codes = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
+LEAST_OTHER = -1e-7
+"""Log of the share that the right class token has of both, at most: rows are rounded to float32."""
 
 
 def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] = ()) -> pd.DataFrame:
@@ -43,6 +46,32 @@ def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] =
     return pd.DataFrame({**values, "prompts": counts.sum(axis=1), "seen": seen}, index=index)
 
 
+def order_of_pairs(rows: pd.DataFrame) -> Floats:
+    """Return, for each row of read-outs, whether its matched pair of prompts is in the right order.
+
+    A pair is two prompts that differ in their operation alone, of the same template and operands. It is in order where
+    the logit of one class token minus that of the other is higher in the prompt of that class than in its partner: 1,
+    or 0 where it is lower, 0.5 where they are equal. What favours one class in both prompts, such as a bias toward one
+    token, has no part in it, as in two-alternative forced choice (Green & Swets 1966). NaN where there are not two
+    classes, or a prompt has no partner.
+    """
+    found = np.full(len(rows), np.nan)
+    operations = pd.factorize(rows["operation"])[0]
+    if len(rows) == 0 or operations.max() != 1:
+        return found
+    own = rows["log_p"].to_numpy(float)
+    others = rows["log_mass"].to_numpy(float) + np.log1p(-np.exp(np.minimum(own - rows["log_mass"], LEAST_OTHER)))
+    keys = (pd.factorize(rows[name])[0] for name in ("tier", "template", "operands"))
+    pair = _joined([*keys])
+    counts = np.stack([np.bincount(pair, operations == operation) for operation in (0, 1)])
+    margins = np.stack([np.bincount(pair, (own - others) * (operations == operation)) for operation in (0, 1)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        together = (margins / counts).sum(axis=0)
+    order = np.where(np.isfinite(together), (np.sign(together) + 1) / 2, np.nan)
+    found[:] = order[pair]
+    return found
+
+
 def shown(samples: pd.DataFrame, tier: str) -> tuple[pd.DataFrame, bool]:
     """Return the samples of a tier that no training saw, and whether there are any; all where there are none."""
     at_tier = of_tier(samples, tier)
@@ -55,7 +84,7 @@ def of_tier(samples: pd.DataFrame, tier: str) -> pd.DataFrame:
     return samples[samples.index.get_level_values("tier") == tier]
 
 
-def values_of(samples: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+def values_of(samples: pd.DataFrame, column: str) -> Floats:
     """Return the values of a column as floats, [samples]."""
     return samples[column].to_numpy(float)
 

@@ -41,7 +41,8 @@ def contrasts(
     results: Results, effects: pd.DataFrame, differences: pd.DataFrame, means: pd.DataFrame, shown: Shown
 ) -> list[Chart]:
     """Describe every contrast in choice accuracy of the cells that are shown; none without one."""
-    chosen = shown.of(effects[effects["measure"] == "choice"]).dropna(subset=["depth", "difference"])
+    drawn = {one.name for one in CONTRASTS if (one.column, one.asks) == ("choice", "control")}
+    chosen = shown.of(effects[effects["contrast"].isin(drawn)]).dropna(subset=["depth", "difference"])
     if chosen.empty:
         return []
     single = shown.of(differences[differences["measure"] == "choice"])
@@ -94,7 +95,7 @@ def _caption(results: Results, chosen: pd.DataFrame, means: pd.DataFrame, shown:
     memory = (
         " Labels that are shuffled are compared on templates whose labels were seen in training, where they can be "
         "remembered; all else is on templates that no training saw."
-        if (chosen["templates"] == "seen").any()
+        if (chosen["templates"] == "labelled").any()
         else " All are on templates that no training saw."
     )
     return (

@@ -1,5 +1,7 @@
 """How well class tokens are read at each trained depth: a panel a tier, a colour a model."""
 
+import math
+
 import pandas as pd
 
 from analysis.data.files import short_name
@@ -27,6 +29,7 @@ COLUMNS = [
 MARKS = (
     Marks("seed", "line", by=("seed",), width=0.7, opacity=0.5, label="single seeds"),
     Marks("seed", "points", size=2.2, opacity=0.5),
+    Marks("w = 0", "line", width=1.2, line=":", label="without a class loss (w = 0)"),
     Marks("mean", "line", width=2.0),
     Marks("mean", "points", size=5.0),
 )
@@ -42,7 +45,9 @@ def depth(results: Results, levels: pd.DataFrame, means: pd.DataFrame, shown: Sh
     several = drawn.loc[drawn["seeds"] > 1, ["model", "pair", "layer", "tier"]]
     single = single.merge(several, on=list(several))
     panels = {tier: _title(results, shown, drawn, tier) for tier in results.tiers if tier in set(drawn["tier"])}
-    parts = {"mean": drawn, "seed": single}
+    zero = drawn[drawn["zero_choice"].notna()]
+    zero = zero.assign(choice=zero["zero_choice"], choice_low=math.nan, choice_high=math.nan)
+    parts = {"mean": drawn, "seed": single, "w = 0": zero.assign(lowest_seed=math.nan, highest_seed=math.nan)}
     pairs = drawn["pair"].nunique() > 1
     parts = {part: in_panel(with_series(rows, pairs), "", rows["tier"].map(panels)) for part, rows in parts.items()}
     data = stacked(parts, COLUMNS)
@@ -55,7 +60,7 @@ def depth(results: Results, levels: pd.DataFrame, means: pd.DataFrame, shown: Sh
         x=depth_axis(),
         y=choice_axis(min(data["choice"].min(), *(cell.chance for cell in results.plain))),
         looks=looks(results, drawn),
-        marks=MARKS if len(single) else MARKS[2:],
+        marks=[mark for mark in MARKS if len(parts[mark.of])],
         rules=choice_rules(results),
         tooltip=("model", "pair", "tier", "layer", "depth", "seed", "seeds", "samples"),
         legend="model",
@@ -83,7 +88,9 @@ def _title(results: Results, shown: Shown, drawn: pd.DataFrame, tier: str) -> st
 
 def _caption(results: Results, shown: Shown, drawn: pd.DataFrame, chosen: pd.DataFrame) -> str:
     templates, seeds = counted(drawn["samples"], "template"), counted(drawn["seeds"], "seed")
+    zero = drawn["zero_choice"].dropna()
     lines = "; thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else ""
+    lines += "; a dotted line is the same model after the same steps without a class loss" if len(zero) else ""
     failed = int(chosen.drop_duplicates(["model", "pair", "layer"])["not_fitted"].sum())
     left_out = f" {failed} cells whose class loss stayed above chance are left out." if failed else ""
     seen = "" if (drawn["templates"] == "unseen").all() else " (all templates of tiers of which some training saw all)"

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.data.results import Results
 from analysis.outcomes.answers import accuracies
 from analysis.outcomes.changes import changes
+from analysis.outcomes.cues import cues
 from analysis.outcomes.depth import depths
 from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
@@ -16,7 +17,7 @@ from analysis.outcomes.prediction import associations, associations_by_model, pr
 from analysis.outcomes.recipes import measured, told
 from analysis.outcomes.use import doses, exchanges, shares
 
-OPTIONAL = ("pooled", "changes", "recipes_told", "recipes_measured")
+OPTIONAL = ("cues", "pooled", "changes", "recipes_told", "recipes_measured")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Decided:
     outcomes: pd.DataFrame
     levels: pd.DataFrame
     means: pd.DataFrame
+    cues: pd.DataFrame
     depths: pd.DataFrame
     accuracy: pd.DataFrame
     differences: pd.DataFrame
@@ -62,6 +64,7 @@ def decide_study(results: Results) -> Decided:
         outcomes=outcomes,
         levels=found,
         means=means(results, found),
+        cues=cues(results),
         depths=depths(results),
         accuracy=accuracies(results),
         differences=differences(results),

@@ -14,8 +14,12 @@ from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.names import NOBODY
 from study.config.units import CHAT
 
-Column = Literal["choice", "right"]
-Templates = Literal["unseen", "seen", "all"]
+Column = Literal["choice", "order", "right"]
+Templates = Literal["unseen", "labelled", "all"]
+"""Those that no training saw; those that stage 2 trained on, with class labels; or all."""
+
+Asks = Literal["cost", "gain", "control"]
+"""What a contrast is about: the answers that a class loss costs, what it brings, or what a change in a cell does."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Contrast:
     templates: Templates
     partner: Callable[[Results, StudyUnit], StudyUnit | None]
     """The finished unit beside a plain cell."""
-    margin: bool = False
-    """Whether it is a cost, which is held against the margin of non-inferiority."""
+    asks: Asks = "control"
+    """A cost is held against the margin of non-inferiority."""
     stage: str = "stage2"
     """The stage of the second unit."""
 
@@ -57,20 +61,32 @@ def _wordings(results: Results, cell: StudyUnit) -> StudyUnit | None:
     return _other(results, cell, wordings=others[0]) if others else None
 
 
+NAMES: list[tuple[str, str, Column]] = [("names", "names", "choice"), ("order of names", "order, names", "order")]
+
 CONTRASTS: list[Contrast] = [
-    Contrast("cost against w = 0", "answers, minus those of w = 0", "right", "all", _zero, margin=True),
-    Contrast("cost against stage 1", "answers, minus those after stage 1", "right", "all", _reference, True, "stage1"),
+    Contrast("cost against w = 0", "answers minus those of w = 0", "right", "all", _zero, "cost"),
+    Contrast("cost against stage 1", "answers minus those after stage 1", "right", "all", _reference, "cost", "stage1"),
+    Contrast("class loss against w = 0", "with the class loss minus w = 0", "choice", "unseen", _zero, "gain"),
+    Contrast(
+        "order with class loss against w = 0",
+        "order, with the class loss minus w = 0",
+        "order",
+        "unseen",
+        _zero,
+        "gain",
+    ),
     *(
-        Contrast(f"names against {arm}", f"names minus {words_of(arm)}", "choice", "unseen", partial(_other, arm=arm))
+        Contrast(f"{told} against {arm}", f"{words} minus {words_of(arm)}", column, "unseen", partial(_other, arm=arm))
         for arm in arms_that_are("control")
         if not ARMS[arm].shuffled_labels
+        for told, words, column in NAMES
     ),
     *(
         Contrast(
             f"names against {arm}",
             f"names minus {words_of(arm)}, where these can be remembered",
             "choice",
-            "seen",
+            "labelled",
             partial(_other, arm=arm),
         )
         for arm in arms_that_are("control")
@@ -106,7 +122,7 @@ def pairs_of(results: Results, contrast: Contrast) -> Iterator[tuple[StudyUnit, 
 
 def tiers_of(results: Results, contrast: Contrast) -> Sequence[str]:
     """Return the tiers on which a contrast is made: of costs those whose answers are judged."""
-    return results.judged_tiers if contrast.margin else results.tiers
+    return results.judged_tiers if contrast.asks == "cost" else results.tiers
 
 
 def paired_values(results: Results, contrast: Contrast, cell: StudyUnit, partner: StudyUnit, tier: str) -> pd.DataFrame:
@@ -116,13 +132,22 @@ def paired_values(results: Results, contrast: Contrast, cell: StudyUnit, partner
             results.answers_by_sample(unit, stage) for unit, stage in ((cell, "stage2"), (partner, contrast.stage))
         )
     else:
-        own, beside = (results.trained_by_sample(unit) for unit in (cell, partner))
+        own, beside = results.trained_by_sample(cell), read_beside(results, cell, partner)
     columns = {name: _chosen(one, contrast, tier) for name, one in (("own", own), ("beside", beside))}
     return pd.concat(columns, axis=1, join="inner")
 
 
+def read_beside(results: Results, cell: StudyUnit, partner: StudyUnit) -> pd.DataFrame:
+    """Return the read-outs of a partner by sample: at its own layer, or where it has none (w = 0) as the cell reads."""
+    if partner.layer is None:
+        return results.lens_by_sample(partner, "stage2", cell.readout, cell.layer)
+    return results.trained_by_sample(partner)
+
+
 def _chosen(samples: pd.DataFrame, contrast: Contrast, tier: str) -> "pd.Series[float]":
     here = of_tier(samples, tier)
-    if contrast.templates != "all":
-        here = here[(here["seen"] == NOBODY) == (contrast.templates == "unseen")]
-    return here[contrast.column].droplevel("tier")
+    if contrast.templates == "unseen":
+        here = here[here["seen"] == NOBODY]
+    elif contrast.templates == "labelled":
+        here = here[here["seen"].str.contains("stage2")]
+    return here[contrast.column].droplevel("tier").dropna()

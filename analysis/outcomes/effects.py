@@ -17,6 +17,9 @@ from study.config.study import Decisions
 
 FLOOR = "at floor: cannot show"
 """The verdict on a cost where too few answers were right before."""
+CEILING = "at ceiling: cannot show"
+"""The verdict on a difference of two accuracies of at least AT_CEILING, where it does not exclude zero."""
+AT_CEILING = 0.99
 KEYS = ["contrast", "measure", "model", "pair", "weight", "wordings", "tier", "templates"]
 DIFFERENCES = [
     *("contrast", "measure", "unit", "beside", "model", "pair", "weight", "wordings", "layer", "depth", "seed"),
@@ -70,8 +73,9 @@ def effects(results: Results) -> pd.DataFrame:
 
     The differences of a template and seed are averaged over depths, then over templates and seeds, which the interval
     is over; `lowest_seed` and `highest_seed` are the range of the seeds. The verdict is `above` or `below` where the
-    interval excludes zero, `none` where it lies within the margin of non-inferiority on both sides (TOST), else
-    `undecided`; of costs `preserved`, `hurt` (the interval lies below zero), `undecided`, or FLOOR.
+    interval excludes zero, CEILING where both are nearly always right, `none` where it lies within the margin of
+    non-inferiority on both sides (TOST), else `undecided`; of costs `preserved`, `hurt` (the interval lies below zero),
+    `undecided`, or FLOOR.
     """
     rows = []
     for contrast in CONTRASTS:
@@ -147,29 +151,36 @@ def _effect(
     found = effect(table, results.decisions.confidence)
     of_seeds = np.nanmean(table, axis=0)
     before = float(np.mean([frame["beside"].mean() for frame in means.values()]))
+    value = float(np.mean([frame["own"].mean() for frame in means.values()]))
     return {
         "depths": len({cell.depth for cell, _ in pairs}),
         "seeds": len(means),
         "samples": len(table),
-        "value": np.mean([frame["own"].mean() for frame in means.values()]),
+        "value": value,
         "value_beside": before,
         **bounds("difference", found),
         "lowest_seed": of_seeds.min(),
         "highest_seed": of_seeds.max(),
-        "verdict": _verdict(contrast, partial(effect, table), found, before, results.decisions),
+        "verdict": _verdict(contrast, partial(effect, table), found, (value, before), results.decisions),
     }
 
 
 def _verdict(
-    contrast: Contrast, procedure: Callable[[float], Interval], found: Interval, before: float, decisions: Decisions
+    contrast: Contrast,
+    procedure: Callable[[float], Interval],
+    found: Interval,
+    values: tuple[float, float],
+    decisions: Decisions,
 ) -> str:
     margin, alpha = decisions.non_inferiority_margin, 1 - decisions.confidence
-    if contrast.margin:
-        if before < decisions.floor:
+    if contrast.asks == "cost":
+        if values[1] < decisions.floor:
             return FLOOR
         if not_inferior(procedure, margin, alpha / 2) == Judgement.SHOWN:
             return "preserved"
         return "hurt" if found.high < 0 else "undecided"
     if found.low > 0 or found.high < 0:
         return "above" if found.low > 0 else "below"
+    if min(values) >= AT_CEILING:
+        return CEILING
     return "none" if equivalent(procedure, margin, alpha) == Judgement.SHOWN else "undecided"

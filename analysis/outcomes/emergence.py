@@ -50,9 +50,11 @@ class Evidence:
     """Paired gain in p over w = 0; None where no finished w = 0 cell exists."""
     over_memory: Interval | None = None
     """Choice accuracy minus that of the cell beside it whose labels have to be remembered, on the same prompts; None
-    where none was run at that layer, or it did not fit."""
+    where none was run at that layer, or it did not fit, and where no training saw the templates: there memory of them
+    has nothing to go by, and the difference could not fail."""
     samples: int = 0
     templates: str = "unseen"
+    """`unseen` by any training, or `seen`."""
 
 
 def decide(evidence: Evidence, decisions: Decisions) -> tuple[Outcome, list[str]]:
@@ -69,7 +71,8 @@ def _outcome(evidence: Evidence, decisions: Decisions, missed: list[str]) -> Out
     if evidence.gain_stage1.low <= 0:
         return Outcome.NONE
     if not missed:
-        return Outcome.UNCONTROLLED if evidence.over_memory is None else Outcome.EMERGENT
+        remembered = evidence.templates == "seen" and evidence.over_memory is None
+        return Outcome.UNCONTROLLED if remembered else Outcome.EMERGENT
     if evidence.choice.low >= decisions.choice_accuracy and evidence.p.low < decisions.probability:
         return Outcome.DISCRIMINATING
     return Outcome.PARTIAL if evidence.choice.low > 1 / evidence.classes else Outcome.MASS_ONLY
@@ -100,7 +103,8 @@ def missed_criteria(evidence: Evidence, decisions: Decisions) -> list[str]:
 
 def judge(results: Results) -> pd.DataFrame:
     """Return a row for each finished cell with a class loss and tier: the numbers, the outcome and the criteria
-    missed. Of plain cells alone it is asked what the cell beside them does whose labels have to be remembered."""
+    missed. Of plain cells on templates that were trained on, it is asked what the cell beside them does whose labels
+    have to be remembered."""
     rows = []
     for cell in results.cells:
         if cell.finished:
@@ -141,7 +145,7 @@ def collect(results: Results, cell: StudyUnit) -> dict[str, Evidence]:
             samples=len(own),
             templates="unseen" if unseen else "seen",
         )
-        if memory:
+        if memory and not unseen:
             over = _gain(own, results.trained_by_sample(memory), "choice", confidence)
             evidence = replace(evidence, over_memory=over)
         found[tier] = evidence

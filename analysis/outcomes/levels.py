@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from analysis.data.results import PLACE, Results, StudyUnit, place
@@ -15,14 +16,15 @@ from study.config.names import NOBODY
 
 LEVELS = [
     *(*PLACE, "arm", "wordings", "tier", "templates", "samples", "prompts", "class_loss", "fitted"),
-    *(f"{name}{end}" for name in ("choice", "p") for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in ("choice", "order", "p") for end in ("", "_low", "_high")),
     "p_above_chance",
 ]
 SERIES = ["model", "pair", "arm", "weight", "wordings", "layer", "depth"]
 """What the cells of a mean over seeds have in common."""
 MEANS = [
     *(*SERIES, "tier", "templates", "samples", "seeds", "not_fitted"),
-    *("choice", "choice_low", "choice_high", "lowest_seed", "highest_seed", "p", "p_above_chance"),
+    *("choice", "choice_low", "choice_high", "lowest_seed", "highest_seed", "order", "order_low", "order_high", "p"),
+    *("p_above_chance", "zero_choice", "zero_order"),
 ]
 
 
@@ -51,6 +53,7 @@ def levels(results: Results) -> pd.DataFrame:
                     "class_loss": loss,
                     "fitted": fitted,
                     **bounds("choice", level(values_of(own, "choice"), results.decisions.confidence)),
+                    **bounds("order", order_level(values_of(own, "order"), results.decisions.confidence)),
                     **bounds("p", level(values_of(own, "p"), results.decisions.confidence)),
                     "p_above_chance": math.nan,
                 }
@@ -65,7 +68,9 @@ def means(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each series of cells that differ in their seed alone, tier and kind of templates.
 
     `choice` is the mean over seeds of the cells that fitted, with an interval over templates and seeds (over templates
-    alone for one seed), and the lowest and the highest seed; `not_fitted` counts the others.
+    alone for one seed), and the lowest and the highest seed; `not_fitted` counts the others. `order` is the share of
+    matched pairs of prompts in the right order. `zero_choice` and `zero_order` are the same of the model that was
+    trained without a class loss, where it is read as the plain cells of those seeds are.
     """
     rows = []
     cells = {cell.id: cell for cell in results.cells}
@@ -77,22 +82,42 @@ def means(results: Results, found: pd.DataFrame) -> pd.DataFrame:
             rows.append({**about, "samples": 0, "seeds": 0, "not_fitted": len(own)})
             continue
         chosen = [cells[unit] for unit in fitted["unit"]]
-        table = seeds_table(results, chosen, str(about["tier"]), about["templates"] == "unseen", "choice")
-        chance = chosen[0].chance
+        place = (str(about["tier"]), about["templates"] == "unseen")
+        table, order = (seeds_table(results, chosen, *place, column) for column in ("choice", "order"))
+        chance, confidence = chosen[0].chance, results.decisions.confidence
         rows.append(
             {
                 **about,
                 "samples": len(table),
                 "seeds": len(fitted),
                 "not_fitted": len(own) - len(fitted),
-                **bounds("choice", shifted(effect(table - chance, results.decisions.confidence), chance)),
+                **bounds("choice", shifted(effect(table - chance, confidence), chance)),
                 "lowest_seed": fitted["choice"].min(),
                 "highest_seed": fitted["choice"].max(),
+                **bounds("order", None if np.isnan(order).all() else shifted(effect(order - 0.5, confidence), 0.5)),
+                **_zeros(results, chosen, *place),
                 "p": fitted["p"].mean(),
                 "p_above_chance": fitted["p_above_chance"].max(),
             }
         )
     return pd.DataFrame(rows, columns=MEANS)
+
+
+def order_level(values: Floats, confidence: float) -> Interval | None:
+    """Return `level` of shares of matched pairs in the right order; None where there are no such pairs."""
+    return None if np.isnan(values).all() else level(values, confidence)
+
+
+def _zeros(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool) -> dict[str, float]:
+    """Return the mean over seeds of what plain cells' read-outs are in the models with w = 0; NaN where none is."""
+    found: dict[str, list[float]] = {"zero_choice": [], "zero_order": []}
+    for cell in cells:
+        if cell.arm == "plain" and (zero := results.zero_of(cell)):
+            own = of_tier(results.lens_by_sample(zero, "stage2", cell.readout, cell.layer), tier)
+            own = own[(own["seen"] == NOBODY) == unseen]
+            for name, values in found.items():
+                values.append(float(own[name.removeprefix("zero_")].mean()))
+    return {name: float(np.mean(values)) if values else math.nan for name, values in found.items()}
 
 
 def seeds_table(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool, column: str) -> Floats:

@@ -10,7 +10,7 @@ from analysis.data.results import Results, StudyUnit
 from analysis.data.samples import by_sample
 from analysis.outcomes.levels import shifted
 from analysis.statistics.effects import effect
-from analysis.statistics.intervals import Floats, bounds
+from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.ratios import ratio
 
 ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
@@ -54,16 +54,17 @@ def shares(results: Results, places: Places) -> pd.DataFrame:
 
     The floor is a random subspace in which the state moves as far, the ceiling the whole state. `moved` is the
     difference of the subspace to the floor, over templates and seeds; `share` is NaN, and says nothing, where the
-    ceiling is not shown to be above the floor.
+    ceiling is not shown to be above the floor. No sample of n templates bounds a share better than n of n that all
+    move, or do not: its low end is at most (alpha/2)^(1/n), its high end at least the complement.
     """
-    rows = []
+    rows, confidence = [], results.decisions.confidence
     for about, tables in places:
         p = {subspace: table for (subspace, strength), table in tables["p"].items() if strength == 1}
         for subspace, floor in FLOORS.items():
             if not {subspace, floor, "full"} <= p.keys():
                 continue
             moved, possible = p[subspace] - p[floor], p["full"] - p[floor]
-            ceiling = effect(possible, results.decisions.confidence)
+            ceiling = effect(possible, confidence)
             rows.append(
                 {
                     **about,
@@ -75,13 +76,17 @@ def shares(results: Results, places: Places) -> pd.DataFrame:
                     "p": float(np.nanmean(p[subspace])),
                     "ceiling_p": float(np.nanmean(p["full"])),
                     "ceiling": ceiling.low > 0,
-                    **bounds("moved", effect(moved, results.decisions.confidence)),
-                    **bounds(
-                        "share", ratio(moved, possible, results.decisions.confidence) if ceiling.low > 0 else None
-                    ),
+                    **bounds("moved", effect(moved, confidence)),
+                    **bounds("share", _share(moved, possible, confidence) if ceiling.low > 0 else None),
                 }
             )
     return pd.DataFrame(rows, columns=SHARES)
+
+
+def _share(moved: Floats, possible: Floats, confidence: float) -> Interval:
+    found = ratio(moved, possible, confidence)
+    exact = ((1 - confidence) / 2) ** (1 / len(moved))
+    return Interval(found.estimate, min(found.low, exact), max(found.high, 1 - exact))
 
 
 def exchanges(results: Results) -> Places:

@@ -7,6 +7,9 @@ from scipy import stats
 
 from analysis.statistics.intervals import Floats, Interval, levels
 
+RANGE = 0.7
+"""Of differences, in both directions: with 1, intervals are wider than 95 % ask for where arms hardly differ; with the
+largest difference that was seen, they cover 75 to 85 % where a few templates differ wholly and others a little."""
 _POINTS = 11
 """Quasi-random points are 2^11: against 2^16 the half-width is then off by 3 % at most."""
 _CHUNK = 500
@@ -25,8 +28,9 @@ def effects(differences: Floats, confidence: float) -> Floats:
     whatever else is crossed with templates.
 
     With one seed, the interval is over templates for that seed: `levels`, on the range between plus and minus the
-    largest difference there is. Differences that are all zero get the exact bound for a template that has never been
-    seen to differ, 1 - (alpha/2)^(1/templates) either way: 14 points for 24 templates.
+    largest difference there is, and at least RANGE, since a template that differs much may not have been drawn.
+    Differences that are all zero get the exact bound for a template that has never been seen to differ,
+    1 - (alpha/2)^(1/templates) either way: 14 points for 24 templates.
 
     With more, it is over templates and seeds, each a sample: a generalised confidence interval (Weerahandi 1993)
     for the two-way layout with random effects. The variance of the mean is (M_t + M_s - M_ts) / (templates x seeds) in
@@ -86,7 +90,7 @@ def _crossed(tables: Floats, confidence: float) -> Floats:
 def _over_templates(values: Floats, confidence: float) -> Floats:
     """`effects` of values [cells, templates] of one seed."""
     largest = np.abs(values).max(1)
-    span = np.where(largest > 0, largest, 1.0)[:, None]
+    span = np.maximum(largest, RANGE)[:, None]
     found = (2 * levels((values / span + 1) / 2, confidence) - 1) * span
     unseen = 1 - ((1 - confidence) / 2) ** (1 / values.shape[1])
     return np.where(largest[:, None] > 0, found, np.array([0.0, -unseen, unseen]))

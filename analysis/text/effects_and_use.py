@@ -9,12 +9,14 @@ import pandas as pd
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.contrasts import CONTRASTS
+from analysis.outcomes.contrasts import CONTRASTS, Asks, tiers_of
 from analysis.statistics.intervals import Interval, interval_of
 from study.config.arms import words_of
 from study.config.units import number_text
 
 Row = list[str]
+CUE_WORDS = 6
+"""Of a cue, that a table shows."""
 
 
 def depth_rows(results: Results, depths: pd.DataFrame) -> list[Row]:
@@ -38,16 +40,32 @@ def _crossing(found: Interval) -> str:
     return told[0] if len(set(told)) == 1 else f"{told[0]} [{told[1]}, {told[2]}]"
 
 
-def contrast_rows(results: Results, effects: pd.DataFrame, margin: bool) -> list[Row]:
-    """One row a contrast, model, pair, weight and wordings, over all depths: a column for each tier. With `margin`,
-    those of what it costs."""
+def cue_rows(results: Results, cues: pd.DataFrame) -> list[Row]:
+    """One row a series of plain cells and tier: its cues with the lowest and the highest choice accuracy."""
+    rows = []
+    for _, here in cues.groupby(["model", "pair", "weight", "wordings", "layer", "tier"], sort=False):
+        ordered = here.sort_values("choice", kind="stable")
+        first = here.iloc[0]
+        place = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
+        told = [f"{_short(row['cue'])}: {share(row['choice'])}" for row in ordered.iloc[[0, -1]].to_dict("records")]
+        rows.append([f"{place} · L{first['layer']} ({first['depth']:.2f})", first["tier"], str(len(here)), *told])
+    return rows
+
+
+def _short(cue: str) -> str:
+    words = cue.split()
+    return " ".join(words[:CUE_WORDS]) + " …" if len(words) > CUE_WORDS else cue
+
+
+def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> list[Row]:
+    """One row a contrast, model, pair, weight and wordings, over all depths: a column for each tier."""
     rows = []
     for contrast in CONTRASTS:
-        if contrast.margin != margin:
+        if contrast.asks != asks:
             continue
         own = effects[(effects["contrast"] == contrast.name) & effects["depth"].isna()]
         for _, here in own.groupby(["model", "pair", "weight", "wordings"], sort=False):
-            tiers = results.judged_tiers if margin else results.tiers
+            tiers = tiers_of(results, contrast)
             by_tier = {row["tier"]: row for row in here.to_dict("records")}
             first = here.iloc[0]
             where = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])

@@ -4,7 +4,7 @@ Everything on it is a number of table_means, table_effects, table_depths, table_
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,13 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
-from analysis.text.questions import Question, questions
+from analysis.text.questions import questions
+from analysis.text.telling import Question
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
+MOST_PLACES = 4
+"""Largest number of places that the sentence names."""
 MOST_COLUMNS = 7
 """Largest number of depths in the table."""
 
@@ -32,6 +35,8 @@ class FirstPage:
     rows: list[list[Markdown]]
     reading: Markdown
     """How the table is read."""
+    order: list[list[Markdown]]
+    """The rows of a second table, of matched pairs in the right order; none where no class has just one other."""
     questions: list[Question]
 
 
@@ -42,8 +47,9 @@ def first_page(results: Results, decided: Decided) -> FirstPage:
     return FirstPage(
         sentence=_sentence(results, decided),
         head=["wording", "model", *columns.values(), *_control_head(results, decided)],
-        rows=_rows(results, decided, shown, columns),
+        rows=_rows(results, decided, shown, columns, _mean),
         reading=_reading(results, shown),
+        order=_rows(results, decided, shown, columns, _order) if shown["order"].notna().any() else [],
         questions=questions(results, decided),
     )
 
@@ -88,7 +94,13 @@ def _at(results: Results, model: str, depth: float) -> int:
     return absolute_layer(float(depth), blocks)
 
 
-def _rows(results: Results, decided: Decided, shown: pd.DataFrame, columns: dict[float, str]) -> list[list[Markdown]]:
+def _rows(
+    results: Results,
+    decided: Decided,
+    shown: pd.DataFrame,
+    columns: dict[float, str],
+    told: Callable[[Mapping[Any, Any] | None], Markdown],
+) -> list[list[Markdown]]:
     rows = []
     for tier in results.tiers:
         name = wording(results, shown, tier)
@@ -97,20 +109,32 @@ def _rows(results: Results, decided: Decided, shown: pd.DataFrame, columns: dict
             if own.empty:
                 continue
             by_layer = {int(row["layer"]): row for row in own.to_dict("records")}
-            cells = [_mean(by_layer.get(_at(results, model, depth))) for depth in columns]
-            rows.append([name, escape(model), *cells, *_control_cell(results, decided, own, model, tier)])
+            cells = [told(by_layer.get(_at(results, model, depth))) for depth in columns]
+            rows.append([name, escape(model), *cells, *_control_cell(results, decided, own, model, tier, told)])
             name = Markdown("")
     return rows
 
 
 def _mean(row: Mapping[Any, Any] | None) -> Markdown:
-    """`94 [82-100]`, `62*` for one seed; bold where the interval lies above READABLE."""
+    """`94 [82-100] (76)`, `62* (50)` for one seed; bold where the interval lies above READABLE, in brackets w = 0."""
     if row is None or not row["seeds"]:
         return Markdown("")
     text = f"{100 * row['choice']:.0f}"
     low, high = (f"{100 * row[name]:.0f}" for name in ("lowest_seed", "highest_seed"))
     text += "\\*" if row["seeds"] == 1 else f" [{low}-{high}]" if low != high else ""
-    return Markdown(f"**{text}**" if row["choice_low"] > READABLE else text)
+    return Markdown((f"**{text}**" if row["choice_low"] > READABLE else text) + _zero(row["zero_choice"]))
+
+
+def _order(row: Mapping[Any, Any] | None) -> Markdown:
+    """`98 (90)`; bold where the interval lies above READABLE, in brackets w = 0."""
+    if row is None or not row["seeds"] or math.isnan(row["order"]):
+        return Markdown("")
+    text = f"{100 * row['order']:.0f}" + ("\\*" if row["seeds"] == 1 else "")
+    return Markdown((f"**{text}**" if row["order_low"] > READABLE else text) + _zero(row["zero_order"]))
+
+
+def _zero(share: float) -> str:
+    return "" if math.isnan(share) else f" ({100 * share:.0f})"
 
 
 def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
@@ -147,7 +171,14 @@ def _unrelated(results: Results, means: pd.DataFrame) -> pd.DataFrame:
     return preferred(means[(means["arm"] == "random_words") & same])
 
 
-def _control_cell(results: Results, decided: Decided, own: pd.DataFrame, model: str, tier: str) -> list[Markdown]:
+def _control_cell(
+    results: Results,
+    decided: Decided,
+    own: pd.DataFrame,
+    model: str,
+    tier: str,
+    told: Callable[[Mapping[Any, Any] | None], Markdown],
+) -> list[Markdown]:
     there = _unrelated(results, decided.means)
     if there.empty:
         return []
@@ -155,7 +186,7 @@ def _control_cell(results: Results, decided: Decided, own: pd.DataFrame, model: 
     if here.empty:
         return [Markdown("not run")]
     last = here.sort_values("layer").iloc[-1]
-    return [_mean(last.to_dict()) if last["seeds"] else Markdown("did not fit")]
+    return [told(last.to_dict()) if last["seeds"] else Markdown("did not fit")]
 
 
 def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
@@ -166,6 +197,8 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     others = [f"{trained_by(results, tier)} of {tier}" for tier in results.tiers if trained_by(results, tier)]
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
     several = ("Mean over seeds [lowest-highest], " if seeds > 1 else "") + "\\* one seed; "
+    if shown["zero_choice"].notna().any():
+        several += "in brackets: the same steps without a class loss (w = 0), read in the same way; "
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
         f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
@@ -196,11 +229,24 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     if not parts:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
     reach = f", at {100 * READABLE:.0f} % or more" if len(own) else ""
+    without = _without(results, main_series(results, decided.means))
     return Markdown(
         f"A class token that is trained into a layer on {escape(_listed(first.wordings))} is read there, in templates "
         f"and with {escape(results.terms.group)}s that no training saw{reach}: "
-        f"{escape('; '.join(parts))}. {escape(why)}"
+        f"{escape('; '.join(parts))}. {escape(without)}{escape(why)}"
     )
+
+
+def _without(results: Results, shown: pd.DataFrame) -> str:
+    """Where the model reads so without a class loss."""
+    known = shown[shown["zero_choice"].notna()]
+    if known.empty:
+        return ""
+    there = known[known["zero_choice"] >= READABLE]
+    places = [f"on {row['tier']} at {row['depth']:.2f} in {row['model']}" for row in there.to_dict("records")]
+    if len(places) > MOST_PLACES:
+        places = [f"in {len(places)} of {len(known)} of these places"]
+    return f"After the same steps without a class loss it is so {_listed(places) if places else 'nowhere'}. "
 
 
 def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
@@ -211,7 +257,7 @@ def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
         crossing = float(row["crossing"])
         own = shown[(shown["model"] == row["model"]) & (shown["tier"] == row["tier"]) & (shown["seeds"] > 0)]
         first = max(crossing, own["depth"].min())
-        said = "at no trained depth" if crossing == math.inf else f"from relative depth {first:.1f} on"
+        said = "at no trained depth" if crossing == math.inf else f"from relative depth about {first:.1f} on"
         if again := sorted(own.loc[(own["depth"] > first) & (own["choice"] < READABLE), "depth"]):
             said += f", but not at {_listed([f'{depth:.2f}' for depth in again])}"
         by_depth.setdefault(said, []).append(str(row["model"]))

@@ -2,8 +2,10 @@
 
 from analysis.data.numbers import share
 from analysis.data.results import Results
+from analysis.data.terms import ARITHMETIC
 from analysis.outcomes import Decided
 from analysis.text.effects_and_use import not_fitted
+from study.config.wordings import cues_of
 
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
 
@@ -14,7 +16,13 @@ def progress(results: Results) -> str:
     text = f"{states.count('finished')} of {len(states)} cells with a class loss finished"
     rest = [f"{states.count(state)} {name}" for state, name in _REST.items() if state in states]
     text += f" ({', '.join(rest)})" if rest else ""
-    return f"{text}; {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
+    done, planned = len(_seeds(results)), len(results.seeds)
+    return f"{text}; {done} of {planned} seeds" if done < planned else f"{text}; {done} seed{'s' if done > 1 else ''}"
+
+
+def _seeds(results: Results) -> list[int]:
+    """The seeds of which a cell with a class loss has finished."""
+    return sorted({cell.seed for cell in results.cells if cell.finished})
 
 
 def limits(results: Results, decided: Decided) -> list[str]:
@@ -27,11 +35,11 @@ def limits(results: Results, decided: Decided) -> list[str]:
         for tier in results.tiers
         if tier in groups
     ]
-    seeds, terms = ", ".join(map(str, results.seeds)), results.terms
+    seeds, terms = ", ".join(map(str, _seeds(results))), results.terms
     spread = (
         f"Seeds: {seeds}. A seed stands for the initial adapters, the batches and the evaluated operands together; few "
         "seeds say little of others, and intervals over them are wide."
-        if len(results.seeds) > 1
+        if len(_seeds(results)) > 1
         else f"One seed ({seeds}): the spread between seeds is not measured, and intervals are over templates alone."
     )
     percent = share(results.decisions.confidence)
@@ -39,7 +47,7 @@ def limits(results: Results, decided: Decided) -> list[str]:
         spread,
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent of one another.",
         f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over templates as a sample of such templates: "
-        "of wordings of another kind they say nothing.",
+        f"of wordings of another kind they say nothing.{_cues(results)}",
         f"{len(decided.plain)} outcomes, {len(decided.effects)} contrasts and {len(decided.shares)} exchanges are each "
         f"decided at {percent}, with no correction for their number, except that being above chance is corrected for "
         "all cells of a tier.",
@@ -54,3 +62,15 @@ def limits(results: Results, decided: Decided) -> list[str]:
             "depth in a more bent way, the same in all models, could still pass."
         )
     return said
+
+
+def _cues(results: Results) -> str:
+    """How many words or frames tell the operations apart, by tier: new templates are new sentences around them."""
+    if results.terms is not ARITHMETIC:
+        return ""
+    counts = [f"{tier} {len(set(cues_of(tier).values()))}" for tier in results.tiers]
+    return (
+        f" What tells the {results.terms.kinds} apart is the same in trained and new templates, and there is little of "
+        f"it ({', '.join(counts)}): new templates are new sentences around known cues, and the intervals say nothing "
+        "of other cues."
+    )

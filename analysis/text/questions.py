@@ -1,90 +1,110 @@
 """The questions of the first page, with an answer in numbers and how sure it is, made from the frames of decisions."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+import math
+from collections.abc import Iterator
 
 from analysis.data.markdown import Markdown, escape
-from analysis.data.numbers import share, signed
+from analysis.data.numbers import share
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.effects import FLOOR, overall
+from analysis.outcomes.depth import READABLE
+from analysis.outcomes.effects import overall
 from analysis.outcomes.emergence import MEMORY
 from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
-from analysis.statistics.intervals import Interval, interval_of
+from analysis.text.cost_and_use_questions import cost, use
+from analysis.text.telling import FEW_MODELS, NOT_RUN, Question, by_tier, groups, main_rows, span, verdicts
 from study.config.arms import ARMS, arms_that_are, words_of
-
-NOT_RUN = Markdown("**Not tested**")
-FEW_MODELS = 3
-"""Of more models, the page gives ranges and counts, and the sections below every figure."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question of the first page."""
-
-    asks: str
-    answer: Markdown
-    sure: Markdown
+from study.config.units import CHAT
 
 
 def questions(results: Results, decided: Decided) -> list[Question]:
     """Return the questions, in the order of the page."""
     return [
-        _cost(results, decided),
+        *_depth(results, decided),
+        *_bias(results, decided),
+        cost(results, decided),
         _meaning(results, decided),
         _memory(results, decided),
-        _use(results, decided),
+        use(results, decided),
         *_manipulated(results, decided),
         *_prompting(results, decided),
         _why(results, decided),
     ]
 
 
-def main(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a frame that are about the first pair, the weight that most cells have and the first
-    wordings."""
-    first = results.plain[0]
-    same = (rows["pair"] == first.pair) & (rows["wordings"] == "+".join(first.wordings))
-    return rows[same & (rows["weight"] == results.shown_weight)]
+def _depth(results: Results, decided: Decided) -> Iterator[Question]:
+    """From which depth on each tier is read, of few models; more stand in a table below."""
+    rows = decided.depths
+    rows = main_rows(results, rows[rows["arm"] == "plain"]) if len(rows) else rows
+    if rows.empty or rows["model"].nunique() > FEW_MODELS:
+        return
+    share_of = f"{100 * READABLE:.0f} %"
+    answers, sure = [], []
+    for tier in results.tiers:
+        of_tier = rows[rows["tier"] == tier].to_dict("records")
+        if of_tier:
+            answers.append(f"{tier} {' / '.join(_depth_in_words(row['crossing']) for row in of_tier)}")
+            ends = (map(_depth_in_words, (row["crossing_low"], row["crossing_high"])) for row in of_tier)
+            sure.append(f"{tier} {' / '.join('[' + ', '.join(pair) + ']' for pair in ends)}")
+    models = " / ".join(dict.fromkeys(rows["model"]))
+    yield Question(
+        f"From which depth on is it at {share_of}?",
+        escape(f"{'; '.join(answers)} ({models}; *first*: at or before the first trained depth)".replace("*", "")),
+        escape(f"{'; '.join(sure)} ({100 * results.decisions.confidence:g} % intervals)"),
+    )
 
 
-def _cost(results: Results, decided: Decided) -> Question:
-    asks = "Does it cost answers?"
-    rows = main(results, overall(decided.effects, "cost against w = 0"))
-    if rows.empty:
-        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
-    margin = 100 * results.decisions.non_inferiority_margin
-    answer = _by_tier(results, rows, "answers, against the same steps without a class loss")
-    words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
-    words[FLOOR] = "too few are right to show it"
-    return Question(asks, answer, _verdicts(rows, words, results))
+def _depth_in_words(depth: float) -> str:
+    return "never" if depth == math.inf else "first" if depth == -math.inf else f"{depth:.2f}"
+
+
+def _bias(results: Results, decided: Decided) -> Iterator[Question]:
+    """Whether the class loss brings information, or a bias: in matched pairs of prompts a bias has no part."""
+    rows = main_rows(results, overall(decided.effects, "order with class loss against w = 0"))
+    if len(rows):
+        answer = by_tier(results, rows, "matched pairs in the right order, with the class loss minus w = 0")
+        words = {"above": "more with it", "below": "less with it", "none": "no difference", "undecided": "undecided"}
+        yield Question("Does it tell classes apart, or favour one?", answer, verdicts(rows, words, results))
 
 
 def _meaning(results: Results, decided: Decided) -> Question:
     asks = "Do the words' meanings matter?"
-    rows = main(results, overall(decided.effects, "names against random_words"))
+    rows = main_rows(results, overall(decided.effects, "names against random_words"))
     if rows.empty:
         return Question(asks, NOT_RUN, _missing(results, decided, "random_words"))
-    answer = _by_tier(results, rows, "choice accuracy, names minus unrelated words that fitted as well")
+    answer = by_tier(results, rows, "choice accuracy, names minus unrelated words that fitted as well")
     words = {"above": "yes", "below": "unrelated words do better", "none": "no", "undecided": "undecided"}
-    return Question(asks, answer, _verdicts(rows, words, results))
+    order = main_rows(results, overall(decided.effects, "order of names against random_words"))
+    told = by_tier(results, order, "in the order of matched pairs, where a bias has no part") if len(order) else ""
+    sure = verdicts(rows, words, results)
+    if told:
+        answer, sure = Markdown(f"{answer}; {told}"), Markdown(f"{sure}; order: {verdicts(order, words, results)}")
+    pairs = {pair for done in results.done.values() for pair in done.get("tokens", ()) if pair.startswith("random:")}
+    return Question(asks, answer, Markdown(f"{sure}; {escape(_words_drawn(results))}" if pairs else sure))
+
+
+def _words_drawn(results: Results) -> str:
+    """How many unrelated words stand for all others."""
+    drawn = {
+        tuple(one["text"] for one in tokens.values())
+        for done in results.done.values()
+        for pair, tokens in done.get("tokens", {}).items()
+        if pair.startswith("random:") and "skipped" not in tokens
+    }
+    return f"{len(drawn)} pair{'s' if len(drawn) > 1 else ''} of unrelated words in all models"
 
 
 def _memory(results: Results, decided: Decided) -> Question:
     asks = "Was it only memory?"
-    rows = main(results, overall(decided.effects, f"names against {MEMORY}"))
-    rows = rows[rows["tier"].isin(results.plain[0].wordings)]
+    rows = main_rows(results, overall(decided.effects, f"names against {MEMORY}"))
     if rows.empty:
         return Question(asks, NOT_RUN, _missing(results, decided, MEMORY))
-    means = main(results, decided.means[decided.means["arm"] == MEMORY])
+    means = main_rows(results, decided.means[decided.means["arm"] == MEMORY])
     unseen = means[means["tier"].isin(results.plain[0].wordings) & (means["templates"] == "unseen")]
     parts = []
-    for group, models in _groups(rows).items():
+    for group, models in groups(rows).items():
         of = rows[rows["model"].isin(models)]
-        remembered, named = (f"{_range(of[column], 100)} %" for column in ("value_beside", "value"))
+        remembered, named = (f"{span(of[column], 100)} %" for column in ("value_beside", "value"))
         parts.append(f"{group}: labels that have to be remembered reach {remembered}, names {named}")
     new = f"; on new templates memory is at {share(float(unseen['choice'].mean()))}" if len(unseen) else ""
     answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
@@ -95,67 +115,33 @@ def _memory(results: Results, decided: Decided) -> Question:
     return Question(asks, escape(answer), escape(sure))
 
 
-def _use(results: Results, decided: Decided) -> Question:
-    asks = "Does the network use it?"
-    rows, wordings = decided.shares, "+".join(results.plain[0].wordings)
-    own = main(results, rows)
-    if own.empty:
-        return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
-    zero = rows[(rows["weight"] == 0) & (rows["wordings"] == wordings)]
-    parts, sure = [], []
-    for group, models in _groups(own).items():
-        possible, without = (of[of["model"].isin(models) & of["ceiling"].astype(bool)] for of in (own, zero))
-        if possible.empty:
-            parts.append(f"{group}: exchanging the whole state at the layer does not move the answer either")
-            continue
-        of_class = possible[possible["subspace"] == "class"]
-        beside = _shares_of(without, "class")
-        part = f"{group}: {_shares_of(possible, 'class')} of what exchanging the whole state does"
-        part += f" (w = 0: {beside})" if beside else ""
-        learned = _shares_of(possible, "paired_4")
-        parts.append(f"{part}, a subspace of rank 4 that is fitted to such exchanges {learned}" if learned else part)
-        shown, most = int((of_class["moved_low"] > 0).sum()), 100 * of_class["share_high"].max()
-        percent = f"{100 * results.decisions.confidence:g} %"
-        sure.append(
-            f"{group}: class direction above a random one in {shown} of {len(of_class)} layers and tiers; no "
-            f"{percent} interval reaches above {most:.0f} %"
-        )
-    answer = f"Exchanging the class direction with that of the same prompt for another {results.terms.kind} moves the "
-    return Question(
-        asks,
-        escape(f"{answer}answer by {'; '.join(parts)}"),
-        escape("; ".join(sure) or "the state at the layer may not be where it is read"),
-    )
-
-
-def _groups(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The models of rows, each by itself; all together where they are more than the page can name."""
-    models = list(dict.fromkeys(rows["model"]))
-    return {model: [model] for model in models} if len(models) <= FEW_MODELS else {f"{len(models)} models": models}
-
-
-def _shares_of(rows: pd.DataFrame, subspace: str) -> str:
-    """`0 to 3 %`, nothing where the subspace was not exchanged."""
-    values = rows.loc[rows["subspace"] == subspace, "share"]
-    return f"{_range(values, 100)} %" if len(values) else ""
-
-
 def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
     for arm in arms_that_are("manipulation"):
-        rows = main(results, overall(decided.effects, f"plain against {arm}"))
+        rows = main_rows(results, overall(decided.effects, f"plain against {arm}"))
         rows = rows[rows["tier"] == results.decisions.primary_tier]
         if len(rows):
             words = {"above": "less with it", "below": "more with it", "none": "nothing", "undecided": "undecided"}
-            answer = _by_tier(results, rows, f"choice accuracy, plain minus {words_of(arm)}")
-            yield Question(f"Does it matter {ARMS[arm].asks}?", answer, _verdicts(rows, words, results))
+            answer = by_tier(results, rows, f"choice accuracy, plain minus {words_of(arm)}")
+            answers = main_rows(results, overall(decided.effects, f"answers of plain against {arm}"))
+            answers = answers[answers["tier"] == results.plain[0].wordings[0]]
+            kept = [f"{share(row['value'])} and {share(row['value_beside'])}" for row in answers.to_dict("records")]
+            beside = f"; right answers on {results.plain[0].wordings[0]}: {' / '.join(kept)}"
+            few = 0 < len(kept) <= FEW_MODELS
+            told = Markdown(f"{answer}{escape(beside)}") if few else answer
+            yield Question(f"Does it matter {ARMS[arm].asks}?", told, verdicts(rows, words, results))
 
 
 def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
-    rows = main(results, overall(decided.effects, "plain prompts against chat"))
+    rows = main_rows(results, overall(decided.effects, "plain prompts against chat"))
+    planned = any(cell.model.endswith(CHAT) for cell in results.cells)
+    if planned and rows.empty:
+        yield Question(
+            "Does the chat template change it?", NOT_RUN, Markdown("no such cell has finished beside a plain one")
+        )
     if len(rows):
-        answer = _by_tier(results, rows, "choice accuracy, plain prompts minus the chat template")
+        answer = by_tier(results, rows, "choice accuracy, plain prompts minus the chat template")
         words = {"above": "plain is better", "below": "chat is better", "none": "no", "undecided": "undecided"}
-        yield Question("Does the chat template change it?", answer, _verdicts(rows, words, results))
+        yield Question("Does the chat template change it?", answer, verdicts(rows, words, results))
 
 
 def _why(results: Results, decided: Decided) -> Question:
@@ -174,53 +160,6 @@ def _why(results: Results, decided: Decided) -> Question:
     return Question(asks, escape("; ".join(told)), escape(f"{models} models left out in turn{rest}"))
 
 
-def _by_tier(results: Results, rows: pd.DataFrame, what: str) -> Markdown:
-    """`symbolic -2.2 / -2.7, semantic …: points, a / b`; of many models the mean and the range."""
-    parts = []
-    for tier in _tiers_of(results, rows):
-        values = 100 * rows.loc[rows["tier"] == tier, "difference"]
-        if len(values) <= FEW_MODELS:
-            parts.append(f"{tier} {' / '.join(map(_number, values))}")
-        else:
-            parts.append(f"{tier} {_number(values.mean())} ({_number(values.min())} to {_number(values.max())})")
-    models = list(dict.fromkeys(rows["model"]))
-    named = " / ".join(models) if len(models) <= FEW_MODELS else f"mean and range of {len(models)} models"
-    return escape(f"{', '.join(parts)} points: {what} ({named})")
-
-
-def _verdicts(rows: pd.DataFrame, words: "dict[str, str]", results: Results) -> Markdown:
-    """Which verdict each tier and model has, with the interval and the range of the seeds; of many models counts."""
-    parts = []
-    for tier in _tiers_of(results, rows):
-        here = rows[rows["tier"] == tier]
-        if len(here) <= FEW_MODELS:
-            parts.append(f"{tier}: {', '.join(_sure(row, words) for row in here.to_dict('records'))}")
-        else:
-            counts = here["verdict"].map(words).value_counts()
-            parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
-    over = "templates and seeds" if rows["seeds"].max() > 1 else "templates, one seed"
-    return escape(f"{'; '.join(parts)} ({100 * results.decisions.confidence:g} % intervals over {over})")
-
-
-def _sure(row: Mapping[Any, Any], words: "dict[str, str]") -> str:
-    found = Interval(*(100 * part for part in interval_of(row, "difference")))
-    text = f"{words[row['verdict']]} [{_number(found.low)}, {_number(found.high)}]"
-    if row["seeds"] > 1:
-        text += f", seeds {_number(100 * row['lowest_seed'])} to {_number(100 * row['highest_seed'])}"
-    return text
-
-
-def _tiers_of(results: Results, rows: pd.DataFrame) -> list[str]:
-    """The tiers that the page tells of: of answers all that are judged, else the trained ones and the primary one."""
-    told = (*results.plain[0].wordings, results.decisions.primary_tier)
-    wanted = results.judged_tiers if (rows["measure"] == "right").all() else told
-    return [tier for tier in results.tiers if tier in wanted and tier in set(rows["tier"])]
-
-
-def _number(value: float) -> str:
-    return signed(Interval(value, float("nan"), float("nan")), 1)
-
-
 def _missing(results: Results, decided: Decided, arm: str) -> Markdown:
     return escape(_count_fitted(decided, arm) or f"{words_of(arm)}: not run")
 
@@ -230,8 +169,3 @@ def _count_fitted(decided: Decided, arm: str) -> str:
     if cells.empty:
         return ""
     return f"{int(cells['fitted'].sum())} of {len(cells)} cells with {words_of(arm)} fitted"
-
-
-def _range(values: "pd.Series[float]", scale: float) -> str:
-    low, high = (f"{round(scale * value) + 0:d}" for value in (values.min(), values.max()))
-    return low if low == high else f"{low} to {high}"

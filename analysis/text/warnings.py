@@ -3,6 +3,8 @@
 from analysis.data.results import Results
 from analysis.data.samples import shown
 
+FAR = 1.0
+"""Nats of KL divergence on a neutral text beyond which a stage 1 is said to have moved a model far."""
 RANDOM = "its weights are random, and it knows nothing: its numbers show the form of a report, and mean nothing"
 
 
@@ -27,6 +29,9 @@ def warning_rows(results: Results) -> list[list[str]]:
     for unit in results.everything.values():
         if unit.model in random and unit.finished:
             counts[unit.model, RANDOM] = counts.get((unit.model, RANDOM), 0) + 1
-        for warning in results.done.get(unit.id, {}).get("warnings", ()):
+        done = results.done.get(unit.id, {})
+        moved = done.get("text_kl", {}).get("stage1", 0.0)
+        far = [f"stage 1 moved its predictions on a neutral text by {moved:.1f} nats (KL)"] if moved > FAR else []
+        for warning in (*done.get("warnings", ()), *far):
             counts[unit.model, str(warning)] = counts.get((unit.model, str(warning)), 0) + 1
     return [[model, warning, str(count)] for (model, warning), count in counts.items()]

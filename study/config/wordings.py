@@ -141,6 +141,8 @@ class Template:
     name: str
     """Its tier and its number there, such as `story-7`."""
     texts: dict[Operation, str]
+    cue: str
+    """What tells multiplication from the other operations: its sign, operator or noun, or a story's frame."""
     held_out: bool
     """Whether it is held out from all training: a function of a hash of its tier, frame and filler, so that further
     templates change nothing in the split."""
@@ -150,7 +152,7 @@ class Template:
 def templates(tier: Tier) -> tuple[Template, ...]:
     """Return the templates of a tier."""
     return tuple(
-        Template(tier, f"{tier}-{number}", texts, _is_held_out(tier, *about))
+        Template(tier, f"{tier}-{number}", texts, _cue(tier, *about), _is_held_out(tier, *about))
         for number, (about, texts) in enumerate(_grammar(tier))
     )
 
@@ -176,6 +178,17 @@ def _grammar(tier: Tier) -> Iterator[tuple[list[str], dict[Operation, str]]]:
                 person, things = filler.split()
                 filled = {name: text.replace("NAME", person).replace("THINGS", things) for name, text in texts.items()}
                 yield [texts["multiply"], filler], filled
+
+
+def cues_of(tier: Tier) -> dict[str, str]:
+    """Return the cue of each template of a tier, by the template's name."""
+    return {template.name: template.cue for template in templates(tier)}
+
+
+def _cue(tier: Tier, frame: str, filler: str) -> str:
+    if tier == "symbolic":
+        return _SIGNS["multiply"]
+    return {"semantic": filler, "construction": _NOUNS["multiply"]}.get(tier, frame)
 
 
 def _is_held_out(tier: Tier, frame: str, filler: str) -> bool:

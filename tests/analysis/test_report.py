@@ -91,7 +91,8 @@ def test_controls_that_did_not_fit_are_named_under_limits_and_used_nowhere(contr
     assert not failed & {*differences["unit"], *differences["beside"]}
     assert set(differences.loc[differences["contrast"] == "names against random_words", "layer"]) == {1}
     assert set(table_of(controlled, "effects")["contrast"]) == {
-        *("cost against w = 0", "cost against stage 1", "names against random_words")
+        *("cost against w = 0", "cost against stage 1", "names against random_words"),
+        *("order of names against random_words", "class loss against w = 0", "order with class loss against w = 0"),
     }
     means = table_of(controlled, "means")
     shuffled = means[means["arm"] == "shuffled_labels"]

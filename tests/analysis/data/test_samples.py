@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.samples import by_sample, shown
+from analysis.data.samples import by_sample, order_of_pairs, shown
 
 COLUMNS = ["tier", "template", "operation", "operands", "seen", "choice"]
 
@@ -73,3 +73,40 @@ def test_templates_that_no_training_saw_are_shown_where_there_are_some() -> None
     assert not unseen
     assert len(own) == 4
     assert shown(by_sample(_rows(), ["choice"]), "story")[0].empty
+
+
+def _read_outs(add: float, multiply: float, bias: float, template: str = "t0", operands: str = "1,2") -> pd.DataFrame:
+    """A pair of prompts by the logit of `add` minus that of `multiply` in each, with the same bias toward `add`."""
+    logits = np.array([add + bias, -(multiply + bias)])  # of the right class minus that of the other
+    log_p = -np.log1p(np.exp(-logits)) - 3.0  # both tokens together have exp(-3)
+    about = {"tier": "symbolic", "template": template, "operation": ["add", "multiply"], "operands": operands}
+    return pd.DataFrame({**about, "log_p": log_p, "log_mass": -3.0})
+
+
+@pytest.mark.parametrize("bias", [-5.0, 0.0, 5.0])
+def test_a_bias_toward_one_class_has_no_part_in_the_order_of_matched_pairs(bias: float) -> None:
+    assert order_of_pairs(_read_outs(1.0, -1.0, bias)).tolist() == [1.0, 1.0]
+    assert order_of_pairs(_read_outs(-1.0, 1.0, bias)).tolist() == [0.0, 0.0]
+    assert order_of_pairs(_read_outs(0.5, 0.4, bias)).tolist() == [1.0, 1.0]
+
+
+def test_pairs_are_of_one_template_and_the_same_operands() -> None:
+    right, wrong = _read_outs(1.0, 0.0, 3.0), _read_outs(0.0, 1.0, 3.0, template="t1")
+    other = _read_outs(1.0, 0.0, -3.0, operands="3,4")
+    assert order_of_pairs(pd.concat([right, wrong, other])).tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+
+
+def test_equal_pairs_count_half_and_tokens_that_have_all_the_mass_are_in_order() -> None:
+    equal = _read_outs(0.0, 0.0, 0.0)
+    assert order_of_pairs(equal).tolist() == [0.5, 0.5]
+    assert order_of_pairs(equal.assign(log_p=equal["log_mass"])).tolist() == [1.0, 1.0]
+
+
+def test_there_is_no_order_without_a_partner_or_with_three_classes() -> None:
+    pair = _read_outs(1.0, -1.0, 0.0)
+    alone = pd.concat([pair, _read_outs(1.0, -1.0, 0.0, template="t1").iloc[:1]])
+    assert order_of_pairs(alone).tolist()[:2] == [1.0, 1.0]
+    assert np.isnan(order_of_pairs(alone)[2])
+    third = pair.iloc[:1].assign(operation="subtract")
+    assert np.isnan(order_of_pairs(pd.concat([pair, third]))).all()
+    assert len(order_of_pairs(pair.iloc[:0])) == 0

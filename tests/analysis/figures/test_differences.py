@@ -27,7 +27,7 @@ def _words() -> Frames:
 
 def _memory() -> Frames:
     name = "names against shuffled_labels"
-    return made_contrast(RESULTS, name, "choice", TIERS[:2], lambda c, _: 0.3 + c.seed / 50, "seen")
+    return made_contrast(RESULTS, name, "choice", TIERS[:2], lambda c, _: 0.3 + c.seed / 50, "labelled")
 
 
 def _below() -> Frames:

@@ -18,7 +18,7 @@ from analysis.outcomes.effects import (
     pooled,
 )
 from analysis.outcomes.levels import levels, means
-from tests.simulated import Plan, Point, Truth, write_study
+from tests.simulated import Plan, Point, Truth, list_again, write_study
 
 CHOICE = {"plain": 0.95, "random_words": 0.7, "swapped_tokens": 0.95, "shuffled_labels": 0.97, "lora_below": 0.95}
 DEPTHS = (0.5, 1.0)
@@ -111,6 +111,42 @@ def test_a_control_fits_where_its_loss_is_no_higher_than_that_of_the_plain_cell_
     assert told["fitted"].all()
 
 
+def test_labels_are_compared_in_templates_that_stage_2_labelled_alone(tmp_path: Path) -> None:
+    """Stage 1 trains answers in templates of further tiers, of which no labels can be remembered."""
+    folder = write_study(
+        tmp_path / "stage1", replace(PLAN, arms=("plain", "shuffled_labels"), seeds=(0,), per_class=54)
+    )
+    for file in folder.glob("*/*/lens.parquet"):
+        rows = pd.read_parquet(file)
+        trained = (rows["tier"] == "semantic") & (rows["template"].isin([f"semantic-{n}" for n in range(10)]))
+        rows.assign(seen=rows["seen"].mask(trained, "stage1")).to_parquet(file, index=False)
+        list_again(file.parent)
+    told = effects(read_results(folder))
+    assert set(told.loc[told["contrast"] == "names against shuffled_labels", "tier"]) == {"symbolic"}
+
+
+def test_what_the_class_loss_brings_is_told_against_the_same_read_out_with_w_zero(
+    found: pd.DataFrame, results: Results
+) -> None:
+    rows = overall(found, "class loss against w = 0").set_index("tier")
+    assert set(rows["verdict"]) == {"above"}
+    told = means(results, levels(results))
+    plain = told[(told["arm"] == "plain") & (told["templates"] == "unseen")].groupby("tier")
+    for tier, mean in plain["zero_choice"].mean().items():
+        assert rows.loc[tier, "value_beside"] == pytest.approx(mean)
+    assert told.loc[told["arm"] != "plain", "zero_choice"].isna().all()
+    (cell, *_) = (cell for cell in results.cells if cell.arm == "plain" and cell.layer == 3 and cell.seed == 0)
+    zero = results.zero_of(cell)
+    assert zero is not None
+    lens = results.rows["lens"][zero.id].astype({"tier": str, "seen": str, "template": str})
+    lens = lens[(lens["layer"] == 3) & (lens["tier"] == "story") & (lens["pair"] == cell.readout)]
+    single = differences(results).set_index(["contrast", "unit", "tier"])
+    beside = single.loc[("class loss against w = 0", cell.id, "story"), "value_beside"]
+    assert beside == pytest.approx(
+        lens.groupby(["template", "operation"])["choice"].mean().groupby("template").mean().mean()
+    )
+
+
 def test_memory_is_asked_for_in_templates_that_were_seen_and_has_nothing_to_go_by_in_others(results: Results) -> None:
     told = means(results, levels(results))
     memory = told[(told["arm"] == "shuffled_labels") & (told["tier"] == "symbolic")].groupby("templates")["choice"]
@@ -155,7 +191,8 @@ def test_without_a_finished_partner_there_is_no_contrast(tmp_path: Path) -> None
     missing = {f"alpha|L{layer}|multiply-add|w=0.5|random_words|s0": ("failed", "x") for layer in (1, 3)}
     plan = replace(PLAN, arms=("plain", "random_words"), seeds=(0,), per_class=12, unfinished=missing)
     found = effects(read_results(write_study(tmp_path / "alone", plan)))
-    assert set(found["contrast"]) == {"cost against w = 0", "cost against stage 1"}
+    beside = {"cost against w = 0", "cost against stage 1", "class loss against w = 0"}
+    assert set(found["contrast"]) == {*beside, "order with class loss against w = 0"}
 
 
 def test_over_three_models_and_more_an_effect_is_over_templates_and_models(tmp_path: Path) -> None:

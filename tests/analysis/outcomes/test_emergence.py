@@ -13,7 +13,7 @@ from analysis.outcomes.emergence import Evidence, Outcome, decide, judge
 from analysis.outcomes.fit import final_class_loss
 from analysis.statistics.intervals import Interval
 from study.config.study import Decisions
-from tests.simulated import Plan, Point, Truth, write_study
+from tests.simulated import Plan, Point, Truth, list_again, write_study
 
 DECISIONS = Decisions()
 
@@ -24,7 +24,8 @@ SURE = Interval(0.99, 0.95, 1.0)
 HALF = Interval(0.5, 0.4, 0.6)
 GAIN = Interval(0.9, 0.8, 0.95)
 NOTHING = Interval(0.0, -0.1, 0.1)
-EMERGENT = Evidence(2, 0.1, choice=SURE, p=SURE, gain_stage1=GAIN, gain_zero=GAIN, over_memory=GAIN)
+EMERGENT = Evidence(2, 0.1, choice=SURE, p=SURE, gain_stage1=GAIN, gain_zero=GAIN)
+SEEN = replace(EMERGENT, over_memory=GAIN, templates="seen")
 
 
 @pytest.mark.parametrize(
@@ -38,8 +39,10 @@ EMERGENT = Evidence(2, 0.1, choice=SURE, p=SURE, gain_stage1=GAIN, gain_zero=GAI
         (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9)), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=NOTHING), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=None), Outcome.PARTIAL),
-        (replace(EMERGENT, over_memory=NOTHING), Outcome.PARTIAL),
-        (replace(EMERGENT, over_memory=None), Outcome.UNCONTROLLED),
+        (replace(EMERGENT, over_memory=None), Outcome.EMERGENT),
+        (SEEN, Outcome.EMERGENT),
+        (replace(SEEN, over_memory=NOTHING), Outcome.PARTIAL),
+        (replace(SEEN, over_memory=None), Outcome.UNCONTROLLED),
         (replace(EMERGENT, choice=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, choice=HALF, p=HALF), Outcome.MASS_ONLY),
         (replace(EMERGENT, gain_stage1=None), Outcome.UNDECIDED),
@@ -124,24 +127,47 @@ def test_without_w_zero_no_cell_is_emergent(planted: Path) -> None:
     assert set(deepest["missed"]) == {"gain in p over w = 0 unknown: not finished"}
 
 
-def test_without_a_control_that_fitted_at_that_layer_it_is_emergent_uncontrolled(tmp_path: Path) -> None:
-    def truth(point: Point) -> Truth:
-        return Truth(class_loss=0.4, unseen=0.5) if point.arm == "shuffled_labels" else Truth()
-
-    for arms in (("plain",), ("plain", "shuffled_labels")):
-        plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=arms, truth=truth, per_class=54)
-        judged = judge(read_results(write_study(tmp_path / str(len(arms)), plan)))
-        plain = judged[judged["arm"] == "plain"]
-        assert set(plain["outcome"]) == {"emergent (uncontrolled)"}
-        assert plain["over_memory"].isna().all()
+def _all_seen(folder: Path) -> Path:
+    """The rows of a study as if a training had seen every template."""
+    for file in (*folder.glob("*/*/lens.parquet"), *folder.glob("*/*/answers.parquet")):
+        pd.read_parquet(file).assign(seen="stage1+stage2").to_parquet(file, index=False)
+        list_again(file.parent)
+    return folder
 
 
-def test_a_cell_that_is_no_better_than_memory_on_the_same_prompts_is_not_emergent(tmp_path: Path) -> None:
-    plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), arms=("plain", "shuffled_labels"), per_class=54)
-    judged = judge(read_results(write_study(tmp_path / "same", plan)))
-    plain = judged[judged["arm"] == "plain"]
-    assert set(plain["outcome"]) == {"partial"}
-    assert plain["missed"].str.startswith("choice accuracy minus that of labels that are remembered").all()
+def _memory(tmp_path: Path, arms: tuple[str, ...], remembered: Truth) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Outcomes of plain cells on new templates, and of the same where every template was seen."""
+    plan = Plan(
+        {"alpha": 8},
+        (0.5,),
+        ("multiply/add",),
+        (0.0, 0.5),
+        arms=arms,
+        truth=lambda point: remembered if point.arm == "shuffled_labels" else Truth(),
+        per_class=54,
+    )
+    new = write_study(tmp_path / "new", plan)
+    seen = _all_seen(write_study(tmp_path / "seen", plan))
+    judged_new, judged_seen = (judge(read_results(folder)) for folder in (new, seen))
+    return judged_new[judged_new["arm"] == "plain"], judged_seen[judged_seen["arm"] == "plain"]
+
+
+@pytest.mark.parametrize("arms", [("plain",), ("plain", "shuffled_labels")])
+def test_on_seen_templates_without_a_control_that_fitted_it_is_emergent_uncontrolled(
+    tmp_path: Path, arms: tuple[str, ...]
+) -> None:
+    new, seen = _memory(tmp_path, arms, Truth(class_loss=0.4, unseen=0.5))
+    assert set(new["outcome"]) == {"emergent"}
+    assert set(seen["outcome"]) == {"emergent (uncontrolled)"}
+    assert new["over_memory"].isna().all()
+    assert seen["over_memory"].isna().all()
+
+
+def test_on_seen_templates_a_cell_that_is_no_better_than_memory_is_not_emergent(tmp_path: Path) -> None:
+    new, seen = _memory(tmp_path, ("plain", "shuffled_labels"), Truth())
+    assert set(new["outcome"]) == {"emergent"}
+    assert set(seen["outcome"]) == {"partial"}
+    assert seen["missed"].str.startswith("choice accuracy minus that of labels that are remembered").all()
 
 
 def test_few_templates_are_too_few_to_be_emergent(tmp_path: Path) -> None:

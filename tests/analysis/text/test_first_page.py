@@ -56,7 +56,7 @@ def _asked(page: FirstPage, words: str) -> tuple[str, str]:
 def test_the_sentence_says_from_which_depth_each_tier_is_read_and_that_two_models_decide_nothing(
     page: FirstPage,
 ) -> None:
-    assert "on symbolic and semantic from relative depth 0." in page.sentence
+    assert "on symbolic and semantic from relative depth about 0." in page.sentence
     assert "on construction and story at no trained depth in both models" in page.sentence
     assert page.sentence.endswith("2 models: why there is not answered here.")
 
@@ -68,7 +68,7 @@ def test_a_tier_that_is_lost_again_deeper_is_not_said_to_be_read_from_there_on(t
     )
     results = read_results(write_study(tmp_path / "lost", plan))
     sentence = first_page(results, decide_study(results)).sentence
-    assert "from relative depth 0.2 on, but not at 0.50" in sentence
+    assert "from relative depth about 0.2 on, but not at 0.50" in sentence
 
 
 def test_every_number_of_the_table_is_one_of_the_frame_of_means(
@@ -84,7 +84,9 @@ def test_every_number_of_the_table_is_one_of_the_frame_of_means(
             (own,) = plain[(plain["model"] == model) & (plain["tier"] == tier) & (plain["depth"] == depth)].to_dict(
                 "records"
             )
-            found = [int(part) for part in re.findall(r"\d+", text)]
+            mean, _, zero = text.partition(" (")
+            assert zero == f"{100 * own['zero_choice']:.0f})"
+            found = [int(part) for part in re.findall(r"\d+", mean)]
             wanted = [round(100 * own[name]) for name in ("choice", "lowest_seed", "highest_seed")]
             assert found == (wanted if wanted[1] != wanted[2] else wanted[:1])
             assert text.startswith("**") == (own["choice_low"] > 0.75)
@@ -96,7 +98,8 @@ def test_every_number_of_the_table_is_one_of_the_frame_of_means(
 def test_one_seed_is_marked(tmp_path: Path) -> None:
     results = read_results(write_study(tmp_path / "one", replace(PLAN, seeds=(0,), arms=("plain",))))
     page = first_page(results, decide_study(results))
-    assert all(text == "" or text.strip("*").endswith("\\") for row in page.rows for text in row[2:])
+    marked = re.compile(r"\*{0,2}\d+\\\*(\*\*)? \(\d+\)")
+    assert all(marked.fullmatch(text) for row in (*page.rows, *page.order) for text in row[2:])
     assert "over templates lies above" in page.reading
 
 
@@ -109,10 +112,11 @@ def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -
 
 
 def test_meaning_is_told_where_it_was_planted(page: FirstPage) -> None:
-    answer, _ = _asked(page, "meanings")
+    answer, sure = _asked(page, "meanings")
     assert "construction +" in answer
     assert "names minus unrelated words" in answer
-    assert "story" not in answer
+    assert "in the order of matched pairs, where a bias has no part" in answer
+    assert "symbolic: both are right nearly always: cannot tell" not in sure.partition("order:")[0]
 
 
 def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fitted(page: FirstPage) -> None:
@@ -124,8 +128,9 @@ def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fi
 
 def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
     answer, sure = _asked(page, "use it")
-    assert re.search(r"alpha: \d+ to \d+ % of what exchanging the whole state does \(w = 0: -?\d", answer)
-    assert re.search(r"a subspace of rank 4 that is fitted to such exchanges \d", answer)
+    assert re.search(r"alpha: the class direction moves the answer by \d+ to \d+ % \(w = 0: -?\d", answer)
+    assert re.search(r"all but it by \d+ to \d+ % .*, the 4 directions in which sources differ most by \d", answer)
+    assert re.search(r"alpha: at depths 0.25, 0.50, 1.00, \d+( to \d+)? templates; class direction above a", sure)
     assert re.search(r"random one in \d of \d layers and tiers; no 95 % interval reaches above \d+ %", sure)
 
 
@@ -133,7 +138,7 @@ def test_use_in_more_models_than_the_page_can_name_is_told_of_all_together(study
     results, decided = study
     copies = [decided.shares.assign(model=decided.shares["model"] + more) for more in ("", "-2", "-3")]
     answer, sure = _asked(first_page(results, replace(decided, shares=pd.concat(copies))), "use it")
-    assert re.search(r"answer by 6 models: \d+ to \d+ % of", answer)
+    assert re.search(r"does: 6 models: the class direction moves the answer by \d+ to \d+ %", answer)
     assert "alpha" not in answer + sure
 
 
@@ -150,6 +155,8 @@ def test_where_nothing_was_run_the_page_says_so(tmp_path: Path) -> None:
     results = read_results(write_study(tmp_path / "bare", plan))
     page = first_page(results, decide_study(results))
     told = {question.asks: str(question.answer) for question in page.questions}
+    depths = told.pop("From which depth on is it at 75 %?")
+    assert re.match(r"symbolic 0\.3\d / 0\.3\d; semantic 0\.4\d / 0\.4\d; construction never / never; story", depths)
     assert set(told.values()) == {"**Not tested**"}
     assert page.head[-1] == "1"
 

@@ -1,0 +1,98 @@
+"""The questions of the first page about what a class loss costs, and whether the network uses what it trains."""
+
+import math
+
+import pandas as pd
+
+from analysis.data.markdown import Markdown, escape
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.outcomes.effects import FLOOR, overall
+from analysis.text.telling import NOT_RUN, Question, by_tier, groups, main_rows, number, span, verdicts
+
+OTHER_PARTS = {"complement": "all but it", "paired_4": "the 4 directions in which sources differ most"}
+"""Of the state, those that the page tells of beside the class direction."""
+
+
+def cost(results: Results, decided: Decided) -> Question:
+    asks = "Does it cost answers?"
+    rows = main_rows(results, overall(decided.effects, "cost against w = 0"))
+    if rows.empty:
+        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
+    margin = 100 * results.decisions.non_inferiority_margin
+    answer = by_tier(results, rows, "answers, against the same steps without a class loss")
+    words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
+    words[FLOOR] = "too few are right to show it"
+    sure = verdicts(rows, words, results)
+    return Question(asks, answer, Markdown(f"{sure}; {escape(_dearest(results, decided))}"))
+
+
+def _dearest(results: Results, decided: Decided) -> str:
+    """The largest cost of any plain cell at any depth, and how far predictions on a neutral text have moved."""
+    every = decided.effects[(decided.effects["contrast"] == "cost against w = 0") & decided.effects["depth"].notna()]
+    worst = every.sort_values("difference").iloc[0]
+    ends = " to ".join(number(100 * worst[f"difference_{end}"]) for end in ("low", "high"))
+    said = f"the largest at one depth is {number(100 * worst['difference'])} [{ends}] ({worst['model']}, "
+    said += f"{worst['tier']}, {worst['depth']:.2f}, trained on {worst['wordings']})"
+    return f"{said}{_drift(results)}"
+
+
+def _drift(results: Results) -> str:
+    moved = {
+        of: [results.done[one.id].get("text_kl", {}).get("stage2", math.nan) for one in units if one.finished]
+        for of, units in (
+            ("with the class loss", results.plain),
+            ("w = 0", [one for one in results.units.values() if one.kind == "cell" and one.layer is None]),
+        )
+    }
+    told = [
+        f"{min(values):.2g} to {max(values):.2g} nats {of}"
+        for of, values in moved.items()
+        if values and min(values) >= 0
+    ]
+    return f"; predictions on a neutral text moved by {', '.join(told)} (KL)" if told else ""
+
+
+def use(results: Results, decided: Decided) -> Question:
+    asks = "Does the network use it?"
+    rows, wordings = decided.shares, "+".join(results.plain[0].wordings)
+    own = main_rows(results, rows)
+    if own.empty:
+        return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
+    zero = rows[(rows["weight"] == 0) & (rows["wordings"] == wordings)]
+    parts, sure = [], []
+    for group, models in groups(own).items():
+        possible, without = (of[of["model"].isin(models) & of["ceiling"].astype(bool)] for of in (own, zero))
+        if possible.empty:
+            parts.append(f"{group}: exchanging the whole state at the layer does not move the answer either")
+            continue
+        of_class = possible[possible["subspace"] == "class"]
+        told = [f"{group}: the class direction moves the answer by {_shares_of(possible, 'class', without)}"]
+        told += [
+            f"{words} by {_shares_of(possible, subspace, without)}"
+            for subspace, words in OTHER_PARTS.items()
+            if (possible["subspace"] == subspace).any()
+        ]
+        parts.append(", ".join(told))
+        shown, most = int((of_class["moved_low"] > 0).sum()), 100 * of_class["share_high"].max()
+        percent = f"{100 * results.decisions.confidence:g} %"
+        layers = ", ".join(f"{depth:.2f}" for depth in sorted(set(of_class["depth"])))
+        low, high = of_class["samples"].min(), of_class["samples"].max()
+        counted = f"{low}" if low == high else f"{low} to {high}"
+        sure.append(
+            f"{group}: at depths {layers}, {counted} templates; class direction above a random one in {shown} of "
+            f"{len(of_class)} layers and tiers; no {percent} interval reaches above {most:.0f} %"
+        )
+    answer = f"Of what exchanging the whole state with that of the same prompt for another {results.terms.kind} does: "
+    return Question(
+        asks,
+        escape(f"{answer}{'; '.join(parts)}"),
+        escape("; ".join(sure) or "the state at the layer may not be where it is read"),
+    )
+
+
+def _shares_of(rows: pd.DataFrame, subspace: str, without: pd.DataFrame) -> str:
+    """`0 to 3 % (w = 0: 1 %)`."""
+    own, zero = (of.loc[of["subspace"] == subspace, "share"] for of in (rows, without))
+    beside = f" (w = 0: {span(zero, 100)} %)" if len(zero) else ""
+    return f"{span(own, 100)} %{beside}"
