@@ -52,6 +52,7 @@ def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterab
 
     return {
         "depth": lambda: depth(study, decided.levels, decided.means, main, "depth"),
+        "order": lambda: depth(study, decided.levels, decided.means, main, "order", "order"),
         **{f"depth_{'_'.join(wordings)}": of_further(wordings) for wordings in others},
         "contrasts": lambda: contrasts(study, decided.effects, decided.differences, decided.means, main),
         "cost": lambda: cost(study, decided.effects, decided.differences, main),
