@@ -7,9 +7,9 @@ from scipy import stats
 
 from analysis.statistics.intervals import Floats, Interval, levels
 
-RANGE = 0.7
+RANGE = 0.5
 """Of differences, in both directions: with 1, intervals are wider than 95 % ask for where arms hardly differ; with the
-largest difference that was seen, they cover 75 to 85 % where a few templates differ wholly and others a little."""
+largest difference that was seen, they cover 70 to 85 % where a few templates differ wholly and others a little."""
 _POINTS = 11
 """Quasi-random points are 2^11: against 2^16 the half-width is then off by 3 % at most."""
 _CHUNK = 500

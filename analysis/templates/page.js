@@ -54,13 +54,13 @@ const stick = new ResizeObserver(seen => {
 });
 for (const one of document.querySelectorAll("main table")) stick.observe(one);
 
-// Every column of a longer table sorts, and long tables are filtered by words.
+// Every column of a longer table sorts, and long tables are filtered by words; those of the first page are read as they are.
 const key = (row, column) => row.cells[column].dataset.key ?? row.cells[column].textContent.trim();
 const compare = (a, b) => parseFloat(a) - parseFloat(b) || a.localeCompare(b, "en", {numeric: true});
 for (const table of document.querySelectorAll("main table")) {
   const rows = [...table.tBodies[0]?.rows ?? []], heads = [...table.tHead.rows[0].cells];
   // A row without a name goes on with that of the row above.
-  if (rows.length < 7 || rows.some(row => !key(row, 0))) continue;
+  if (rows.length < 7 || table.closest(".opening") || rows.some(row => !key(row, 0))) continue;
   for (const [column, head] of heads.entries()) {
     const button = make("button", {type: "button"});
     button.append(...head.childNodes);

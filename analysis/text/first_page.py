@@ -243,9 +243,12 @@ def _without(results: Results, shown: pd.DataFrame) -> str:
     if known.empty:
         return ""
     there = known[known["zero_choice"] >= READABLE]
-    places = [f"on {row['tier']} at {row['depth']:.2f} in {row['model']}" for row in there.to_dict("records")]
+    places = [
+        f"at {depth:.2f} in {model} on {_listed(list(rows['tier']))}"
+        for (model, depth), rows in there.groupby(["model", "depth"], sort=False)
+    ]
     if len(places) > MOST_PLACES:
-        places = [f"in {len(places)} of {len(known)} of these places"]
+        places = [f"in {len(there)} of {len(known)} of these places"]
     return f"After the same steps without a class loss it is so {_listed(places) if places else 'nowhere'}. "
 
 

@@ -23,6 +23,7 @@ STUDY = "architecture_comparison"
 REPORTS = Path(__file__).parents[2] / "reports"
 PACKED = REPORTS / "data" / STUDY
 Floats = npt.NDArray[np.float64]
+WITHOUT: dict[str, object] = {"weight": 0.0, "layer": -1}
 ARMS = ("random_words", "shuffled_labels", "swapped_tokens", "lora_below", "detached_answer")
 
 
@@ -86,11 +87,29 @@ def templates_of(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
     return by_operation.groupby("template").mean()
 
 
-def choice(unit: str, tier: str, unseen: bool) -> "pd.Series[float]":
-    """Choice accuracy at the trained layer, by template."""
+def read_out(unit: str, tier: str, unseen: bool, layer: int | None = None) -> pd.DataFrame:
+    """The rows at the trained layer, or at another; of a model with w = 0 those of the grid's pair."""
     own = rows("lens", unit, tier)
-    own = own[(own["layer"] == places()[unit].layer) & ((own["seen"] == "nobody") == unseen)]
-    return templates_of(own, "choice")
+    own = own[(own["layer"] == (places()[unit].layer if layer is None else layer))]
+    own = own[(own["pair"] == "multiply/add") | (len(set(own["pair"])) == 1)]
+    return own[(own["seen"] == "nobody") == unseen]
+
+
+def choice(unit: str, tier: str, unseen: bool, layer: int | None = None) -> "pd.Series[float]":
+    """Choice accuracy, by template."""
+    return templates_of(read_out(unit, tier, unseen, layer), "choice")
+
+
+def order(unit: str, tier: str, unseen: bool, layer: int | None = None) -> "pd.Series[float]":
+    """The share of matched pairs in the right order, by template: the sum of both prompts' log odds of the right token
+    against the other one is above zero."""
+    own = read_out(unit, tier, unseen, layer)
+    log_p = own["log_p"].astype(float)
+    other = np.log(np.maximum(np.exp(own["log_mass"].astype(float) - log_p) - 1, 1e-7))  # over the right one
+    sums = own.assign(odds=-other).groupby(["template", "operands"], observed=True)["odds"].agg(["mean", "size"])
+    assert (sums["size"] >= 2).all()
+    in_order = (np.sign(sums["mean"]) + 1) / 2
+    return in_order.mul(sums["size"]).groupby("template").sum() / sums["size"].groupby("template").sum()
 
 
 def right(unit: str, tier: str) -> "pd.Series[float]":
@@ -118,7 +137,7 @@ def interval(values: Floats) -> tuple[float, float, float]:
     mean = float(values.mean())
     by_template, by_seed = values.mean(1), values.mean(0)
     if seeds == 1 or np.ptp(by_template) < 1e-12:
-        span = float(np.abs(by_template).max()) or 1.0
+        span = max(float(np.abs(by_template).max()), 0.5)
         if not by_template.any():
             exact = 1 - 0.025 ** (1 / templates)
             return 0.0, -exact, exact
@@ -167,15 +186,31 @@ def test_the_table_of_means() -> None:
         ends = (told["lowest_seed"], told["highest_seed"])
         assert ends == (pytest.approx(values.mean().min(), abs=2e-6), pytest.approx(values.mean().max(), abs=2e-6))
         check(told, "choice", values.to_numpy(float), chance=0.5)
+        pairs = pd.concat([order(unit, told["tier"], told["templates"] == "unseen") for unit in used], axis=1)
+        check(told, "order", pairs.to_numpy(float), chance=0.5)
+        if told["arm"] == "plain":
+            place = (told["tier"], told["templates"] == "unseen", told["layer"])
+            zeros = [one for unit in used for one in cells(**{**vars(places()[unit]), **WITHOUT}).values()]
+            for name, of in (("zero_choice", choice), ("zero_order", order)):
+                expected = np.mean([of(zero, *place).mean() for zero in zeros])
+                assert told[name] == pytest.approx(expected, abs=2e-6)
     assert set(means["model"]) == {place.model for place in places().values() if place.layer >= 0}
     assert len(means) >= 100
 
 
 BESIDE = {
-    "cost against w = 0": {"weight": 0.0, "layer": -1},
+    "cost against w = 0": WITHOUT,
     **{f"names against {arm}": {"arm": arm} for arm in ARMS[:3]},
     **{f"plain against {arm}": {"arm": arm} for arm in ARMS[3:]},
 }
+
+
+def labelled(unit: str, tier: str, templates: str) -> "pd.Series[float]":
+    """Choice accuracy on new templates, or on those that stage 2 trained on."""
+    if templates == "unseen":
+        return choice(unit, tier, True)
+    own = read_out(unit, tier, False)
+    return templates_of(own[own["seen"].astype(str).str.contains("stage2")], "choice")
 
 
 def test_the_table_of_effects() -> None:
@@ -191,7 +226,7 @@ def test_the_table_of_effects() -> None:
                 continue
             for beside in there:
                 pair = [
-                    right(one, told["tier"]) if cost else choice(one, told["tier"], told["templates"] == "unseen")
+                    right(one, told["tier"]) if cost else labelled(one, told["tier"], told["templates"])
                     for one in (unit, beside)
                 ]
                 differences[place.layer, place.seed] = pair[0] - pair[1]
@@ -245,7 +280,14 @@ def test_the_table_of_exchanges() -> None:
 def test_the_first_page_tells_the_table_of_means() -> None:
     page = (REPORTS / f"{STUDY}.md").read_text().split("\n## ")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
-    head, _, *body = lines[: next(i for i, line in enumerate(lines) if line[0] == "Question")]
+    lines = lines[: next(i for i, line in enumerate(lines) if line[0] == "Question")]
+    heads = [i for i, line in enumerate(lines) if line[0] == "wording"]
+    assert len(heads) == 2
+    for measure, start, end in zip(("choice", "order"), heads, [heads[1], len(lines)], strict=True):
+        _tells(measure, lines[start], lines[start + 2 : end])
+
+
+def _tells(measure: str, head: list[str], body: list[list[str]]) -> None:
     means, tier, told = table("means"), "", 0
     for name, model, *figures in body:
         tier = name.split(",")[0] or tier
@@ -256,9 +298,10 @@ def test_the_first_page_tells_the_table_of_means() -> None:
                 continue
             near = own.iloc[(own["depth"] - float(depth)).abs().argmin()]
             assert abs(near["depth"] - float(depth)) < 0.05
-            mean, *_ = re.findall(r"\d+", figure)
-            assert int(mean) == pytest.approx(100 * near["choice"], abs=0.5 + 1e-4)
-            assert figure.startswith("**") == (near["choice_low"] > 0.75)
+            mean, *_, zero = re.findall(r"\d+", figure)
+            assert int(mean) == pytest.approx(100 * near[measure], abs=0.5 + 1e-4)
+            assert int(zero) == pytest.approx(100 * near[f"zero_{measure}"], abs=0.5 + 1e-4)
+            assert figure.startswith("**") == (near[f"{measure}_low"] > 0.75)
             assert ("\\*" in figure) == (near["seeds"] == 1)
             told += 1
     assert told >= 40
