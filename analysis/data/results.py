@@ -23,6 +23,8 @@ from study.results.description import ResultsError, read_description
 Frames = dict[str, pd.DataFrame]
 
 PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
+SETTINGS = ("model", "layer", "pair", "arm", "wordings", "weight", "seed")
+"""What tells the cells with a class loss of a study apart."""
 JUDGED = ("symbolic", "semantic")
 """Tiers of arithmetic whose answers are to be preserved."""
 
@@ -178,19 +180,28 @@ class Results:
 
     def zero_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished w = 0 cell of the same model, seed, operations and wordings."""
-        key = (cell.model, cell.seed, set(cell.operations), set(cell.wordings))
-        for unit in self.units.values():
-            zero = unit.kind == "cell" and unit.layer is None and unit.finished
-            if zero and (unit.model, unit.seed, set(unit.operations), set(unit.wordings)) == key:
-                return unit
-        return None
+        return self._zeros.get(_without_class(cell))
 
     def partners(self, cell: StudyUnit, **changed: object) -> list[StudyUnit]:
         """The finished cells with a class loss that differ from `cell` in what is `changed` alone, by the names of
         StudyUnit."""
-        keys = ("model", "layer", "pair", "arm", "wordings", "weight", "seed")
-        wanted = {key: changed.get(key, getattr(cell, key)) for key in keys}
-        return [c for c in self.cells if c.finished and all(getattr(c, key) == wanted[key] for key in keys)]
+        return self._by_settings.get(tuple(changed.get(key, getattr(cell, key)) for key in SETTINGS), [])
+
+    @cached_property
+    def _zeros(self) -> dict[object, StudyUnit]:
+        found: dict[object, StudyUnit] = {}
+        for unit in self.units.values():
+            if unit.kind == "cell" and unit.layer is None and unit.finished:
+                found.setdefault(_without_class(unit), unit)
+        return found
+
+    @cached_property
+    def _by_settings(self) -> dict[tuple[object, ...], list[StudyUnit]]:
+        found: dict[tuple[object, ...], list[StudyUnit]] = {}
+        for cell in self.cells:
+            if cell.finished:
+                found.setdefault(tuple(getattr(cell, key) for key in SETTINGS), []).append(cell)
+        return found
 
     def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
         """Answer rows of one stage, indexed by prompt_id."""
@@ -228,6 +239,11 @@ class Results:
             rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
             self._read[key] = rows.set_index("prompt_id")
         return self._read[key]
+
+
+def _without_class(unit: StudyUnit) -> tuple[object, ...]:
+    """What a cell has in common with the one that is trained in the same way without a class loss."""
+    return unit.model, unit.seed, frozenset(unit.operations), frozenset(unit.wordings)
 
 
 def place(unit: StudyUnit) -> dict[str, object]:

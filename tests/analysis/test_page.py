@@ -274,7 +274,7 @@ def test_every_figure_and_link_works_whatever_the_report_is_called(name: str, tm
     write_report(write_study(tmp_path / "results", plan), out)
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(out.read_text())
     links = [unquote(link) for link in re.findall(r'(?:href|src)="([^"]*)"', html)]
-    assert len(links) == 18  # two of every picture, its drawing and its data, and those of tables
+    assert len(links) == 22  # two of every picture, its drawing and its data, and those of tables
     assert len(links) > 2 * html.count("<img ") > 5
     assert [link for link in links if not (tmp_path / link).is_file()] == []
     page = Page(out.with_suffix(".html").read_text())

@@ -118,7 +118,8 @@ def test_the_page_of_a_stranger_s_study_works_as_any(tmp_path: Path) -> None:
     told = _open(page, 1400)
     assert told["wrong"] == []
     assert not told["strange"]
-    assert told["drawn"] == re.findall(r'data-chart="([^"]+)"', page.read_text()) == ["depth", "lens", "cost"]
+    charts = re.findall(r'data-chart="([^"]+)"', page.read_text())
+    assert told["drawn"] == charts == ["depth", "order", "lens", "cost"]
     assert min(told["marks"]) > 5
 
 

@@ -196,7 +196,7 @@ def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path) -> None:
     drawing = (tmp_path / "r" / "depth.svg").read_text()
     assert ">alpha · $\\frac{$/$x_1$</text>" in drawing
     axes = [file.read_text() for file in (tmp_path / "r").glob("*.svg")]
-    assert len(axes) == 3
+    assert len(axes) == 4
     assert not any("10^{" in text or "mathdefault" in text for text in axes)
 
 
