@@ -15,14 +15,19 @@ LEAST_OTHER = -1e-7
 """Log of the share that the right class token has of both, at most: rows are rounded to float32."""
 
 
-def by_sample(rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] = ()) -> pd.DataFrame:
+def by_sample(
+    rows: pd.DataFrame, columns: Sequence[str], apart: Sequence[str] = (), among: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Average columns of rows of prompts over the operations and operands of a template, or of a group.
 
     The operations of a template count alike. Rows that differ in the columns `apart` are averaged apart. Returns a row
     for each, with these columns, the tier and the sample as index, and `seen` and the number of `prompts` beside the
     averages; a group of which a training saw some templates is seen. Reports do this for every cell: hence numpy.
+
+    A sample is a template, or the operands in tiers with few templates: of `rows`, or of the rows `among` which these
+    were chosen, so that a choice of few prompts has the same samples as all.
     """
-    samples = _samples(rows)
+    samples = _samples(rows, rows if among is None else among)
     keys = [*(rows[name] for name in apart), rows["tier"]]
     group = _joined([*(pd.factorize(key)[0] for key in keys), pd.factorize(samples)[0]])
     first = np.unique(group, return_index=True)[1]
@@ -89,14 +94,16 @@ def values_of(samples: pd.DataFrame, column: str) -> Floats:
     return samples[column].to_numpy(float)
 
 
-def _samples(rows: pd.DataFrame) -> npt.NDArray[np.object_]:
+def _samples(rows: pd.DataFrame, among: pd.DataFrame) -> npt.NDArray[np.object_]:
     """Return the sample of each row: its template, or its operands in tiers with few templates."""
     templates = rows["template"].astype(str).to_numpy(object)
-    tiers, names = pd.factorize(rows["tier"])
-    several = _joined([tiers, pd.factorize(templates)[0]])
+    tiers, names = pd.factorize(among["tier"].astype(str))
+    several = _joined([tiers, pd.factorize(among["template"])[0]])
     first = np.unique(several, return_index=True)[1]
-    few = np.bincount(tiers[first], minlength=len(names)) < FEWEST_TEMPLATES
-    return np.where(few[tiers], rows["operands"].astype(str).to_numpy(object), templates) if few.any() else templates
+    few = names[np.bincount(tiers[first], minlength=len(names)) < FEWEST_TEMPLATES]
+    if not len(few):
+        return templates
+    return np.where(rows["tier"].astype(str).isin(few), rows["operands"].astype(str).to_numpy(object), templates)
 
 
 def _joined(codes: Sequence[Codes]) -> Codes:

@@ -93,8 +93,7 @@ def exchanges(results: Results) -> Places:
     """Return the tables of every series of cells that differ in their seed alone, layer and tier."""
     found: list[tuple[dict[str, object], Tables]] = []
     for cells in _series(results):
-        frames = [results.rows["interchange"][cell.id] for cell in cells]
-        parts = [_by_move(frame) for frame in frames if not frame.empty]
+        parts = [_by_move(results, cell) for cell in cells if not results.rows["interchange"][cell.id].empty]
         if not parts:
             continue
         first = cells[0]
@@ -108,10 +107,12 @@ def exchanges(results: Results) -> Places:
     return sorted(found, key=lambda one: (results.model_names.index(str(one[0]["model"])), order[str(one[0]["tier"])]))
 
 
-def _by_move(rows: pd.DataFrame) -> pd.DataFrame:
+def _by_move(results: Results, cell: StudyUnit) -> pd.DataFrame:
     """Average prompts within templates, by layer, subspace, strength and tier."""
+    rows = results.rows["interchange"][cell.id]
     rows = rows.assign(p=np.exp(-rows["source_nll"]))
-    found = by_sample(rows, ["p", "source_right"], ["layer", "subspace", "strength"])
+    evaluated = results.rows["answers"][cell.id]
+    found = by_sample(rows, ["p", "source_right"], ["layer", "subspace", "strength"], evaluated)
     return found.drop(columns="seen").reset_index()
 
 

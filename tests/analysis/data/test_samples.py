@@ -54,6 +54,14 @@ def test_groups_are_the_sample_where_there_are_few_templates() -> None:
     assert found["choice"].tolist() == [0.5, 1.0]
 
 
+def test_a_choice_of_few_prompts_has_the_samples_of_all_that_it_was_chosen_from() -> None:
+    """As where only prompts that are answered right have their states exchanged."""
+    every = _rows(templates=12)
+    few = every[every["template"].isin(["t0", "t1"])]
+    assert by_sample(few, ["choice"], among=every).loc["symbolic"].index.tolist() == ["t0", "t1"]
+    assert by_sample(few, ["choice"]).loc["symbolic"].index.tolist() == ["1,2", "3,4"]
+
+
 def test_a_group_of_which_a_training_saw_some_templates_is_seen() -> None:
     rows = _rows(templates=3)
     for order in (rows, rows.iloc[::-1]):

@@ -52,6 +52,19 @@ def test_a_missing_value_of_an_additive_table_is_what_it_was() -> None:
     assert effect(holed, 0.95) == pytest.approx(effect(table, 0.95), abs=1e-6)
 
 
+def test_what_is_missing_is_filled_as_least_squares_of_templates_and_seeds_do() -> None:
+    random = np.random.default_rng(0)
+    table = random.normal(0, 0.1, (16, 3))
+    there = random.random(table.shape) < 0.5
+    there[np.arange(16), np.arange(16) % 3] = True
+    at = np.arange(table.size)
+    design = np.zeros((table.size, 19))
+    design[at, at // 3] = design[at, 16 + at % 3] = 1
+    fitted = design @ np.linalg.lstsq(design[there.ravel()], table[there], rcond=None)[0]
+    wanted = np.where(there.ravel(), table.ravel(), fitted).mean()
+    assert effect(np.where(there, table, np.nan), 0.95).estimate == pytest.approx(wanted, abs=1e-7)
+
+
 def test_effects_of_one_seed_cover_where_a_few_templates_differ_wholly_and_others_a_little() -> None:
     """With the largest difference seen as the range, the least of these was 70 %."""
     random = np.random.default_rng(0)
