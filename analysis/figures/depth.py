@@ -25,14 +25,11 @@ from study.config.study import Stage1
 
 Measure = Literal["choice", "order"]
 COLUMNS = ["model", "pair", "weight", "wordings", "layer", "depth", "seed", "tier", "templates", "samples", "seeds"]
-WORDS: dict[Measure, tuple[str, str]] = {
-    "choice": ("Choice accuracy", ""),
-    "order": (
-        "Matched pairs of prompts in the right order",
-        " A pair differs in the operation alone, and a bias toward one token has no part in its order.",
-    ),
+WORDS: dict[Measure, str] = {
+    "choice": "Choice accuracy",
+    "order": "Matched pairs of prompts in the right order",
 }
-"""What a chart shows, and what has to be said of it."""
+"""What a chart shows."""
 MARKS = (
     Marks("seed", "line", by=("seed",), width=0.7, opacity=0.5, label="single seeds"),
     Marks("seed", "points", size=2.2, opacity=0.5),
@@ -71,7 +68,7 @@ def depth(
     chart = Chart(
         name=short_name(name),  # it may hold several wordings
         data=data,
-        alt=f"{WORDS[measure][0]} against relative depth of the trained layer, by tier. {_best(drawn, measure)}",
+        alt=f"{WORDS[measure]} against relative depth of the trained layer, by tier. {_best(drawn, measure)}",
         caption=_caption(results, shown, drawn, chosen, measure),
         rows={"": list(panels.values())},
         x=depth_axis(),
@@ -110,7 +107,8 @@ def _title(results: Results, shown: Shown, drawn: pd.DataFrame, tier: str) -> st
 
 def _caption(results: Results, shown: Shown, drawn: pd.DataFrame, chosen: pd.DataFrame, measure: Measure) -> str:
     templates, seeds = counted(drawn["samples"], "template"), counted(drawn["seeds"], "seed")
-    what, more = WORDS[measure]
+    what, pair = WORDS[measure], f" A pair differs in the {results.terms.kind} alone"
+    more = f"{pair}, and a bias toward one token has no part in its order." if measure == "order" else ""
     zero = drawn[f"zero_{measure}"].dropna()
     lines = "; thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else ""
     lines += "; a dotted line is the same model after the same steps without a class loss" if len(zero) else ""

@@ -125,9 +125,9 @@ def test_every_link_leads_to_a_file(full: Path, broken: Path, controlled: Path, 
 
 def test_every_picture_has_alt_text(full: Path, everything: Path) -> None:
     wanted = {
-        full: ["depth", "lens", "cost"],
+        full: ["depth", "order", "lens", "cost"],
         everything: [
-            *("depth", "depth_symbolic_semantic", "lens", "emergence_alpha", "cost", "contrasts", "use"),
+            *("depth", "order", "depth_symbolic_semantic", "lens", "emergence_alpha", "cost", "contrasts", "use"),
         ],
     }
     for out, names in wanted.items():
