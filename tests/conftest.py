@@ -133,7 +133,7 @@ def tiny_study() -> Callable[..., Study]:
             "stage1": Stage1(steps=8, batch_size=4, learning_rate=1e-3, warmup_steps=0),
             "stage2": Stage2(
                 steps=12,
-                learning_rate=2e-4,  # ten times as fast, rounding alone sets trainings apart
+                learning_rate=2e-4,  # five times as fast, rounding alone sets trainings apart
                 warmup_steps=4,
                 lora=Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"]),
             ),

@@ -49,7 +49,7 @@ def _depth(results: Results, decided: Decided) -> Iterator[Question]:
     models = " / ".join(dict.fromkeys(rows["model"]))
     yield Question(
         f"From which depth on is it at {share_of}?",
-        escape(f"{'; '.join(answers)} ({models}; *first*: at or before the first trained depth)".replace("*", "")),
+        escape(f"{'; '.join(answers)} ({models}; first: at or before the first trained depth)"),
         escape(f"{'; '.join(sure)} ({100 * results.decisions.confidence:g} % intervals)"),
     )
 

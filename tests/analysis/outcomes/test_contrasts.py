@@ -8,6 +8,7 @@ import pytest
 
 from analysis.data.results import Results, read_results
 from analysis.outcomes.effects import (
+    CEILING,
     DIFFERENCES,
     EFFECTS,
     FLOOR,
@@ -109,6 +110,13 @@ def test_a_control_fits_where_its_loss_is_no_higher_than_that_of_the_plain_cell_
     plan = replace(PLAN, truth=truth, arms=("plain", "random_words"), seeds=(0,), per_class=12)
     told = levels(read_results(write_study(tmp_path / "loose", plan)))
     assert told["fitted"].all()
+
+
+def test_where_both_are_right_nearly_always_no_difference_is_claimed_to_be_none(tmp_path: Path) -> None:
+    plan = replace(PLAN, arms=("plain", "random_words"), truth=lambda _: Truth(), depths=(0.5,), seeds=(0,))
+    rows = overall(effects(read_results(write_study(tmp_path / "ceiling", plan))), "names against random_words")
+    assert set(rows["difference"]) == {0.0}
+    assert set(rows["verdict"]) == {CEILING}
 
 
 def test_labels_are_compared_in_templates_that_stage_2_labelled_alone(tmp_path: Path) -> None:

@@ -84,3 +84,13 @@ def test_a_study_without_exchanges_has_empty_frames_with_their_columns(tmp_path:
     assert list(shares(results, places).columns) == SHARES
     assert shares(results, places).empty
     assert doses(results, places).empty
+
+
+def test_no_share_is_bounded_better_than_by_templates_that_all_move_or_all_do_not(results: Results) -> None:
+    told = shares(results, exchanges(results))
+    told = told[told["share"].notna()]
+    exact = 0.025 ** (1 / told["samples"])
+    assert (told["share_low"] <= exact + 1e-9).all()
+    assert (told["share_high"] >= 1 - exact - 1e-9).all()
+    unmoved = told[(told["weight"] == 0) & (told["subspace"] == "class")]
+    assert len(unmoved)

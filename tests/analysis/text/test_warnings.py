@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,3 +40,13 @@ def test_warnings_of_units_are_told_with_the_number_of_units(tmp_path: Path) -> 
         file.write_text(json.dumps({**json.loads(file.read_text()), "warnings": [WARNING]}))
     text = _report(results, tmp_path / "warned.md")
     assert f"| alpha | {WARNING} | 2 |" in text.partition("## Every cell")[0]
+
+
+def test_a_stage_1_that_moved_a_model_far_on_a_neutral_text_is_a_warning(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "far", FEW)
+    for moved, told in ((0.4, False), (5.0, True)):
+        for file in (results / "reference").glob("*/done.json"):
+            file.write_text(json.dumps({**json.loads(file.read_text()), "text_kl": {"stage1": moved}}))
+        text = _report(results, tmp_path / "far.md")
+        assert bool(re.search(r"\| alpha \| stage 1 moved .* by 5\.0 nats .* \| 1 \|", text)) == told
+        assert ("stage 1 moved" in text) == told
