@@ -15,6 +15,7 @@ from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.pooling import wild_cluster_p
 from study.config.study import Decisions
 
+UNDECIDED = "undecided"
 FLOOR = "at floor: cannot show"
 """The verdict on a cost where too few answers were right before."""
 CEILING = "at ceiling: cannot show"
@@ -178,9 +179,9 @@ def _verdict(
             return FLOOR
         if not_inferior(procedure, margin, alpha / 2) == Judgement.SHOWN:
             return "preserved"
-        return "hurt" if found.high < 0 else "undecided"
+        return "hurt" if found.high < 0 else UNDECIDED
     if found.low > 0 or found.high < 0:
         return "above" if found.low > 0 else "below"
     if min(values) >= AT_CEILING:
         return CEILING
-    return "none" if equivalent(procedure, margin, alpha) == Judgement.SHOWN else "undecided"
+    return "none" if equivalent(procedure, margin, alpha) == Judgement.SHOWN else UNDECIDED

@@ -82,7 +82,8 @@ def _table_open(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, environment: Any
 ) -> str:
     label = escapeHtml(tokens[index].meta["label"])
-    return f'<div class="table" role="group" aria-label="{label}" tabindex="0"><table>'
+    opening = renderer.renderToken(tokens, index, options, environment).strip()
+    return f'<div class="table" role="group" aria-label="{label}" tabindex="0">{opening}'
 
 
 def _table_close(*_: Any) -> str:

@@ -1,4 +1,5 @@
-"""Marks the cells of tables by what they are: names of their row, which stay in sight, numbers, or words."""
+"""Marks the cells of tables by what they are: names of their row, which stay in sight, numbers, or words; and keeps
+numbers on a line with their interval."""
 
 import re
 from itertools import takewhile
@@ -12,6 +13,10 @@ MEASURED = re.compile(rf"{SIGN}?\d")
 """Beginning of a cell that tells of its row and does not name it."""
 LONGEST = 30
 """Characters of a cell above which a column is words: no name of its row, unless it is the first, and no value."""
+PROSE = 80
+"""Characters of a cell above which a table is one of words, whose columns share the width."""
+INTERVAL = re.compile(r"[-+.\d*%]+ \[[^\[\]]{1,24}\]")
+"""A number with its interval or range, or a mark for which it stands."""
 
 
 def mark_tables(tokens: list[Token]) -> None:
@@ -41,8 +46,12 @@ def _mark(table: list[Token]) -> None:
         # Nothing tells what the other columns are the names of.
         names = 1
     kinds = [_kind(column) for column in texts]
+    if any(len(text) > PROSE for column in texts for text in column):
+        table[0].attrJoin("class", "words")
     numbers = kinds.count("number") >= kinds.count("value")
     for index, column in enumerate(columns):
+        for _, inline, _ in column:
+            _keep_intervals(inline)
         if index < names:
             for place, (opening, _, closing) in enumerate(column):
                 opening.attrJoin("class", "name")
@@ -52,6 +61,26 @@ def _mark(table: list[Token]) -> None:
         elif kinds[index]:
             for opening, _, _ in column:
                 opening.attrJoin("class", kinds[index] if numbers else "value")
+
+
+def _keep_intervals(inline: Token) -> None:
+    """No line ends before or within an interval in brackets."""
+    children: list[Token] = []
+    for child in inline.children or []:
+        found = INTERVAL.search(child.content) if child.type == "text" else None
+        while found:
+            before, whole, after = child.content[: found.start()], found[0], child.content[found.end() :]
+            marked = [Token("whole_open", "span", 1, attrs={"class": "whole"}), Token("whole_close", "span", -1)]
+            children += [
+                Token("text", "", 0, content=before),
+                marked[0],
+                Token("text", "", 0, content=whole),
+                marked[1],
+            ]
+            child = Token("text", "", 0, content=after)
+            found = INTERVAL.search(after)
+        children.append(child)
+    inline.children = children
 
 
 def _text(inline: Token) -> str:

@@ -8,10 +8,20 @@ from analysis.data.markdown import Markdown, escape
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
-from analysis.text.telling import NOT_RUN, Question, by_tier, groups, main_rows, number, span, verdicts
+from analysis.text.telling import (
+    NOT_RUN,
+    Difference,
+    Question,
+    by_verdict,
+    groups,
+    how_decided,
+    main_rows,
+    number,
+    span,
+)
 
-OTHER_PARTS = {"complement": "all but it", "paired_4": "the 4 directions in which sources differ most"}
-"""Of the state, those that the page tells of beside the class direction."""
+PARTS = {"class": "the class direction", "complement": "all but it", "paired_4": "the 4 directions of most difference"}
+"""Of the state, those that the page tells of."""
 
 
 def cost(results: Results, decided: Decided) -> Question:
@@ -20,11 +30,11 @@ def cost(results: Results, decided: Decided) -> Question:
     if rows.empty:
         return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
     margin = 100 * results.decisions.non_inferiority_margin
-    answer = by_tier(results, rows, "answers, against the same steps without a class loss")
     words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
     words[FLOOR] = "too few are right to show it"
-    sure = verdicts(rows, words, results)
-    return Question(asks, answer, Markdown(f"{sure}; {escape(_dearest(results, decided))}"))
+    told = Difference("Right answers, with the class loss minus the same steps without", rows, words)
+    sure = f"{how_decided(results, told)}; {escape(_dearest(results, decided))}"
+    return Question(asks, by_verdict(results, told), Markdown(sure), [told])
 
 
 def _dearest(results: Results, decided: Decided) -> str:
@@ -67,13 +77,12 @@ def use(results: Results, decided: Decided) -> Question:
             parts.append(f"{group}: exchanging the whole state at the layer does not move the answer either")
             continue
         of_class = possible[possible["subspace"] == "class"]
-        told = [f"{group}: the class direction moves the answer by {_shares_of(possible, 'class', without)}"]
-        told += [
-            f"{words} by {_shares_of(possible, subspace, without)}"
-            for subspace, words in OTHER_PARTS.items()
+        told = [
+            f"{words} {_shares_of(possible, subspace, without)}"
+            for subspace, words in PARTS.items()
             if (possible["subspace"] == subspace).any()
         ]
-        parts.append(", ".join(told))
+        parts.append(f"{group}: {', '.join(told)}")
         shown, most = int((of_class["moved_low"] > 0).sum()), 100 * of_class["share_high"].max()
         percent = f"{100 * results.decisions.confidence:g} %"
         layers = ", ".join(f"{depth:.2f}" for depth in sorted(set(of_class["depth"])))
@@ -83,10 +92,10 @@ def use(results: Results, decided: Decided) -> Question:
             f"{group}: at depths {layers}, {counted} templates; class direction above a random one in {shown} of "
             f"{len(of_class)} layers and tiers; no {percent} interval reaches above {most:.0f} %"
         )
-    answer = f"Of what exchanging the whole state with that of the same prompt for another {results.terms.kind} does: "
+    whole = f"the whole state with that of the same prompt for another {results.terms.kind}"
     return Question(
         asks,
-        escape(f"{answer}{'; '.join(parts)}"),
+        escape(f"Of what it does to exchange {whole}: {'; '.join(parts)}"),
         escape("; ".join(sure) or "the state at the layer may not be where it is read"),
     )
 

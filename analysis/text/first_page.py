@@ -16,7 +16,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question
+from analysis.text.telling import Question, difference_rows
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -38,19 +38,26 @@ class FirstPage:
     order: list[list[Markdown]]
     """The rows of a second table, of matched pairs in the right order; none where no class has just one other."""
     questions: list[Question]
+    difference_head: list[str]
+    differences: list[list[Markdown]]
+    """What the answers rest on, by tier and model; none of many models."""
 
 
 def first_page(results: Results, decided: Decided) -> FirstPage:
     """Return the first page; needs at least one finished plain cell with a class loss."""
     shown = main_series(results, decided.means)
     columns = _columns(results)
+    asked = questions(results, decided)
+    difference_head, differences = difference_rows(results, asked)
     return FirstPage(
         sentence=_sentence(results, decided),
         head=["wording", "model", *columns.values(), *_control_head(results, decided)],
         rows=_rows(results, decided, shown, columns, _mean),
         reading=_reading(results, shown),
         order=_rows(results, decided, shown, columns, _order) if shown["order"].notna().any() else [],
-        questions=questions(results, decided),
+        questions=asked,
+        difference_head=difference_head,
+        differences=differences,
     )
 
 

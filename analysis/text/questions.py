@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share
@@ -12,7 +13,17 @@ from analysis.outcomes.effects import overall
 from analysis.outcomes.emergence import MEMORY
 from analysis.outcomes.prediction import DOES_NOT, EXPLAINS
 from analysis.text.cost_and_use_questions import cost, use
-from analysis.text.telling import FEW_MODELS, NOT_RUN, Question, by_tier, groups, main_rows, span, verdicts
+from analysis.text.telling import (
+    FEW_MODELS,
+    NOT_RUN,
+    Difference,
+    Question,
+    by_verdict,
+    groups,
+    how_decided,
+    main_rows,
+    span,
+)
 from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.units import CHAT
 
@@ -62,9 +73,16 @@ def _bias(results: Results, decided: Decided) -> Iterator[Question]:
     """Whether the class loss brings information, or a bias: in matched pairs of prompts a bias has no part."""
     rows = main_rows(results, overall(decided.effects, "order with class loss against w = 0"))
     if len(rows):
-        answer = by_tier(results, rows, "matched pairs in the right order, with the class loss minus w = 0")
         words = {"above": "more with it", "below": "less with it", "none": "no difference", "undecided": "undecided"}
-        yield Question("Does it tell classes apart, or favour one?", answer, verdicts(rows, words, results))
+        told = Difference("Matched pairs in the right order, with the class loss minus w = 0", rows, words)
+        yield _asked(results, "Does it tell classes apart, or favour one?", told)
+
+
+def _asked(results: Results, asks: str, *differences: Difference) -> Question:
+    """A question that differences answer."""
+    answers = [by_verdict(results, difference) for difference in differences]
+    sure = dict.fromkeys(how_decided(results, difference) for difference in differences)
+    return Question(asks, Markdown(". ".join(answers)), Markdown("; ".join(sure)), differences)
 
 
 def _meaning(results: Results, decided: Decided) -> Question:
@@ -72,26 +90,25 @@ def _meaning(results: Results, decided: Decided) -> Question:
     rows = main_rows(results, overall(decided.effects, "names against random_words"))
     if rows.empty:
         return Question(asks, NOT_RUN, _missing(results, decided, "random_words"))
-    answer = by_tier(results, rows, "choice accuracy, names minus unrelated words that fitted as well")
     words = {"above": "yes", "below": "unrelated words do better", "none": "no", "undecided": "undecided"}
+    told = [Difference("Choice accuracy, names minus unrelated words that fitted as well", rows, words)]
     order = main_rows(results, overall(decided.effects, "order of names against random_words"))
-    told = by_tier(results, order, "in the order of matched pairs, where a bias has no part") if len(order) else ""
-    sure = verdicts(rows, words, results)
-    if told:
-        answer, sure = Markdown(f"{answer}; {told}"), Markdown(f"{sure}; order: {verdicts(order, words, results)}")
-    pairs = {pair for done in results.done.values() for pair in done.get("tokens", ()) if pair.startswith("random:")}
-    return Question(asks, answer, Markdown(f"{sure}; {escape(_words_drawn(results))}" if pairs else sure))
+    if len(order):
+        told.append(Difference("Matched pairs in the right order, names minus unrelated words", order, words))
+    question = _asked(results, asks, *told)
+    drawn = escape(_words_drawn(results))
+    return replace(question, sure=Markdown("; ".join(filter(None, [question.sure, drawn]))))
 
 
 def _words_drawn(results: Results) -> str:
-    """How many unrelated words stand for all others."""
+    """How many unrelated words stand for all others; nothing where the rows do not tell."""
     drawn = {
         tuple(one["text"] for one in tokens.values())
         for done in results.done.values()
         for pair, tokens in done.get("tokens", {}).items()
         if pair.startswith("random:") and "skipped" not in tokens
     }
-    return f"{len(drawn)} pair{'s' if len(drawn) > 1 else ''} of unrelated words in all models"
+    return f"{len(drawn)} pair{'s' if len(drawn) > 1 else ''} of unrelated words in all models" if drawn else ""
 
 
 def _memory(results: Results, decided: Decided) -> Question:
@@ -105,7 +122,7 @@ def _memory(results: Results, decided: Decided) -> Question:
     for group, models in groups(rows).items():
         of = rows[rows["model"].isin(models)]
         remembered, named = (f"{span(of[column], 100)} %" for column in ("value_beside", "value"))
-        parts.append(f"{group}: labels that have to be remembered reach {remembered}, names {named}")
+        parts.append(f"{group}: labels that have to be remembered {remembered}, names {named}")
     new = f"; on new templates memory is at {share(float(unseen['choice'].mean()))}" if len(unseen) else ""
     answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
     sure = (
@@ -121,27 +138,29 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
         rows = rows[rows["tier"] == results.decisions.primary_tier]
         if len(rows):
             words = {"above": "less with it", "below": "more with it", "none": "nothing", "undecided": "undecided"}
-            answer = by_tier(results, rows, f"choice accuracy, plain minus {words_of(arm)}")
-            answers = main_rows(results, overall(decided.effects, f"answers of plain against {arm}"))
-            answers = answers[answers["tier"] == results.plain[0].wordings[0]]
-            kept = [f"{share(row['value'])} and {share(row['value_beside'])}" for row in answers.to_dict("records")]
-            beside = f"; right answers on {results.plain[0].wordings[0]}: {' / '.join(kept)}"
-            few = 0 < len(kept) <= FEW_MODELS
-            told = Markdown(f"{answer}{escape(beside)}") if few else answer
-            yield Question(f"Does it matter {ARMS[arm].asks}?", told, verdicts(rows, words, results))
+            told = Difference(f"Choice accuracy, plain minus {words_of(arm)}", rows, words)
+            question = _asked(results, f"Does it matter {ARMS[arm].asks}?", told)
+            yield replace(question, answer=Markdown(f"{question.answer}{escape(_answers_kept(results, decided, arm))}"))
+
+
+def _answers_kept(results: Results, decided: Decided, arm: str) -> str:
+    """How many answers are right without a manipulation and with it, of few models."""
+    first = results.plain[0].wordings[0]
+    rows = main_rows(results, overall(decided.effects, f"answers of plain against {arm}"))
+    rows = rows[rows["tier"] == first]
+    kept = [f"{row['model']} {share(row['value'])} and {share(row['value_beside'])}" for row in rows.to_dict("records")]
+    return f". Right answers on {first}, plain and so: {', '.join(kept)}" if 0 < len(kept) <= FEW_MODELS else ""
 
 
 def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
+    asks = "Does the chat template change it?"
     rows = main_rows(results, overall(decided.effects, "plain prompts against chat"))
     planned = any(cell.model.endswith(CHAT) for cell in results.cells)
     if planned and rows.empty:
-        yield Question(
-            "Does the chat template change it?", NOT_RUN, Markdown("no such cell has finished beside a plain one")
-        )
+        yield Question(asks, NOT_RUN, Markdown("no such cell has finished beside a plain one"))
     if len(rows):
-        answer = by_tier(results, rows, "choice accuracy, plain prompts minus the chat template")
         words = {"above": "plain is better", "below": "chat is better", "none": "no", "undecided": "undecided"}
-        yield Question("Does the chat template change it?", answer, verdicts(rows, words, results))
+        yield _asked(results, asks, Difference("Choice accuracy, plain prompts minus the chat template", rows, words))
 
 
 def _why(results: Results, decided: Decided) -> Question:

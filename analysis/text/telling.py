@@ -1,15 +1,15 @@
 """How the questions of the first page are told: their numbers by tier and model, and the verdicts on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.data.markdown import Markdown, escape
-from analysis.data.numbers import signed
+from analysis.data.numbers import signed, signed_points
 from analysis.data.results import Results
-from analysis.outcomes.effects import CEILING
+from analysis.outcomes.effects import CEILING, FLOOR, UNDECIDED
 from analysis.statistics.intervals import Interval, interval_of
 
 NOT_RUN = Markdown("**Not tested**")
@@ -19,12 +19,24 @@ AT_CEILING: dict[str, str] = {CEILING: "both are right nearly always: cannot tel
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A difference that a question rests on: rows of table_effects, over all depths, of one contrast."""
+
+    what: str
+    """What is subtracted from what, of which measure."""
+    rows: pd.DataFrame
+    words: Mapping[str, str]
+    """What each verdict says in answer to the question."""
+
+
+@dataclass(frozen=True)
 class Question:
     """A question of the first page."""
 
     asks: str
     answer: Markdown
     sure: Markdown
+    differences: Sequence[Difference] = ()
 
 
 def main_rows(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
@@ -35,40 +47,81 @@ def main_rows(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[same & (rows["weight"] == results.shown_weight)]
 
 
-def by_tier(results: Results, rows: pd.DataFrame, what: str) -> Markdown:
-    """`symbolic -2.2 / -2.7, semantic …: points, a / b`; of many models the mean and the range."""
+def by_verdict(results: Results, difference: Difference) -> Markdown:
+    """`Choice accuracy, a minus b: alpha: yes (semantic +7.3), undecided (story +2.3); beta: …`, in points; of many
+    models the mean and the range, by tier."""
+    rows, words = difference.rows, AT_CEILING | dict(difference.words)
+    if rows["model"].nunique() > FEW_MODELS:
+        told = _mean_and_range(results, rows)
+    else:
+        told = "; ".join(f"{model}: {_verdicts_of(results, rows, model, words)}" for model in _models_of(rows))
+    return escape(f"{difference.what}, in points: {told}")
+
+
+def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mapping[str, str]) -> str:
+    by_tier = {row["tier"]: row for row in rows[rows["model"] == model].to_dict("records")}
+    said: dict[str, list[str]] = {}
+    for tier in _tiers_of(results, rows):
+        if row := by_tier.get(tier):
+            said.setdefault(words[row["verdict"]], []).append(f"{tier} {number(100 * row['difference'])}")
+    return ", ".join(f"{word} ({', '.join(tiers)})" for word, tiers in said.items())
+
+
+def _mean_and_range(results: Results, rows: pd.DataFrame) -> str:
     parts = []
     for tier in _tiers_of(results, rows):
         values = 100 * rows.loc[rows["tier"] == tier, "difference"]
-        if len(values) <= FEW_MODELS:
-            parts.append(f"{tier} {' / '.join(map(number, values))}")
-        else:
-            parts.append(f"{tier} {number(values.mean())} ({number(values.min())} to {number(values.max())})")
-    models = list(dict.fromkeys(rows["model"]))
-    named = " / ".join(models) if len(models) <= FEW_MODELS else f"mean and range of {len(models)} models"
-    return escape(f"{', '.join(parts)} points: {what} ({named})")
+        parts.append(f"{tier} {number(values.mean())} ({number(values.min())} to {number(values.max())})")
+    return f"{', '.join(parts)} (mean and range of {rows['model'].nunique()} models)"
 
 
-def verdicts(rows: pd.DataFrame, words: "dict[str, str]", results: Results) -> Markdown:
-    """Which verdict each tier and model has, with the interval and the range of the seeds; of many models counts."""
+def how_decided(results: Results, difference: Difference) -> Markdown:
+    """On which intervals verdicts rest; of many models, how many have each."""
+    rows, words = difference.rows, AT_CEILING | dict(difference.words)
+    seeds = rows["seeds"].max()
+    over = f"templates and {seeds} seeds" if seeds > 1 else "templates, one seed"
+    intervals = f"{100 * results.decisions.confidence:g} % intervals over {over}"
+    if rows["model"].nunique() <= FEW_MODELS:
+        return escape(f"{intervals}, in the table of differences below")
     parts = []
     for tier in _tiers_of(results, rows):
-        here = rows[rows["tier"] == tier]
-        if len(here) <= FEW_MODELS:
-            parts.append(f"{tier}: {', '.join(_sure(row, words) for row in here.to_dict('records'))}")
-        else:
-            counts = here["verdict"].map(AT_CEILING | words).value_counts()
-            parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
-    over = "templates and seeds" if rows["seeds"].max() > 1 else "templates, one seed"
-    return escape(f"{'; '.join(parts)} ({100 * results.decisions.confidence:g} % intervals over {over})")
+        counts = rows.loc[rows["tier"] == tier, "verdict"].map(words).value_counts()
+        parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
+    return escape(f"{'; '.join(parts)} ({intervals})")
 
 
-def _sure(row: Mapping[Any, Any], words: "dict[str, str]") -> str:
-    found = Interval(*(100 * part for part in interval_of(row, "difference")))
-    text = f"{(AT_CEILING | words)[row['verdict']]} [{number(found.low)}, {number(found.high)}]"
+def difference_rows(results: Results, questions: Sequence[Question]) -> tuple[list[str], list[list[Markdown]]]:
+    """Return head and rows of the table of differences: one row a difference and tier, a column for each model; none
+    where there are more models than the page can name."""
+    told = [difference for question in questions for difference in question.differences]
+    there = {model for difference in told for model in difference.rows["model"]}
+    models = [model for model in results.model_names if model in there]
+    if len(models) > FEW_MODELS:
+        return [], []
+    rows = []
+    for difference in told:
+        name = escape(difference.what)
+        for tier in _tiers_of(results, difference.rows):
+            here = difference.rows[difference.rows["tier"] == tier]
+            by_model = {str(row["model"]): row for row in here.to_dict("records")}
+            rows.append([name, escape(tier), *(_difference(by_model.get(model)) for model in models)])
+            name = Markdown("")
+    return ["difference", "tier", *models], rows
+
+
+def _difference(row: Mapping[Any, Any] | None) -> Markdown:
+    """`+22.7 [-20.6, +66.0], seeds +2.8 to +33.3`; bold where the interval decides."""
+    if row is None:
+        return Markdown("")
+    text = signed_points(interval_of(row, "difference"))
+    text = text if row["verdict"] in (UNDECIDED, CEILING, FLOOR) else f"**{text}**"
     if row["seeds"] > 1:
         text += f", seeds {number(100 * row['lowest_seed'])} to {number(100 * row['highest_seed'])}"
-    return text
+    return Markdown(text)
+
+
+def _models_of(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(rows["model"]))
 
 
 def _tiers_of(results: Results, rows: pd.DataFrame) -> list[str]:
@@ -88,5 +141,5 @@ def span(values: "pd.Series[float]", scale: float) -> str:
 
 def groups(rows: pd.DataFrame) -> dict[str, list[str]]:
     """The models of rows, each by itself; all together where they are more than the page can name."""
-    models = list(dict.fromkeys(rows["model"]))
+    models = _models_of(rows)
     return {model: [model] for model in models} if len(models) <= FEW_MODELS else {f"{len(models)} models": models}

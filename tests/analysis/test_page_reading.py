@@ -32,3 +32,16 @@ def test_cells_of_a_table_are_names_numbers_values_or_words() -> None:
     body = re.findall(r"<(t[hd])([^>]*)>", text.split("<tbody>")[1])
     classes = [(tag, (re.findall(r'class="(\w+)"', attributes) or [""])[0]) for tag, attributes in body]
     assert classes == 2 * [("th", "name"), ("th", "name"), ("td", "value"), ("td", "number"), ("td", "")]
+
+
+def test_no_line_ends_within_an_interval_and_tables_of_words_are_marked() -> None:
+    row = "| a | **94 [82-100]** (50) | -0.7 [-4.7, +3.3], seeds +1.0 to +2.0; 5 [1, 2] | [no, number] |"
+    text = _reads(f"| place | x | y | z |\n|---|---|---|---|\n{row}\n")
+    whole = re.findall(r'<span class="whole">(.*?)</span>', text)
+    assert whole == ["94 [82-100]", "-0.7 [-4.7, +3.3]", "5 [1, 2]"]
+    assert re.sub("<[^>]*>", "", text.split("<tbody>")[1]).split("\n") == [
+        *("", "", "a", "94 [82-100] (50)", "-0.7 [-4.7, +3.3], seeds +1.0 to +2.0; 5 [1, 2]", "[no, number]"),
+        *("", "", "", ""),
+    ]
+    assert '<table class="words">' not in text
+    assert '<table class="words">' in _reads(f"| asks | answer |\n|---|---|\n| why | {'because ' * 12} |\n")

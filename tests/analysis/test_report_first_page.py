@@ -24,6 +24,7 @@ def test_the_first_page_is_a_sentence_a_table_and_questions_before_any_section(
             "> **In one sentence.** ",
             "\n| wording | model | 0.5 | 1 |",
             "\n| Question | Answer | How sure |",
+            "\n| difference | tier |",
             "\n## ",
         )
         places = [text.index(part) for part in parts]
@@ -103,14 +104,34 @@ def test_every_difference_of_the_questions_is_in_the_table_of_effects(
                 told = re.findall(r"[+-]\d+\.\d", answer)
                 assert told
                 assert set(told) <= set(points)
-                own = pd.concat([own, worst]) if question == "Does it cost answers?" else own
-                ends = own[["difference_low", "difference_high", "lowest_seed", "highest_seed"]].to_numpy().ravel()
-                ends = [*ends, *worst["difference"]]
-                told = re.findall(r"[+-]\d+\.\d", sure)
-                assert len(told) >= 2
-                assert set(told) <= {f"{100 * value:+.1f}" for value in ends}
                 asked.add(question)
+            if question == "Does it cost answers?":
+                ends = worst[["difference", "difference_low", "difference_high"]].to_numpy().ravel()
+                assert {f"{100 * value:+.1f}" for value in ends} == set(re.findall(r"[+-]\d+\.\d", sure))
+        _differences_are_those_of(effects, first_page_of(out))
     assert asked == set(ASKS)
+
+
+def _differences_are_those_of(effects: pd.DataFrame, page: str) -> None:
+    """Every row of the table of differences is one contrast and tier of the table of effects, to each end."""
+    head, _, *rows = rows_of(page, "difference")
+    told = 0
+    for row in rows:
+        for model, text in zip(head[2:], row[2:], strict=True):
+            if text:
+                own = effects[(effects["model"] == model) & (effects["tier"] == row[1])]
+                assert text in set(map(_as_difference, own.to_dict("records")))
+                told += 1
+    assert told >= 4
+
+
+def _as_difference(own: dict[Hashable, Any]) -> str:
+    columns = ("difference", "difference_low", "difference_high", "lowest_seed", "highest_seed")
+    value, low, high, least, most = (f"{100 * own[name]:+.1f}".replace("-0.0", "+0.0") for name in columns)
+    text = f"{value} [{low}, {high}]"
+    decided = not re.match("undecided|at ceiling|at floor", own["verdict"])
+    text = f"**{text}**" if decided else text
+    return f"{text}, seeds {least} to {most}" if own["seeds"] > 1 else text
 
 
 def test_no_verdicts_over_cells_are_counted_on_the_first_page(controlled: Path, everything: Path) -> None:

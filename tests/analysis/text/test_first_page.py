@@ -105,31 +105,35 @@ def test_one_seed_is_marked(tmp_path: Path) -> None:
 
 def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -> None:
     answer, sure = _asked(page, "cost")
-    assert re.search(r"symbolic -?[+\d.-]+ / -2\d\.\d", answer)
-    assert "(alpha / beta)" in answer
-    assert re.search(r"symbolic: .*hurt \[-", sure)
-    assert "seeds " in sure
+    assert re.search(r"in points: alpha: undecided \(symbolic -\d\.\d, .*; beta: hurt \(symbolic -2\d\.\d, ", answer)
+    assert sure.startswith("95 % intervals over templates and 3 seeds, in the table of differences below; the largest")
+    assert page.difference_head == ["difference", "tier", "alpha", "beta"]
+    (row,) = (row for row in page.differences if row[0].startswith("Right answers"))
+    assert row[1] == "symbolic"
+    assert re.fullmatch(r"-\d\.\d \[-\d\.\d, \+\d\.\d\], seeds .*", row[2])
+    assert re.fullmatch(r"\*\*-2\d\.\d \[-\d+\.\d, -\d+\.\d\]\*\*, seeds -\d+\.\d to -\d+\.\d", row[3])
 
 
 def test_meaning_is_told_where_it_was_planted(page: FirstPage) -> None:
     answer, sure = _asked(page, "meanings")
-    assert "construction +" in answer
-    assert "names minus unrelated words" in answer
-    assert "in the order of matched pairs, where a bias has no part" in answer
-    assert "symbolic: both are right nearly always: cannot tell" not in sure.partition("order:")[0]
+    choice, order = answer.split(". ")
+    assert choice.startswith("Choice accuracy, names minus unrelated words that fitted as well, in points: alpha: ")
+    assert re.search(r"alpha: .*yes \(construction \+", choice)
+    assert order.startswith("Matched pairs in the right order, names minus unrelated words, in points: alpha: ")
+    assert sure.count("table of differences") == 1
 
 
 def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fitted(page: FirstPage) -> None:
     answer, sure = _asked(page, "memory")
-    assert re.search(r"reach 9\d %, names", answer)
+    assert re.search(r"have to be remembered 9\d %, names", answer)
     assert re.search(r"on new templates memory is at (4|5)\d %", answer)
     assert "12 of 18 cells with shuffled labels fitted" in sure
 
 
 def test_use_is_a_share_of_the_ceiling_beside_the_model_without_a_class_loss(page: FirstPage) -> None:
     answer, sure = _asked(page, "use it")
-    assert re.search(r"alpha: the class direction moves the answer by \d+ to \d+ % \(w = 0: -?\d", answer)
-    assert re.search(r"all but it by \d+ to \d+ % .*, the 4 directions in which sources differ most by \d", answer)
+    assert re.search(r"alpha: the class direction \d+ to \d+ % \(w = 0: -?\d", answer)
+    assert re.search(r"all but it \d+ to \d+ % .*, the 4 directions of most difference \d", answer)
     assert re.search(r"alpha: at depths 0.25, 0.50, 1.00, \d+( to \d+)? templates; class direction above a", sure)
     assert re.search(r"random one in \d of \d layers and tiers; no 95 % interval reaches above \d+ %", sure)
 
@@ -138,7 +142,7 @@ def test_use_in_more_models_than_the_page_can_name_is_told_of_all_together(study
     results, decided = study
     copies = [decided.shares.assign(model=decided.shares["model"] + more) for more in ("", "-2", "-3")]
     answer, sure = _asked(first_page(results, replace(decided, shares=pd.concat(copies))), "use it")
-    assert re.search(r"does: 6 models: the class direction moves the answer by \d+ to \d+ %", answer)
+    assert re.search(r"operation: 6 models: the class direction \d+ to \d+ %", answer)
     assert "alpha" not in answer + sure
 
 
