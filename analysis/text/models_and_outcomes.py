@@ -34,7 +34,7 @@ def model_row(study: Results, model: str) -> Row:
     value = origin.get(kind, "unknown")
     if study.nursery and model in study.nursery.models:
         kind = "nursery"
-    where = ", ".join(value) if isinstance(value, list) else str(value)
+    where = ", ".join(value) if isinstance(value, list | dict) else str(value)  # of wheels without their hashes
     units = [unit for unit in study.units.values() if unit.model == model and unit.kind != "cell"]
     states = {kind: Counter(u.status for u in units if u.kind == kind) for kind in ("stage1", "reference")}
     first, reference = (", ".join(states[kind]) or "none" for kind in ("stage1", "reference"))

@@ -61,7 +61,7 @@ def _onset(rows: pd.DataFrame) -> str:
     width = f"width {probability(rows['half_width'].median())}"
     watched, passed = rows["last_step"].notna().sum(), rows["onset_step"].dropna()
     if not watched:
-        return f"not run; {width}"
+        return f"not followed in training; {width}"
     step = f", step {passed.median():.0f}" if len(passed) else ""
     return f"{len(passed)} of {watched}{step}; {width}"
 

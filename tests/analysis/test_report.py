@@ -48,7 +48,7 @@ def test_what_was_not_run_is_said_in_its_section(full: Path) -> None:
     assert "Not run, or nothing has finished beside a plain cell." in sections["Controls and manipulations"]
     assert "Predictors: not run, or" in sections["Why there"]
     assert "Not run, or no prompt is answered right" in sections["Use"]
-    assert "| alpha | plain | not run; width 0.25 |" in sections["Where"]
+    assert "| alpha | plain | not followed in training; width 0.25 |" in sections["Where"]
     questions = {asks: answer for asks, answer, _ in rows_of(first_page_of(full), "Question")[2:]}
     assert [asks for asks, answer in questions.items() if answer == "**Not tested**"] == [
         *("Do the words' meanings matter?", "Was it only memory?", "Does the network use it?", "Why there?")
