@@ -6,14 +6,13 @@ A private cluster listens on 127.0.0.1 only and ends with the program.
 import logging
 import math
 import os
-import shlex
 import shutil
 import socket
 import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,16 @@ RESOURCE = "mlx"
 """The Ray resource of which a task takes one: a slot for one process with one model."""
 MEMORY = "unified_gb"
 """The Ray resource of which a task takes as many GB as its model and training are estimated to need."""
+PRIVATE = "private"
+"""The Ray resource by which a private cluster is known as one, which ends with its study and is no place for others."""
 MEMORY_SHARE = 0.8
 """Share of a machine's memory that units may take."""
 OBJECT_STORE_BYTES = 500_000_000
 """Size of Ray's object store, which is small: at most the files of some cells and adapters go through it."""
 PORT = 6379
 """Port of a cluster's head, where none is given."""
-AGENT_SECONDS = 90.0
-"""How long a job waits for the agent that takes it; Ray itself waits 10 seconds at each attempt."""
+AT_A_TIME = "at a time"
+"""Words that a run prints once it has its cluster."""
 START_ATTEMPTS = 3
 ENDING = "end of the cluster"
 """Name of the thread in which a cluster is ended."""
@@ -87,8 +88,8 @@ def resources(workers: int) -> dict[str, float]:
 
 
 @contextmanager
-def connect(settings: RaySettings, address: str | None = None) -> Iterator[Cluster]:
-    """Connect to a private cluster, or to the one at `address`, and disconnect at the end.
+def connect(settings: RaySettings, address: str | None = None, job: str = "") -> Iterator[Cluster]:
+    """Connect to a private cluster, or to the one at `address`, as a job of this name, and disconnect at the end.
 
     A private cluster is ended in a thread, which takes a second or two; the program ends after it. Raises ClusterError
     where it cannot connect, or no node offers slots.
@@ -102,7 +103,8 @@ def connect(settings: RaySettings, address: str | None = None) -> Iterator[Clust
     import ray
 
     wait_for_the_last_one()
-    context = _start(settings) if address is None else _join(address)
+    named = ray.job_config.JobConfig(metadata={"job_name": job}) if job else None
+    context = _start(settings, named) if address is None else _join(address, named)
     try:
         environment.protect_token()
         slots = int(ray.cluster_resources().get(RESOURCE, 0))
@@ -124,7 +126,7 @@ def wait_for_the_last_one() -> None:
         ending.join()
 
 
-def _start(settings: RaySettings) -> Any:
+def _start(settings: RaySettings, job: Any) -> Any:
     """Start a private cluster, in several attempts: Ray waits 15 s for its processes, which may be too short.
 
     Raises ClusterError.
@@ -143,7 +145,8 @@ def _start(settings: RaySettings) -> Any:
                 environment.ensure_token()  # or Ray would make one that others can read
                 return ray.init(
                     address="local",
-                    resources=resources(divided.workers),
+                    job_config=job,
+                    resources={**resources(divided.workers), PRIVATE: 1},
                     num_cpus=divided.workers,
                     object_store_memory=OBJECT_STORE_BYTES,
                     _temp_dir=str(sessions),
@@ -161,7 +164,7 @@ def _start(settings: RaySettings) -> Any:
     raise ClusterError(f"a private Ray cluster could not be started in {START_ATTEMPTS} attempts: {reason}")
 
 
-def _join(address: str) -> Any:
+def _join(address: str, job: Any) -> Any:
     import ray
 
     check_reachable(address)
@@ -171,7 +174,7 @@ def _join(address: str) -> Any:
             f"{environment.token_file()}, or join this machine with `study cluster join {address}`"
         )
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(address=address, job_config=job, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of any type: Ray raises bare ones
         raise ClusterError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
 
@@ -255,29 +258,3 @@ def own_address(towards: str | None = None) -> str:
         except OSError as error:
             raise ClusterError(f"no network by which others reach this machine ({error}): give --host") from None
         return str(probe.getsockname()[0])
-
-
-def submit_job(command: Sequence[str], dashboard: str) -> str:
-    """Submit a command to a cluster as a job, with the code of this folder; return the job's id.
-
-    Ray starts the agent that takes jobs some time after the dashboard: it is waited for, AGENT_SECONDS at most. Raises
-    ClusterError.
-    """
-    from ray.job_submission import JobSubmissionClient
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    deadline = time.monotonic() + AGENT_SECONDS
-    try:
-        client = JobSubmissionClient(dashboard)
-        while True:
-            try:
-                job: str = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": "."})
-                break
-            except RuntimeError as error:
-                if "No available agent" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(1)
-    except (ConnectionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterError(f"{dashboard} does not take the job: {reason}; is it the head's dashboard?") from error
-    return job

@@ -17,7 +17,7 @@ from actors.nodes import marked
 from actors.queue import Queue
 from actors.reports import Heard, Reports
 from actors.reservations import Reservations
-from actors.worker import CRASH, Assignment, Ended, Run, carry, kill, run_units
+from actors.worker import CRASH, Assignment, Ended, NotDone, Run, carry, kill, run_units
 from study.config.study import RaySettings
 from study.config.units import NAMES, Cell, Pretraining, StageOne, Unit, foundations, kind, origin
 from study.plan.stacks import stack_label
@@ -181,8 +181,11 @@ class Driver:
         try:
             results = ray.get(reference)
         except RayError as error:
-            yield from self._crashed(flight, error)
-            return
+            cause = getattr(error, "cause", None)
+            if not isinstance(cause, NotDone):
+                yield from self._crashed(flight, error)
+                return
+            results = cause.ended
         for ended in results or []:  # None if no task may start any more
             try:
                 if ended.parcel:

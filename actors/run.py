@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from actors.cluster import RESOURCE, Cluster, ClusterError, connect
+from actors.cluster import AT_A_TIME, RESOURCE, Cluster, ClusterError, connect
 from actors.driver import Driver, Stop
 from actors.metrics import States
 from actors.nodes import Facts, described, marked, problems, survey
@@ -39,14 +39,14 @@ def run_study(
     and KeyboardInterrupt once a run that was interrupted has ended.
     """
     settings, stop = plan.study.ray, Stop()
-    with connect(settings, address) as cluster:
+    with connect(settings, address, job=plan.study.name) as cluster:
         todo = leave_out(too_large(plan.study, plan.models, cluster.memory_gb), todo, store, console)
         if not todo:
             return
         memory = _reservations(plan, todo, cluster, store.root)
         nodes = _look_around(store.root, console, alone=address is None)
         _make_ready(min(cluster.slots, len(todo)))
-        console.print(f"{cluster.slots} at a time; Ray's dashboard: {cluster.dashboard}")
+        console.print(f"{cluster.slots} {AT_A_TIME}; Ray's dashboard: {cluster.dashboard}")
         for unit in todo:
             store.forget_failure(unit)
         with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:

@@ -65,6 +65,20 @@ class Ended:
     """Peak memory of the process that ran it, GB."""
 
 
+class NotDone(Exception):
+    """Some units of a task failed or were skipped: raised once all have ended, so that Ray's dashboard shows the task
+    as failed, with the reasons."""
+
+    def __init__(self, ended: list[Ended]) -> None:
+        self.ended = ended
+        open_ones = [one for one in ended if one.outcome.state != "done"]
+        super().__init__("\n".join(f"{one.unit.label}: {one.outcome.state}: {one.outcome.reason}" for one in open_ones))
+
+    def __reduce__(self) -> tuple[type["NotDone"], tuple[list[Ended]]]:
+        """Ray sends it to the driver pickled, by default from its message alone."""
+        return NotDone, (self.ended,)
+
+
 def make_ready() -> None:
     """Import what units need, which takes seconds."""
     import study.pipeline.units  # noqa: F401
@@ -79,7 +93,8 @@ def run_units(units: Sequence[Unit], results: Path, checkpoint_every: int) -> li
 
 
 def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> list[Ended] | None:
-    """Run the units of one task and return how each ended; None if no task may start any more.
+    """Run the units of one task and return how each ended; None if no task may start any more. Raises NotDone with the
+    same where some did not finish.
 
     `parcels` are the results of the units that these build on, for nodes that do not share the results folder. Raises
     VersionError where this machine runs another version of the program.
@@ -111,6 +126,8 @@ def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> l
     if not shares:
         for unit in assignment.units:
             remove(store, unit)
+    if any(outcome.state != "done" for outcome in outcomes):
+        raise NotDone(ended)
     return ended
 
 

@@ -29,8 +29,8 @@ from actors.cluster import (
     resources,
     sessions_folder,
     share,
-    submit_job,
 )
+from actors.jobs import submit_study
 from study.commands import arguments as given
 from study.config.study import RaySettings
 
@@ -79,17 +79,19 @@ def _head(asked: argparse.Namespace) -> tuple[list[str], str]:
     host = asked.host or own_address()
     if _listens(host, asked.port):
         raise ClusterError(f"port {asked.port} of {host} is taken, maybe by a running cluster: give --port")
+    port = free_port(asked.dashboard_port)  # a private run of this machine may have the one that is asked for
     address, results = f"{host}:{asked.port}", shlex.quote(str(Path.cwd() / "results" / "grid"))
+    shown = f"http://{'127.0.0.1' if asked.dashboard_host == '0.0.0.0' else asked.dashboard_host}:{port}"
     token = shlex.join(["cat", str(environment.token_file())])
     told = (
-        f"The cluster runs until Ctrl-C. Dashboard: http://{asked.dashboard_host}:{asked.dashboard_port}\n"
+        f"The cluster runs until Ctrl-C. Dashboard: {shown}\n"
         f"  add a machine:  study cluster join {address}\n"
         f"                  (asks for the token, which `{token}` shows here)\n"
         f"  run a study:    python -m study.grid configs/grid.yaml --address {address}\n"
-        f"  or submit it:   study cluster submit configs/grid.yaml --results {results}\n"
+        f"  or submit it:   study cluster submit configs/grid.yaml --results {results} --dashboard {shown}\n"
         f"  check it:       study doctor --address {address}"
     )
-    dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(asked.dashboard_port)]
+    dashboard = ["--dashboard-host", asked.dashboard_host, "--dashboard-port", str(port)]
     return [*_start(asked, host), "--head", "--port", str(asked.port), *dashboard], told
 
 
@@ -141,7 +143,7 @@ def _submit(asked: argparse.Namespace) -> int:
     environment.prepare(serving=True)
     study = ["python", "-m", "study.grid", "--address", "auto", "--results", str(asked.results)]
     study += ["--report", str(report), "--", str(config.relative_to(Path.cwd()))]
-    job = submit_job(study, asked.dashboard)
+    job = submit_study(study, asked.dashboard)
     status = shlex.join(["study", "status", str(asked.results)])
     ray = {what: shlex.join(["ray", "job", what, "--address", asked.dashboard, "--", job]) for what in ("logs", "stop")}
     print(

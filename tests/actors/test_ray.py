@@ -83,16 +83,17 @@ def note(store, unit):
     return json.loads((store.folder(unit) / DONE).read_text())
 
 
-def wait_for_task(name):
-    """Until Ray tells of a task of this name: its dashboard is up, and informed, a little later."""
+def wait_for_task(name, state="FINISHED"):
+    """Until Ray tells of a task of this name that ended so: its dashboard is up, and informed, a little later."""
     address = ray.get_runtime_context().gcs_address
     deadline = time.monotonic() + 300
-    names: set[str] = set()
-    while name not in names:
-        assert time.monotonic() < deadline, names
-        time.sleep(0.5)
+    while True:
         with suppress(ConnectionError, RayStateApiException):
-            names = {task.name for task in list_tasks(address=address, limit=1000)}
+            tasks = list_tasks(address=address, limit=1000, detail=True)
+            if found := [task for task in tasks if task.name == name and task.state == state]:
+                return found
+        assert time.monotonic() < deadline, tasks
+        time.sleep(0.5)
 
 
 def attempts(store, unit):
@@ -120,6 +121,25 @@ def test_every_unit_runs_once_in_workers_that_stay_and_share_the_cores(cluster, 
 def test_a_task_is_named_so_that_a_person_reads_what_runs(cluster, store):
     ends(ONE_MODEL, store, fake())
     wait_for_task("a|L1|multiply-add|w=0.5|s0")
+
+
+def test_a_unit_that_fails_is_a_failed_task_with_its_reason_and_is_not_retried(cluster, store):
+    bad, finish = UNITS[-1], fake()
+    identity = bad.id
+
+    def run(units, results):
+        (unit,) = units
+        if unit.id != identity:
+            return finish(units, results)
+        Store(results).record(unit, "failed", "the loss is NaN")
+        return [Ending("failed", "the loss is NaN", 0.1)]
+
+    outcomes = ends(UNITS, store, run, stack=1)
+    assert [label for label, outcome in outcomes.items() if outcome.state != "done"] == [bad.label]
+    assert outcomes[bad.label].reason == store.status(bad).reason == "the loss is NaN"
+    (task,) = wait_for_task(bad.label, "FAILED")
+    assert f"{bad.label}: failed: the loss is NaN" in task.error_message
+    assert task.attempt_number == 0
 
 
 def test_a_stack_of_cells_is_one_task_with_a_name_that_says_what_they_range_over(cluster, store):

@@ -84,7 +84,7 @@ def test_a_job_and_what_is_printed_of_it_are_quoted(
         submitted.append(command)
         return "raysubmit_1; reboot"
 
-    monkeypatch.setattr("study.commands.cluster.submit_job", submit)
+    monkeypatch.setattr("study.commands.cluster.submit_study", submit)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     (here / "-x.yaml").touch()
     assert cluster(["submit", "--results", "/r; touch x y", "--", "-x.yaml"]) == 0

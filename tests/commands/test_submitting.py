@@ -1,6 +1,7 @@
 """A study that is handed to a cluster, by the commands of the documentation."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -37,12 +38,27 @@ def test_where_no_cluster_takes_it_there_is_one_message(tmp_path, monkeypatch):
 
 
 @pytest.mark.ray
+def test_a_private_cluster_takes_no_job(cluster, tmp_path):
+    handed = hand_in(tmp_path, cluster.dashboard.rpartition(":")[2])
+    assert handed.returncode == 2
+    assert "is a private one of a study that runs here, and ends with it: give --dashboard as" in handed.stderr
+    assert "Traceback" not in handed.stderr
+
+
+@pytest.mark.ray
 def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(tmp_path):
     port, dashboard = free_port(), free_port()
     own = ["--host", "127.0.0.1", "--workers", "1", "--port", str(port), "--dashboard-port", str(dashboard)]
     with subprocess.Popen([*COMMAND, "head", *own], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as head:
         try:
             assert "The cluster runs until Ctrl-C" in head.stdout.readline()
+            told = "".join(head.stdout.readline() for _ in range(4))
+            assert f" --results {REPOSITORY}/results/grid --dashboard http://127.0.0.1:{dashboard}\n" in told
+            (tmp_path / "results").write_text("no folder")
+            handed = hand_in(tmp_path / "results", dashboard)
+            assert handed.returncode == 2
+            assert re.search(r"raysubmit_\w+ failed on the cluster; its last output:\n(.*\n)*.*results", handed.stderr)
+            (tmp_path / "results").unlink()
             handed = hand_in(tmp_path / "results", dashboard)
             assert handed.returncode == 0, handed.stderr
             assert "runs on the cluster and no longer needs this machine" in handed.stdout
