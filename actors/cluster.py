@@ -51,6 +51,10 @@ class ClusterError(Exception):
     """There is no cluster to run on, or it cannot be used; the message says what to do."""
 
 
+class ClusterLostError(ClusterError):
+    """The cluster died under a run."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A connected cluster."""
@@ -61,6 +65,8 @@ class Cluster:
     """Address of Ray's dashboard."""
     memory_gb: float
     """Memory that the node with the most offers to units, GB."""
+    head: str
+    """Address of its head, HOST:PORT."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ def connect(settings: RaySettings, address: str | None = None, job: str = "") ->
     context = _start(settings, named) if address is None else _join(address, named)
     try:
         environment.protect_token()
+        _keep_logs_to_itself(ray)
         slots = int(ray.cluster_resources().get(RESOURCE, 0))
         if slots < 1:
             raise ClusterError(
@@ -115,9 +122,26 @@ def connect(settings: RaySettings, address: str | None = None, job: str = "") ->
             )
         largest = max(node["Resources"].get(MEMORY, 0.0) for node in ray.nodes() if node["Alive"])
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
-        yield Cluster(slots, dashboard, largest)
-    finally:
-        threading.Thread(target=ray.shutdown, name=ENDING).start()
+        yield Cluster(slots, dashboard, largest, ray.get_runtime_context().gcs_address)
+    except ClusterLostError:
+        raise  # Ray's own end would wait a minute for what has died
+    except BaseException:
+        _end()
+        raise
+    else:
+        _end()
+
+
+def _keep_logs_to_itself(ray: Any) -> None:
+    """Ray prints the last lines of its logs to standard output where a part of it or a worker dies, as `(raylet) …`,
+    though `log_to_driver` is off; its debugger turns that off in this way, and there is no other."""
+    ray._private.worker._worker_logs_enabled = False
+
+
+def _end() -> None:
+    import ray
+
+    threading.Thread(target=ray.shutdown, name=ENDING).start()
 
 
 def wait_for_the_last_one() -> None:

@@ -9,13 +9,14 @@ from types import FrameType
 
 from rich.console import Console
 
-from actors.cluster import AT_A_TIME, RESOURCE, Cluster, ClusterError, connect
+from actors.cluster import AT_A_TIME, RESOURCE, Cluster, ClusterError, ClusterLostError, connect
 from actors.driver import Driver, Stop
+from actors.health import Health
 from actors.metrics import States
 from actors.nodes import Facts, described, marked, problems, survey
 from actors.progress import Display, display
 from actors.reservations import Reservations
-from actors.worker import make_ready
+from actors.worker import Ended, make_ready
 from study.config.units import Unit, origin
 from study.plan.memory import study_gb, too_large
 from study.plan.order import ranks
@@ -64,7 +65,7 @@ def run_study(
                 stacks_grow=bool(nodes) and all(facts.on_gpu for facts in nodes),
             )
             states, told = States(plan.study.name), False
-            for ended in driver.carry_out():
+            for ended in _while_alive(driver.carry_out(), Health(cluster.head, private=address is None)):
                 shown.tell(ended)
                 if ended and (said := memory.measured(origin(ended.unit).model_name, ended.peak_gb)):
                     shown.say(said)
@@ -75,6 +76,19 @@ def run_study(
                     told = _say_what_runs(driver, shown)
     if stop.asked:
         raise KeyboardInterrupt
+
+
+def _while_alive(units: Iterator[Ended | None], health: Health) -> Iterator[Ended | None]:
+    """Yield what the driver yields. Raises ClusterLostError where the cluster has died."""
+    from ray.exceptions import RayError
+
+    try:
+        for ended in units:
+            health.check()
+            yield ended
+    except RayError as error:  # not of a task, which the driver sees to, but of what it runs tasks with
+        health.check()
+        raise ClusterLostError(" ".join(str(error).split())) from error
 
 
 def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, console: Console) -> list[Unit]:

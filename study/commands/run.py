@@ -1,11 +1,12 @@
 """`study run configs/grid.yaml`, or `python -m study.grid`: run what is missing of a study and write its report.
 
 Exit codes: 0 every unit is finished or skipped by rule, 1 some units failed or turned out damaged, or the report leaves
-something out, 2 bad usage or configuration, no cell that could run, no
-cluster, or a results folder that cannot be written, 130 interrupted.
+something out, 2 bad usage or configuration, no cell that could run, no cluster, or a results folder that cannot be
+written, 3 the cluster died, 130 interrupted.
 """
 
 import argparse
+import os
 import shlex
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -31,6 +33,8 @@ from study.results.files import UnwritableError, writing
 from study.results.finished import DamagedError, verify
 from study.results.store import DAMAGED, NO_RESULT, Status, Store, check_place
 
+LOST = 3
+"""Exit code where the cluster died under the run."""
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
 
@@ -114,7 +118,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     store.sweep(ABANDONED_SECONDS)
     if not todo:
         return 0
-    from actors.cluster import ClusterError
+    from actors.cluster import ClusterError, ClusterLostError
     from actors.run import run_study
 
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
@@ -123,12 +127,23 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     threading.Thread(target=import_module, args=["analysis.report"]).start()
     try:
         run_study(plan, todo, store, command.address, console, report.look)
+    except ClusterLostError as error:
+        report.end()
+        _give_up(error, store)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         report.end()
     return 0
+
+
+def _give_up(error: Exception, store: Store) -> NoReturn:
+    """Say that the cluster has died, and end this process before Ray does."""
+    kept = f"What has finished is kept in {store.root}; the same command goes on from the last checkpoints"
+    print(f"The Ray cluster was lost: {error}. {kept}.", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(LOST)  # Ray's own end would wait a minute for what has died, and then abort
 
 
 def _report(plan: Plan, command: Command) -> Path:

@@ -1,0 +1,45 @@
+"""A cluster that dies under a run: one sentence, an exit code of its own, nothing left of it, and the run goes on."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from study.commands.run import LOST
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SECONDS = 15.0
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.mark.parametrize("part", ["raylet", "gcs_server"])
+def test_a_private_cluster_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, part: str) -> None:
+    """Ray 2.60 by itself waits for a minute for its GCS, then aborts, and prints its logs where a raylet dies."""
+    study = (CONFIGS / "smoke.yaml").read_text().replace("stage1:\n  steps: 30", "stage1:\n  steps: 100000")
+    (tmp_path / "long.yaml").write_text(study)
+    (tmp_path / "models.yaml").write_text((CONFIGS / "models.yaml").read_text())
+    command = [sys.executable, "-m", "study.grid", str(tmp_path / "long.yaml"), "--results", str(tmp_path / "results")]
+    command += ["--report", str(tmp_path / "report.md")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        deadline = time.monotonic() + 300
+        while not list((tmp_path / "results" / "tmp").glob("*stage1*")):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(4)  # in which the run has looked at its processes again
+        family = psutil.Process(run.pid).children(recursive=True)
+        (victim,) = (one for one in family if one.name() == part)
+        victim.kill()
+        killed = time.monotonic()
+        said, error = run.communicate(timeout=300)
+    assert time.monotonic() - killed < SECONDS
+    assert run.returncode == LOST
+    assert f"The Ray cluster was lost: Ray's {part} has died. What has finished is kept in" in error
+    assert [line for line in error.splitlines() if not line.startswith("checking ")] == [error.splitlines()[-1]]
+    assert "raylet)" not in said
+    left = psutil.wait_procs(family, timeout=SECONDS)[1]
+    assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
