@@ -16,7 +16,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, difference_rows
+from analysis.text.telling import Question, difference_rows, main_rows
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -220,12 +220,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     first = results.plain[0]
     models = {model.removesuffix(CHAT) for model in results.model_names}
     rows = decided.depths
-    own = rows[
-        (rows["arm"] == "plain")
-        & (rows["pair"] == first.pair)
-        & (rows["weight"] == results.shown_weight)
-        & (rows["wordings"] == "+".join(first.wordings))
-    ]
+    own = main_rows(results, rows[rows["arm"] == "plain"]) if len(rows) else rows
     clauses: dict[str, list[str]] = {}
     for tier in results.tiers:
         at_tier = own[own["tier"] == tier]
@@ -236,7 +231,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     if not parts:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
     reach = f", at {100 * READABLE:.0f} % or more" if len(own) else ""
-    without = _without(results, main_series(results, decided.means))
+    without = _without(main_rows(results, main_series(results, decided.means)))
     return Markdown(
         f"A class token that is trained into a layer on {escape(_listed(first.wordings))} is read there, in templates "
         f"and with {escape(results.terms.group)}s that no training saw{reach}: "
@@ -244,7 +239,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     )
 
 
-def _without(results: Results, shown: pd.DataFrame) -> str:
+def _without(shown: pd.DataFrame) -> str:
     """Where the model reads so without a class loss."""
     known = shown[shown["zero_choice"].notna()]
     if known.empty:

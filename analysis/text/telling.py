@@ -11,6 +11,7 @@ from analysis.data.numbers import signed, signed_points
 from analysis.data.results import Results
 from analysis.outcomes.effects import CEILING, FLOOR, UNDECIDED
 from analysis.statistics.intervals import Interval, interval_of
+from study.config.units import CHAT
 
 NOT_RUN = Markdown("**Not tested**")
 FEW_MODELS = 3
@@ -41,10 +42,12 @@ class Question:
 
 def main_rows(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a frame that are about the first pair, the weight that most cells have and the first
-    wordings."""
+    wordings, of models that are prompted plainly, where there are some: the chat template has a question of its own."""
     first = results.plain[0]
     same = (rows["pair"] == first.pair) & (rows["wordings"] == "+".join(first.wordings))
-    return rows[same & (rows["weight"] == results.shown_weight)]
+    own = rows[same & (rows["weight"] == results.shown_weight)]
+    plainly = ~own["model"].str.endswith(CHAT)
+    return own[plainly] if plainly.any() else own
 
 
 def by_verdict(results: Results, difference: Difference) -> Markdown:
