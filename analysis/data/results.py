@@ -25,8 +25,6 @@ Frames = dict[str, pd.DataFrame]
 PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
 SETTINGS = ("model", "layer", "pair", "arm", "wordings", "weight", "seed")
 """What tells the cells with a class loss of a study apart."""
-JUDGED = ("symbolic", "semantic")
-"""Tiers of arithmetic whose answers are to be preserved."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,6 @@ class Results:
     def tiers(self) -> tuple[str, ...]:
         """Of wording, in the order in which they are told."""
         return next(iter(self.units.values())).tiers
-
-    @cached_property
-    def judged_tiers(self) -> tuple[str, ...]:
-        """Those whose answers are to be preserved: of a custom task all."""
-        return JUDGED if self.terms is ARITHMETIC else self.tiers
 
     @cached_property
     def terms(self) -> Terms:

@@ -11,8 +11,6 @@ from study.config.study import FEWEST_TEMPLATES
 
 Codes = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
-LEAST_OTHER = -1e-7
-"""Log of the share that the right class token has of both, at most: rows are rounded to float32."""
 
 
 def by_sample(
@@ -64,12 +62,11 @@ def order_of_pairs(rows: pd.DataFrame) -> Floats:
     operations = pd.factorize(rows["operation"])[0]
     if len(rows) == 0 or operations.max() != 1:
         return found
-    own = rows["log_p"].to_numpy(float)
-    others = rows["log_mass"].to_numpy(float) + np.log1p(-np.exp(np.minimum(own - rows["log_mass"], LEAST_OTHER)))
     keys = (pd.factorize(rows[name])[0] for name in ("tier", "template", "operands"))
     pair = _joined([*keys])
     counts = np.stack([np.bincount(pair, operations == operation) for operation in (0, 1)])
-    margins = np.stack([np.bincount(pair, (own - others) * (operations == operation)) for operation in (0, 1)])
+    margin = rows["margin"].to_numpy(float)  # of the right one over the other; the two log-probabilities lose it
+    margins = np.stack([np.bincount(pair, margin * (operations == operation)) for operation in (0, 1)])
     with np.errstate(divide="ignore", invalid="ignore"):
         together = (margins / counts).sum(axis=0)
     order = np.where(np.isfinite(together), (np.sign(together) + 1) / 2, np.nan)

@@ -33,7 +33,7 @@ WORDS: dict[Measure, str] = {
 MARKS = (
     Marks("seed", "line", by=("seed",), width=0.7, opacity=0.5, label="single seeds"),
     Marks("seed", "points", size=2.2, opacity=0.5),
-    Marks("w = 0", "line", width=1.2, line=":", label="without a class loss (w = 0)"),
+    Marks("w = 0", "line", width=1.2, line="--", label="without a class loss (w = 0)"),
     Marks("mean", "line", width=2.0),
     Marks("mean", "points", size=5.0),
 )
@@ -111,7 +111,7 @@ def _caption(results: Results, shown: Shown, drawn: pd.DataFrame, chosen: pd.Dat
     more = f"{pair}, and a bias toward one token has no part in its order." if measure == "order" else ""
     zero = drawn[f"zero_{measure}"].dropna()
     lines = "; thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else ""
-    lines += "; a dotted line is the same model after the same steps without a class loss" if len(zero) else ""
+    lines += "; a dashed line is the same model after the same steps without a class loss" if len(zero) else ""
     failed = int(chosen.drop_duplicates(["model", "pair", "layer"])["not_fitted"].sum())
     left_out = f" {failed} cells whose class loss stayed above chance are left out." if failed else ""
     seen = "" if (drawn["templates"] == "unseen").all() else " (all templates of tiers of which some training saw all)"

@@ -113,7 +113,7 @@ def _values(results: Results, cell: StudyUnit, onset: pd.DataFrame) -> Values:
         own = shown(read, tier)[0].droplevel("tier")
         found |= {(name, tier): own[name] for name in ("choice", "p") if len(own)}
         told = of_tier(answers, tier).droplevel("tier")
-        if tier in results.judged_tiers and len(told):
+        if len(told):
             found["answers", tier] = told["right"]
     for row in onset[onset["unit"] == cell.id].to_dict("records"):
         step = row["last_step"] if math.isnan(row["onset_step"]) else row["onset_step"]

@@ -1,6 +1,6 @@
 """Contrasts between cells that differ in one thing (controls, costs, manipulations), and the pairs of cells of each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -118,11 +118,6 @@ def pairs_of(results: Results, contrast: Contrast) -> Iterator[tuple[StudyUnit, 
     for cell in results.plain:
         if cell.finished and has_fitted(results, cell) and (partner := contrast.partner(results, cell)):
             yield cell, partner
-
-
-def tiers_of(results: Results, contrast: Contrast) -> Sequence[str]:
-    """Return the tiers on which a contrast is made: of costs those whose answers are judged."""
-    return results.judged_tiers if contrast.asks == "cost" else results.tiers
 
 
 def paired_values(results: Results, contrast: Contrast, cell: StudyUnit, partner: StudyUnit, tier: str) -> pd.DataFrame:

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit, place
-from analysis.outcomes.contrasts import CONTRASTS, Contrast, paired_values, pairs_of, tiers_of
+from analysis.outcomes.contrasts import CONTRASTS, Contrast, paired_values, pairs_of
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict as Judgement
 from analysis.statistics.equivalence import equivalent, not_inferior
 from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.pooling import wild_cluster_p
 from study.config.study import Decisions
+from study.config.units import CHAT
 
 UNDECIDED = "undecided"
 FLOOR = "at floor: cannot show"
@@ -44,7 +45,7 @@ def differences(results: Results) -> pd.DataFrame:
     rows = []
     for contrast in CONTRASTS:
         for cell, partner in pairs_of(results, contrast):
-            for tier in tiers_of(results, contrast):
+            for tier in results.tiers:
                 values = paired_values(results, contrast, cell, partner, tier)
                 if values.empty:
                     continue
@@ -84,7 +85,7 @@ def effects(results: Results) -> pd.DataFrame:
         for cell, partner in pairs_of(results, contrast):
             groups.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append((cell, partner))
         for key, pairs in groups.items():
-            for tier in tiers_of(results, contrast):
+            for tier in results.tiers:
                 about = dict(zip(KEYS, (contrast.name, contrast.column, *key, tier, contrast.templates), strict=True))
                 depths = sorted({cell.depth for cell, _ in pairs})
                 for depth in [np.nan, *depths]:
@@ -104,10 +105,12 @@ def pooled(results: Results) -> pd.DataFrame:
     for contrast in CONTRASTS:
         groups: dict[tuple[object, ...], dict[str, list[tuple[StudyUnit, StudyUnit]]]] = {}
         for cell, partner in pairs_of(results, contrast):
+            if cell.model.endswith(CHAT):  # which is no further model
+                continue
             key = (cell.pair, cell.weight, "+".join(cell.wordings))
             groups.setdefault(key, {}).setdefault(cell.model, []).append((cell, partner))
         for about, models in groups.items():
-            for tier in tiers_of(results, contrast) if len(models) >= FEWEST_MODELS else ():
+            for tier in results.tiers if len(models) >= FEWEST_MODELS else ():
                 means = {model: _mean_difference(results, contrast, pairs, tier) for model, pairs in models.items()}
                 there = {model: mean for model, mean in means.items() if len(mean)}
                 if len(there) >= FEWEST_MODELS:

@@ -39,10 +39,12 @@ follow();
 contents.addEventListener("click", event => { if (event.target.closest("a")) fold(); });
 
 // Tables: columns that name rows stay in sight, as many as leave room for others.
+const ends = box => box.classList.toggle("end", box.scrollLeft + box.clientWidth > box.scrollWidth - 8);
 const stick = new ResizeObserver(seen => {
   for (const {target} of seen) {
     let left = 0;
     target.parentNode.classList.toggle("scrolls", target.offsetWidth > target.parentNode.clientWidth);
+    ends(target.parentNode);
     for (const [column, head] of [...target.tHead.rows[0].cells].entries()) {
       if (!head.classList.contains("name")) break;
       const right = left + head.getBoundingClientRect().width, fits = right < target.parentNode.clientWidth * 0.62;
@@ -52,7 +54,10 @@ const stick = new ResizeObserver(seen => {
     }
   }
 });
-for (const one of document.querySelectorAll("main table")) stick.observe(one);
+for (const one of document.querySelectorAll("main table")) {
+  stick.observe(one);
+  one.parentNode.addEventListener("scroll", () => ends(one.parentNode), {passive: true});
+}
 
 // Every column of a longer table sorts, and long tables are filtered by words; those of the first page are read as they are.
 const key = (row, column) => row.cells[column].dataset.key ?? row.cells[column].textContent.trim();

@@ -76,7 +76,7 @@ def summary(study: Results, decided: Decided) -> str:
             for word in (measure.more, measure.less)
             if not (found := here[here["verdict"] == word]).empty
         ]
-        where = "on the judged tiers" if name == "answers" else f"on {tier}"
+        where = "of all tiers" if name == "answers" else f"on {tier}"
         if not here.empty:
             parts.append(f"{measure.name} {where}: {', '.join(by_verdict) or 'no difference shown'}")
     return f"Beside {BASE}, over {_seeds(rows)}: {'; '.join(parts)}."

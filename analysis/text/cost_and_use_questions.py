@@ -1,6 +1,8 @@
 """The questions of the first page about what a class loss costs, and whether the network uses what it trains."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +24,9 @@ from analysis.text.telling import (
 
 PARTS = {"class": "the class direction", "complement": "all but it", "paired_4": "the 4 directions of most difference"}
 """Of the state, those that the page tells of."""
+NEAR_THE_END = "near the last layer the whole state holds the answer itself"
+MOST_HURT = 4
+"""Costs of other cells that the page names."""
 
 
 def cost(results: Results, decided: Decided) -> Question:
@@ -38,13 +43,24 @@ def cost(results: Results, decided: Decided) -> Question:
 
 
 def _dearest(results: Results, decided: Decided) -> str:
-    """The largest cost of any plain cell at any depth, and how far predictions on a neutral text have moved."""
-    every = decided.effects[(decided.effects["contrast"] == "cost against w = 0") & decided.effects["depth"].notna()]
-    worst = every.sort_values("difference").iloc[0]
-    ends = " to ".join(number(100 * worst[f"difference_{end}"]) for end in ("low", "high"))
-    said = f"the largest at one depth is {number(100 * worst['difference'])} [{ends}] ({worst['model']}, "
-    said += f"{worst['tier']}, {worst['depth']:.2f}, trained on {worst['wordings']})"
-    return f"{said}{_drift(results)}"
+    """The largest cost of any plain cell at any depth and tier, where others than the first wordings are shown to hurt,
+    and how far predictions on a neutral text have moved."""
+    every = decided.effects[decided.effects["contrast"] == "cost against w = 0"]
+    worst = every[every["depth"].notna() & (every["verdict"] != FLOOR)].sort_values("difference").to_dict("records")
+    said = [f"the largest at one depth is {_cost_at(worst[0])}"] if worst else []
+    first = set(main_rows(results, every).index)
+    hurt = every[every["depth"].isna() & (every["verdict"] == "hurt") & ~every.index.isin(first)]
+    if len(hurt):
+        said.append(f"hurt elsewhere: {'; '.join(map(_cost_at, hurt.to_dict('records')[:MOST_HURT]))}")
+    return "; ".join(said) + _drift(results)
+
+
+def _cost_at(row: Mapping[Any, Any]) -> str:
+    ends = " to ".join(number(100 * row[f"difference_{end}"]) for end in ("low", "high"))
+    at = "" if math.isnan(row["depth"]) else f", {row['depth']:.2f}"
+    seeds = ", one seed" if row["seeds"] == 1 else ""
+    place = f"{row['model']}, {row['tier']}{at}, trained on {row['wordings']}{seeds}"
+    return f"{number(100 * row['difference'])} [{ends}] ({place})"
 
 
 def _drift(results: Results) -> str:
@@ -83,25 +99,31 @@ def use(results: Results, decided: Decided) -> Question:
             if (possible["subspace"] == subspace).any()
         ]
         parts.append(f"{group}: {', '.join(told)}")
-        shown, most = int((of_class["moved_low"] > 0).sum()), 100 * of_class["share_high"].max()
-        percent = f"{100 * results.decisions.confidence:g} %"
+        shown = int((of_class["moved_low"] > 0).sum())
+        silent = int((own["model"].isin(models) & (own["subspace"] == "class") & ~own["ceiling"].astype(bool)).sum())
         layers = ", ".join(f"{depth:.2f}" for depth in sorted(set(of_class["depth"])))
         low, high = of_class["samples"].min(), of_class["samples"].max()
         counted = f"{low}" if low == high else f"{low} to {high}"
         sure.append(
-            f"{group}: at depths {layers}, {counted} templates; class direction above a random one in {shown} of "
-            f"{len(of_class)} layers and tiers; no {percent} interval reaches above {most:.0f} %"
+            f"{group}: at depths {layers}, {counted} templates; class direction above a random direction in {shown} "
+            f"of {len(of_class)} layers and tiers{_untold(silent)}"
         )
     whole = f"the whole state with that of the same prompt for another {results.terms.kind}"
     return Question(
         asks,
         escape(f"Of what it does to exchange {whole}: {'; '.join(parts)}"),
-        escape("; ".join(sure) or "the state at the layer may not be where it is read"),
+        escape("; ".join([*sure, NEAR_THE_END]) if sure else "the state at the layer may not be where it is read"),
     )
 
 
+def _untold(places: int) -> str:
+    return f" (in {places} others the whole state does not move the answer either)" if places else ""
+
+
 def _shares_of(rows: pd.DataFrame, subspace: str, without: pd.DataFrame) -> str:
-    """`0 to 3 % (w = 0: 1 %)`."""
+    """`0 to 3 % (intervals -2 to 20; w = 0: 1 %)`."""
     own, zero = (of.loc[of["subspace"] == subspace, "share"] for of in (rows, without))
-    beside = f" (w = 0: {span(zero, 100)} %)" if len(zero) else ""
-    return f"{span(own, 100)} %{beside}"
+    beside = f"; w = 0: {span(zero, 100)} %" if len(zero) else ""
+    ends = rows.loc[rows["subspace"] == subspace, ["share_low", "share_high"]]
+    reach = f"{100 * ends['share_low'].min():.0f} to {100 * ends['share_high'].max():.0f}"
+    return f"{span(own, 100)} % (intervals {reach}{beside})"

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.contrasts import CONTRASTS, Asks, tiers_of
+from analysis.outcomes.contrasts import CONTRASTS, Asks
 from analysis.statistics.intervals import Interval, interval_of
 from study.config.arms import words_of
 from study.config.units import number_text
@@ -65,11 +65,10 @@ def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> list[R
             continue
         own = effects[(effects["contrast"] == contrast.name) & effects["depth"].isna()]
         for _, here in own.groupby(["model", "pair", "weight", "wordings"], sort=False):
-            tiers = tiers_of(results, contrast)
             by_tier = {row["tier"]: row for row in here.to_dict("records")}
             first = here.iloc[0]
             where = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
-            told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in tiers]
+            told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
             rows.append([f"{contrast.words}: {where}", *told, f"{first['seeds']} x {first['depths']}"])
     return rows
 

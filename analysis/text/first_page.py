@@ -16,7 +16,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, difference_rows, main_rows
+from analysis.text.telling import Question, depth_range, difference_rows, main_rows
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -207,11 +207,11 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     if shown["zero_choice"].notna().any():
         several += "in brackets: the same steps without a class loss (w = 0), read in the same way; "
     return Markdown(
-        f"Choice accuracy in % between the class tokens {names} at the trained layer, by relative depth; chance "
-        f"is {100 * first.chance:.0f}. The class loss saw {escape(' and '.join(first.wordings))} alone, with "
-        f"w = {number_text(results.shown_weight)}; {escape(terms.group)}s and templates are new to every training."
-        f"{escape(saw)} {several}bold: the {100 * results.decisions.confidence:g} % "
-        f"interval over {over} lies above {100 * READABLE:.0f} %."
+        f"Choice accuracy in % between the class tokens {names} at the trained layer, by the relative depth that was "
+        f"asked for, of which the nearest layer is trained; chance is {100 * first.chance:.0f}. The class loss saw "
+        f"{escape(' and '.join(first.wordings))} alone, with w = {number_text(results.shown_weight)}; "
+        f"{escape(terms.group)}s and templates are new to every training.{escape(saw)} {several}bold: the "
+        f"{100 * results.decisions.confidence:g} % interval over {over} lies above {100 * READABLE:.0f} %."
     )
 
 
@@ -230,11 +230,12 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     why = _why_said(decided, len(models))
     if not parts:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
-    reach = f", at {100 * READABLE:.0f} % or more" if len(own) else ""
+    interval = f"(in brackets {100 * results.decisions.confidence:g} % intervals of the depth)"
+    reach = f", at {100 * READABLE:.0f} % or more {interval}" if len(own) else ""
     without = _without(main_rows(results, main_series(results, decided.means)))
     return Markdown(
-        f"A class token that is trained into a layer on {escape(_listed(first.wordings))} is read there, in templates "
-        f"and with {escape(results.terms.group)}s that no training saw{reach}: "
+        f"A class token that is trained into a layer on {escape(_listed(first.wordings))} prompts is read there, in "
+        f"templates and with {escape(results.terms.group)}s that no training saw{escape(reach)}: "
         f"{escape('; '.join(parts))}. {escape(without)}{escape(why)}"
     )
 
@@ -262,7 +263,13 @@ def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
         crossing = float(row["crossing"])
         own = shown[(shown["model"] == row["model"]) & (shown["tier"] == row["tier"]) & (shown["seeds"] > 0)]
         first = max(crossing, own["depth"].min())
-        said = "at no trained depth" if crossing == math.inf else f"from relative depth about {first:.1f} on"
+        said = f"from relative depth {first:.1f} on"
+        if crossing == math.inf:
+            said = "at no trained depth"
+        elif crossing == -math.inf:
+            said = f"from the first trained depth on ({first:.1f})"
+        if row["crossing_low"] != row["crossing_high"]:
+            said += f" {depth_range(row)}"
         if again := sorted(own.loc[(own["depth"] > first) & (own["choice"] < READABLE), "depth"]):
             said += f", but not at {_listed([f'{depth:.2f}' for depth in again])}"
         by_depth.setdefault(said, []).append(str(row["model"]))

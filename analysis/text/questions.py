@@ -1,6 +1,5 @@
 """The questions of the first page, with an answer in numbers and how sure it is, made from the frames of decisions."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,6 +18,8 @@ from analysis.text.telling import (
     Difference,
     Question,
     by_verdict,
+    depth_range,
+    depth_words,
     groups,
     how_decided,
     main_rows,
@@ -49,33 +50,32 @@ def _depth(results: Results, decided: Decided) -> Iterator[Question]:
     rows = main_rows(results, rows[rows["arm"] == "plain"]) if len(rows) else rows
     if rows.empty or rows["model"].nunique() > FEW_MODELS:
         return
-    share_of = f"{100 * READABLE:.0f} %"
     answers, sure = [], []
-    for tier in results.tiers:
-        of_tier = rows[rows["tier"] == tier].to_dict("records")
-        if of_tier:
-            answers.append(f"{tier} {' / '.join(_depth_in_words(row['crossing']) for row in of_tier)}")
-            ends = (map(_depth_in_words, (row["crossing_low"], row["crossing_high"])) for row in of_tier)
-            sure.append(f"{tier} {' / '.join('[' + ', '.join(pair) + ']' for pair in ends)}")
-    models = " / ".join(dict.fromkeys(rows["model"]))
+    for model, own in rows.groupby("model", sort=False):
+        by_tier = {row["tier"]: row for row in own.to_dict("records")}
+        there = {tier: by_tier[tier] for tier in results.tiers if tier in by_tier}
+        answers.append(f"{model}: {', '.join(f'{tier} {depth_words(row)}' for tier, row in there.items())}")
+        sure.append(f"{model}: {', '.join(f'{tier} {depth_range(row)}' for tier, row in there.items())}")
     yield Question(
-        f"From which depth on is it at {share_of}?",
-        escape(f"{'; '.join(answers)} ({models}; first: at or before the first trained depth)"),
+        f"From which depth on is it at {100 * READABLE:.0f} %?",
+        escape(f"{'; '.join(answers)} (first: at the first trained depth, or before it)"),
         escape(f"{'; '.join(sure)} ({100 * results.decisions.confidence:g} % intervals)"),
     )
 
 
-def _depth_in_words(depth: float) -> str:
-    return "never" if depth == math.inf else "first" if depth == -math.inf else f"{depth:.2f}"
-
-
 def _bias(results: Results, decided: Decided) -> Iterator[Question]:
-    """Whether the class loss brings information, or a bias: in matched pairs of prompts a bias has no part."""
-    rows = main_rows(results, overall(decided.effects, "order with class loss against w = 0"))
-    if len(rows):
-        words = {"above": "more with it", "below": "less with it", "none": "no difference", "undecided": "undecided"}
-        told = Difference("Matched pairs in the right order, with the class loss minus w = 0", rows, words)
-        yield _asked(results, "Does it tell classes apart, or favour one?", told)
+    """What the class loss brings, and whether that is a bias: in matched pairs of prompts it has no part."""
+    words = {"above": "higher with it", "below": "lower with it", "none": "no difference", "undecided": "undecided"}
+    told = [
+        Difference(f"{what}, with the class loss minus w = 0", rows, words)
+        for what, contrast in (
+            ("Choice accuracy", "class loss against w = 0"),
+            ("Matched pairs in the right order", "order with class loss against w = 0"),
+        )
+        if len(rows := main_rows(results, overall(decided.effects, contrast)))
+    ]
+    if told:
+        yield _asked(results, "What does the class loss bring, and more than a bias?", *told)
 
 
 def _asked(results: Results, asks: str, *differences: Difference) -> Question:
@@ -90,13 +90,18 @@ def _meaning(results: Results, decided: Decided) -> Question:
     rows = main_rows(results, overall(decided.effects, "names against random_words"))
     if rows.empty:
         return Question(asks, NOT_RUN, _missing(results, decided, "random_words"))
-    words = {"above": "yes", "below": "unrelated words do better", "none": "no", "undecided": "undecided"}
-    told = [Difference("Choice accuracy, names minus unrelated words that fitted as well", rows, words)]
-    order = main_rows(results, overall(decided.effects, "order of names against random_words"))
-    if len(order):
-        told.append(Difference("Matched pairs in the right order, names minus unrelated words", order, words))
+    words = {"above": "names do better", "below": "names do worse", "none": "no difference", "undecided": "undecided"}
+    told = [
+        Difference(f"{what}, class names minus {words_of(arm)}", found, words)
+        for arm in ("random_words", "swapped_tokens")
+        for what, contrast in (
+            ("Choice accuracy", f"names against {arm}"),
+            ("Matched pairs in the right order", f"order of names against {arm}"),
+        )
+        if len(found := main_rows(results, overall(decided.effects, contrast)))
+    ]
     question = _asked(results, asks, *told)
-    drawn = escape(_words_drawn(results))
+    drawn = escape(f"of cells that fitted; {_words_drawn(results)}".strip("; "))
     return replace(question, sure=Markdown("; ".join(filter(None, [question.sure, drawn]))))
 
 
@@ -122,11 +127,11 @@ def _memory(results: Results, decided: Decided) -> Question:
     for group, models in groups(rows).items():
         of = rows[rows["model"].isin(models)]
         remembered, named = (f"{span(of[column], 100)} %" for column in ("value_beside", "value"))
-        parts.append(f"{group}: labels that have to be remembered {remembered}, names {named}")
-    new = f"; on new templates memory is at {share(float(unseen['choice'].mean()))}" if len(unseen) else ""
+        parts.append(f"{group}: shuffled labels, which have to be remembered, {remembered}, names {named}")
+    new = f"; on new templates {span(unseen['choice'], 100)} %" if len(unseen) else ""
     answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
     sure = (
-        "the figures above are on templates and operands that no training saw, where memory of either has nothing to "
+        "the tables above are of templates and operands that no training saw, where memory of either has nothing to "
         f"go by. {_count_fitted(decided, MEMORY)}"
     )
     return Question(asks, escape(answer), escape(sure))
@@ -135,9 +140,8 @@ def _memory(results: Results, decided: Decided) -> Question:
 def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
     for arm in arms_that_are("manipulation"):
         rows = main_rows(results, overall(decided.effects, f"plain against {arm}"))
-        rows = rows[rows["tier"] == results.decisions.primary_tier]
         if len(rows):
-            words = {"above": "less with it", "below": "more with it", "none": "nothing", "undecided": "undecided"}
+            words = {"above": "plain is higher", "below": "plain is lower", "none": "no", "undecided": "undecided"}
             told = Difference(f"Choice accuracy, plain minus {words_of(arm)}", rows, words)
             question = _asked(results, f"Does it matter {ARMS[arm].asks}?", told)
             yield replace(question, answer=Markdown(f"{question.answer}{escape(_answers_kept(results, decided, arm))}"))
@@ -149,7 +153,9 @@ def _answers_kept(results: Results, decided: Decided, arm: str) -> str:
     rows = main_rows(results, overall(decided.effects, f"answers of plain against {arm}"))
     rows = rows[rows["tier"] == first]
     kept = [f"{row['model']} {share(row['value'])} and {share(row['value_beside'])}" for row in rows.to_dict("records")]
-    return f". Right answers on {first}, plain and so: {', '.join(kept)}" if 0 < len(kept) <= FEW_MODELS else ""
+    if not 0 < len(kept) <= FEW_MODELS:
+        return ""
+    return f". Right answers on {first}, plain and with {words_of(arm)}: {', '.join(kept)}"
 
 
 def _prompting(results: Results, decided: Decided) -> Iterator[Question]:

@@ -1,5 +1,6 @@
 """How the questions of the first page are told: their numbers by tier and model, and the verdicts on them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,8 @@ def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mappin
     said: dict[str, list[str]] = {}
     for tier in _tiers_of(results, rows):
         if row := by_tier.get(tier):
-            said.setdefault(words[row["verdict"]], []).append(f"{tier} {number(100 * row['difference'])}")
+            one = ", in its one seed" if _of_one_seed(results, row) else ""
+            said.setdefault(words[row["verdict"]] + one, []).append(f"{tier} {number(100 * row['difference'])}")
     return ", ".join(f"{word} ({', '.join(tiers)})" for word, tiers in said.items())
 
 
@@ -82,7 +84,7 @@ def how_decided(results: Results, difference: Difference) -> Markdown:
     """On which intervals verdicts rest; of many models, how many have each."""
     rows, words = difference.rows, AT_CEILING | dict(difference.words)
     seeds = rows["seeds"].max()
-    over = f"templates and {seeds} seeds" if seeds > 1 else "templates, one seed"
+    over = f"templates and {seeds} seeds" if seeds > 1 else "templates of one seed"
     intervals = f"{100 * results.decisions.confidence:g} % intervals over {over}"
     if rows["model"].nunique() <= FEW_MODELS:
         return escape(f"{intervals}, in the table of differences below")
@@ -107,16 +109,23 @@ def difference_rows(results: Results, questions: Sequence[Question]) -> tuple[li
         for tier in _tiers_of(results, difference.rows):
             here = difference.rows[difference.rows["tier"] == tier]
             by_model = {str(row["model"]): row for row in here.to_dict("records")}
-            rows.append([name, escape(tier), *(_difference(by_model.get(model)) for model in models)])
+            rows.append([name, escape(tier), *(_difference(results, by_model.get(model)) for model in models)])
             name = Markdown("")
     return ["difference", "tier", *models], rows
 
 
-def _difference(row: Mapping[Any, Any] | None) -> Markdown:
-    """`+22.7 [-20.6, +66.0], seeds +2.8 to +33.3`; bold where the interval decides."""
+def _of_one_seed(results: Results, row: Mapping[Any, Any]) -> bool:
+    """Whether a row is of one seed of a study that has more, of which it says nothing."""
+    return bool(row["seeds"] == 1 and len(results.seeds) > 1)
+
+
+def _difference(results: Results, row: Mapping[Any, Any] | None) -> Markdown:
+    """`+22.7 [-20.6, +66.0], seeds +2.8 to +33.3`; bold where the interval decides, over several seeds if there are."""
     if row is None:
         return Markdown("")
     text = signed_points(interval_of(row, "difference"))
+    if _of_one_seed(results, row):
+        return Markdown(f"{text}, one seed")
     text = text if row["verdict"] in (UNDECIDED, CEILING, FLOOR) else f"**{text}**"
     if row["seeds"] > 1:
         text += f", seeds {number(100 * row['lowest_seed'])} to {number(100 * row['highest_seed'])}"
@@ -128,9 +137,21 @@ def _models_of(rows: pd.DataFrame) -> list[str]:
 
 
 def _tiers_of(results: Results, rows: pd.DataFrame) -> list[str]:
-    """The tiers that the page tells of: of answers those that are judged, else all."""
-    wanted = results.judged_tiers if (rows["measure"] == "right").all() else results.tiers
-    return [tier for tier in wanted if tier in set(rows["tier"])]
+    return [tier for tier in results.tiers if tier in set(rows["tier"])]
+
+
+def depth_words(row: Mapping[Any, Any]) -> str:
+    """From which relative depth on a tier is readable: `0.68`, `first` or `never`."""
+    return _depth(row["crossing"])
+
+
+def depth_range(row: Mapping[Any, Any]) -> str:
+    """The interval of that depth: `[0.28, never]`."""
+    return f"[{_depth(row['crossing_low'])}, {_depth(row['crossing_high'])}]"
+
+
+def _depth(depth: float) -> str:
+    return "never" if depth == math.inf else "first" if depth == -math.inf else f"{depth:.2f}"
 
 
 def number(value: float) -> str:

@@ -100,7 +100,7 @@ TABLES: dict[str, Table] = {
             "choice": Column(
                 "whether the right class token outranks the other classes'; of shuffled labels, the drawn one"
             ),
-            "margin": Column(MARGIN.meaning, reported=False),
+            "margin": MARGIN,
             "rank": Column("tokens of the vocabulary that outrank the right class token", reported=False),
         },
         always=("reference", "cell"),

@@ -104,9 +104,8 @@ def order(unit: str, tier: str, unseen: bool, layer: int | None = None) -> "pd.S
     """The share of matched pairs in the right order, by template: the sum of both prompts' log odds of the right token
     against the other one is above zero."""
     own = read_out(unit, tier, unseen, layer)
-    log_p = own["log_p"].astype(float)
-    other = np.log(np.maximum(np.exp(own["log_mass"].astype(float) - log_p) - 1, 1e-7))  # over the right one
-    sums = own.assign(odds=-other).groupby(["template", "operands"], observed=True)["odds"].agg(["mean", "size"])
+    odds = own.assign(odds=own["margin"].astype(float)).groupby(["template", "operands"], observed=True)["odds"]
+    sums = odds.agg(["mean", "size"])
     assert (sums["size"] >= 2).all()
     in_order = (np.sign(sums["mean"]) + 1) / 2
     return in_order.mul(sums["size"]).groupby("template").sum() / sums["size"].groupby("template").sum()
@@ -194,6 +193,9 @@ def test_the_table_of_means() -> None:
             for name, of in (("zero_choice", choice), ("zero_order", order)):
                 expected = np.mean([of(zero, *place).mean() for zero in zeros])
                 assert told[name] == pytest.approx(expected, abs=2e-6)
+            seeds = [float(choice(zero, *place).mean()) for zero in zeros]
+            ends = (told["zero_lowest_seed"], told["zero_highest_seed"])
+            assert ends == (pytest.approx(min(seeds), abs=2e-6), pytest.approx(max(seeds), abs=2e-6))
     assert set(means["model"]) == {place.model for place in places().values() if place.layer >= 0}
     assert len(means) >= 100
 

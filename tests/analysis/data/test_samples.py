@@ -88,7 +88,7 @@ def _read_outs(add: float, multiply: float, bias: float, template: str = "t0", o
     logits = np.array([add + bias, -(multiply + bias)])  # of the right class minus that of the other
     log_p = -np.log1p(np.exp(-logits)) - 3.0  # both tokens together have exp(-3)
     about = {"tier": "symbolic", "template": template, "operation": ["add", "multiply"], "operands": operands}
-    return pd.DataFrame({**about, "log_p": log_p, "log_mass": -3.0})
+    return pd.DataFrame({**about, "log_p": log_p, "log_mass": -3.0, "margin": logits})
 
 
 @pytest.mark.parametrize("bias", [-5.0, 0.0, 5.0])
@@ -104,10 +104,16 @@ def test_pairs_are_of_one_template_and_the_same_operands() -> None:
     assert order_of_pairs(pd.concat([right, wrong, other])).tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
 
 
-def test_equal_pairs_count_half_and_tokens_that_have_all_the_mass_are_in_order() -> None:
-    equal = _read_outs(0.0, 0.0, 0.0)
-    assert order_of_pairs(equal).tolist() == [0.5, 0.5]
-    assert order_of_pairs(equal.assign(log_p=equal["log_mass"])).tolist() == [1.0, 1.0]
+def test_equal_pairs_count_half() -> None:
+    assert order_of_pairs(_read_outs(0.0, 0.0, 0.0)).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("add", "multiply", "expected"), [(2.0, 0.0, 1.0), (0.0, 2.0, 0.0)])
+def test_a_bias_of_thirty_nats_hides_no_order(add: float, multiply: float, expected: float) -> None:
+    """Beside that, log-probabilities in float32 say of the favoured token only that it has all the mass of both."""
+    for bias in (-30.0, 30.0):
+        rows = _read_outs(add, multiply, bias).astype({"log_p": "float32", "margin": "float32"})
+        assert order_of_pairs(rows).tolist() == [expected, expected]
 
 
 def test_there_is_no_order_without_a_partner_or_with_three_classes() -> None:
