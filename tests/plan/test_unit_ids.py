@@ -68,7 +68,7 @@ def test_the_study_of_the_repository_has_69_cells_on_two_models():
 
 @pytest.mark.parametrize(
     ("config", "count"),
-    [("grid", 90)],
+    [("grid", 90), ("seed", 118)],
 )
 def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(config: str, count: int) -> None:
     """Where the rows are of this version; rows of an earlier one are of the same units, and taken for none of them."""
