@@ -17,7 +17,7 @@ from study.config.units import CHAT
 NOT_RUN = Markdown("**Not tested**")
 FEW_MODELS = 3
 """Of more models, the page gives ranges and counts, and the sections below every figure."""
-AT_CEILING: dict[str, str] = {CEILING: "both are right nearly always: cannot tell"}
+AT_CEILING: dict[str, str] = {CEILING: "both near 100 %"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,17 @@ def by_verdict(results: Results, difference: Difference) -> Markdown:
     """`Choice accuracy, a minus b: alpha: yes (semantic +7.3), undecided (story +2.3); beta: …`, in points; of many
     models the mean and the range, by tier."""
     rows, words = difference.rows, AT_CEILING | dict(difference.words)
-    if rows["model"].nunique() > FEW_MODELS:
+    single = set(rows.loc[rows["seeds"] == 1, "model"]) if len(results.seeds) > 1 else set()
+    models = _models_of(rows)
+    if len(models) > FEW_MODELS:
         told = _mean_and_range(results, rows)
     else:
-        told = "; ".join(f"{model}: {_verdicts_of(results, rows, model, words)}" for model in _models_of(rows))
-    return escape(f"{difference.what}, in points: {told}")
+        named = {
+            model: f"{model} (one seed)" if model in single and len(single) < len(models) else model for model in models
+        }
+        told = "; ".join(f"{named[model]}: {_verdicts_of(results, rows, model, words)}" for model in models)
+    seed = ", of one seed" if len(single) == len(models) else ""
+    return escape(f"{difference.what}, in points{seed}: {told}")
 
 
 def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mapping[str, str]) -> str:
@@ -67,8 +73,7 @@ def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mappin
     said: dict[str, list[str]] = {}
     for tier in _tiers_of(results, rows):
         if row := by_tier.get(tier):
-            one = ", in its one seed" if _of_one_seed(results, row) else ""
-            said.setdefault(words[row["verdict"]] + one, []).append(f"{tier} {number(100 * row['difference'])}")
+            said.setdefault(words[row["verdict"]], []).append(f"{tier} {number(100 * row['difference'])}")
     return ", ".join(f"{word} ({', '.join(tiers)})" for word, tiers in said.items())
 
 
