@@ -24,7 +24,8 @@ SERIES = ["model", "pair", "arm", "weight", "wordings", "layer", "depth"]
 MEANS = [
     *(*SERIES, "tier", "templates", "samples", "seeds", "not_fitted"),
     *("choice", "choice_low", "choice_high", "lowest_seed", "highest_seed", "order", "order_low", "order_high", "p"),
-    *("p_above_chance", "zero_choice", "zero_lowest_seed", "zero_highest_seed", "zero_order"),
+    *("p_above_chance", "zero_choice", "zero_lowest_seed", "zero_highest_seed"),
+    *("zero_order", "zero_order_lowest_seed", "zero_order_highest_seed"),
 ]
 
 
@@ -70,7 +71,8 @@ def means(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     `choice` is the mean over seeds of the cells that fitted, with an interval over templates and seeds (over templates
     alone for one seed), and the lowest and the highest seed; `not_fitted` counts the others. `order` is the share of
     matched pairs of prompts in the right order. `zero_choice`, with its `zero_lowest_seed` and `zero_highest_seed`, and
-    `zero_order` are the same of the model trained without a class loss, read as the plain cells of those seeds are.
+    `zero_order` with its own, are the same of the model trained without a class loss, read as the plain cells of those
+    seeds are.
     """
     rows = []
     cells = {cell.id: cell for cell in results.cells}
@@ -117,9 +119,11 @@ def _zeros(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool
             own = own[(own["seen"] == NOBODY) == unseen]
             for name, values in found.items():
                 values.append(float(own[name.removeprefix("zero_")].mean()))
-    told = {name: float(np.mean(values)) if values else math.nan for name, values in found.items()}
-    seeds = found["zero_choice"] or [math.nan]
-    return {**told, "zero_lowest_seed": min(seeds), "zero_highest_seed": max(seeds)}
+    told: dict[str, float] = {}
+    for name, values in found.items():
+        seeds, prefix = values or [math.nan], "zero" if name == "zero_choice" else name
+        told |= {name: float(np.mean(seeds)), f"{prefix}_lowest_seed": min(seeds), f"{prefix}_highest_seed": max(seeds)}
+    return told
 
 
 def seeds_table(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool, column: str) -> Floats:

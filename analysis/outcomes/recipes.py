@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
+from analysis.data.samples import shown
 from analysis.outcomes.effects import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior
@@ -32,7 +33,7 @@ TOLD = [
 MEASURED = [
     *(*EXPERIMENT, "recipe", "seed", "seeds", "compared", "class_loss"),
     *(f"{name}{end}" for name in ("p", "choice", "answers") for end in ("", "_low", "_high")),
-    *("lowest_seed", "highest_seed", "emerges", "verdict"),
+    *("lowest_seed", "highest_seed", "emerges", "absent", "verdict"),
 ]
 
 
@@ -85,8 +86,10 @@ def measured(results: Results) -> pd.DataFrame:
     """What each training does, all measured in one way: a row an experiment, recipe of training and seed, and one for
     the seeds that are `compared` together (`seed` is NaN), with the range of their p.
 
-    On the trained wording and held-out operands: p and choice accuracy at the trained layer, by the model's own head;
-    and the answers' accuracy minus that after stage 1, where a number counts without the stop behind it.
+    On the trained wording and held-out operands: p and choice accuracy at the trained layer, by the model's own head,
+    on templates that no training saw where there are some; and the answers' accuracy minus that after stage 1, on all
+    templates, where a number counts without the stop behind it. `emerges` and `absent` say that the intervals of p and
+    choice accuracy lie on one side of their bounds; neither, that it is undecided.
     """
     rows = []
     for experiment, cells in experiments(results).items():
@@ -129,8 +132,8 @@ def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
     decisions = results.decisions
     tables: dict[str, Floats] = {}
     for name in ("p", "choice"):
-        columns = [results.trained_by_sample(cell).loc[TIERS[0]][name] for cell in cells]
-        tables[name] = pd.concat(columns, axis=1).to_numpy(float)
+        samples = [shown(results.trained_by_sample(cell), TIERS[0])[0].droplevel("tier") for cell in cells]
+        tables[name] = pd.concat([own[name] for own in samples], axis=1).to_numpy(float)
     after, before = ([_right(results, cell, stage) for cell in cells] for stage in ("stage2", "stage1"))
     kept = pd.concat([a - b for a, b in zip(after, before, strict=True)], axis=1).to_numpy(float)
     p, choice = (_share(tables[name], decisions) for name in ("p", "choice"))
@@ -141,6 +144,7 @@ def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
         "lowest_seed": tables["p"].mean(0).min(),
         "highest_seed": tables["p"].mean(0).max(),
         "emerges": p.low >= decisions.probability and choice.low >= decisions.choice_accuracy,
+        "absent": p.high < decisions.probability or choice.high < decisions.choice_accuracy,
         "verdict": _kept(float(np.mean([one.mean() for one in before])), kept, decisions),
     }
 

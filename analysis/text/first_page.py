@@ -6,6 +6,7 @@ Everything on it is a number of table_means, table_effects, table_depths, table_
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, depth_range, difference_rows, main_rows
+from analysis.text.telling import Question, depth_range, difference_rows, main_rows, span
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -52,9 +53,11 @@ def first_page(results: Results, decided: Decided) -> FirstPage:
     return FirstPage(
         sentence=_sentence(results, decided),
         head=["wording", "model", *columns.values(), *_control_head(results, decided)],
-        rows=_rows(results, decided, shown, columns, _mean),
+        rows=_rows(results, decided, shown, columns, partial(_mean, alone=len(results.seeds) == 1)),
         reading=_reading(results, shown),
-        order=_rows(results, decided, shown, columns, _order) if shown["order"].notna().any() else [],
+        order=_rows(results, decided, shown, columns, partial(_order, alone=len(results.seeds) == 1))
+        if shown["order"].notna().any()
+        else [],
         questions=asked,
         difference_head=difference_head,
         differences=differences,
@@ -122,26 +125,36 @@ def _rows(
     return rows
 
 
-def _mean(row: Mapping[Any, Any] | None) -> Markdown:
+def _mean(row: Mapping[Any, Any] | None, alone: bool) -> Markdown:
     """`94 [82-100] (76)`, `62* (50)` for one seed; bold where the interval lies above READABLE, in brackets w = 0."""
     if row is None or not row["seeds"]:
         return Markdown("")
     text = f"{100 * row['choice']:.0f}"
     low, high = (f"{100 * row[name]:.0f}" for name in ("lowest_seed", "highest_seed"))
     text += "\\*" if row["seeds"] == 1 else f" [{low}-{high}]" if low != high else ""
-    return Markdown((f"**{text}**" if row["choice_low"] > READABLE else text) + _zero(row["zero_choice"]))
+    return Markdown((f"**{text}**" if _bold(row, "choice", alone) else text) + _zero(row["zero_choice"]))
 
 
-def _order(row: Mapping[Any, Any] | None) -> Markdown:
-    """`98 (90)`; bold where the interval lies above READABLE, in brackets w = 0."""
+def _order(row: Mapping[Any, Any] | None, alone: bool) -> Markdown:
+    """`98 (90, 85-96)`; bold where the interval lies above READABLE, in brackets w = 0 with the range of its seeds."""
     if row is None or not row["seeds"] or math.isnan(row["order"]):
         return Markdown("")
     text = f"{100 * row['order']:.0f}" + ("\\*" if row["seeds"] == 1 else "")
-    return Markdown((f"**{text}**" if row["order_low"] > READABLE else text) + _zero(row["zero_order"]))
+    ends = (row["zero_order_lowest_seed"], row["zero_order_highest_seed"])
+    return Markdown((f"**{text}**" if _bold(row, "order", alone) else text) + _zero(row["zero_order"], *ends))
 
 
-def _zero(share: float) -> str:
-    return "" if math.isnan(share) else f" ({100 * share:.0f})"
+def _bold(row: Mapping[Any, Any], measure: str, alone: bool) -> bool:
+    """Whether the interval lies above READABLE; of one seed only in a study of one (`alone`)."""
+    return bool(row[f"{measure}_low"] > READABLE and (row["seeds"] > 1 or alone))
+
+
+def _zero(share: float, lowest: float = math.nan, highest: float = math.nan) -> str:
+    """` (76)`, or ` (43, 4-96)` with the range of the seeds."""
+    if math.isnan(share):
+        return ""
+    mean, low, high = (f"{100 * part:.0f}" for part in (share, lowest, highest))
+    return f" ({mean})" if low == high else f" ({mean}, {low}-{high})"
 
 
 def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
@@ -150,7 +163,8 @@ def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
     example = results.terms.examples.get(tier)
     named = Markdown(f"{escape(tier)}, {example}") if example else escape(tier)
     new = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
-    return Markdown(f"{named} ({int(own['samples'].max())} {new})")
+    counts = own.loc[own["seeds"] > 0, "samples"]
+    return Markdown(f"{named} ({span(counts, 1)} {new})" if len(counts) else named)
 
 
 def trained_by(results: Results, tier: str) -> str:
@@ -252,7 +266,8 @@ def _without(shown: pd.DataFrame) -> str:
     ]
     if len(places) > MOST_PLACES:
         places = [f"in {len(there)} of {len(known)} of these places"]
-    return f"After the same steps without a class loss it is so {_listed(places) if places else 'nowhere'}. "
+    reached = f"{100 * READABLE:.0f} % is reached {_listed(places) if places else 'nowhere'}"
+    return f"After the same steps without a class loss {reached}. "
 
 
 def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:

@@ -52,7 +52,7 @@ def choice_rows(told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, list[Ro
         rows = []
         for row in here.to_dict("records"):
             truth = by_training[recipe_of(training_of(choices_of(row["recipe"])), TRAINING)]
-            emerges = Markdown("**yes**") if truth["emerges"] else "no"
+            emerges = Markdown("**yes**") if truth["emerges"] else "no" if truth["absent"] else "undecided"
             kept = f"{truth['verdict']} ({signed_points(interval_of(truth, 'answers'))})"
             p, choice = probability(interval_of(truth, "p")), share(interval_of(truth, "choice"))
             rows.append([row["recipe"], f"{truth['class_loss']:.2f}", p, choice, emerges, kept, *_told(row)])
@@ -80,25 +80,34 @@ def meaning_rows() -> list[Row]:
 
 def sentence(measured: pd.DataFrame) -> Markdown:
     """Answer the published question in one sentence."""
-    emerges: dict[str, list[bool]] = {AS_PUBLISHED: [], CORRECTED: []}
-    decisive: list[str] = []
+    states: dict[str, list[str]] = {AS_PUBLISHED: [], CORRECTED: []}
+    tried: list[list[str]] = []
     for _, here in measured.groupby(EXPERIMENT, sort=False):
         rows = {row["recipe"]: row for row in together(here).to_dict("records")}
-        for name, found in emerges.items():
+        for name, found in states.items():
             if name in rows:
-                found.append(bool(rows[name]["emerges"]))
-        decisive += [name for name in TRAINING if rows.get(CORRECTED) and _decides(rows, name)]
-    ours, theirs = (f"{sum(emerges[name])} of {len(emerges[name])}" for name in (CORRECTED, AS_PUBLISHED))
-    alone = [name for name in TRAINING if name in decisive]
-    why = f"; added alone to the corrected training, {_listed(alone)} ends it" if alone else ""
+                found.append(_state(rows[name]))
+        added = {name: rows[one] for name in TRAINING if (one := recipe_of([name], TRAINING)) in rows}
+        if added and CORRECTED in rows and rows[CORRECTED]["emerges"]:
+            tried.append([name for name, row in added.items() if row["absent"]])
+    theirs, ours = (_counted(states[name]) for name in (AS_PUBLISHED, CORRECTED))
+    alone = [name for name in TRAINING if tried and all(name in ended for ended in tried)]
+    where = f"the {len(tried) if len(tried) > 1 else 'one'} of these where choices were tried alone"
+    why = f"; in {where}, {_listed(alone)} added to the corrected training ends it" if alone else ""
     return Markdown(
-        f"The published experiment found no classifier: trained as published, one emerges in {theirs} experiments "
-        f"here, trained as described in {ours}{why}."
+        f"The published experiment found no classifier. Trained as published one emerges here in {theirs}; trained as "
+        f"described in {ours}{why}."
     )
 
 
-def _decides(rows: dict[str, Any], name: str) -> bool:
-    return bool(rows[CORRECTED]["emerges"]) and _emerges(rows, [name]) is False
+def _state(row: Mapping[Any, Any]) -> str:
+    return "emerges" if row["emerges"] else "none" if row["absent"] else "undecided"
+
+
+def _counted(states: Sequence[str]) -> str:
+    """`5 of 9 experiments (4 undecided)`."""
+    undecided = f" ({states.count('undecided')} undecided)" if "undecided" in states else ""
+    return f"{states.count('emerges')} of {len(states)} experiments{undecided}"
 
 
 def first_rows(measured: pd.DataFrame) -> list[Row]:
@@ -128,7 +137,8 @@ def _but(name: str) -> list[str]:
 
 
 def _brief(row: Mapping[Any, Any]) -> str:
-    return f"p {_p(row)}, choice {share(row['choice'])}, answers {100 * row['answers'] + 0.0:+.1f} points"
+    told = f"p {_p(row)}, choice {share(row['choice'])}, answers {100 * row['answers'] + 0.0:+.1f} points"
+    return f"{_state(row)}: {told}"
 
 
 def recipe_tables(results: Results, told: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
@@ -151,11 +161,13 @@ def _classifier(rows: dict[str, Any]) -> str:
     ours, theirs = rows[CORRECTED], rows[AS_PUBLISHED]
     p = f"p {probability(interval_of(ours, 'p'))} and {probability(interval_of(theirs, 'p'))}"
     if ours["emerges"] == theirs["emerges"]:
-        both = "both trainings" if ours["emerges"] else "neither training"
-        return f"A classifier emerges by {both}, corrected and as published ({p})."
+        if ours["emerges"]:
+            return f"A classifier emerges by both trainings, corrected and as published ({p})."
+        states = f"{_state(ours)} corrected, {_state(theirs)} as published"
+        return f"A classifier is shown by neither training: {states} ({p})."
     better = CORRECTED if ours["emerges"] else AS_PUBLISHED
-    prevents = [name for name in TRAINING if _emerges(rows, [name]) is (not ours["emerges"])]
-    undoes = [name for name in TRAINING if _emerges(rows, _but(name)) is (not theirs["emerges"])]
+    prevents = [name for name in TRAINING if _is(rows, [name], "none" if ours["emerges"] else "emerges")]
+    undoes = [name for name in TRAINING if _is(rows, _but(name), "none" if theirs["emerges"] else "emerges")]
     return (
         f"A classifier emerges by the {better} training and not by the other ({p}, corrected and as published). "
         f"Added alone to the corrected one, {_listed(prevents)} changes that; "
@@ -193,10 +205,10 @@ def _answers(rows: dict[str, Any]) -> str:
     return f"Symbolic answers against stage 1: {'; '.join(parts)}.{alone}"
 
 
-def _emerges(rows: dict[str, Any], choices: Sequence[str]) -> bool | None:
-    """Whether a classifier emerges by the training with these choices; None where that was not run."""
+def _is(rows: dict[str, Any], choices: Sequence[str], state: str) -> bool:
+    """Whether the training with these choices was run and is shown to have this outcome."""
     row = rows.get(recipe_of(choices, TRAINING))
-    return None if row is None else bool(row["emerges"])
+    return row is not None and _state(row) == state
 
 
 def _listed(names: Sequence[str]) -> str:

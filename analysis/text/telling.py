@@ -92,7 +92,7 @@ def how_decided(results: Results, difference: Difference) -> Markdown:
     over = f"templates and {seeds} seeds" if seeds > 1 else "templates of one seed"
     intervals = f"{100 * results.decisions.confidence:g} % intervals over {over}"
     if rows["model"].nunique() <= FEW_MODELS:
-        return escape(f"{intervals}, in the table of differences below")
+        return escape(f"{intervals}, of means over depths: table of differences below")
     parts = []
     for tier in _tiers_of(results, rows):
         counts = rows.loc[rows["tier"] == tier, "verdict"].map(words).value_counts()

@@ -61,19 +61,19 @@ def test_every_number_of_the_first_table_is_in_the_table_of_means(
                 arm, depth = ("random_words", 1.0) if control else ("plain", float(column))
                 place = {"arm": arm, "model": row[1], "tier": tier, "depth": depth}
                 (own,) = means[(means[list(place)] == list(place.values())).all(axis=1)].to_dict("records")
-                assert text == _as_told(own), place
+                assert text == _as_told(own, of=int(means["seeds"].max())), place
                 told += 1
         assert told == 4 * means["model"].nunique() * (len(head) - 2)
 
 
-def _as_told(own: dict[Hashable, Any]) -> str:
-    """A row of the table of means as the first page tells it."""
+def _as_told(own: dict[Hashable, Any], of: int) -> str:
+    """A row of the table of means as the first page tells it, in a study of so many seeds."""
     if not own["seeds"]:
         return "did not fit"
     value, low, high = (f"{100 * own[name]:.0f}" for name in ("choice", "lowest_seed", "highest_seed"))
     text = f"{value}\\*" if own["seeds"] == 1 else f"{value} [{low}-{high}]" if low != high else value
     zero = "" if math.isnan(own["zero_choice"]) else f" ({100 * own['zero_choice']:.0f})"
-    return (f"**{text}**" if own["choice_low"] > 0.75 else text) + zero
+    return (f"**{text}**" if own["choice_low"] > 0.75 and own["seeds"] >= min(of, 2) else text) + zero
 
 
 ASKS: dict[str, tuple[str, ...]] = {

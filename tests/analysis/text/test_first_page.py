@@ -106,7 +106,8 @@ def test_one_seed_is_marked(tmp_path: Path) -> None:
 def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -> None:
     answer, sure = _asked(page, "cost")
     assert re.search(r"in points: alpha: undecided \(symbolic -\d\.\d, .*; beta: hurt \(symbolic -2\d\.\d, ", answer)
-    assert sure.startswith("95 % intervals over templates and 3 seeds, in the table of differences below; the largest")
+    over = "95 % intervals over templates and 3 seeds, of means over depths: table of differences below; "
+    assert sure.startswith(f"{over}the largest at one depth is ")
     assert page.difference_head == ["difference", "tier", "alpha", "beta"]
     (row,) = (row for row in page.differences if row[0].startswith("Right answers"))
     assert row[1] == "symbolic"

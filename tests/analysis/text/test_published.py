@@ -140,7 +140,7 @@ def _frames(emerging: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         kept = {"answers": 0.0, "answers_low": -0.01, "answers_high": 0.01, "verdict": "preserved"}
         one_seed = {**where, "recipe": recipe, "seeds": 1, "compared": True, "class_loss": 1.0, **figures, **kept}
         one_seed |= {"lowest_seed": p, "highest_seed": p}
-        rows += [{**one_seed, "seed": seed, "emerges": recipe in emerging} for seed in (0.0, math.nan)]
+        rows += [{**one_seed, "seed": seed, **_outcome(recipe, emerging)} for seed in (0.0, math.nan)]
     read = {f"{name}{end}": 0.5 for name in ("symbolic", "semantic", "classifier") for end in ("", "_low", "_high")}
     said = [
         {**where, "recipe": recipe, "stage": stage, "seeds": 1, **read, "prompts": 8}
@@ -148,6 +148,10 @@ def _frames(emerging: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         for stage in ("baseline", "stage1", "stage2")
     ]
     return pd.DataFrame(said, columns=TOLD), pd.DataFrame(rows, columns=MEASURED)
+
+
+def _outcome(recipe: str, emerging: set[str]) -> dict[str, bool]:
+    return {"emerges": recipe in emerging, "absent": recipe not in emerging}
 
 
 def test_a_recipe_with_the_published_training_but_another_reading_draws_no_conclusion_on_the_published_one() -> None:
@@ -176,7 +180,8 @@ def test_a_study_of_the_published_recipe_alone_has_its_report(tmp_path: Path, ti
     write_report(tmp_path / "alone", tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
     assert "No cell of the corrected recipe has finished yet, so there is no answer." in text
-    assert "trained as published, one emerges in 0 of 1 experiments here" in text
+    said = "Trained as published one emerges here in 0 of 1 experiments; trained as described in 0 of 0 experiments."
+    assert said in text
     assert "| as-published | " in text.partition("### Which choice makes which conclusion")[2]
 
 
@@ -190,11 +195,15 @@ def test_the_choice_that_decides_is_named_from_both_sides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("emerging", "words"), [((), "neither training"), (("corrected", "as-published"), "both trainings")]
+    ("emerging", "words"),
+    [
+        ((), "is shown by neither training: none corrected, none as published (p 0.01"),
+        (("corrected", "as-published"), "emerges by both trainings, corrected and as published (p 0.90"),
+    ],
 )
 def test_where_both_recipes_agree_no_choice_is_blamed(emerging: tuple[str, ...], words: str) -> None:
     (line,) = conclusions(*_frames(set(emerging)))
-    assert f"A classifier emerges by {words}, corrected and as published" in line
+    assert f"A classifier {words}" in line
     assert "Added alone" not in line
 
 
@@ -225,12 +234,13 @@ def test_recipes_stand_side_by_side_at_the_seeds_together_with_their_range() -> 
     rows.loc[single, ["p", "emerges"]] = [0.5, True]  # single seeds are told nowhere here
     ((experiment, seeds, theirs, ours, added, left),) = first_rows(rows)
     assert (experiment, seeds) == ("m · w 0.5 · 500 steps at 5e-05", "3")
-    assert ours.startswith("p 0.90 [0.80-1.00], ")
-    assert theirs.startswith("p 0.01, ")
+    assert ours.startswith("emerges: p 0.90 [0.80-1.00], ")
+    assert theirs.startswith("none: p 0.01, ")
     assert added == left == ", ".join(f"{name} 0.01" for name in TRAINING)
-    assert "trained as published, one emerges in 0 of 1 experiments here, trained as described in 1 of 1" in sentence(
-        rows
-    )
+    said = sentence(rows)
+    assert "Trained as published one emerges here in 0 of 1 experiments; trained as described in 1 of 1 exp" in said
+    rows.loc[rows["recipe"] == "as-published", "absent"] = False
+    assert "Trained as published one emerges here in 0 of 1 experiments (1 undecided); trained as" in sentence(rows)
 
 
 def test_the_seeds_that_are_compared_are_those_that_every_compared_recipe_has(results: Results) -> None:
@@ -253,4 +263,7 @@ def test_the_seeds_that_are_compared_are_those_that_every_compared_recipe_has(re
 def test_the_sentence_names_the_choices_that_alone_end_it() -> None:
     others = [name for name in TRAINING if name != "plain_sgd"]
     _, rows = _frames({"corrected", *(recipe_of([name], TRAINING) for name in others)})
-    assert sentence(rows).endswith("added alone to the corrected training, `plain_sgd` ends it.")
+    where = "in the one of these where choices were tried alone, "
+    assert sentence(rows).endswith(f"; {where}`plain_sgd` added to the corrected training ends it.")
+    rows.loc[rows["recipe"] == "corrected with plain_sgd", "absent"] = False  # undecided
+    assert "plain_sgd" not in sentence(rows)
