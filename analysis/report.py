@@ -1,8 +1,10 @@
 """The report of one study, made from its rows alone."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import jinja2
 import pandas as pd
@@ -45,6 +47,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     _check_beside(results, out)
     decided = decide_study(study)
     folder = out.with_suffix("")
+    before = _files_named_in(out)
     tables = decided.tables | {"units": _units(study)}
     for name, table in tables.items():
         write_file(folder, f"table_{name}", ".csv", to_csv(table))
@@ -74,7 +77,19 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     )
     write_bytes(out, text.encode(errors="replace"))
     write_page(out, study.tiers, pictures, list(drawn.values()), tables)
+    made = {f"table_{name}.csv" for name in tables} | {f"{one.name}.csv" for one in pictures} | set(drawn.values())
+    for name in before - made:  # which tells of other rows
+        (folder / name).unlink(missing_ok=True)
     return left_out
+
+
+def _files_named_in(report: Path) -> set[str]:
+    """The tables and figures that a report names as its own, in the folder beside it; none where there is no report."""
+    if not report.is_file():
+        return set()
+    text, folder = report.read_text(encoding="utf-8", errors="replace"), markdown.path(report.stem)
+    names = map(unquote, re.findall(rf"\({re.escape(folder)}/([\w.%-]+\.(?:csv|svg|png))\)", text))
+    return {name for name in names if Path(name).name == name}
 
 
 def _check_beside(results: Path, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Whether every report in reports/ is what `make report` makes from the rows in reports/data/."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -64,3 +65,18 @@ def test_a_report_that_does_not_follow_from_its_rows_is_found(tmp_path: Path) ->
     data.write_text(data.read_text().replace("alpha", "beta"))
     with pytest.raises(AssertionError, match=r"table_units\.csv"):
         check_report(tmp_path / "data" / "tiny", report, tmp_path / "again" / "tiny.md")
+
+
+def test_a_report_that_is_made_again_leaves_no_table_or_figure_of_other_rows(tmp_path: Path) -> None:
+    two = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=12)
+    write_report(write_study(tmp_path / "two", two), tmp_path / "r.md")
+    own = {file.name for file in (tmp_path / "r").iterdir()}
+    assert {"cost.csv", "cost.svg"} <= own
+    (tmp_path / "r" / "mine.csv").touch()
+    (tmp_path / "r" / "table_mine.csv").touch()
+    one = replace(two, weights=(0.5,))
+    write_report(write_study(tmp_path / "one", one), tmp_path / "r.md")
+    write_report(tmp_path / "one", tmp_path / "fresh.md")
+    fresh = {file.name for file in (tmp_path / "fresh").iterdir()}
+    assert {file.name for file in (tmp_path / "r").iterdir()} == {*fresh, "mine.csv", "table_mine.csv"}
+    assert "cost.svg" not in fresh
