@@ -110,7 +110,7 @@ def test_a_figure_that_cannot_be_described_is_left_out_and_the_others_are_there(
     assert [f"the figure {name}: ZeroDivisionError" in first_page(text) for name in names] == [True] * 5
     assert drawn(text) == ["lens"]
     assert "> **In one sentence.** A class token" in text
-    assert "| Does it cost answers? | symbolic " in text
+    assert "| Does it cost answers? | Right answers, " in text
     assert "No cell has finished" not in text
 
 
