@@ -13,8 +13,8 @@ MEASURED = re.compile(rf"{SIGN}?\d")
 """Beginning of a cell that tells of its row and does not name it."""
 LONGEST = 30
 """Characters of a cell above which a column is words: no name of its row, unless it is the first, and no value."""
-PROSE = 80
-"""Characters of a cell above which a table without numbers is one of words, whose columns share the width."""
+QUESTION = "Question"
+"""Head of the first column of a table of words, whose columns share the width."""
 INTERVAL = re.compile(r"[-+.\d*%]+ \[[^\[\]]{1,24}\]")
 """A number with its interval or range, or a mark for which it stands."""
 
@@ -46,7 +46,7 @@ def _mark(table: list[Token]) -> None:
         # Nothing tells what the other columns are the names of.
         names = 1
     kinds = [_kind(column) for column in texts]
-    if not any(kinds[names:]) and any(len(text) > PROSE for column in texts for text in column):
+    if _text(columns[0][0][1]) == QUESTION:
         table[0].attrJoin("class", "words")
     numbers = kinds.count("number") >= kinds.count("value")
     for index, column in enumerate(columns):

@@ -24,7 +24,6 @@ def test_the_first_page_is_a_sentence_a_table_and_questions_before_any_section(
             "> **In one sentence.** ",
             "\n| wording | model | 0.5 | 1 |",
             "\n| Question | Answer | How sure |",
-            "\n| difference | tier |",
             "\n## ",
         )
         places = [text.index(part) for part in parts]

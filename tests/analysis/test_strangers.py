@@ -176,7 +176,7 @@ def test_names_that_look_like_something_else_are_names_everywhere(tmp_path: Path
     assert f"{''.join(heads)} true None/inf L1 0.50 0.5 " in words(page.text)
     text = (tmp_path / "r.md").read_text()
     assert "| Cell | NA | null | nan | 1 |" in text
-    assert "A class token that is trained into a layer on NA is read there" in text
+    assert "A class token that is trained into a layer on NA prompts is read there" in text
     assert "that no training saw: on NA, null, nan and 1 by 100 % in true at 0.50." in text
 
 
