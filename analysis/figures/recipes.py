@@ -13,7 +13,7 @@ from analysis.drawing.style import COLOURS, NEUTRAL
 from analysis.outcomes.recipes import EXPERIMENT, HURT, together
 from study.config.recipes import AS_PUBLISHED
 
-EMERGES, NONE = (COLOURS[0], "o"), (NEUTRAL, "s")
+EMERGES, OPEN, NONE = (COLOURS[0], "o"), (COLOURS[2], "^"), (NEUTRAL, "s")
 LOSS, OTHER = (COLOURS[1], "v"), ("#000000", "D")
 BELOW = 0.3
 """How far below a recipe's mark its seeds stand, in lines."""
@@ -64,7 +64,10 @@ def _draw(results: Results, shown: pd.DataFrame, recipes: list[str]) -> Figure:
         left.set_xlim(-0.03, 1.03)
     axes[-1][0].set_xlabel("p at the trained layer")
     axes[-1][1].set_xlabel("answers minus stage 1, points")
-    styles = (("emerges", EMERGES), ("does not", NONE), ("answers hurt", LOSS), ("not hurt, or undecided", OTHER))
+    styles = (
+        *(("emerges", EMERGES), ("undecided", OPEN), ("none", NONE)),
+        *(("answers hurt", LOSS), ("not hurt, or undecided", OTHER)),
+    )
     handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in styles]
     if together(shown)["seeds"].max() > 1:
         handles.append(Line2D([], [], color=NEUTRAL, marker=".", ls="", label="single seeds"))
@@ -88,5 +91,5 @@ def _panel(ax: Axes, rows: pd.DataFrame, recipes: list[str], column: str, scale:
 
 def _look(column: str, row: dict[object, object]) -> tuple[str, str]:
     if column == "p":
-        return EMERGES if row["emerges"] else NONE
+        return EMERGES if row["emerges"] else NONE if row["absent"] else OPEN
     return LOSS if row["verdict"] == HURT else OTHER
