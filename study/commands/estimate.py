@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.json_files import read_json
 from study.config.names import Tier
@@ -37,8 +38,15 @@ MOVES = 16
 ONCE = 5
 """Forward passes of a prompt in the interchange, whatever the layers: for its state, that of its source, and those of
 training prompts."""
+TRAINING = 3
+"""Forward passes of an evaluation that a step of training takes as long as. Forward and backward are two; batches are
+smaller, and adapters and the optimiser add passes over memory: counted as two, steps did 28 to 45 GFLOP/s on two cores
+where evaluations did 67 to 130."""
+CHAT_TOKENS = 30
+"""Tokens that a chat template puts around a prompt, an estimate."""
 FITTING = 2
-"""Times as many steps as its settings have that a control trains, an estimate: it ends when it has fitted."""
+"""Times as many steps as its settings have that shuffled labels train, which end when they have fitted: 1.6 to 3 were
+seen. Controls whose classes are those of the task fitted within the steps of the plain cell."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,8 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
 
     def passing(prompts: Mapping[Tier, float], rows: float = 0.0) -> Work:
         """Return one forward pass, with logits for every token of the answers and `rows` more of each prompt."""
-        tokens = sum(count * lengths[tier].whole for tier, count in prompts.items())
+        around = CHAT_TOKENS if getattr(origin(unit), "prompt", "plain") == "chat" else 0
+        tokens = sum(count * (lengths[tier].whole + around) for tier, count in prompts.items())
         read = sum(count * (lengths[tier].answer + rows) for tier, count in prompts.items())
         return Work(tokens, read)
 
@@ -188,7 +197,7 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
 
     def training(settings: Stage1 | Stage2, wordings: Sequence[Tier], rows: float, steps: int) -> Work:
         batch = {tier: settings.batch_size / len(wordings) for tier in wordings}
-        return passing(batch, rows).times(2 * steps)
+        return passing(batch, rows).times(TRAINING * steps)
 
     everything = {tier: of_each(evaluation.prompts_in(tier), [tier])[tier] for tier in tiers}
     if isinstance(unit, Pretraining):  # all weights have gradients, and all tokens logits
@@ -203,7 +212,7 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
         fitted = {tiers[0]: float(2 * len(study.data.operations) * FITTING_PROMPTS)}
         gradients = passing({tiers[0]: GRADIENT_PROMPTS}).times(len(unit.readouts) * (blocks + 2))
         return passing(profile, 2 * blocks) + passing(fitted) + gradients
-    steps = min(unit.most_steps, FITTING * unit.stage2.steps)
+    steps = min(unit.most_steps, (FITTING if ARMS[unit.arm].shuffled_labels else 1) * unit.stage2.steps)
     trained = training(unit.stage2, unit.wordings, unit.layer is not None, steps)
     if unit.scored:  # with a mask and without
         trained += passing({tier: everything[tier] for tier in tiers[:2]}, blocks).times(2)

@@ -40,33 +40,29 @@ def seconds_taken(units: Sequence[Unit]) -> dict[str, float]:
 
 
 def test_operations_are_counted_alike_for_every_kind_of_unit_and_model_of_the_committed_study() -> None:
-    """Operations a second, which no two kinds or models may reach very differently if the count is right. The committed
-    rows were computed while other work ran, now more and now less."""
+    """Operations a second, which no two kinds or models may reach very differently if the count is right."""
     units = expand(COMMITTED.study, COMMITTED.models)
     taken = seconds_taken(units)
+    work = works(COMMITTED.study, units)
     counted: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for unit, operations in zip(units, operations_of(units), strict=True):
-        total = counted[origin(unit).model_name, kind(unit)]
-        total[0] += operations
+    for unit in units:
+        model = origin(unit).model_name
+        total = counted[model, kind(unit)]
+        total[0] += work[unit.id].operations(COMMITTED.models[model]) or 0.0
         total[1] += taken[unit.id]
     speeds = [operations / seconds for operations, seconds in counted.values()]
     assert len(speeds) == 8
-    assert max(speeds) < 3 * min(speeds)
+    assert max(speeds) < 2 * min(speeds)
 
 
 def test_the_committed_study_is_estimated_within_the_margin_on_cores_like_those_that_ran_it() -> None:
+    """docs/speed.md gives 80 to 200 GFLOP/s for a core of such a machine."""
     units = expand(COMMITTED.study, COMMITTED.models)
     taken = seconds_taken(units)
-    speed = sum(operations_of(units)) / sum(taken.values()) / 1e9 / UTILISATION
-    told = prospects(COMMITTED, units, Machine(20, 2, speed))
+    told = prospects(COMMITTED, units, Machine(20, 2, 150.0))
     for name, prospect in told.items():
         hours = sum(taken[unit.id] for unit in units if origin(unit).model_name == name) / 2
         assert hours / MARGIN < (prospect.seconds or 0.0) < hours * MARGIN
-
-
-def operations_of(units: Sequence[Unit]) -> list[float]:
-    work = works(COMMITTED.study, units)
-    return [work[unit.id].operations(COMMITTED.models[origin(unit).model_name]) or 0.0 for unit in units]
 
 
 def test_time_follows_the_work_the_speed_and_the_units_that_fit_beside_one_another() -> None:

@@ -19,6 +19,7 @@ from analysis.outcomes.effects import (
     pooled,
 )
 from analysis.outcomes.levels import levels, means
+from study.config.names import TIERS
 from tests.simulated import Plan, Point, Truth, list_again, write_study
 
 CHOICE = {"plain": 0.95, "random_words": 0.7, "swapped_tokens": 0.95, "shuffled_labels": 0.97, "lora_below": 0.95}
@@ -180,6 +181,14 @@ def test_a_planted_cost_is_found_against_w_zero_and_against_stage_1(tmp_path: Pa
         assert rows.loc["semantic", "verdict"] == verdict
         assert rows.loc["semantic", "difference_low"] <= -lost <= rows.loc["semantic", "difference_high"]
         assert rows.loc["symbolic", "verdict"] == "preserved"
+        assert set(rows.index) == set(TIERS)
+
+
+def test_a_model_that_is_prompted_through_its_chat_template_is_no_further_model(tmp_path: Path) -> None:
+    plan = replace(PLAN, models={"alpha": 4, "alpha.chat": 4, "beta": 4}, depths=(0.5,), seeds=(0,), per_class=12)
+    assert pooled(read_results(write_study(tmp_path / "two", plan))).empty
+    plan = replace(plan, models={**plan.models, "gamma": 4})
+    assert set(pooled(read_results(write_study(tmp_path / "three", plan)))["models"]) == {3}
 
 
 def test_few_unchanged_prompts_do_not_prove_preservation(tmp_path: Path) -> None:
