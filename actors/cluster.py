@@ -123,25 +123,15 @@ def connect(settings: RaySettings, address: str | None = None, job: str = "") ->
         largest = max(node["Resources"].get(MEMORY, 0.0) for node in ray.nodes() if node["Alive"])
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
         yield Cluster(slots, dashboard, largest, ray.get_runtime_context().gcs_address)
-    except ClusterLostError:
-        raise  # Ray's own end would wait a minute for what has died
-    except BaseException:
-        _end()
-        raise
-    else:
-        _end()
+    finally:
+        if not isinstance(sys.exception(), ClusterLostError):  # Ray's own end would wait a minute for what has died
+            threading.Thread(target=ray.shutdown, name=ENDING).start()
 
 
 def _keep_logs_to_itself(ray: Any) -> None:
     """Ray prints the last lines of its logs to standard output where a part of it or a worker dies, as `(raylet) …`,
     though `log_to_driver` is off; its debugger turns that off in this way, and there is no other."""
     ray._private.worker._worker_logs_enabled = False
-
-
-def _end() -> None:
-    import ray
-
-    threading.Thread(target=ray.shutdown, name=ENDING).start()
 
 
 def wait_for_the_last_one() -> None:

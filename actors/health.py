@@ -28,11 +28,10 @@ class Health:
         self._vital = [(one, one.name()) for one in _descendants() if one.name() in NAMES] if private else []
 
     def check(self) -> None:
-        """Raises ClusterLostError where the cluster has died; what is left of a private one is killed."""
+        """Raises ClusterLostError where the cluster has died."""
         for process, name in self._vital:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                self._end()
-                raise ClusterLostError(f"Ray's {name} has died")
+            if not _lives(process):
+                raise self.lost(f"Ray's {name} has died")
         now = time.monotonic()
         if now - self._looked >= PROBE_SECONDS:
             self._looked = now
@@ -40,14 +39,22 @@ class Health:
             if _answers(self._head):
                 self._answered = time.monotonic()
             elif now - self._answered > UNREACHABLE_SECONDS:
-                self._end()
-                raise ClusterLostError(f"the head of the cluster, {self._head}, does not answer")
+                raise self.lost(f"the head of the cluster, {self._head}, does not answer")
 
-    def _end(self) -> None:
-        """Ray's own end would wait a minute for what has died, and workers would compute on in the meantime."""
+    def lost(self, reason: str) -> ClusterLostError:
+        """Kill what is left of a private cluster, since Ray's own end would wait a minute for what has died and workers
+        would compute on in the meantime; return the error to raise."""
         for process in self._own:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        return ClusterLostError(reason)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended in between
+        return False
 
 
 def _descendants() -> list[psutil.Process]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actors.cluster import AT_A_TIME, PRIVATE, RESOURCE, ClusterError
+from actors.environment import AUTH_MODE
 
 AGENT_SECONDS = 90.0
 """How long a job waits for the agent that takes it; Ray itself waits 10 seconds at each attempt."""
@@ -21,7 +22,8 @@ def submit_study(command: Sequence[str], dashboard: str) -> str:
     cluster; return the job's id.
 
     Ray starts the agent that takes jobs some time after the dashboard: it is waited for, AGENT_SECONDS at most. Raises
-    ClusterError where nothing takes the job, the cluster is a private one, or the job fails.
+    ClusterError where nothing takes the job, the cluster is a private one, or the job fails or does not
+    begin.
     """
     from ray.job_submission import JobSubmissionClient
 
@@ -68,7 +70,7 @@ def _check_for_jobs(dashboard: str) -> None:
 
 
 def _watch(client: Any, job: str) -> None:
-    """Wait until a job begins, BEGIN_SECONDS at most. Raises ClusterError where it fails before."""
+    """Wait until a job begins. Raises ClusterError where it fails before, or has not begun in BEGIN_SECONDS."""
     deadline = time.monotonic() + BEGIN_SECONDS
     while time.monotonic() < deadline:
         status, said = str(client.get_job_status(job).value), str(client.get_job_logs(job))
@@ -78,3 +80,7 @@ def _watch(client: Any, job: str) -> None:
         if status == "SUCCEEDED" or AT_A_TIME in said:
             return
         time.sleep(1)
+    raise ClusterError(
+        f"{job} has not begun within {BEGIN_SECONDS:.0f} seconds, and may yet: `ray job logs` and `ray job stop` with "
+        f"its name show and end it, on the head machine with {AUTH_MODE}=token"
+    )

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from actors.cluster import AT_A_TIME, RESOURCE, Cluster, ClusterError, ClusterLostError, connect
+from actors.cluster import AT_A_TIME, RESOURCE, Cluster, ClusterError, connect
 from actors.driver import Driver, Stop
 from actors.health import Health
 from actors.metrics import States
@@ -88,7 +88,7 @@ def _while_alive(units: Iterator[Ended | None], health: Health) -> Iterator[Ende
             yield ended
     except RayError as error:  # not of a task, which the driver sees to, but of what it runs tasks with
         health.check()
-        raise ClusterLostError(" ".join(str(error).split())) from error
+        raise health.lost(" ".join(str(error).split())) from error
 
 
 def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, console: Console) -> list[Unit]:

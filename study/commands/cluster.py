@@ -192,7 +192,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=given.port,
         default=dashboard_port,
         metavar="PORT",
-        help=f"port of the dashboard (default: {dashboard_port})",
+        help=f"port of the dashboard, or the next one that is free (default: {dashboard_port})",
     )
     join = commands.add_parser("join", parents=[node], help="add this machine to a cluster")
     join.add_argument(

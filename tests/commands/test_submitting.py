@@ -59,6 +59,16 @@ def test_a_study_that_was_handed_in_runs_to_its_report_without_who_handed_it_in(
             assert handed.returncode == 2
             assert re.search(r"raysubmit_\w+ failed on the cluster; its last output:\n(.*\n)*.*results", handed.stderr)
             (tmp_path / "results").unlink()
+            impatient = (
+                "import sys, actors.jobs; actors.jobs.BEGIN_SECONDS = 0; from study.commands.cluster import main; "
+            )
+            asked = ["submit", "configs/smoke.yaml", "--results", str(tmp_path / "other"), "--dashboard"]
+            command = [sys.executable, "-c", f"{impatient}sys.exit(main(sys.argv[1:]))", *asked]
+            command.append(f"http://127.0.0.1:{dashboard}")
+            handed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+            assert handed.returncode == 2
+            assert "has not begun within 0 seconds, and may yet" in handed.stderr
+            assert "no longer needs this machine" not in handed.stdout
             handed = hand_in(tmp_path / "results", dashboard)
             assert handed.returncode == 0, handed.stderr
             assert "runs on the cluster and no longer needs this machine" in handed.stdout
