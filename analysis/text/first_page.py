@@ -164,7 +164,7 @@ def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
     named = Markdown(f"{escape(tier)}, {example}") if example else escape(tier)
     new = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
     counts = own.loc[own["seeds"] > 0, "samples"]
-    return Markdown(f"{named} ({span(counts, 1)} {new})" if len(counts) else named)
+    return Markdown(f"{named} ({span(counts, 1)} {new})" if len(counts) else f"{named} ({new})")
 
 
 def trained_by(results: Results, tier: str) -> str:
