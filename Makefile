@@ -36,7 +36,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What needs neither Ray nor real weights nor seconds a test: about a minute on two cores.
+# What needs neither Ray nor real weights nor seconds a test: two minutes on two cores.
 check: lint
 	$(PYTEST) -m "not ray and not real and not slow"
 
