@@ -18,6 +18,7 @@ from analysis.drawing.description import Chart, Picture
 from analysis.drawing.matplotlib_renderer import save
 from analysis.drawing.vega_lite_renderer import specification
 from analysis.figures import describe_pictures
+from analysis.figures.series import paneled_models, shown_pairs
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.depth import READABLE
@@ -64,6 +65,8 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         first=first_page(study, decided) if any_finished else None,
         limits=limits(study, decided) if any_finished else [],
         pictures={picture.name: picture for picture in pictures},
+        drawn_pairs=shown_pairs(study),
+        drawn_models=paneled_models(study),
         drawn=drawn,
         **_outcomes(study, decided),
         **_reasons(study, decided),

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.data.results import Results, StudyUnit
+from analysis.data.unit_rows import Gathering, UnitRows
 from analysis.figures.emergence import EVALUATIONS
 from analysis.outcomes.effects import DIFFERENCES, EFFECTS
 from analysis.outcomes.levels import LEVELS, MEANS
@@ -35,8 +37,16 @@ def made_study(
     units = {cell.id: cell for cell in cells}
     references = {(cell.model, cell.seed): _reference(cell) for cell in cells}
     units |= {unit.id: unit for unit in references.values()}
-    rows: dict[str, dict[str, pd.DataFrame]] = {name: {} for name in COLUMNS}
+    rows = {name: made_rows(name, {}) for name in COLUMNS}
     return Results("made", {"stage1": {"wordings": ["symbolic", "semantic"]}}, {}, units, rows=rows)
+
+
+def made_rows(name: str, frames: Mapping[str, pd.DataFrame]) -> UnitRows:
+    """The rows of a table by unit; columns that frames lack have no values."""
+    gathered = Gathering(COLUMNS[name])
+    for unit, frame in frames.items():
+        gathered.add(pa.Table.from_pandas(frame.assign(unit=unit), preserve_index=False))
+    return gathered.together(list(frames))
 
 
 def _cell(
@@ -169,12 +179,13 @@ STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 def add_profiles(results: Results) -> None:
     """Give every cell and reference rows of `profile`: choice accuracy is by_depth at the trained layer, else a half;
     after stage 1 it is .4."""
+    profiles = {}
     for cell in results.plain:
         places = product(range(cell.blocks), TIERS)
         values = [by_depth(cell, tier) if layer == cell.layer else 0.5 for layer, tier in places]
-        results.rows["profile"][cell.id] = _profile(cell, "stage2", [cell.readout], values)
-        before = results.units[str(cell.reference)]
-        results.rows["profile"][before.id] = _profile(cell, "stage1", results.pairs, [0.4] * len(values))
+        profiles[cell.id] = _profile(cell, "stage2", [cell.readout], values)
+        profiles[str(cell.reference)] = _profile(cell, "stage1", results.pairs, [0.4] * len(values))
+    results.rows["profile"] = made_rows("profile", profiles)
 
 
 def _profile(cell: StudyUnit, stage: str, pairs: Sequence[str], values: Sequence[float]) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def to_csv(table: pd.DataFrame) -> bytes:
     """Return the table as CSV. A text that a spreadsheet would take for a formula gets a leading apostrophe."""
     safe = table.copy()
     for column in text_columns(table):
-        safe[column] = [_quoted(value) for value in table[column]]
+        safe[column] = table[column].astype(object).map({value: _quoted(value) for value in table[column].unique()})
     return safe.to_csv(index=False, float_format="%.6g").encode(errors="replace")
 
 
@@ -69,7 +69,11 @@ def quoted_columns(table: pd.DataFrame) -> list[str]:
 
 def text_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns in which something is neither a number nor missing."""
-    return [str(name) for name in table.columns if not all(_is_number(value) for value in table[name].unique())]
+    return [
+        str(name)
+        for name, column in table.items()
+        if column.dtype.kind not in "iufb" and not all(_is_number(value) for value in column.unique())
+    ]
 
 
 def _quoted(value: Any) -> Any:

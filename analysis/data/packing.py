@@ -3,13 +3,13 @@
 import io
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.left_out import LeftOut
 from analysis.data.manifest import UNFINISHED, visible, write_manifest
-from analysis.data.stored import float_columns, read_stored
+from analysis.data.stored import read_stored
+from analysis.data.unit_rows import UnitRows
 from study.results.description import ResultsError, read_description
 from study.results.files import write_bytes, write_json
 from study.results.finished import DONE
@@ -31,8 +31,8 @@ def pack(results: Path, target: Path) -> list[LeftOut]:
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
-    for name, frames in stored.rows.items():
-        write_bytes(target / f"{name}.parquet", _parquet(name, frames))
+    for name, rows in stored.rows.items():
+        write_bytes(target / f"{name}.parquet", _parquet(name, rows))
     write_json(target / UNFINISHED, unfinished)
     write_manifest(target, names)  # last: it is what tells a packed study from a folder of results
     labels = {entry["id"]: entry["label"] for entry in entries}
@@ -40,20 +40,19 @@ def pack(results: Path, target: Path) -> list[LeftOut]:
     return [LeftOut(labels[unit], reason, unit) for unit, (status, reason) in states if status == "unreadable"]
 
 
-def _parquet(name: str, frames: dict[str, pd.DataFrame]) -> bytes:
-    """The frames under each other, with the unit's id as a column."""
-    filled = [frame.assign(unit=unit) for unit, frame in frames.items() if not frame.empty]
-    rows = pd.concat(filled) if filled else pd.DataFrame(columns=["unit", *COLUMNS[name]])
-    text = [column for column in ("unit", *sorted(TEXT)) if column in rows]
-    floats = float_columns(rows)
-    rows = rows.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(floats, "float32")})
+def _parquet(name: str, rows: UnitRows) -> bytes:
+    """The rows of all units under each other, with the unit's id as the last column."""
+    frame = rows.frame[[*(column for column in rows.frame if column != "unit"), "unit"]]
+    text = [column for column in frame if column in TEXT or column == "unit"]
+    floats = [str(column) for column in frame if frame[column].dtype.kind == "f"]
+    frame = frame.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(floats, "float32")})
     stream = io.BytesIO()
     pq.write_table(
-        pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None),
+        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None),
         stream,
         compression="zstd",
         compression_level=19,
-        use_dictionary=[column for column in rows if column not in floats],
+        use_dictionary=[column for column in frame if column not in floats],
         use_byte_stream_split=floats,
         write_statistics=False,
     )

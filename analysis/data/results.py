@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.samples import by_sample, order_of_pairs
+from analysis.data.samples import FewTemplates, Flags, Key, Samples, by_sample, few_templates, order_of_pairs
 from analysis.data.stored import UnitState, read_stored
 from analysis.data.terms import ARITHMETIC, OWN, Terms
+from analysis.data.unit_rows import UnitRows
 from study.config.names import TIERS, Names
 from study.config.nursery import Nursery
 from study.config.recipes import TRAINING, recipe_of
 from study.config.study import Decisions
 from study.config.units import Kind, commonest_weight
 from study.results.description import ResultsError, read_description
-
-Frames = dict[str, pd.DataFrame]
 
 PLACE = ("unit", "model", "pair", "layer", "depth", "weight", "seed")
 SETTINGS = ("model", "layer", "pair", "arm", "wordings", "weight", "seed")
@@ -76,6 +75,11 @@ class StudyUnit:
         return 1 / len(self.operations)
 
     @property
+    def trained(self) -> Key:
+        """Of a cell, the key of its own class tokens at its trained layer after stage 2, in Results.readouts."""
+        return self.id, "stage2", self.readout, self.layer
+
+    @property
     def depth(self) -> float:
         """Relative depth (L+1)/N of the trained layer; NaN where there is none."""
         return float("nan") if self.layer is None else (self.layer + 1) / self.blocks
@@ -92,12 +96,12 @@ class Results:
     apart: dict[str, StudyUnit] = field(default_factory=dict)
     """Cells of another recipe, or with another stage 2: beside the study, not among its outcomes."""
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rows: dict[str, Frames] = field(default_factory=dict)
+    rows: dict[str, UnitRows] = field(default_factory=dict)
     """By table of study.results.schema, then by unit id. `lens` has the prompts where a cell is trained and at the last
     layer, `profile` the means over prompts at every layer."""
 
-    _read: dict[tuple[object, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
-    """Rows that were asked for before, since several decisions are made from the same ones."""
+    known: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was computed before of single units, since several decisions are made from it."""
 
     @cached_property
     def everything(self) -> dict[str, StudyUnit]:
@@ -150,6 +154,21 @@ class Results:
         return [cell for cell in self.cells if cell.arm == "plain"]
 
     @cached_property
+    def wordings(self) -> list[tuple[str, ...]]:
+        """The sets of wordings on which plain cells were trained."""
+        return list(dict.fromkeys(cell.wordings for cell in self.plain))
+
+    @cached_property
+    def has_several_wordings(self) -> bool:
+        """Whether cells, controls among them, were trained on several sets of wordings."""
+        return len({cell.wordings for cell in self.cells}) > 1
+
+    @cached_property
+    def weights(self) -> list[float]:
+        """Of plain cells."""
+        return sorted({cell.weight or 0.0 for cell in self.plain})
+
+    @cached_property
     def shown_weight(self) -> float:
         """Of pictures at one weight: the one that most plain cells have, further seeds among them."""
         return commonest_weight(cell.weight or 0.0 for cell in self.plain)
@@ -196,42 +215,42 @@ class Results:
                 found.setdefault(tuple(getattr(cell, key) for key in SETTINGS), []).append(cell)
         return found
 
-    def answers_at(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
-        """Answer rows of one stage, indexed by prompt_id."""
-        key = (unit.id, stage)
-        if key not in self._read:
-            answers = self.rows["answers"][unit.id]
-            self._read[key] = answers[answers["stage"] == stage].set_index("prompt_id")
-        return self._read[key]
+    @cached_property
+    def few_templates(self) -> FewTemplates:
+        """The units and tiers whose samples are groups of operands, since they have few templates."""
+        return few_templates(self.rows["answers"].chunks())
 
-    def answers_by_sample(self, unit: StudyUnit, stage: str) -> pd.DataFrame:
-        """Answers of one stage by tier and sample: `right`, `number_right` and `nll`."""
-        key = (unit.id, stage, "by sample")
-        if key not in self._read:
-            self._read[key] = by_sample(self.answers_at(unit, stage), ["right", "number_right", "nll"])
-        return self._read[key]
+    @cached_property
+    def answered(self) -> dict[str, Samples]:
+        """By tier the answers of every unit and stage: `right`, `number_right` and `nll`."""
+        columns = ["right", "number_right", "nll"]
+        return self._by_tier(by_sample(self.rows["answers"].chunks(), columns, ["unit", "stage"], self.few_templates))
 
-    def lens_by_sample(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
-        """Read-outs of one stage at one layer by tier and sample: `choice`, `p` and `order`."""
-        key = (unit.id, stage, readout, layer, "by sample")
-        if key not in self._read:
-            rows = self.lens_at(unit, stage, readout, layer)
-            rows = rows.assign(p=np.exp(rows["log_p"]), order=order_of_pairs(rows))
-            self._read[key] = by_sample(rows, ["choice", "p", "order"])
-        return self._read[key]
+    @cached_property
+    def readouts(self) -> dict[str, Samples]:
+        """By tier the read-outs of every unit, stage, pair and layer at which a cell of its model is trained: `choice`,
+        `p` and `order`."""
+        apart = ["unit", "stage", "pair", "layer"]
+        chosen = (rows[self._at_trained_layers(rows)] for rows in self.rows["lens"].chunks())
+        read = (rows.assign(p=np.exp(rows["log_p"]), order=order_of_pairs(rows, apart)) for rows in chosen)
+        return self._by_tier(by_sample(read, ["choice", "p", "order"], apart, self.few_templates))
 
-    def trained_by_sample(self, cell: StudyUnit) -> pd.DataFrame:
-        """`lens_by_sample` of a cell's own class tokens at its trained layer after stage 2."""
-        return self.lens_by_sample(cell, "stage2", cell.readout, cell.layer)
+    def _by_tier(self, found: dict[str, Samples]) -> dict[str, Samples]:
+        return {tier: found[tier] for tier in self.tiers if tier in found}
 
-    def lens_at(self, unit: StudyUnit, stage: str, readout: str, layer: int | None) -> pd.DataFrame:
-        """Lens rows of one stage, of the class tokens `readout` at one layer, indexed by prompt_id."""
-        key = (unit.id, stage, readout, layer)
-        if key not in self._read:
-            lens = self.rows["lens"][unit.id]
-            rows = lens[(lens["stage"] == stage) & (lens["pair"] == readout) & (lens["layer"] == layer)]
-            self._read[key] = rows.set_index("prompt_id")
-        return self._read[key]
+    def _at_trained_layers(self, lens: pd.DataFrame) -> Flags:
+        """Which rows are of a layer at which a cell of the unit's model is trained; of a cell, of its own one."""
+        trained: dict[str, set[int]] = {}
+        for unit in self.everything.values():
+            if unit.layer is not None:
+                trained.setdefault(unit.model, set()).add(unit.layer)
+        units = lens["unit"].cat.categories
+        layers = lens["layer"].to_numpy(np.intp)
+        most = max([int(layers.max(initial=0)), *(layer for own in trained.values() for layer in own)])
+        wanted = np.zeros((len(units), most + 1), bool)
+        for row, unit in enumerate(map(self.everything.__getitem__, units)):
+            wanted[row, [unit.layer] if unit.layer is not None else sorted(trained.get(unit.model, ()))] = True
+        return np.asarray(wanted[lens["unit"].cat.codes.to_numpy(), layers])
 
 
 def _without_class(unit: StudyUnit) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from analysis.data.files import write_file
 from analysis.drawing.axes import DPI, STYLE
@@ -18,6 +19,8 @@ from analysis.drawing.small_svg import small
 
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that names may have and XML may not."""
+COLOURS = 128
+"""Of a PNG."""
 LARGEST_SVG = 200_000
 """Bytes of an SVG above which a picture, of some thousand marks, is a PNG."""
 
@@ -37,10 +40,18 @@ def save(picture: Picture, folder: Path) -> str:
             drawn, suffix = io.BytesIO(), ".png"
             figure.set_dpi(DPI)  # an SVG has set it to its own
             FigureCanvasAgg(figure).print_png(drawn)  # type: ignore[no-untyped-call]
-            content = drawn.getvalue()
+            content = _of_few_colours(drawn)
     write_file(folder, picture.name, suffix, content)
     write_file(folder, picture.name, ".csv", picture.csv)
     return picture.name + suffix
+
+
+def _of_few_colours(png: io.BytesIO) -> bytes:
+    """The picture with a palette, which is a third of the bytes: it has few colours, and shades between them."""
+    smaller = io.BytesIO()
+    picture = Image.open(png).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    picture.save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
 
 
 def _take_literally(figure: Figure) -> None:

@@ -15,6 +15,7 @@ from analysis.figures.series import (
     choice_rules,
     counted,
     depth_axis,
+    paneled_models,
     short,
     spread,
     stacked,
@@ -35,7 +36,8 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
 
     Of the first pair of class tokens; means over seeds.
     """
-    cells = [cell for cell in results.plain if cell.finished and _is_shown(cell, shown)]
+    models = paneled_models(results)
+    cells = [cell for cell in results.plain if cell.finished and shown.has(cell) and cell.model in models]
     cells = [cell for cell in cells if cell.pair == cells[0].pair]
     kept = {m: spread(c.depth for c in cells if c.model == m) for m in dict.fromkeys(c.model for c in cells)}
     cells = [cell for cell in cells if cell.depth in kept[cell.model]]
@@ -60,7 +62,7 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
         caption=_caption(results, cells, after, shown),
         rows={
             short(model): list(dict.fromkeys(places.loc[places["model"] == model, PANEL]))
-            for model in results.model_names
+            for model in models
             if model in set(places["model"])
         },
         x=depth_axis(label="relative depth of the read-out"),
@@ -74,10 +76,6 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
         page_size=(200, 130),
     )
     return [chart]
-
-
-def _is_shown(cell: StudyUnit, shown: Shown) -> bool:
-    return cell.weight == shown.weight and "+".join(cell.wordings) == shown.wordings
 
 
 def _means(results: Results, sources: Sequence[tuple[StudyUnit, StudyUnit, str]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results
+from analysis.data.results import Results, StudyUnit
 from analysis.drawing.description import DRAWN, PANEL, ROW, SERIES, Axis, Look, Rule
 from analysis.drawing.style import DEPTH_LABEL, colour, line, marker
 from analysis.outcomes.depth import READABLE
@@ -15,6 +15,10 @@ from study.config.base import content_hash
 
 FEW = 5
 """Trained depths of a model that have a panel each."""
+MOST_PANELED = 6
+"""Models that have panels or a picture of their own: of more the first ones are drawn."""
+MOST_SERIES = 12
+"""Models and pairs of class tokens that a chart tells apart: of more pairs the first ones are drawn."""
 TITLE = 34
 """Letters of a model's name in a title or legend; of a longer one both ends are told, and a digest."""
 
@@ -26,10 +30,16 @@ class Shown:
     weight: float
     wordings: str
     """Joined by `+`, as in the frames."""
+    pairs: tuple[str, ...]
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the cells that are shown."""
-        return frame[(frame["weight"] == self.weight) & (frame["wordings"] == self.wordings)]
+        same = (frame["weight"] == self.weight) & (frame["wordings"] == self.wordings)
+        return frame[same & frame["pair"].isin(self.pairs)]
+
+    def has(self, cell: StudyUnit) -> bool:
+        """Return whether a cell is shown."""
+        return (cell.weight, "+".join(cell.wordings)) == (self.weight, self.wordings) and cell.pair in self.pairs
 
     @property
     def words(self) -> str:
@@ -38,8 +48,19 @@ class Shown:
 
 
 def shown(results: Results, wordings: tuple[str, ...]) -> Shown:
-    """Return what charts of cells that were trained on these wordings show: the weight that most cells have."""
-    return Shown(results.shown_weight, "+".join(wordings))
+    """Return what charts of cells that were trained on these wordings show: the weight that most cells have, and the
+    first pairs of class tokens where there are more than a chart can tell apart."""
+    return Shown(results.shown_weight, "+".join(wordings), tuple(shown_pairs(results)))
+
+
+def shown_pairs(results: Results) -> list[str]:
+    """Return the pairs of class tokens that charts show."""
+    return results.pairs[: max(1, MOST_SERIES // len(results.model_names))]
+
+
+def paneled_models(results: Results) -> list[str]:
+    """Return the models that have panels or a picture of their own."""
+    return results.model_names[:MOST_PANELED]
 
 
 def looks(results: Results, frame: pd.DataFrame) -> dict[str, Look]:

@@ -6,7 +6,7 @@ from analysis.data.numbers import probability, share
 from analysis.data.results import Results
 from analysis.drawing.description import SERIES, Axis, Chart, Look, Marks
 from analysis.drawing.style import COLOURS, NEUTRAL
-from analysis.figures.series import Shown, counted, in_panel, sampled, short, spread, stacked
+from analysis.figures.series import Shown, counted, in_panel, paneled_models, sampled, short, spread, stacked
 
 DOSED = ("class", "random")
 WITHOUT = ", w = 0"
@@ -52,7 +52,7 @@ def use(results: Results, doses: pd.DataFrame, shares: pd.DataFrame, shown: Show
 
     A panel is a trained depth: of the first pair of class tokens, on the tier that stage 2 trained on first.
     """
-    plain = _of_tier(shown.of(doses), shown)
+    plain = _of_tier(shown.of(doses[doses["model"].isin(paneled_models(results))]), shown)
     plain = plain[plain["pair"] == next((pair for pair in results.pairs if pair in set(plain["pair"])), "")]
     if plain.empty:
         return []

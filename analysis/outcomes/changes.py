@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import of_tier, shown
+from analysis.data.samples import has_any, mean_of_rows
 from analysis.statistics.effects import effect
 from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.seeds import mean_over_seeds
@@ -46,10 +47,6 @@ MEASURES = {
     "answers": Measure("answer accuracy after stage 2", "points", 100, 1, "higher", "lower"),
     "onset": Measure("onset", "steps", 1, 0, "later", "earlier"),
 }
-Found = tuple[float, int, "pd.Series[float]", "pd.Series[float]"]
-"""Depth and seed of a pair of cells, and the values of the changed one and of the base."""
-Values = dict[tuple[str, str], "pd.Series[float]"]
-"""Of a cell, the values by sample of each measure and tier; one value alone of the onset."""
 
 
 def changes(results: Results, onset: pd.DataFrame) -> pd.DataFrame:
@@ -63,15 +60,21 @@ def changes(results: Results, onset: pd.DataFrame) -> pd.DataFrame:
     """
     if results.nursery is None:
         return pd.DataFrame(columns=COLUMNS)
-    groups: dict[tuple[object, ...], list[Found]] = {}
-    for cell, base, depth in _pairs(results):
-        own, beside = _values(results, cell, onset), _values(results, base, onset)
-        for key in own.keys() & beside.keys():
-            about = (cell.model, cell.pair, cell.weight, "+".join(cell.wordings), *key)
-            groups.setdefault(about, []).append((depth, cell.seed, own[key], beside[key]))
+    pairs = list(_pairs(results))
+    rows: list[dict[str, object]] = []
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for number, (cell, _, _) in enumerate(pairs):
+        groups.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append(number)
+    for measure, tier in product(MEASURES, results.tiers):
+        own, beside = (_values(results, side, measure, tier, onset) for side in list(zip(*pairs, strict=True))[:2])
+        there = has_any(own) & has_any(beside)
+        for about, members in groups.items():
+            here = [number for number in members if there[number]]
+            places = [(pairs[number][2], pairs[number][0].seed) for number in here]
+            if here:
+                rows += _summed(results, (*about, measure, tier), places, own[here], beside[here])
     order = {name: i for i, name in enumerate([*results.model_names, *MEASURES, *results.tiers])}
-    keys = sorted(groups, key=lambda key: tuple(order.get(str(part), -1) for part in key))
-    rows = [row for key in keys for row in _summed(results, key, groups[key])]
+    rows.sort(key=lambda row: tuple(order.get(str(row[part]), -1) for part in COMPARED))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -106,48 +109,47 @@ def _settings(cell: StudyUnit) -> tuple[object, ...]:
     return cell.pair, cell.weight, cell.wordings, cell.seed
 
 
-def _values(results: Results, cell: StudyUnit, onset: pd.DataFrame) -> Values:
-    read, answers = results.trained_by_sample(cell), results.answers_by_sample(cell, "stage2")
-    found: Values = {}
-    for tier in results.tiers:
-        own = shown(read, tier)[0].droplevel("tier")
-        found |= {(name, tier): own[name] for name in ("choice", "p") if len(own)}
-        told = of_tier(answers, tier).droplevel("tier")
-        if len(told):
-            found["answers", tier] = told["right"]
-    for row in onset[onset["unit"] == cell.id].to_dict("records"):
-        step = row["last_step"] if math.isnan(row["onset_step"]) else row["onset_step"]
-        if not math.isnan(step):
-            found["onset", row["tier"]] = pd.Series([step], dtype=float)
-    return found
+def _values(results: Results, cells: Sequence[StudyUnit], measure: str, tier: str, onset: pd.DataFrame) -> Floats:
+    """The values of cells by sample, [cells, samples]; one value alone of the onset."""
+    if measure == "onset":
+        own = onset[onset["tier"] == tier].set_index("unit")
+        steps = own["onset_step"].fillna(own["last_step"]).astype(float)
+        return np.asarray(steps.reindex([cell.id for cell in cells]), np.float64)[:, None]
+    samples = (results.answered if measure == "answers" else results.readouts).get(tier)
+    if samples is None:
+        return np.full((len(cells), 1), np.nan)
+    if measure == "answers":
+        rows = samples.rows((cell.id, "stage2") for cell in cells)
+        return samples.figures("right", rows, samples.of(rows))
+    rows = samples.rows(cell.trained for cell in cells)
+    return samples.figures(measure, rows, samples.shown(rows)[0])
 
 
-def _summed(results: Results, key: tuple[object, ...], found: Sequence[Found]) -> Iterator[dict[str, object]]:
-    """Yield the rows of one comparison: by seed, by depth, and over both."""
+def _summed(
+    results: Results, key: tuple[object, ...], places: Sequence[tuple[float, int]], own: Floats, base: Floats
+) -> Iterator[dict[str, object]]:
+    """Yield the rows of one comparison, of values [pairs, samples] at `places` of depth and seed: by seed, by depth,
+    and over both."""
     about = dict(zip(COMPARED, key, strict=True))
-    for depth in [*sorted({place for place, *_ in found}), np.nan]:
-        here = [one for one in found if depth != depth or one[0] == depth]
+    for depth in [*sorted({depth for depth, _ in places}), np.nan]:
+        here = [place for place in enumerate(places) if depth != depth or place[1][0] == depth]
         # Prompts are the same at all depths, so that the mean over these is no better known than one of them.
         seeds = {
-            seed: [pd.concat(parts, axis=1).mean(axis=1) for parts in zip(*_of(here, seed), strict=True)]
-            for seed in sorted({seed for _, seed, *_ in here})
+            seed: tuple(mean_of_rows(side[[i for i, (_, its) in here if its == seed]].T) for side in (own, base))
+            for seed in sorted({seed for _, (_, seed) in here})
         }
         if depth != depth:
-            for seed, (own, base) in seeds.items():
-                means = {"base": base.mean(), "changed": own.mean()}
+            for seed, (changed, unchanged) in seeds.items():
+                means = {"base": float(np.nanmean(unchanged)), "changed": float(np.nanmean(changed))}
                 alone = Interval(means["changed"] - means["base"], np.nan, np.nan)
                 yield {**about, "depth": np.nan, "seed": seed, "seeds": 1, **means, **bounds("difference", alone)}
         means = {
-            "base": float(np.mean([base.mean() for _, base in seeds.values()])),
-            "changed": float(np.mean([own.mean() for own, _ in seeds.values()])),
+            "base": float(np.mean([np.nanmean(unchanged) for _, unchanged in seeds.values()])),
+            "changed": float(np.mean([np.nanmean(changed) for changed, _ in seeds.values()])),
         }
-        table = pd.concat([own - base for own, base in seeds.values()], axis=1).to_numpy(float)
+        table = np.stack([changed - unchanged for changed, unchanged in seeds.values()], axis=1)
         interval = _interval(results, str(about["measure"]), table)
         yield {**about, "depth": depth, "seed": np.nan, "seeds": len(seeds), **means, **bounds("difference", interval)}
-
-
-def _of(found: Sequence[Found], seed: int) -> "list[tuple[pd.Series[float], pd.Series[float]]]":
-    return [(own, base) for _, its, own, base in found if its == seed]
 
 
 def _interval(results: Results, measure: str, table: Floats) -> Interval:

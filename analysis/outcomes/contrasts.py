@@ -1,23 +1,19 @@
 """Contrasts between cells that differ in one thing (controls, costs, manipulations), and the pairs of cells of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import pandas as pd
+import numpy as np
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import of_tier
+from analysis.data.samples import Floats, Key, Templates
 from analysis.outcomes.fit import has_fitted
 from study.config.arms import ARMS, arms_that_are, words_of
-from study.config.names import NOBODY
 from study.config.units import CHAT
 
 Column = Literal["choice", "order", "right"]
-Templates = Literal["unseen", "labelled", "all"]
-"""Those that no training saw; those that stage 2 trained on, with class labels; or all."""
-
 Asks = Literal["cost", "gain", "control"]
 """What a contrast is about: the answers that a class loss costs, what it brings, or what a change in a cell does."""
 
@@ -57,7 +53,7 @@ def _chat(results: Results, cell: StudyUnit) -> StudyUnit | None:
 
 
 def _wordings(results: Results, cell: StudyUnit) -> StudyUnit | None:
-    others = [w for w in dict.fromkeys(one.wordings for one in results.plain) if set(w) > set(cell.wordings)]
+    others = [wordings for wordings in results.wordings if set(wordings) > set(cell.wordings)]
     return _other(results, cell, wordings=others[0]) if others else None
 
 
@@ -113,36 +109,34 @@ CONTRASTS: list[Contrast] = [
 """Every contrast of the report, in its order."""
 
 
-def pairs_of(results: Results, contrast: Contrast) -> Iterator[tuple[StudyUnit, StudyUnit]]:
-    """Yield each plain cell that has fitted with its partner, where it has one."""
-    for cell in results.plain:
-        if cell.finished and has_fitted(results, cell) and (partner := contrast.partner(results, cell)):
-            yield cell, partner
+Pairs = Sequence[tuple[StudyUnit, StudyUnit]]
 
 
-def paired_values(results: Results, contrast: Contrast, cell: StudyUnit, partner: StudyUnit, tier: str) -> pd.DataFrame:
-    """Return the values of a cell (`own`) and its partner (`beside`) by sample, of samples that both have."""
-    if contrast.column == "right":
-        own, beside = (
-            results.answers_by_sample(unit, stage) for unit, stage in ((cell, "stage2"), (partner, contrast.stage))
-        )
+def pairs_of(results: Results, contrast: Contrast) -> Pairs:
+    """Return each plain cell that has fitted with its partner, where it has one."""
+    key = ("pairs", contrast.name)
+    if key not in results.known:
+        fitted = [cell for cell in results.plain if cell.finished and has_fitted(results, cell)]
+        results.known[key] = [(cell, other) for cell in fitted if (other := contrast.partner(results, cell))]
+    pairs: Pairs = results.known[key]
+    return pairs
+
+
+def paired_values(results: Results, contrast: Contrast, pairs: Pairs, tier: str) -> tuple[Floats, Floats]:
+    """Return the values [pairs, samples] of cells and of their partners; NaN in both where one lacks the sample."""
+    answers = contrast.column == "right"
+    samples = (results.answered if answers else results.readouts)[tier]
+    keys: list[tuple[Key, Key]]
+    if answers:
+        keys = [((cell.id, "stage2"), (partner.id, contrast.stage)) for cell, partner in pairs]
     else:
-        own, beside = results.trained_by_sample(cell), read_beside(results, cell, partner)
-    columns = {name: _chosen(one, contrast, tier) for name, one in (("own", own), ("beside", beside))}
-    return pd.concat(columns, axis=1, join="inner")
+        keys = [(cell.trained, _read_beside(cell, partner)) for cell, partner in pairs]
+    sides = [samples.rows(side) for side in zip(*keys, strict=True)]
+    own, beside = (samples.figures(contrast.column, rows, samples.of(rows, contrast.templates)) for rows in sides)
+    lacking = np.isnan(own) | np.isnan(beside)
+    return np.where(lacking, np.nan, own), np.where(lacking, np.nan, beside)
 
 
-def read_beside(results: Results, cell: StudyUnit, partner: StudyUnit) -> pd.DataFrame:
-    """Return the read-outs of a partner by sample: at its own layer, or where it has none (w = 0) as the cell reads."""
-    if partner.layer is None:
-        return results.lens_by_sample(partner, "stage2", cell.readout, cell.layer)
-    return results.trained_by_sample(partner)
-
-
-def _chosen(samples: pd.DataFrame, contrast: Contrast, tier: str) -> "pd.Series[float]":
-    here = of_tier(samples, tier)
-    if contrast.templates == "unseen":
-        here = here[here["seen"] == NOBODY]
-    elif contrast.templates == "labelled":
-        here = here[here["seen"].str.contains("stage2")]
-    return here[contrast.column].droplevel("tier").dropna()
+def _read_beside(cell: StudyUnit, partner: StudyUnit) -> Key:
+    """Of the read-outs of a partner: at its own layer, or where it has none (w = 0) as the cell reads."""
+    return partner.trained if partner.layer is not None else (partner.id, "stage2", cell.readout, cell.layer)

@@ -1,18 +1,13 @@
 """How deep a class token becomes readable: area and crossing of choice accuracy over relative depth, by tier."""
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import of_tier
+from analysis.data.samples import Templates
 from analysis.outcomes.fit import has_fitted
-from analysis.outcomes.levels import seeds_table
 from analysis.statistics.depth import area, common_range, crossing
 from analysis.statistics.intervals import Floats, bounds
-from study.config.names import NOBODY
 
 READABLE = 0.75
 """The choice accuracy at which a class token is called readable, where depths are told."""
@@ -33,7 +28,7 @@ def depths(results: Results) -> pd.DataFrame:
     for arm, series in _by_arm(results).items():
         low, high = common_range([np.array(sorted(cells)) for cells in series.values()])
         for (model, pair, weight, wordings), cells in series.items():
-            for tier in results.tiers:
+            for tier in results.readouts:
                 curves, kind = _curves(results, cells, tier)
                 if curves is None or np.isnan(curves).all(axis=(0, 1)).any():
                     continue
@@ -68,20 +63,13 @@ def _curves(results: Results, cells: dict[float, list[StudyUnit]], tier: str) ->
     has, on the templates that no training saw where there are some."""
     seeds = [{cell.seed for cell in here} for here in cells.values()]
     kept = sorted(set.intersection(*seeds) or set.union(*seeds))
-    samples = results.trained_by_sample(next(iter(cells.values()))[0])
-    at_tier = of_tier(samples, tier)
-    if at_tier.empty:
+    samples = results.readouts[tier]
+    first = samples.rows([next(iter(cells.values()))[0].trained])
+    if not samples.of(first).any():
         return None, ""
-    unseen = bool((at_tier["seen"] == NOBODY).any())
-    tables = [_table(results, here, kept, tier, unseen) for _, here in sorted(cells.items())]
-    frames = [pd.DataFrame(table) for table in tables]
-    return np.stack([frame.to_numpy(float) for frame in frames], axis=2), "unseen" if unseen else "seen"
-
-
-def _table(results: Results, cells: Sequence[StudyUnit], seeds: Sequence[int], tier: str, unseen: bool) -> Floats:
-    by_seed = {cell.seed: cell for cell in cells}
-    there = [seed for seed in seeds if seed in by_seed]
-    table = seeds_table(results, [by_seed[seed] for seed in there], tier, unseen, "choice")
-    columns = {seed: table[:, i] for i, seed in enumerate(there)}
-    empty = np.full(len(table), math.nan)
-    return np.stack([columns.get(seed, empty) for seed in seeds], axis=1)
+    templates: Templates = "unseen" if samples.of(first, "unseen").any() else "seen"
+    by_seed = [{cell.seed: cell.trained for cell in here} for _, here in sorted(cells.items())]
+    rows = samples.rows(own.get(seed, ()) for seed in kept for own in by_seed)
+    values = samples.figures("choice", rows, samples.of(rows, templates))
+    curves = values.reshape(len(kept), len(by_seed), -1).transpose(2, 0, 1)
+    return curves[~np.isnan(curves).all(axis=(1, 2))], templates

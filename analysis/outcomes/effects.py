@@ -1,17 +1,20 @@
 """The effects of contrasts, paired by template: of a pair of cells, over seeds and depths, and over models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit, place
-from analysis.outcomes.contrasts import CONTRASTS, Contrast, paired_values, pairs_of
+from analysis.data.samples import has_any, mean_of_rows
+from analysis.outcomes.contrasts import CONTRASTS, Contrast, Pairs, paired_values, pairs_of
 from analysis.statistics.effects import effect
+from analysis.statistics.effects import effects as effect_of_cells
 from analysis.statistics.equivalence import Verdict as Judgement
 from analysis.statistics.equivalence import equivalent, not_inferior
-from analysis.statistics.intervals import Floats, Interval, bounds
+from analysis.statistics.intervals import Floats, Interval, columns
 from analysis.statistics.pooling import wild_cluster_p
 from study.config.study import Decisions
 from study.config.units import CHAT
@@ -42,32 +45,35 @@ FEWEST_MODELS = 3
 def differences(results: Results) -> pd.DataFrame:
     """Return a row for each contrast, plain cell with a partner, and tier: the difference over templates, for that
     seed."""
-    rows = []
+    parts = [pd.DataFrame(columns=DIFFERENCES)]
     for contrast in CONTRASTS:
-        for cell, partner in pairs_of(results, contrast):
-            for tier in results.tiers:
-                values = paired_values(results, contrast, cell, partner, tier)
-                if values.empty:
-                    continue
-                found = effect(
-                    (values["own"] - values["beside"]).to_numpy(float)[:, None], results.decisions.confidence
-                )
-                rows.append(
-                    {
-                        "contrast": contrast.name,
-                        "measure": contrast.column,
-                        **place(cell),
-                        "beside": partner.id,
-                        "wordings": "+".join(cell.wordings),
-                        "tier": tier,
-                        "templates": contrast.templates,
-                        "samples": len(values),
-                        "value": values["own"].mean(),
-                        "value_beside": values["beside"].mean(),
-                        **bounds("difference", found),
-                    }
-                )
-    return pd.DataFrame(rows, columns=DIFFERENCES)
+        if not (pairs := pairs_of(results, contrast)):
+            continue
+        about = pd.DataFrame([_about(cell, partner) for cell, partner in pairs])
+        told = {"contrast": contrast.name, "measure": contrast.column, "templates": contrast.templates}
+        tiers = [_differences(results, contrast, pairs, tier).assign(tier=tier) for tier in _tiers(results, contrast)]
+        found = pd.concat(tiers).sort_index(kind="stable") if tiers else parts[0]
+        parts.append(found.join(about).assign(**told))
+    return pd.concat(parts[1:] or parts, ignore_index=True)[DIFFERENCES]
+
+
+def _about(cell: StudyUnit, partner: StudyUnit) -> dict[str, object]:
+    return {**place(cell), "beside": partner.id, "wordings": "+".join(cell.wordings)}
+
+
+def _tiers(results: Results, contrast: Contrast) -> list[str]:
+    return list(results.answered if contrast.column == "right" else results.readouts)
+
+
+def _differences(results: Results, contrast: Contrast, pairs: Pairs, tier: str) -> pd.DataFrame:
+    """The differences of the pairs that share samples, by the number of the pair."""
+    own, beside = paired_values(results, contrast, pairs, tier)
+    samples = (~np.isnan(own)).sum(axis=1)
+    kept = np.flatnonzero(samples)
+    own, beside = own[kept], beside[kept]
+    found = {"samples": samples[kept], "value": mean_of_rows(own), "value_beside": mean_of_rows(beside)}
+    intervals = effect_of_cells((own - beside)[:, :, None], results.decisions.confidence)
+    return pd.DataFrame(found | columns("difference", intervals), index=kept)
 
 
 def effects(results: Results) -> pd.DataFrame:
@@ -79,20 +85,78 @@ def effects(results: Results) -> pd.DataFrame:
     non-inferiority on both sides (TOST), else `undecided`; of costs `preserved`, `hurt` (the interval lies below zero),
     `undecided`, or FLOOR.
     """
-    rows = []
+    parts = [pd.DataFrame(columns=EFFECTS)]
     for contrast in CONTRASTS:
-        groups: dict[tuple[object, ...], list[tuple[StudyUnit, StudyUnit]]] = {}
-        for cell, partner in pairs_of(results, contrast):
-            groups.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append((cell, partner))
-        for key, pairs in groups.items():
-            for tier in results.tiers:
-                about = dict(zip(KEYS, (contrast.name, contrast.column, *key, tier, contrast.templates), strict=True))
-                depths = sorted({cell.depth for cell, _ in pairs})
-                for depth in [np.nan, *depths]:
-                    here = [pair for pair in pairs if depth != depth or pair[0].depth == depth]
-                    if row := _effect(results, contrast, here, tier):
-                        rows.append({**about, "depth": depth, **row})
-    return pd.DataFrame(rows, columns=EFFECTS)
+        if pairs := pairs_of(results, contrast):
+            series = _series(pairs)
+            tiers = [_effects(results, contrast, pairs, series, tier) for tier in _tiers(results, contrast)]
+            if found := [effects_of for effects_of in tiers if len(effects_of)]:
+                parts.append(pd.concat(found).sort_values("series", kind="stable"))  # then tier and depth, as found
+    return pd.concat(parts[1:] or parts, ignore_index=True)[EFFECTS]
+
+
+Series = dict[tuple[object, ...], list[int]]
+"""The numbers of the pairs of cells that differ in depth and seed alone."""
+
+
+def _series(pairs: Pairs) -> Series:
+    found: Series = {}
+    for number, (cell, _) in enumerate(pairs):
+        found.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append(number)
+    return found
+
+
+def _effects(results: Results, contrast: Contrast, pairs: Pairs, series: Series, tier: str) -> pd.DataFrame:
+    """The effects on one tier, with the number of the series."""
+    own, beside = (_by_place(values, pairs, series) for values in paired_values(results, contrast, pairs, tier))
+    depths = [sorted({pairs[member][0].depth for member in members}) for members in series.values()]
+    of_seeds = mean_of_rows(own.reshape(-1, own.shape[-1])).reshape(own.shape[:-1])
+    kept = np.argwhere(~np.isnan(of_seeds).all(axis=2))
+    own, beside = own[tuple(kept.T)], beside[tuple(kept.T)]
+    value, value_beside, differences = (_means(values) for values in (own, beside, own - beside))
+    tables = (own - beside).transpose(0, 2, 1)
+    found = effect_of_cells(tables, results.decisions.confidence)
+    there = ~np.isnan(tables)
+    rows = pd.DataFrame(
+        {
+            "series": kept[:, 0],
+            "depth": [depths[one][place - 1] if place else np.nan for one, place in kept],
+            "depths": [1 if place else len(depths[one]) for one, place in kept],
+            "seeds": there.any(axis=1).sum(axis=1),
+            "samples": there.any(axis=2).sum(axis=1),
+            "value": _means(value[:, None])[:, 0],
+            "value_beside": _means(value_beside[:, None])[:, 0],
+            **columns("difference", found),
+            "lowest_seed": np.fmin.reduce(differences, axis=1),
+            "highest_seed": np.fmax.reduce(differences, axis=1),
+        }
+    )
+    keys = pd.DataFrame(list(series), columns=["model", "pair", "weight", "wordings"]).iloc[kept[:, 0]]
+    about = {"contrast": contrast.name, "measure": contrast.column, "tier": tier, "templates": contrast.templates}
+    told = zip(found.tolist(), rows.to_dict("records"), tables, strict=True)
+    verdicts = [_verdict(contrast, Interval(*interval), row, table, results.decisions) for interval, row, table in told]
+    return rows.join(keys.reset_index(drop=True)).assign(**about, verdict=verdicts)
+
+
+def _by_place(values: Floats, pairs: Pairs, series: Series) -> Floats:
+    """Put values [pairs, samples] in their places [series, depths + 1, seeds, samples]: at 0 are the means over the
+    depths that a seed has, NaN where one of them lacks the sample."""
+    seeds = {seed: number for number, seed in enumerate(sorted({cell.seed for cell, _ in pairs}))}
+    depths = [sorted({pairs[member][0].depth for member in members}) for members in series.values()]
+    table = np.full((len(series), 1 + max(map(len, depths)), len(seeds), values.shape[1]), np.nan)
+    for number, members in enumerate(series.values()):
+        for member in members:
+            cell = pairs[member][0]
+            table[number, 1 + depths[number].index(cell.depth), seeds[cell.seed]] = values[member]
+    has = ~np.isnan(table).all(axis=3, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        table[:, 0] = np.where(has, table, 0.0)[:, 1:].sum(axis=1) / has[:, 1:].sum(axis=1)
+    return table
+
+
+def _means(values: Floats) -> Floats:
+    """The means over the last axis of what is not NaN."""
+    return mean_of_rows(values.reshape(-1, values.shape[-1])).reshape(values.shape[:-1])
 
 
 def pooled(results: Results) -> pd.DataFrame:
@@ -103,30 +167,25 @@ def pooled(results: Results) -> pd.DataFrame:
     """
     rows = []
     for contrast in CONTRASTS:
-        groups: dict[tuple[object, ...], dict[str, list[tuple[StudyUnit, StudyUnit]]]] = {}
-        for cell, partner in pairs_of(results, contrast):
-            if cell.model.endswith(CHAT):  # which is no further model
-                continue
-            key = (cell.pair, cell.weight, "+".join(cell.wordings))
-            groups.setdefault(key, {}).setdefault(cell.model, []).append((cell, partner))
+        # A model that is prompted through its chat template is no further one.
+        pairs = [pair for pair in pairs_of(results, contrast) if not pair[0].model.endswith(CHAT)]
+        groups: dict[tuple[object, ...], dict[str, list[int]]] = {}
+        for key, members in _series(pairs).items():
+            groups.setdefault(key[1:], {})[str(key[0])] = members
+        groups = {about: models for about, models in groups.items() if len(models) >= FEWEST_MODELS}
+        found = {
+            tier: np.subtract(*paired_values(results, contrast, pairs, tier))
+            for tier in (_tiers(results, contrast) if groups else ())
+        }
         for about, models in groups.items():
-            for tier in results.tiers if len(models) >= FEWEST_MODELS else ():
-                means = {model: _mean_difference(results, contrast, pairs, tier) for model, pairs in models.items()}
-                there = {model: mean for model, mean in means.items() if len(mean)}
+            for tier, difference in found.items():
+                means = [mean_of_rows(difference[members].T) for members in models.values()]
+                there = [mean for mean in means if has_any(mean[None])]
                 if len(there) >= FEWEST_MODELS:
-                    table = pd.concat(there, axis=1).to_numpy(float)
+                    table = np.stack(there, axis=1)
                     named = (contrast.name, contrast.column, *about, tier, contrast.templates)
-                    rows.append([*named, *_pooled(table, results.decisions.confidence)])
+                    rows.append([*named, *_pooled(table[has_any(table)], results.decisions.confidence)])
     return pd.DataFrame(rows, columns=POOLED)
-
-
-def _mean_difference(
-    results: Results, contrast: Contrast, pairs: Sequence[tuple[StudyUnit, StudyUnit]], tier: str
-) -> "pd.Series[float]":
-    """The mean difference over cells, by sample; empty where there is none."""
-    frames = [paired_values(results, contrast, cell, partner, tier) for cell, partner in pairs]
-    columns = [frame["own"] - frame["beside"] for frame in frames if len(frame)]
-    return pd.concat(columns, axis=1).mean(axis=1) if columns else pd.Series(dtype=float)
 
 
 def _pooled(table: Floats, confidence: float) -> list[float]:
@@ -140,51 +199,19 @@ def overall(found: pd.DataFrame, contrast: str) -> pd.DataFrame:
     return found[(found["contrast"] == contrast) & found["depth"].isna()]
 
 
-def _effect(
-    results: Results, contrast: Contrast, pairs: Sequence[tuple[StudyUnit, StudyUnit]], tier: str
-) -> dict[str, object] | None:
-    by_seed: dict[int, list[pd.DataFrame]] = {}
-    for cell, partner in pairs:
-        values = paired_values(results, contrast, cell, partner, tier)
-        if not values.empty:
-            by_seed.setdefault(cell.seed, []).append(values)
-    if not by_seed:
-        return None
-    means = {seed: sum(frames[1:], frames[0]) / len(frames) for seed, frames in by_seed.items()}
-    table = pd.concat({seed: frame["own"] - frame["beside"] for seed, frame in means.items()}, axis=1).to_numpy(float)
-    found = effect(table, results.decisions.confidence)
-    of_seeds = np.nanmean(table, axis=0)
-    before = float(np.mean([frame["beside"].mean() for frame in means.values()]))
-    value = float(np.mean([frame["own"].mean() for frame in means.values()]))
-    return {
-        "depths": len({cell.depth for cell, _ in pairs}),
-        "seeds": len(means),
-        "samples": len(table),
-        "value": value,
-        "value_beside": before,
-        **bounds("difference", found),
-        "lowest_seed": of_seeds.min(),
-        "highest_seed": of_seeds.max(),
-        "verdict": _verdict(contrast, partial(effect, table), found, (value, before), results.decisions),
-    }
-
-
-def _verdict(
-    contrast: Contrast,
-    procedure: Callable[[float], Interval],
-    found: Interval,
-    values: tuple[float, float],
-    decisions: Decisions,
-) -> str:
+def _verdict(contrast: Contrast, found: Interval, row: Mapping[Any, Any], table: Floats, decisions: Decisions) -> str:
+    """What the interval `found` of the mean of a table [samples, seeds] says, or one of another confidence."""
     margin, alpha = decisions.non_inferiority_margin, 1 - decisions.confidence
     if contrast.asks == "cost":
-        if values[1] < decisions.floor:
+        if row["value_beside"] < decisions.floor:
             return FLOOR
-        if not_inferior(procedure, margin, alpha / 2) == Judgement.SHOWN:
+        if not_inferior(lambda _: found, margin, alpha / 2) == Judgement.SHOWN:
             return "preserved"
         return "hurt" if found.high < 0 else UNDECIDED
     if found.low > 0 or found.high < 0:
         return "above" if found.low > 0 else "below"
-    if min(values) >= AT_CEILING:
+    if min(row["value"], row["value_beside"]) >= AT_CEILING:
         return CEILING
-    return "none" if equivalent(procedure, margin, alpha) == Judgement.SHOWN else UNDECIDED
+    if abs(found.estimate) >= margin:  # no interval of it lies within
+        return UNDECIDED
+    return "none" if equivalent(partial(effect, table), margin, alpha) == Judgement.SHOWN else UNDECIDED

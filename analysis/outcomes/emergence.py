@@ -1,18 +1,20 @@
 """What counts as emergence: the study's definitions, applied to its rows."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.numbers import probability, share, signed_points, signed_probability
 from analysis.data.results import PLACE, Results, StudyUnit, place
-from analysis.data.samples import shown, values_of
+from analysis.data.samples import Key
 from analysis.outcomes.fit import class_loss, has_fitted
-from analysis.statistics.effects import effect
-from analysis.statistics.intervals import Interval, bounds, level
+from analysis.statistics.effects import effects
+from analysis.statistics.intervals import Floats, Interval, bounds, levels
 from study.config.study import Decisions
 
 MEMORY = "shuffled_labels"
@@ -105,51 +107,88 @@ def judge(results: Results) -> pd.DataFrame:
     """Return a row for each finished cell with a class loss and tier: the numbers, the outcome and the criteria
     missed. Of plain cells on templates that were trained on, it is asked what the cell beside them does whose labels
     have to be remembered."""
-    rows = []
-    for cell in results.cells:
-        if cell.finished:
-            for tier, evidence in collect(results, cell).items():
-                outcome, missed = decide(evidence, results.decisions)
-                decided = {"outcome": outcome.value, "missed": "; ".join(missed)}
-                rows.append(_row(cell, tier, evidence) | {"leakage": leakage(results, cell, tier)} | decided)
-    return pd.DataFrame(rows, columns=JUDGED)
+    cells = [cell for cell in results.cells if cell.finished]
+    if not cells or not results.readouts:
+        return pd.DataFrame(columns=JUDGED)
+    leaked = leakages(results, cells)
+    parts = [_judged(results, cells, leaked, tier) for tier in results.readouts]
+    return pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
 
 
-def leakage(results: Results, cell: StudyUnit, tier: str) -> float:
-    """Return the mean summed probability of the class tokens at the model's own output, where they should not
-    appear."""
-    rows = results.lens_at(cell, "stage2", cell.readout, cell.blocks - 1)
-    return float(np.exp(rows.loc[rows["tier"] == tier, "log_mass"]).mean())
+def _judged(results: Results, cells: Sequence[StudyUnit], leaked: "pd.Series[float]", tier: str) -> pd.DataFrame:
+    """The rows of one tier, by the number of the cell."""
+    found = collect(results, cells, tier)
+    at_tier = leaked[leaked.index.get_level_values("tier") == tier].droplevel("tier").to_dict()
+    rows = {}
+    for number, evidence in found.items():
+        outcome, missed = decide(evidence, results.decisions)
+        decided = {
+            "leakage": at_tier.get(cells[number].id, math.nan),
+            "outcome": outcome.value,
+            "missed": "; ".join(missed),
+        }
+        rows[number] = _row(cells[number], tier, evidence) | decided
+    return pd.DataFrame(list(rows.values()), list(rows), JUDGED)
 
 
-def collect(results: Results, cell: StudyUnit) -> dict[str, Evidence]:
-    """Return the evidence on a finished cell, by tier."""
-    confidence = results.decisions.confidence
-    loss, after = class_loss(results, cell), results.trained_by_sample(cell)
-    reference, zero = results.reference_of(cell), results.zero_of(cell)
-    before = results.lens_by_sample(reference, "stage1", cell.readout, cell.layer) if reference else None
-    without = results.lens_by_sample(zero, "stage2", cell.readout, cell.layer) if zero else None
-    memory = memory_of(results, cell) if cell.arm == "plain" else None
-    found: dict[str, Evidence] = {}
-    for tier in results.tiers:
-        own, unseen = shown(after, tier)
-        if own.empty:
-            continue
-        evidence = Evidence(
+def leakages(results: Results, cells: Sequence[StudyUnit]) -> "pd.Series[float]":
+    """Return the mean summed probability of the class tokens at the model's own output, where they should not appear,
+    by cell and tier."""
+    blocks, readouts = ({cell.id: getattr(cell, name) for cell in cells} for name in ("blocks", "readout"))
+    parts: list[pd.Series[float]] = []
+    for lens in results.rows["lens"].chunks():
+        units = lens["unit"].cat.categories
+        last, own = (units.map(of).to_numpy()[lens["unit"].cat.codes] for of in (blocks, readouts))
+        rows = lens[(lens["layer"] == last - 1) & (lens["pair"].astype(object) == own) & (lens["stage"] == "stage2")]
+        parts.append(np.exp(rows["log_mass"]).groupby([rows["unit"], rows["tier"]], observed=True).mean())
+    return pd.concat(parts)
+
+
+def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int, Evidence]:
+    """Return the evidence on finished cells on one tier, by the number of the cell; none of those without rows."""
+    samples, confidence = results.readouts[tier], results.decisions.confidence
+    rows = samples.rows(cell.trained for cell in cells)
+    own, unseen = samples.shown(rows)
+    choice, p = (samples.figures(name, rows, own) for name in ("choice", "p"))
+
+    def gains(values: Floats, name: str, beside: Iterable[Key]) -> Floats:
+        others = samples.rows(beside)
+        gained = values - samples.figures(name, others, samples.of(others))
+        return effects(gained[:, :, None], confidence)
+
+    references, zeros = ([of(cell) for cell in cells] for of in (results.reference_of, results.zero_of))
+    memories = [memory_of(results, cell) if cell.arm == "plain" else None for cell in cells]
+    choices, probabilities = levels(choice, confidence), levels(p, confidence)
+    gained = {
+        "gain_stage1": gains(p, "p", map(_key_beside, cells, references, repeat("stage1"))),
+        "gain_zero": gains(p, "p", map(_key_beside, cells, zeros, repeat("stage2"))),
+        "over_memory": gains(choice, "choice", (memory.trained if memory else () for memory in memories)),
+    }
+    gained["over_memory"][unseen] = np.nan
+    counts = own.sum(axis=1)
+    return {
+        number: Evidence(
             classes=len(cell.operations),
-            class_loss=loss,
-            choice=level(values_of(own, "choice"), confidence),
-            p=level(values_of(own, "p"), confidence),
-            gain_stage1=_gain(own, before, "p", confidence),
-            gain_zero=_gain(own, without, "p", confidence),
-            samples=len(own),
-            templates="unseen" if unseen else "seen",
+            class_loss=class_loss(results, cell),
+            choice=Interval(*choices[number].tolist()),
+            p=Interval(*probabilities[number].tolist()),
+            **{name: _interval(of[number]) for name, of in gained.items()},
+            samples=int(counts[number]),
+            templates="unseen" if unseen[number] else "seen",
         )
-        if memory and not unseen:
-            over = _gain(own, results.trained_by_sample(memory), "choice", confidence)
-            evidence = replace(evidence, over_memory=over)
-        found[tier] = evidence
-    return found
+        for number, cell in enumerate(cells)
+        if counts[number]
+    }
+
+
+def _key_beside(cell: StudyUnit, unit: StudyUnit | None, stage: str) -> Key:
+    """Of the read-outs of a unit that are as those of a cell; of nothing where there is no such unit."""
+    return (unit.id, stage, cell.readout, cell.layer) if unit else ()
+
+
+def _interval(found: Floats) -> Interval | None:
+    """None where there was nothing to compare with."""
+    return None if np.isnan(found[0]) else Interval(*found.tolist())
 
 
 def memory_of(results: Results, cell: StudyUnit) -> StudyUnit | None:
@@ -176,14 +215,6 @@ def _row(cell: StudyUnit, tier: str, evidence: Evidence) -> dict[str, object]:
         **bounds("gain_zero", evidence.gain_zero),
         **bounds("over_memory", evidence.over_memory),
     }
-
-
-def _gain(own: pd.DataFrame, other: pd.DataFrame | None, column: str, confidence: float) -> Interval | None:
-    """Return the paired difference of a column, sample by sample; None where there is nothing to compare with."""
-    if other is None:
-        return None
-    gain = (own[column] - other[column].reindex(own.index)).dropna()
-    return effect(gain.to_numpy(float)[:, None], confidence) if len(gain) else None
 
 
 JUDGED = [

@@ -2,21 +2,22 @@
 
 import math
 
-import pandas as pd
-
 from analysis.data.results import Results, StudyUnit
+from analysis.statistics.intervals import Floats
 from study.config.arms import ARMS, is_control
 from study.config.study import RUNNING_STEPS, Stage2
 
 
-def final_class_loss(curve: pd.DataFrame) -> float:
-    """Return the mean class loss of the last RUNNING_STEPS steps of a training, nats."""
-    return float(curve["class_loss"].iloc[-RUNNING_STEPS:].mean())
+def final_class_loss(losses: Floats) -> float:
+    """Return the mean of the class losses of the last RUNNING_STEPS steps of a training, nats."""
+    return float(losses[-RUNNING_STEPS:].mean())
 
 
 def class_loss(results: Results, cell: StudyUnit) -> float:
     """Return the class loss at the end of a finished cell's training, nats."""
-    return final_class_loss(results.rows["curves"][cell.id])
+    if ("class loss", cell.id) not in results.known:
+        results.known["class loss", cell.id] = final_class_loss(results.rows["curves"].values_of(cell.id, "class_loss"))
+    return float(results.known["class loss", cell.id])
 
 
 def has_fitted(results: Results, cell: StudyUnit) -> bool:

@@ -1,18 +1,18 @@
 """Choice accuracy and probability of every cell on every wording, over templates; and their means over seeds."""
 
-import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.results import PLACE, Results, StudyUnit, place
-from analysis.data.samples import of_tier, values_of
+from analysis.data.samples import Codes, Samples, Templates, grouped, mean_of_rows
 from analysis.outcomes.fit import class_loss, has_fitted
-from analysis.statistics.effects import effect
+from analysis.statistics import intervals
+from analysis.statistics.effects import of_each
 from analysis.statistics.families import max_t
-from analysis.statistics.intervals import Floats, Interval, bounds, level
-from study.config.names import NOBODY
+from analysis.statistics.intervals import Floats, columns
 
 LEVELS = [
     *(*PLACE, "arm", "wordings", "tier", "templates", "samples", "prompts", "class_loss", "fitted"),
@@ -27,6 +27,7 @@ MEANS = [
     *("p_above_chance", "zero_choice", "zero_lowest_seed", "zero_highest_seed"),
     *("zero_order", "zero_order_lowest_seed", "zero_order_highest_seed"),
 ]
+KINDS: tuple[Templates, ...] = ("seen", "unseen")
 
 
 def levels(results: Results) -> pd.DataFrame:
@@ -37,32 +38,46 @@ def levels(results: Results) -> pd.DataFrame:
     `p_above_chance` is corrected for all plain cells of a tier (max-T by flipping the signs of templates); NaN for
     other arms.
     """
-    rows = []
-    for cell in results.cells:
-        if not cell.finished:
-            continue
-        samples, loss, fitted = results.trained_by_sample(cell), class_loss(results, cell), has_fitted(results, cell)
-        about = {**place(cell), "arm": cell.arm, "wordings": "+".join(cell.wordings)}
-        for (tier, unseen), own in samples.groupby([samples.index.get_level_values("tier"), samples["seen"] == NOBODY]):
-            rows.append(
-                {
-                    **about,
-                    "tier": tier,
-                    "templates": "unseen" if unseen else "seen",
-                    "samples": len(own),
-                    "prompts": int(own["prompts"].sum()),
-                    "class_loss": loss,
-                    "fitted": fitted,
-                    **bounds("choice", level(values_of(own, "choice"), results.decisions.confidence)),
-                    **bounds("order", order_level(values_of(own, "order"), results.decisions.confidence)),
-                    **bounds("p", level(values_of(own, "p"), results.decisions.confidence)),
-                    "p_above_chance": math.nan,
-                }
-            )
-    found = pd.DataFrame(rows, columns=LEVELS)
-    found["p_above_chance"] = found.index.map(_above_chance(results, found)).astype(float)
-    order = {tier: i for i, tier in enumerate(results.tiers)}
-    return found.sort_values("tier", key=lambda tiers: tiers.map(order), kind="stable").reset_index(drop=True)
+    cells = [cell for cell in results.cells if cell.finished]
+    about = pd.DataFrame([_about(results, cell) for cell in cells])
+    parts = [pd.DataFrame(columns=LEVELS)]
+    for tier, samples in results.readouts.items():
+        kinds = [_levels(results, cells, samples, kind).join(about) for kind in KINDS] if cells else []
+        at_tier = pd.concat(kinds) if kinds else parts[0]
+        parts.append(at_tier.assign(tier=tier).sort_index(kind="stable"))
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)[LEVELS]
+
+
+def _about(results: Results, cell: StudyUnit) -> dict[str, object]:
+    fit = {"class_loss": class_loss(results, cell), "fitted": has_fitted(results, cell)}
+    return {**place(cell), "arm": cell.arm, "wordings": "+".join(cell.wordings), **fit}
+
+
+def _levels(results: Results, cells: Sequence[StudyUnit], samples: Samples, templates: Templates) -> pd.DataFrame:
+    """The levels of the cells that have templates of a kind on one tier, by the number of the cell."""
+    rows = samples.rows(cell.trained for cell in cells)
+    there = samples.of(rows, templates)
+    kept = np.flatnonzero(there.any(axis=1))
+    rows, there = rows[kept], there[kept]
+    figures = {name: samples.figures(name, rows, there) for name in ("choice", "order", "p")}
+    found = {
+        "templates": templates,
+        "samples": there.sum(axis=1),
+        "prompts": np.where(there, samples.prompts[rows], 0).sum(axis=1),
+        **{
+            name: column
+            for figure, values in figures.items()
+            for name, column in columns(figure, intervals.levels(values, results.decisions.confidence)).items()
+        },
+    }
+    above = np.full(len(kept), np.nan)
+    own = [cells[number] for number in kept.tolist()]
+    plain = np.flatnonzero([cell.arm == "plain" for cell in own])
+    if len(plain):
+        chance = np.array([cell.chance for cell in own])[plain]
+        differences = figures["choice"][plain] - chance[:, None]
+        above[plain] = max_t(differences[:, ~np.isnan(differences).all(axis=0)], "greater")
+    return pd.DataFrame({**found, "p_above_chance": above}, index=kept)
 
 
 def means(results: Results, found: pd.DataFrame) -> pd.DataFrame:
@@ -74,87 +89,74 @@ def means(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     `zero_order` with its own, are the same of the model trained without a class loss, read as the plain cells of those
     seeds are.
     """
-    rows = []
     cells = {cell.id: cell for cell in results.cells}
     keys = [*SERIES, "tier", "templates"]
-    for key, own in found.groupby(keys, sort=False, dropna=False):
-        fitted = own[own["fitted"]]
-        about = dict(zip(keys, key, strict=True))
-        if fitted.empty:
-            rows.append({**about, "samples": 0, "seeds": 0, "not_fitted": len(own)})
+    series = np.asarray(found.groupby(keys, sort=False, dropna=False).ngroup(), np.intp)
+    told = found.loc[~found.duplicated(keys), keys].reset_index(drop=True)
+    fitted = found[found["fitted"].astype(bool)]
+    parts = [pd.DataFrame(columns=MEANS)]
+    for tier, templates in product(results.readouts, KINDS):
+        own = fitted[(fitted["tier"] == tier) & (fitted["templates"] == templates)]
+        if own.empty:
             continue
-        chosen = [cells[unit] for unit in fitted["unit"]]
-        place = (str(about["tier"]), about["templates"] == "unseen")
-        table, order = (seeds_table(results, chosen, *place, column) for column in ("choice", "order"))
-        chance, confidence = chosen[0].chance, results.decisions.confidence
-        rows.append(
-            {
-                **about,
-                "samples": len(table),
-                "seeds": len(fitted),
-                "not_fitted": len(own) - len(fitted),
-                **bounds("choice", shifted(effect(table - chance, confidence), chance)),
-                "lowest_seed": fitted["choice"].min(),
-                "highest_seed": fitted["choice"].max(),
-                **bounds("order", None if np.isnan(order).all() else shifted(effect(order - 0.5, confidence), 0.5)),
-                **_zeros(results, chosen, *place),
-                "p": fitted["p"].mean(),
-                "p_above_chance": fitted["p_above_chance"].max(),
-            }
-        )
-    return pd.DataFrame(rows, columns=MEANS)
+        chosen, at = [cells[unit] for unit in own["unit"]], series[own.index]
+        zeros = _zeros(results, chosen, at, tier, templates)
+        parts.append(_means(results, own, chosen, at, tier, templates).join(zeros))
+    counted = told.join(pd.concat(parts[1:] or parts).drop(columns=keys, errors="ignore"))
+    lacking = {"samples": 0, "seeds": 0}
+    every = pd.Series(np.bincount(series, minlength=len(told)))
+    return (
+        counted.fillna(lacking)
+        .assign(not_fitted=every - counted["seeds"].fillna(0))
+        .reindex(columns=MEANS)
+        .astype({"samples": int, "seeds": int, "not_fitted": int})
+    )
 
 
-def order_level(values: Floats, confidence: float) -> Interval | None:
-    """Return `level` of shares of matched pairs in the right order; None where there are no such pairs."""
-    return None if np.isnan(values).all() else level(values, confidence)
+def _means(
+    results: Results, own: pd.DataFrame, cells: Sequence[StudyUnit], series: Codes, tier: str, templates: Templates
+) -> pd.DataFrame:
+    """The means of series of cells, whose rows of levels are `own`, by the number of the series."""
+    tables = {name: figures_of(results, cells, tier, templates, name) for name in ("choice", "order")}
+    groups, chance = grouped(series), {"choice": np.array([cell.chance for cell in cells])}
+    found: dict[str, Floats] = {}
+    for name, table in tables.items():
+        middle = np.array([chance.get(name, np.full(len(cells), 0.5))[at[0]] for at in groups.values()])
+        of_series = [table[at].T - mid for at, mid in zip(groups.values(), middle, strict=True)]
+        shifted = of_each(of_series, results.decisions.confidence) + middle[:, None]
+        found |= columns(name, np.clip(shifted, 0.0, 1.0))
+    by_series = own.groupby(series, sort=False)
+    singles = by_series.agg(
+        seeds=("choice", "size"),
+        lowest_seed=("choice", "min"),
+        highest_seed=("choice", "max"),
+        p=("p", "mean"),
+        p_above_chance=("p_above_chance", "max"),
+    )
+    there = ~np.isnan(tables["choice"])
+    samples = [int(there[at].any(axis=0).sum()) for at in groups.values()]
+    return pd.DataFrame({"samples": samples, **found}, index=list(groups)).join(singles)
 
 
-def _zeros(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool) -> dict[str, float]:
-    """Return the mean over seeds of what plain cells' read-outs are in the models with w = 0; NaN where none is."""
-    found: dict[str, list[float]] = {"zero_choice": [], "zero_order": []}
-    for cell in cells:
-        if cell.arm == "plain" and (zero := results.zero_of(cell)):
-            own = of_tier(results.lens_by_sample(zero, "stage2", cell.readout, cell.layer), tier)
-            own = own[(own["seen"] == NOBODY) == unseen]
-            for name, values in found.items():
-                values.append(float(own[name.removeprefix("zero_")].mean()))
-    told: dict[str, float] = {}
-    for name, values in found.items():
-        seeds, prefix = values or [math.nan], "zero" if name == "zero_choice" else name
-        told |= {name: float(np.mean(seeds)), f"{prefix}_lowest_seed": min(seeds), f"{prefix}_highest_seed": max(seeds)}
-    return told
+def _zeros(
+    results: Results, cells: Sequence[StudyUnit], series: Codes, tier: str, templates: Templates
+) -> pd.DataFrame:
+    """The means over seeds of what plain cells' read-outs are in the models with w = 0; NaN where none is."""
+    samples, zeros = results.readouts[tier], [results.zero_of(cell) if cell.arm == "plain" else None for cell in cells]
+    rows = samples.rows(
+        (zero.id if zero else "", "stage2", cell.readout, cell.layer) for zero, cell in zip(zeros, cells, strict=True)
+    )
+    found: dict[str, pd.Series[float]] = {}
+    for name, prefix in (("zero_choice", "zero"), ("zero_order", "zero_order")):
+        values = samples.figures(name.removeprefix("zero_"), rows, samples.of(rows, templates))
+        singles = pd.Series(mean_of_rows(values)).groupby(series, sort=False)
+        found |= {name: singles.mean(), f"{prefix}_lowest_seed": singles.min(), f"{prefix}_highest_seed": singles.max()}
+    return pd.DataFrame(found)
 
 
-def seeds_table(results: Results, cells: Sequence[StudyUnit], tier: str, unseen: bool, column: str) -> Floats:
-    """Return the values of cells that differ in their seed, [samples, seeds]; NaN where a seed lacks a sample."""
-    columns = []
-    for cell in cells:
-        samples = results.trained_by_sample(cell)
-        own = of_tier(samples, tier)
-        own = own[(own["seen"] == NOBODY) == unseen]
-        columns.append(own[column].droplevel("tier"))
-    return pd.concat(columns, axis=1).to_numpy(float)
-
-
-def shifted(interval: Interval, by: float) -> Interval:
-    """Return an interval with its three numbers moved by as much, held within 0 and 1."""
-    return Interval(*(min(max(part + by, 0.0), 1.0) for part in interval))
-
-
-def _above_chance(results: Results, found: pd.DataFrame) -> dict[int, float]:
-    """Return the corrected p of each plain row being above chance, by the row's index; a family is a tier with a kind
-    of templates."""
-    cells = {cell.id: cell for cell in results.cells}
-    told: dict[int, float] = {}
-    plain = found[found["arm"] == "plain"]
-    for _, own in plain.groupby(["tier", "templates"], sort=False):
-        columns, (tier, templates) = [], own[["tier", "templates"]].iloc[0]
-        for unit in own["unit"]:
-            samples, cell = results.trained_by_sample(cells[unit]), cells[unit]
-            here = of_tier(samples, tier)
-            here = here[(here["seen"] == NOBODY) == (templates == "unseen")]
-            columns.append(here["choice"].droplevel("tier") - cell.chance)
-        differences = pd.concat(columns, axis=1).to_numpy(float).T
-        told |= dict(zip(own.index, max_t(differences, "greater").tolist(), strict=True))
-    return {index: told.get(index, math.nan) for index in found.index}
+def figures_of(results: Results, cells: Sequence[StudyUnit], tier: str, templates: Templates, column: str) -> Floats:
+    """Return a column of the read-outs of cells where they are trained [cells, samples], NaN where they lack a sample
+    of that kind."""
+    samples = results.readouts[tier]
+    rows = samples.rows(cell.trained for cell in cells)
+    return samples.figures(column, rows, samples.of(rows, templates))

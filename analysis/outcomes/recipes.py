@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import shown
 from analysis.outcomes.effects import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior
@@ -130,22 +129,21 @@ def _by_recipe(cells: Sequence[StudyUnit]) -> dict[str, list[StudyUnit]]:
 
 def _measured(results: Results, cells: Sequence[StudyUnit]) -> dict[str, Any]:
     decisions = results.decisions
-    tables: dict[str, Floats] = {}
-    for name in ("p", "choice"):
-        samples = [shown(results.trained_by_sample(cell), TIERS[0])[0].droplevel("tier") for cell in cells]
-        tables[name] = pd.concat([own[name] for own in samples], axis=1).to_numpy(float)
-    after, before = ([_right(results, cell, stage) for cell in cells] for stage in ("stage2", "stage1"))
-    kept = pd.concat([a - b for a, b in zip(after, before, strict=True)], axis=1).to_numpy(float)
+    samples = results.readouts[TIERS[0]]
+    rows = samples.rows(cell.trained for cell in cells)
+    tables = {name: samples.figures(name, rows, samples.shown(rows)[0]).T for name in ("p", "choice")}
+    after, before = (_right(results, cells, stage, TIERS[0]) for stage in ("stage2", "stage1"))
+    kept = after - before
     p, choice = (_share(tables[name], decisions) for name in ("p", "choice"))
-    losses = [results.rows["curves"][cell.id]["class_loss"].iloc[-LAST_STEPS:].mean() for cell in cells]
+    losses = [results.rows["curves"].values_of(cell.id, "class_loss")[-LAST_STEPS:].mean() for cell in cells]
     return {
         "class_loss": float(np.mean(losses)),
         **(bounds("p", p) | bounds("choice", choice) | bounds("answers", effect(kept, decisions.confidence))),
-        "lowest_seed": tables["p"].mean(0).min(),
-        "highest_seed": tables["p"].mean(0).max(),
+        "lowest_seed": np.nanmean(tables["p"], axis=0).min(),
+        "highest_seed": np.nanmean(tables["p"], axis=0).max(),
         "emerges": p.low >= decisions.probability and choice.low >= decisions.choice_accuracy,
         "absent": p.high < decisions.probability or choice.high < decisions.choice_accuracy,
-        "verdict": _kept(float(np.mean([one.mean() for one in before])), kept, decisions),
+        "verdict": _kept(float(np.nanmean(before, axis=0).mean()), kept, decisions),
     }
 
 
@@ -167,10 +165,11 @@ def _kept(before: float, differences: Floats, decisions: Decisions) -> str:
     return HURT if effect(differences, decisions.confidence).high < 0 else UNDECIDED
 
 
-def _right(results: Results, cell: StudyUnit, stage: str) -> "pd.Series[float]":
-    samples = results.answers_by_sample(_source(results, cell, stage), stage)
-    right: pd.Series[float] = samples.loc[TIERS[0]]["number_right"]
-    return right
+def _right(results: Results, cells: Sequence[StudyUnit], stage: str, tier: str) -> Floats:
+    """Whether the number is right at a stage of cells, [samples, cells]."""
+    samples = results.answered[tier]
+    rows = samples.rows((_source(results, cell, stage).id, stage) for cell in cells)
+    return samples.figures("number_right", rows, samples.of(rows)).T
 
 
 def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice], stage: str) -> dict[str, Any]:
@@ -184,12 +183,10 @@ def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice
         by_prompt = decoded.groupby(["tier", "prompt_id"], observed=True)["right"].mean()
         tables = {tier: by_prompt.loc[tier].to_numpy(float)[:, None] for tier in TIERS}
     else:
-        samples = [results.answers_by_sample(_source(results, cell, stage), stage) for cell in cells]
-        figures["prompts"] = int(sum(samples[0].loc[tier]["prompts"].sum() for tier in TIERS))
-        tables = {
-            tier: pd.concat([one.loc[tier]["number_right"] for one in samples], axis=1).to_numpy(float)
-            for tier in TIERS
-        }
+        first = [(_source(results, cells[0], stage).id, stage)]
+        at_tier = [results.answered[tier] for tier in TIERS]
+        figures["prompts"] = int(sum(samples.prompts[samples.rows(first)].sum() for samples in at_tier))
+        tables = {tier: _right(results, cells, stage, tier) for tier in TIERS}
     for tier, table in tables.items():
         figures |= bounds(tier, _share(table, results.decisions))
     scores = pd.concat([_scores(results, cell, choices, stage) for cell in cells])
@@ -198,7 +195,10 @@ def _told(results: Results, cells: Sequence[StudyUnit], choices: Sequence[Choice
 
 def _scores(results: Results, cell: StudyUnit, choices: Sequence[Choice], stage: str) -> pd.DataFrame:
     """The rows of the score that a recipe reads; the masked ones where blocks take no mask."""
-    rows = results.rows["score"][_source(results, cell, stage).id]
+    unit = _source(results, cell, stage).id
+    if ("score", unit) not in results.known:
+        results.known["score", unit] = results.rows["score"][unit]
+    rows: pd.DataFrame = results.known["score", unit]
     rows = rows[(rows["stage"] == stage) & (rows["pair"] == cell.readout)]
     rows = rows[rows["asked"] == ("eight" if "eight_prompts" in choices else "held-out")]
     rows = rows[rows["head"] == ("input embedding" if "input_embedding_lens" in choices else "model")]

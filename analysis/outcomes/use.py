@@ -1,23 +1,24 @@
 """Whether the network uses its classifier: what exchanging the hidden state, or parts of it, does to the answers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.data.results import Results, StudyUnit
-from analysis.data.samples import by_sample
-from analysis.outcomes.levels import shifted
-from analysis.statistics.effects import effect
-from analysis.statistics.intervals import Floats, Interval, bounds
-from analysis.statistics.ratios import ratio
+from analysis.data.samples import Flags, Samples, by_sample
+from analysis.statistics.effects import of_each
+from analysis.statistics.intervals import Floats, columns
+from analysis.statistics.ratios import ratios
 
 ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
 DOSES = [*ABOUT, "subspace", "strength", "seeds", "samples", "prompts", "p", "p_low", "p_high", "followed"]
 SHARES = [*ABOUT, "subspace", "floor", "seeds", "samples", "floor_p", "p", "ceiling_p", "ceiling"]
 SHARES += [f"{name}{end}" for name in ("moved", "share") for end in ("", "_low", "_high")]
-Tables = dict[str, dict[tuple[str, float], Floats]]
+Tables = dict[str, dict[tuple[str, float], npt.NDArray[Any]]]
 """[samples, seeds] by quantity, then by subspace and strength."""
 Places = Sequence[tuple[dict[str, object], Tables]]
 """What each series of cells, layer and tier is about, and its tables."""
@@ -31,22 +32,25 @@ def doses(results: Results, places: Places) -> pd.DataFrame:
     `p` is the mean probability of the source's answer, with an interval over templates and seeds; `followed` the share
     of prompts whose greedy answer is the source's. Where w = 0, layers are those of the plain cells.
     """
-    rows = []
+    rows, moved = [], []
     for about, tables in places:
         for (subspace, strength), p in tables["p"].items():
+            moved.append(p)
             rows.append(
                 {
                     **about,
                     "subspace": subspace,
                     "strength": strength,
                     "seeds": p.shape[1],
-                    "samples": len(p),
-                    "prompts": int(np.nansum(tables["prompts"][subspace, strength])),
-                    **bounds("p", shifted(effect(p, results.decisions.confidence), 0.0)),
+                    "samples": int((~np.isnan(p).all(axis=1)).sum()),
+                    "prompts": int(tables["prompts"][subspace, strength].sum()),
                     "followed": float(np.nanmean(tables["source_right"][subspace, strength])),
                 }
             )
-    return pd.DataFrame(rows, columns=DOSES)
+    if not rows:
+        return pd.DataFrame(columns=DOSES)
+    found = np.clip(of_each(moved, results.decisions.confidence), 0.0, 1.0)
+    return pd.DataFrame(rows).assign(**columns("p", found)).reindex(columns=DOSES)
 
 
 def shares(results: Results, places: Places) -> pd.DataFrame:
@@ -57,75 +61,76 @@ def shares(results: Results, places: Places) -> pd.DataFrame:
     ceiling is not shown to be above the floor. No sample of n templates bounds a share better than n of n that all
     move, or do not: its low end is at most (alpha/2)^(1/n), its high end at least the complement.
     """
-    rows, confidence = [], results.decisions.confidence
+    rows: list[dict[str, object]] = []
+    moves, ceilings, confidence = [], [], results.decisions.confidence
     for about, tables in places:
         p = {subspace: table for (subspace, strength), table in tables["p"].items() if strength == 1}
         for subspace, floor in FLOORS.items():
             if not {subspace, floor, "full"} <= p.keys():
                 continue
-            moved, possible = p[subspace] - p[floor], p["full"] - p[floor]
-            ceiling = effect(possible, confidence)
+            moves.append(p[subspace] - p[floor])
+            ceilings.append(p["full"] - p[floor])
             rows.append(
                 {
                     **about,
                     "subspace": subspace,
                     "floor": floor,
-                    "seeds": moved.shape[1],
-                    "samples": len(moved),
+                    "seeds": moves[-1].shape[1],
+                    "samples": int((~np.isnan(moves[-1]).all(axis=1)).sum()),
                     "floor_p": float(np.nanmean(p[floor])),
                     "p": float(np.nanmean(p[subspace])),
                     "ceiling_p": float(np.nanmean(p["full"])),
-                    "ceiling": ceiling.low > 0,
-                    **bounds("moved", effect(moved, confidence)),
-                    **bounds("share", _share(moved, possible, confidence) if ceiling.low > 0 else None),
                 }
             )
-    return pd.DataFrame(rows, columns=SHARES)
+    if not rows:
+        return pd.DataFrame(columns=SHARES)
+    shown = of_each(ceilings, confidence)[:, 1] > 0
+    found = columns("moved", of_each(moves, confidence)) | columns("share", _shares(moves, ceilings, shown, confidence))
+    return pd.DataFrame(rows).assign(ceiling=shown, **found).reindex(columns=SHARES)
 
 
-def _share(moved: Floats, possible: Floats, confidence: float) -> Interval:
-    found = ratio(moved, possible, confidence)
-    exact = ((1 - confidence) / 2) ** (1 / len(moved))
-    return Interval(found.estimate, min(found.low, exact), max(found.high, 1 - exact))
+def _shares(moves: Sequence[Floats], ceilings: Sequence[Floats], shown: Flags, confidence: float) -> Floats:
+    """The share of each move in its ceiling, with its interval; NaN where the ceiling is not shown."""
+    found, known = np.full((len(moves), 3), np.nan), np.flatnonzero(shown).tolist()
+    found[known] = ratios([moves[i] for i in known], [ceilings[i] for i in known], confidence)
+    templates = np.array([np.count_nonzero(~np.isnan(table).all(axis=1)) for table in moves])
+    exact = ((1 - confidence) / 2) ** (1 / np.maximum(templates, 1))
+    return np.stack([found[:, 0], np.minimum(found[:, 1], exact), np.maximum(found[:, 2], 1 - exact)], axis=1)
 
 
 def exchanges(results: Results) -> Places:
     """Return the tables of every series of cells that differ in their seed alone, layer and tier."""
+    read = (rows.assign(p=np.exp(-rows["source_nll"].astype(float))) for rows in results.rows["interchange"].chunks())
+    apart = ["unit", "layer", "subspace", "strength"]
+    by_tier = by_sample(read, ["p", "source_right"], apart, results.few_templates)
     found: list[tuple[dict[str, object], Tables]] = []
-    for cells in _series(results):
-        parts = [_by_move(results, cell) for cell in cells if not results.rows["interchange"][cell.id].empty]
-        if not parts:
-            continue
-        first = cells[0]
-        rows = pd.concat([part.assign(number=number) for number, part in enumerate(parts)])
-        for _, here in rows.groupby(["layer", "tier"], sort=True):
-            layer, tier = int(here["layer"].iloc[0]), str(here["tier"].iloc[0])
-            about: dict[str, object] = {"model": first.model, "pair": first.pair, "weight": first.weight}
-            about |= {"wordings": "+".join(first.wordings), "layer": layer, "depth": (layer + 1) / first.blocks}
-            found.append(({**about, "tier": tier}, _tables(here, len(parts))))
-    order = {tier: i for i, tier in enumerate(results.tiers)}
-    return sorted(found, key=lambda one: (results.model_names.index(str(one[0]["model"])), order[str(one[0]["tier"])]))
+    for tier in (tier for tier in results.tiers if tier in by_tier):
+        samples = by_tier[tier]
+        moves: dict[str, dict[int, dict[tuple[str, float], int]]] = {}
+        for (unit, layer, subspace, strength), row in samples.places.items():
+            moves.setdefault(str(unit), {}).setdefault(int(str(layer)), {})[str(subspace), float(str(strength))] = row
+        for cells in _series(results):
+            units = [moves[cell.id] for cell in cells if cell.id in moves]
+            for layer in sorted({layer for unit in units for layer in unit}):
+                tables = _tables(samples, [unit.get(layer, {}) for unit in units])
+                found.append(({**_about(cells[0], layer), "tier": tier}, tables))
+    order = {model: number for number, model in enumerate(results.model_names)}
+    return sorted(found, key=lambda one: order[str(one[0]["model"])])
 
 
-def _by_move(results: Results, cell: StudyUnit) -> pd.DataFrame:
-    """Average prompts within templates, by layer, subspace, strength and tier."""
-    rows = results.rows["interchange"][cell.id]
-    rows = rows.assign(p=np.exp(-rows["source_nll"]))
-    evaluated = results.rows["answers"][cell.id]
-    found = by_sample(rows, ["p", "source_right"], ["layer", "subspace", "strength"], evaluated)
-    return found.drop(columns="seen").reset_index()
+def _about(cell: StudyUnit, layer: int) -> dict[str, object]:
+    about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "weight": cell.weight}
+    return about | {"wordings": "+".join(cell.wordings), "layer": layer, "depth": (layer + 1) / cell.blocks}
 
 
-def _tables(rows: pd.DataFrame, seeds: int) -> Tables:
-    """Return the tables of one layer and tier; `number` is that of the seed."""
-    move, moves = pd.factorize(pd.MultiIndex.from_frame(rows[["subspace", "strength"]].astype({"subspace": str})))
-    sample, samples = pd.factorize(rows["sample"])
-    tables: Tables = {}
-    for column in ("p", "source_right", "prompts"):
-        values = np.full((len(moves), len(samples), seeds), np.nan)
-        values[move, sample, rows["number"].to_numpy()] = rows[column].to_numpy(float)
-        named = zip(moves, values, strict=True)
-        tables[column] = {(str(subspace), float(strength)): table for (subspace, strength), table in named}
+def _tables(samples: Samples, seeds: Sequence[Mapping[tuple[str, float], int]]) -> Tables:
+    """Return the tables of one layer and tier, whose rows each seed has by its moves."""
+    moves = list(dict.fromkeys(move for seed in seeds for move in seed))
+    rows = {move: np.array([seed.get(move, len(samples.places)) for seed in seeds]) for move in moves}
+    there = (samples.prompts[np.concatenate(list(rows.values()))] > 0).any(axis=0)
+    tables: Tables = {"prompts": {move: samples.prompts[own][:, there].T for move, own in rows.items()}}
+    for column, values in samples.values.items():
+        tables[column] = {move: values[own][:, there].T for move, own in rows.items()}
     return tables
 
 

@@ -19,6 +19,8 @@ from analysis.page.tables import mark_tables
 from study.results.files import write_bytes
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+MOST_BYTES = 3_000_000
+"""Of the tables that a page holds, of which a fifth is left when they are compressed."""
 TAKEN = ("main", "contents", "scheme", "data", "library", "cells", "told")
 """Ids that the page itself has."""
 
@@ -38,7 +40,7 @@ def write_page(
     """
     folder = markdown.with_suffix("")
     names = sorted([*(picture.name for picture in pictures), *(f"table_{name}" for name in tables)])
-    files = {name: (folder / f"{name}.csv").read_text(encoding="utf-8") for name in names}
+    files = {name: (folder / f"{name}.csv").read_text(encoding="utf-8") for name in _smallest(folder, names)}
     drawings = {Path(name).stem: data_uri(folder / name) for name in drawn}
     described = {picture.name: picture for picture in pictures if isinstance(picture, Chart)}
     charts = {name: specification(described[name]) for name in drawings if name in described}
@@ -66,7 +68,7 @@ def write_page(
             tokens[index : index + len(PICTURE)] = [own(figure)]
     for token in tokens:
         if token.type == OWN and token.content == CELLS:
-            token.content = templates.get_template("cells.html.j2").render(cells(files, tables, tiers))
+            token.content = templates.get_template("cells.html.j2").render(cells(tables, tiers))
 
     def plain(inline: Token) -> str:
         return renderer.renderInlineAsText(inline.children or [], parser.options, {})
@@ -87,3 +89,14 @@ def write_page(
         hashes=[content_hash(text) for text in hashed],
     )
     write_bytes(markdown.with_suffix(".html"), page.encode())
+
+
+def _smallest(folder: Path, names: Sequence[str]) -> list[str]:
+    """The smallest files, which have at most MOST_BYTES together; others are linked where they lie beside the page."""
+    sizes = {name: (folder / f"{name}.csv").stat().st_size for name in names}
+    kept, together = set(), 0
+    for name in sorted(names, key=sizes.__getitem__):
+        together += sizes[name]
+        if together <= MOST_BYTES:
+            kept.add(name)
+    return [name for name in names if name in kept]

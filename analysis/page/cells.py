@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.files import from_csv
+from analysis.data.files import from_csv, to_csv
 from analysis.data.numbers import probability, share
 from analysis.statistics.intervals import Interval
 
 PLACE = ["model", "pair", "layer", "depth", "weight"]
 WHERE_SEVERAL = ["arm", "wordings", "seed", "status"]
 """Columns of the table of cells where there is more than one value."""
+MOST_CELLS = 300
+"""Of the table; a page of more would be slow to read and to load."""
 HEADS = {"pair": "class tokens", "weight": "w"}
 
 
@@ -24,22 +26,28 @@ class Value:
     key: float | None = None
 
 
-def cells(files: Mapping[str, str], tables: Mapping[str, pd.DataFrame], tiers: Sequence[str]) -> dict[str, Any]:
-    """Return what the template of the table says: one row a cell with a class loss; the first `place` columns name it.
-
-    `files` are tables as CSV by the names of their files, `tables` the same by their own names.
+def cells(tables: Mapping[str, pd.DataFrame], tiers: Sequence[str]) -> dict[str, Any]:
+    """Return what the template of the table says: one row a cell with a class loss, of which there are `count`; the
+    first `place` columns name it. `tables` are those of the report, of which it has the digits of their CSV.
     """
-    units, outcomes = (from_csv(files[f"table_{name}"].encode(), tables[name]) for name in ("units", "outcomes"))
+    units, outcomes = tables["units"], tables["outcomes"]
     shown = units[(units["kind"] == "cell") & units["layer"].notna()]
     place = PLACE + [name for name in WHERE_SEVERAL if name in shown and shown[name].nunique() > 1]
-    by_cell = {(row["unit"], row["tier"]): row for row in outcomes.to_dict("records")}
+    first = _as_written(shown.iloc[:MOST_CELLS])
+    told = _as_written(outcomes[outcomes["unit"].isin(first["id"])])
+    by_cell = {(row["unit"], row["tier"]): row for row in told.to_dict("records")}
     rows = []
-    for cell in shown.to_dict("records"):
+    for cell in first.to_dict("records"):
         values = [_place(column, cell[column]) for column in place]
         found = [by_cell.get((cell["id"], tier)) for tier in tiers]
         values += [_outcome(row) if row else Value(cell["status"]) for row in found]
         rows.append((cell["id"], values))
-    return {"head": [*(HEADS.get(column, column) for column in place), *tiers], "rows": rows, "place": len(place)}
+    head = [*(HEADS.get(column, column) for column in place), *tiers]
+    return {"head": head, "rows": rows, "place": len(place), "count": len(shown)}
+
+
+def _as_written(table: pd.DataFrame) -> pd.DataFrame:
+    return from_csv(to_csv(table), table)
 
 
 def _place(column: str, value: Any) -> Value:

@@ -1,6 +1,5 @@
 """How deep a classifier becomes readable: the area under accuracy over relative depth, and where it crosses a share."""
 
-import itertools
 import math
 from collections.abc import Iterable
 
@@ -48,28 +47,33 @@ def crossing(curves: Floats, depths: Floats, confidence: float, share: float = 0
     Depths that were not trained are infinite: -inf is at or before the first trained depth, inf is after the last or
     never. So low = -inf reads "not shown to begin after the first", high = inf "not shown to be reached".
     """
-    at = np.unique([np.linspace(*pair, _STEPS) for pair in itertools.pairwise(depths)])
     estimate = _first_crossing(np.nanmean(curves, axis=(0, 1)), depths, share)
-    if math.isfinite(estimate):
-        at = np.union1d(at, [estimate])
-    right = np.clip(np.searchsorted(depths, at), 1, len(depths) - 1)
-    part = (at - depths[right - 1]) / (depths[right] - depths[right - 1])
-    between = curves[..., right - 1] * (1 - part) + curves[..., right] * part
-    found = effects(np.moveaxis(between, -1, 0) - share, confidence)
+    found = _ends(curves, depths, depths, confidence, share)
     below, above = found[:, 2] < 0, found[:, 1] > 0
     low, high = -math.inf, math.inf
+
+    def zero(left: int, end: int) -> float:
+        """Where an end of the interval is zero, between depth `left` and the next."""
+        at = np.linspace(depths[left], depths[left + 1], _STEPS)
+        if depths[left] <= estimate <= depths[left + 1]:
+            at = np.union1d(at, [estimate])
+        line = _ends(curves, depths, at, confidence, share)[:, end]
+        last = np.flatnonzero(line <= 0)[-1] if end == 1 else np.argmin(line < 0) - 1
+        return float(np.interp(0, line[last : last + 2], at[last : last + 2]))
+
     if below[0]:
-        first = int(np.argmin(below))
-        low = math.inf if below.all() else _zero(at, found[:, 2], first - 1)
+        low = math.inf if below.all() else zero(int(np.argmin(below)) - 1, 2)
     if above[-1]:
-        last = len(at) - 1 - int(np.argmin(above[::-1]))
-        high = -math.inf if above.all() else _zero(at, found[:, 1], last)
+        high = -math.inf if above.all() else zero(len(depths) - 1 - int(np.argmin(above[::-1])), 1)
     return Interval(estimate, min(low, estimate), max(high, estimate))
 
 
-def _zero(at: Floats, line: Floats, left: int) -> float:
-    """Where a line that rises from below zero at point `left` to above it at the next one is zero."""
-    return float(np.interp(0, line[left : left + 2], at[left : left + 2]))
+def _ends(curves: Floats, depths: Floats, at: Floats, confidence: float, share: float) -> Floats:
+    """The intervals of the mean of curves minus the share, at depths between those that were trained."""
+    right = np.clip(np.searchsorted(depths, at), 1, len(depths) - 1)
+    part = (at - depths[right - 1]) / (depths[right] - depths[right - 1])
+    between = curves[..., right - 1] * (1 - part) + curves[..., right] * part
+    return effects(np.moveaxis(between, -1, 0) - share, confidence)
 
 
 def _first_crossing(curve: Floats, depths: Floats, share: float) -> float:

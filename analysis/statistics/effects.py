@@ -1,19 +1,23 @@
 """The interval of an effect: a mean paired difference over templates, or over templates and seeds."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
+from analysis.statistics.cores import of_parts
 from analysis.statistics.intervals import Floats, Interval, levels
 
+Flags = npt.NDArray[np.bool_]
 RANGE = 0.5
 """Of differences, in both directions: with 1, intervals are wider than 95 % ask for where arms hardly differ; with the
 largest difference that was seen, they cover 70 to 85 % where a few templates differ wholly and others a little."""
 _POINTS = 11
 """Quasi-random points are 2^11: against 2^16 the half-width is then off by 3 % at most."""
-_CHUNK = 500
-"""Tables at a time: 500 x 2^11 numbers are 8 MB."""
+_CHUNK = 64
+"""Tables at a time: 64 x 2^11 numbers are 1 MB, which a processor keeps at hand."""
 
 
 def effect(differences: Floats, confidence: float) -> Interval:
@@ -46,14 +50,33 @@ def effects(differences: Floats, confidence: float) -> Floats:
     found = np.full((len(differences), 3), np.nan)
     missing = np.isnan(differences)
     templates, seeds = ~missing.all(2), ~missing.all(1)
-    shapes, which = np.unique(np.hstack([templates, seeds]), axis=0, return_inverse=True)
-    for number, shape in enumerate(shapes):
+    for shape, cells in _patterns(np.hstack([templates, seeds])):
         rows, columns = np.split(shape, [templates.shape[1]])
         if rows.any():
-            cells = np.flatnonzero(which.ravel() == number)
-            for chunk in np.split(cells, range(_CHUNK, len(cells), _CHUNK)):
-                found[chunk] = _crossed(differences[np.ix_(chunk, rows, columns)], confidence)
+            chunks = np.split(cells, range(_CHUNK, len(cells), _CHUNK))
+
+            def intervals(chunk: npt.NDArray[np.intp], rows: Flags = rows, columns: Flags = columns) -> Floats:
+                return _crossed(differences[np.ix_(chunk, rows, columns)], confidence)
+
+            for chunk, part in zip(chunks, of_parts(intervals, chunks), strict=True):
+                found[chunk] = part
     return found
+
+
+def of_each(tables: Sequence[Floats], confidence: float) -> Floats:
+    """Return `effects` [tables, 3] of tables [templates, seeds] that may differ in their shape."""
+    found = np.full((len(tables), 3), np.nan)
+    for same in by_shape(tables):
+        found[same] = effects(np.stack([tables[number] for number in same]), confidence)
+    return found
+
+
+def by_shape(tables: Sequence[Floats]) -> list[list[int]]:
+    """Return the numbers of the tables of each shape."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for number, table in enumerate(tables):
+        shapes.setdefault(table.shape, []).append(number)
+    return list(shapes.values())
 
 
 def _crossed(tables: Floats, confidence: float) -> Floats:
@@ -77,10 +100,12 @@ def _crossed(tables: Floats, confidence: float) -> Floats:
     for count in np.unique(lost):
         of = lost == count
         freedom = (templates - 1, seeds - 1, max((templates - 1) * (seeds - 1) - int(count), 1))
-        normal, *inverse = _fiducial(freedom)
-        variance = sum(sign * np.outer(s[of], u) for sign, s, u in zip((1, 1, -1), squares, inverse, strict=True))
-        deviations = normal * np.sqrt(np.maximum(variance, 0) / (templates * seeds))
-        half[of] = np.quantile(deviations, confidence, axis=1)
+        normal, signed_inverses = _fiducial(freedom)
+        variance = np.stack([part[of] for part in squares], axis=1) @ signed_inverses
+        np.maximum(variance, 0, out=variance)
+        deviations = np.sqrt(variance, out=variance)
+        deviations *= normal / np.sqrt(templates * seeds)
+        half[of] = np.quantile(deviations, confidence, axis=1, overwrite_input=True)
     found = np.stack([mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)], axis=1)
     alike = np.ptp(by_template, axis=1) < 1e-12
     found[alike] = _over_templates(by_template[alike], confidence)
@@ -101,16 +126,23 @@ def _filled(tables: Floats) -> Floats:
     do not decide, as where seeds share no template, stays as near the mean of all as can be."""
     missing = np.isnan(tables)
     filled = np.where(missing, 0.0, tables)
-    patterns, which = np.unique(missing.reshape(len(tables), -1), axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
+    for pattern, of in _patterns(missing.reshape(len(tables), -1)):
         if pattern.any():
-            of = np.flatnonzero(which.ravel() == number)
             values = filled[of].reshape(len(of), -1)
             means = values.sum(1, keepdims=True) / np.count_nonzero(~pattern)
             weights = _weights(pattern.tobytes(), tables.shape[1:])
             values[:, pattern] = means + (values[:, ~pattern] - means) @ weights
             filled[of] = values.reshape(-1, *tables.shape[1:])
     return filled
+
+
+def _patterns(flags: Flags) -> list[tuple[Flags, npt.NDArray[np.intp]]]:
+    """Return each row of flags [rows, flags] that there is, and where."""
+    found: dict[bytes, list[int]] = {}
+    packed = np.packbits(flags, axis=1)
+    for row, pattern in enumerate(packed.view(f"V{packed.shape[1]}").ravel().tolist() if packed.shape[1] else []):
+        found.setdefault(pattern, []).append(row)
+    return [(flags[rows[0]], np.array(rows)) for rows in found.values()]
 
 
 @lru_cache(maxsize=64)
@@ -126,10 +158,14 @@ def _weights(pattern: bytes, shape: tuple[int, int]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _fiducial(freedom: tuple[int, int, int]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Half-normal variates and the inverses of chi-square ones, each [points], from one Sobol sequence."""
+def _fiducial(freedom: tuple[int, int, int]) -> tuple[Floats, Floats]:
+    """Half-normal variates [points], and the inverses of chi-square ones [3, points] of which the last are negative,
+    from one Sobol sequence."""
     points = stats.qmc.Sobol(4, seed=0).random_base2(_POINTS)
     points = np.clip(points, 1e-12, 1 - 1e-12)
     normal = stats.norm.ppf((1 + points[:, 0]) / 2)
-    first, second, third = (1 / stats.chi2.ppf(points[:, i + 1], df) for i, df in enumerate(freedom))
-    return normal, first, second, third
+    inverses = [
+        sign / stats.chi2.ppf(points[:, i + 1], df)
+        for i, (df, sign) in enumerate(zip(freedom, (1, 1, -1), strict=True))
+    ]
+    return normal, np.stack(inverses)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.cores import of_parts
 from analysis.statistics.intervals import Floats
 
 _FLIPS = 9999
@@ -30,13 +31,17 @@ def max_t(differences: Floats, alternative: Literal["greater", "two-sided"]) -> 
     seen = _statistic(scaled.sum(1), alternative)
     order = np.argsort(-seen, kind="stable")
     seen, scaled = seen[order], scaled[order]
-    as_far = np.ones(len(seen))
-    for signs in np.split(_signs(scaled.shape[1]), range(_CHUNK, _FLIPS, _CHUNK)):
-        drawn = _statistic(signs @ scaled.T, alternative)
-        largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
-        as_far += (largest >= seen - 1e-9).sum(0)
+
+    def as_far(signs: Floats) -> Floats:
+        drawn = _statistic(scaled @ signs.T, alternative)
+        largest = np.maximum.accumulate(drawn[::-1])[::-1]
+        counts: Floats = (largest >= seen[:, None] - 1e-9).sum(1)
+        return counts
+
+    flips = np.split(_signs(scaled.shape[1]), range(_CHUNK, _FLIPS, _CHUNK))
+    counts = 1 + sum(of_parts(as_far, flips))
     adjusted = np.empty(len(seen))
-    adjusted[order] = np.maximum.accumulate(as_far / (_FLIPS + 1))
+    adjusted[order] = np.maximum.accumulate(counts / (_FLIPS + 1))
     return adjusted
 
 

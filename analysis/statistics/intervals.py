@@ -26,8 +26,13 @@ def bounds(name: str, interval: Interval | None) -> dict[str, float]:
     return {name: estimate, f"{name}_low": low, f"{name}_high": high}
 
 
+def columns(name: str, intervals: Floats) -> dict[str, Floats]:
+    """Return `intervals` [rows, 3] as columns `name`, `name_low` and `name_high`."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), intervals.T, strict=True))
+
+
 def interval_of(row: "Mapping[Any, Any] | pd.Series[Any]", name: str) -> Interval:
-    """Return the interval that `bounds` wrote into a row."""
+    """Return the interval that `bounds` or `columns` wrote into a row."""
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 

@@ -90,9 +90,10 @@ for (const table of document.querySelectorAll("main table")) {
   table.parentNode.before(label);
 }
 
-// Links to data lead to what this page holds.
+// Links to data lead to what this page holds, or to the files beside it.
 data.then(held => {
   for (const link of document.querySelectorAll("a[data-file]")) {
+    if (!(link.dataset.file in held.tables)) continue; // beside this page
     link.href = URL.createObjectURL(new Blob([table(held, link.dataset.file)], {type: "text/csv;charset=utf-8"}));
   }
 });

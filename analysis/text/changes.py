@@ -11,7 +11,7 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.changes import MEASURES, overall, verdict
 from analysis.statistics.intervals import Interval, interval_of
-from analysis.text.models_and_outcomes import Row
+from analysis.text.rows import Row
 from study.config import yaml_core
 from study.config.nursery import BASE, Nursery, NurseryModel
 

@@ -11,24 +11,26 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.contrasts import CONTRASTS, Asks
 from analysis.statistics.intervals import Interval, interval_of
+from analysis.text.rows import Row, Rows, first_groups, first_rows
 from study.config.arms import words_of
 from study.config.units import number_text
 
-Row = list[str]
 CUE_WORDS = 6
 """Of a cue, that a table shows."""
 
 
-def depth_rows(results: Results, depths: pd.DataFrame) -> list[Row]:
+def depth_rows(results: Results, depths: pd.DataFrame) -> Rows:
     """One row a series of cells and tier: the area under the curve, and from which depth it is readable."""
-    rows = []
-    for row in depths.to_dict("records"):
-        area = "" if pd.isna(row["area"]) else probability(interval_of(row, "area"))
-        series = f"{row['model']} · {words_of(row['arm'])} · {row['pair']} · w {number_text(row['weight'])}"
-        trained = f" · {row['wordings']}" if len({cell.wordings for cell in results.plain}) > 1 else ""
-        counts = [str(row["seeds"]), str(row["samples"])]
-        rows.append([series + trained, row["tier"], area, _crossing(interval_of(row, "crossing")), *counts])
-    return rows
+
+    def row(number: int) -> Row:
+        of = depths.iloc[number]
+        area = "" if pd.isna(of["area"]) else probability(interval_of(of, "area"))
+        series = f"{of['model']} · {words_of(of['arm'])} · {of['pair']} · w {number_text(of['weight'])}"
+        trained = f" · {of['wordings']}" if len(results.wordings) > 1 else ""
+        counts = [str(of["seeds"]), str(of["samples"])]
+        return [series + trained, of["tier"], area, _crossing(interval_of(of, "crossing")), *counts]
+
+    return first_rows(range(len(depths)), row)
 
 
 def _crossing(found: Interval) -> str:
@@ -40,16 +42,16 @@ def _crossing(found: Interval) -> str:
     return told[0] if len(set(told)) == 1 else f"{told[0]} [{told[1]}, {told[2]}]"
 
 
-def cue_rows(results: Results, cues: pd.DataFrame) -> list[Row]:
+def cue_rows(results: Results, cues: pd.DataFrame) -> Rows:
     """One row a series of plain cells and tier: its cues with the lowest and the highest choice accuracy."""
-    rows = []
-    for _, here in cues.groupby(["model", "pair", "weight", "wordings", "layer", "tier"], sort=False):
-        ordered = here.sort_values("choice", kind="stable")
-        first = here.iloc[0]
+
+    def row(here: pd.DataFrame) -> Row:
+        ordered, first = here.sort_values("choice", kind="stable"), here.iloc[0]
         place = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
-        told = [f"{_short(row['cue'])}: {share(row['choice'])}" for row in ordered.iloc[[0, -1]].to_dict("records")]
-        rows.append([f"{place} · L{first['layer']} ({first['depth']:.2f})", first["tier"], str(len(here)), *told])
-    return rows
+        told = [f"{_short(cue['cue'])}: {share(cue['choice'])}" for cue in ordered.iloc[[0, -1]].to_dict("records")]
+        return [f"{place} · L{first['layer']} ({first['depth']:.2f})", first["tier"], str(len(here)), *told]
+
+    return first_groups(cues, ["model", "pair", "weight", "wordings", "layer", "tier"], row)
 
 
 def _short(cue: str) -> str:
@@ -57,29 +59,27 @@ def _short(cue: str) -> str:
     return " ".join(words[:CUE_WORDS]) + " …" if len(words) > CUE_WORDS else cue
 
 
-def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> list[Row]:
+def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> Rows:
     """One row a contrast, model, pair, weight and wordings, over all depths: a column for each tier."""
-    rows = []
-    for contrast in CONTRASTS:
-        if contrast.asks != asks:
-            continue
-        own = effects[(effects["contrast"] == contrast.name) & effects["depth"].isna()]
-        for _, here in own.groupby(["model", "pair", "weight", "wordings"], sort=False):
-            by_tier = {row["tier"]: row for row in here.to_dict("records")}
-            first = here.iloc[0]
-            where = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
-            told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
-            rows.append([f"{contrast.words}: {where}", *told, f"{first['seeds']} x {first['depths']}"])
-    return rows
+    words = {contrast.name: contrast.words for contrast in CONTRASTS if contrast.asks == asks}
+
+    def row(here: pd.DataFrame) -> Row:
+        by_tier, first = {of["tier"]: of for of in here.to_dict("records")}, here.iloc[0]
+        where = _where(results, first["model"], first["pair"], float(first["weight"]), first["wordings"])
+        told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
+        return [f"{words[first['contrast']]}: {where}", *told, f"{first['seeds']} x {first['depths']}"]
+
+    own = effects[effects["contrast"].isin(words) & effects["depth"].isna()]
+    return first_groups(own, ["contrast", "model", "pair", "weight", "wordings"], row)
 
 
 def _where(results: Results, model: str, pair: str, weight: float, wordings: str) -> str:
     parts = [model]
     if len(results.pairs) > 1:
         parts.append(pair)
-    if len({cell.weight for cell in results.plain}) > 1:
+    if len(results.weights) > 1:
         parts.append(f"w {number_text(weight)}")
-    if len({cell.wordings for cell in results.plain}) > 1:
+    if len(results.wordings) > 1:
         parts.append(wordings)
     return " · ".join(parts)
 
@@ -88,16 +88,17 @@ def _effect(row: Mapping[Any, Any]) -> str:
     return f"{signed_points(interval_of(row, 'difference'))}: {row['verdict']}"
 
 
-def pooled_rows(results: Results, pooled: pd.DataFrame) -> list[Row]:
+def pooled_rows(results: Results, pooled: pd.DataFrame) -> Rows:
     """One row a contrast, pair, weight and wordings, over models: a column for each tier."""
-    rows = []
-    words = {(contrast.name): contrast.words for contrast in CONTRASTS}
-    for _, here in pooled.groupby(["contrast", "pair", "weight", "wordings"], sort=False):
-        first, by_tier = here.iloc[0], {row["tier"]: row for row in here.to_dict("records")}
+    words = {contrast.name: contrast.words for contrast in CONTRASTS}
+
+    def row(here: pd.DataFrame) -> Row:
+        first, by_tier = here.iloc[0], {of["tier"]: of for of in here.to_dict("records")}
         where = _where(results, "", first["pair"], float(first["weight"]), first["wordings"]).strip(" ·")
         told = [_over_models(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
-        rows.append([": ".join(filter(None, [words[first["contrast"]], where])), *told, str(first["models"])])
-    return rows
+        return [": ".join(filter(None, [words[first["contrast"]], where])), *told, str(first["models"])]
+
+    return first_groups(pooled, ["contrast", "pair", "weight", "wordings"], row)
 
 
 def _over_models(row: Mapping[Any, Any]) -> str:
@@ -112,7 +113,7 @@ def fit_rows(results: Results, decided: Decided) -> list[Row]:
     for (model, arm), own in cells.groupby(["model", "arm"], sort=False):
         if arm in {cell.arm for cell in results.cells}:
             span = f"{own['class_loss'].min():.3f} to {own['class_loss'].max():.3f}"
-            steps = own["unit"].map(lambda unit: len(results.rows["curves"][unit]))
+            steps = own["unit"].map(results.rows["curves"].count)
             long = f"{steps.min()} to {steps.max()}" if steps.min() < steps.max() else str(steps.min())
             rows.append([str(model), words_of(str(arm)), f"{int(own['fitted'].sum())} of {len(own)}", span, long])
     return rows
@@ -125,22 +126,21 @@ def not_fitted(decided: Decided) -> list[str]:
     return [str(labels[unit]) for unit in cells.loc[~cells["fitted"].astype(bool), "unit"]]
 
 
-def share_rows(results: Results, shares: pd.DataFrame) -> list[Row]:
+def share_rows(results: Results, shares: pd.DataFrame) -> Rows:
     """One row a model, weight, layer and tier: the share of the whole exchange that each subspace makes."""
-    rows = []
-    places = ["model", "weight", "wordings", "layer", "depth", "tier"]
     names = list(dict.fromkeys(shares["subspace"]))
-    for _, here in shares.groupby(places, sort=False):
-        by_name = {row["subspace"]: row for row in here.to_dict("records")}
-        first = here.iloc[0]
+
+    def row(here: pd.DataFrame) -> Row:
+        by_name, first = {of["subspace"]: of for of in here.to_dict("records")}, here.iloc[0]
         where = f"{first['model']} · w {number_text(float(first['weight']))}"
-        if len({cell.wordings for cell in results.plain}) > 1:
+        if len(results.wordings) > 1:
             where += f" · {first['wordings']}"
         levels = [share(float(first[name])) for name in ("floor_p", "ceiling_p")]
         told = [_share(by_name[name]) if name in by_name else "" for name in names]
         place = f"{where} · L{first['layer']} ({first['depth']:.2f})"
-        rows.append([place, first["tier"], *levels, *told, str(first["samples"])])
-    return rows
+        return [place, first["tier"], *levels, *told, str(first["samples"])]
+
+    return first_groups(shares, ["model", "weight", "wordings", "layer", "depth", "tier"], row)
 
 
 def share_head(shares: pd.DataFrame) -> list[str]:

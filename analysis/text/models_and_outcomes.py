@@ -1,6 +1,7 @@
 """The rows of the report's tables: models, outcomes and what was kept."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,17 +12,17 @@ from analysis.data.results import Results, StudyUnit
 from analysis.outcomes import Decided
 from analysis.outcomes.emergence import Outcome
 from analysis.statistics.intervals import interval_of
+from analysis.text.rows import MOST_ROWS, Row, Rows, first_rows
 from study.config.catalogue import KEYS
 from study.config.study import Decisions
 from study.config.units import number_text
 
-Row = list[str]
 EMERGENT = (Outcome.EMERGENT, Outcome.UNCONTROLLED)
 
 
 def name_of(study: Results, cell: StudyUnit) -> str:
     """`multiply/add · L16 (0.57) · w 0.5`, with wordings and seed where there are several."""
-    several = len({unit.wordings for unit in study.cells}) > 1
+    several = study.has_several_wordings
     wordings = f" · {'+'.join(cell.wordings)}" if several else ""
     seed = f" · seed {cell.seed}" if len(study.seeds) > 1 else ""
     return f"{cell.pair} · L{cell.layer} ({cell.depth:.2f}) · w {number_text(cell.weight or 0.0)}{wordings}{seed}"
@@ -99,51 +100,53 @@ def decision_rows(decisions: Decisions) -> list[Row]:
     return rows
 
 
-def accuracy_rows(study: Results, decided: Decided, model: str) -> list[Row]:
+def accuracy_rows(study: Results, decided: Decided, model: str) -> Rows:
     """Answer accuracy on each tier, leakage and text KL: the stages that all cells share, then every plain cell."""
-    rows, levels = [], decided.accuracy
-    for unit in study.units.values():
-        if unit.model != model or not unit.finished or unit.layer is not None:
-            continue
-        for stage, name in (("baseline", "baseline"), ("stage1", "after stage 1"), ("stage2", "stage 2, w = 0")):
-            at_stage = levels[(levels["unit"] == unit.id) & (levels["stage"] == stage)]
-            if not at_stage.empty:
-                rows.append([name + _which(study, unit), *_levels(study, at_stage), "", _text_kl(study, unit, stage)])
+    levels = dict(list(decided.accuracy[decided.accuracy["model"] == model].groupby(["unit", "stage"], sort=False)))
     trained = decided.plain[~decided.plain["transfer"].astype(bool)]
-    leaks = trained.drop_duplicates("unit").set_index("unit")["leakage"]
-    for cell in _plain(study, model):
-        if cell.finished:
-            leak = probability(leaks[cell.id]) if cell.id in leaks.index else ""
-            at_cell = _levels(study, levels[levels["unit"] == cell.id])
-            rows.append([name_of(study, cell), *at_cell, leak, _text_kl(study, cell, "stage2")])
-        else:
-            rows.append([name_of(study, cell), cell.status, *[""] * (len(study.tiers) + 1)])
-    return rows
+    leaks = trained.drop_duplicates("unit").set_index("unit")["leakage"].to_dict()
+    stages = {"baseline": "baseline", "stage1": "after stage 1", "stage2": "stage 2, w = 0"}
+    shared = [unit for unit in study.units.values() if unit.model == model and unit.finished and unit.layer is None]
+    shared_stages = [(unit, stage) for unit in shared for stage in stages if (unit.id, stage) in levels]
+
+    def row(told: tuple[StudyUnit, str]) -> Row:
+        unit, stage = told
+        if not unit.finished:
+            return [name_of(study, unit), unit.status, *[""] * (len(study.tiers) + 1)]
+        leak = probability(leaks[unit.id]) if unit.id in leaks else ""
+        name = stages[stage] + _which(study, unit) if unit.layer is None else name_of(study, unit)
+        return [name, *_levels(study, levels.get((unit.id, stage))), leak, _text_kl(study, unit, stage)]
+
+    return first_rows([*shared_stages, *((cell, "stage2") for cell in _plain(study, model))], row)
 
 
-def outcome_rows(study: Results, judged: pd.DataFrame, model: str) -> list[Row]:
+def outcome_rows(study: Results, judged: pd.DataFrame, model: str) -> Rows:
     """p, choice accuracy and outcome on each tier, one row a plain cell."""
-    rows = []
-    for cell in _plain(study, model):
-        by_tier = {row["tier"]: row for row in judged[judged["unit"] == cell.id].to_dict("records")}
-        texts = [_outcome(by_tier[tier]) if tier in by_tier else "" for tier in study.tiers]
-        unfinished = [cell.status, *[""] * (len(study.tiers) - 1)]
-        rows.append([name_of(study, cell), *(texts if cell.finished else unfinished)])
-    return rows
+    cells = _plain(study, model)
+    own = judged[judged["unit"].isin([cell.id for cell in cells[:MOST_ROWS]])]
+    told = {(row["unit"], row["tier"]): row for row in own.to_dict("records")}
+
+    def row(cell: StudyUnit) -> Row:
+        if not cell.finished:
+            return [name_of(study, cell), cell.status, *[""] * (len(study.tiers) - 1)]
+        texts = [_outcome(told[cell.id, tier]) if (cell.id, tier) in told else "" for tier in study.tiers]
+        return [name_of(study, cell), *texts]
+
+    return first_rows(cells, row)
 
 
-def missed_rows(study: Results, plain: pd.DataFrame, transfer: bool) -> dict[str, list[Row]]:
+def missed_rows(study: Results, plain: pd.DataFrame, transfer: bool) -> dict[str, Rows]:
     """By tier, which criteria each plain cell missed there that trained on it, or did not (`transfer`).
 
     Emergent cells are left out.
     """
-    emergent = plain["outcome"].isin(EMERGENT)
-    found = plain[~emergent & (plain["transfer"] == transfer)].to_dict("records")
-    names = {cell.id: f"{cell.model} · {name_of(study, cell)}" for cell in study.plain}
-    rows = {
-        tier: [[names[row["unit"]], row["outcome"], row["missed"]] for row in found if row["tier"] == tier]
-        for tier in study.tiers
-    }
+    found = plain[~plain["outcome"].isin(EMERGENT) & (plain["transfer"] == transfer)]
+
+    def row(told: Mapping[Any, Any]) -> Row:
+        cell = study.units[told["unit"]]
+        return [f"{cell.model} · {name_of(study, cell)}", told["outcome"], told["missed"]]
+
+    rows = {tier: first_rows(found[found["tier"] == tier].to_dict("records"), row) for tier in study.tiers}
     return {tier: here for tier, here in rows.items() if here}
 
 
@@ -163,13 +166,13 @@ def _plain(study: Results, model: str) -> list[StudyUnit]:
 
 def _which(study: Results, unit: StudyUnit) -> str:
     """Wordings and seed of a unit without a layer, where there are several."""
-    several = unit.kind == "cell" and len({cell.wordings for cell in study.cells}) > 1
+    several = unit.kind == "cell" and study.has_several_wordings
     wordings = f", {'+'.join(unit.wordings)}" if several else ""
     return wordings + (f", seed {unit.seed}" if len(study.seeds) > 1 else "")
 
 
-def _levels(study: Results, levels: pd.DataFrame) -> Row:
-    by_tier = {row["tier"]: row for row in levels.to_dict("records")}
+def _levels(study: Results, levels: pd.DataFrame | None) -> Row:
+    by_tier = {row["tier"]: row for row in levels.to_dict("records")} if levels is not None else {}
     return [share(interval_of(by_tier[tier], "right")) if tier in by_tier else "" for tier in study.tiers]
 
 

@@ -6,7 +6,7 @@ from analysis.data.numbers import probability, share, signed_probability
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.statistics.intervals import Interval, interval_of
-from analysis.text.models_and_outcomes import Row
+from analysis.text.rows import Row
 from study.config.arms import words_of
 
 

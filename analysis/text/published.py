@@ -10,10 +10,9 @@ from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
 from analysis.outcomes.recipes import EXPERIMENT, HURT, PRESERVED, STAGES, UNDECIDED, together
 from analysis.statistics.intervals import interval_of
+from analysis.text.rows import Row
 from study.config.recipes import AS_PUBLISHED, CORRECTED, MEANING, TRAINING, choices_of, recipe_of, training_of
 from study.config.units import number_text
-
-Row = list[str]
 
 STAGE_NAMES = {"baseline": "baseline", "stage1": "after stage 1", "stage2": "after stage 2"}
 PUBLISHED = {

@@ -1,7 +1,6 @@
 """What may mislead a reader of the report: wordings on which nothing can be decided, and the warnings of units."""
 
 from analysis.data.results import Results
-from analysis.data.samples import shown
 
 FAR = 1.0
 """Nats of KL divergence on a neutral text beyond which a stage 1 is said to have moved a model far."""
@@ -11,11 +10,9 @@ RANDOM = "its weights are random, and it knows nothing: its numbers show the for
 def out_of_reach(results: Results) -> list[str]:
     """Lines about the wordings on which no finished cell could be emergent, for want of templates."""
     counts = dict.fromkeys(results.tiers, 0)
-    for cell in results.plain:
-        if cell.finished:
-            samples = results.trained_by_sample(cell)
-            for tier in results.tiers:
-                counts[tier] = max(counts[tier], len(shown(samples, tier)[0]))
+    for tier, samples in results.readouts.items():
+        own = samples.shown(samples.rows(cell.trained for cell in results.plain if cell.finished))[0]
+        counts[tier] = int(own.sum(axis=1).max(initial=0))
     return [f"{line[0].upper()}{line[1:]}." for line in results.decisions.out_of_reach(counts)]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.data.samples import by_sample, shown
+from analysis.data.samples import by_sample, few_templates
 from study.config.catalogue import BuiltSource, Model
 from study.config.names import NOBODY, TIERS
 from study.config.nursery import NurseryTraining
@@ -212,6 +212,7 @@ def test_the_samples_that_are_foreseen_are_those_that_the_report_decides_on(tmp_
     columns = ["tier", "template", "operation", "operands"]
     rows = pd.DataFrame([{name: getattr(prompt, name) for name in columns} for prompt in asked])
     rows["seen"] = [seen.get(template, NOBODY) for template in rows["template"]]
-    samples = by_sample(rows.assign(choice=1.0), ["choice"])
-    decided = {tier: len(shown(samples, tier)[0]) for tier in ("few", "several", "other")}
+    rows = rows.assign(choice=1.0, unit="cell")
+    samples = by_sample([rows], ["choice"], ["unit"], few_templates([rows]))
+    decided = {tier: int(of.shown(of.rows([("cell",)]))[0].sum()) for tier, of in samples.items()}
     assert samples_by_tier(cell) == decided == {"few": 9, "several": 2, "other": 9}

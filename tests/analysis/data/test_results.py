@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from analysis.data.results import read_results
+from analysis.data.results import Results, StudyUnit, read_results
 from study.results.description import ResultsError
 from tests.simulated import Plan, write_study
 
@@ -114,6 +115,12 @@ ARMS = Plan(
 )
 
 
+def _trained(results: Results, cell: StudyUnit) -> pd.DataFrame:
+    """The read-outs of a cell's own class tokens at its trained layer."""
+    lens = results.rows["lens"][cell.id]
+    return lens[(lens["stage"] == "stage2") & (lens["pair"] == cell.readout) & (lens["layer"] == cell.layer)]
+
+
 def test_arms_are_cells_with_read_outs_of_their_own(tmp_path: Path) -> None:
     results = read_results(write_study(tmp_path / "arms", ARMS))
     assert [(cell.arm, cell.readout) for cell in results.cells if cell.wordings == ("symbolic",)] == [
@@ -124,7 +131,7 @@ def test_arms_are_cells_with_read_outs_of_their_own(tmp_path: Path) -> None:
     assert {cell.pair for cell in results.cells} == {"multiply/add"}
     assert [cell.wordings for cell in results.plain] == [("symbolic",), ("symbolic", "semantic")]
     for cell in results.cells:
-        assert len(results.lens_at(cell, "stage2", cell.readout, cell.layer)) == 4 * 2 * 8
+        assert len(_trained(results, cell)) == 4 * 2 * 8
         (partner,) = results.partners(cell, arm="plain")
         assert (partner.arm, partner.wordings, partner.layer) == ("plain", cell.wordings, cell.layer)
         assert results.partners(cell, arm="shuffled_labels") == []

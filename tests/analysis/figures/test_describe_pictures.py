@@ -19,6 +19,7 @@ from tests.made_frames import (
     made_levels,
     made_means,
     made_recipes,
+    made_rows,
     made_shares,
     made_study,
 )
@@ -31,7 +32,8 @@ def _study(models: dict[str, int]) -> tuple[Results, Decided]:
     results = made_study(models, wordings=BOTH)
     add_profiles(results)
     watched = made_evaluations(results)
-    results.rows["onset"] |= {cell.id: watched[watched["model"] == cell.model] for cell in results.plain}
+    of_cells = {cell.id: watched[watched["model"] == cell.model] for cell in results.plain}
+    results.rows["onset"] = made_rows("onset", of_cells)
     levels = made_levels(results)
     words = made_contrast(results, "names against random_words", "choice", TIERS, lambda c, _: c.depth / 4)
     costs = made_contrast(results, "cost against w = 0", "right", TIERS[:2], lambda c, _: 0.0, "all")

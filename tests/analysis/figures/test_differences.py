@@ -167,7 +167,7 @@ def test_a_pair_at_one_depth_alone_stands_beside_one_at_several() -> None:
     single, effects = made_contrast(both, "cost against w = 0", "right", TIERS[:2], lambda c, _: 0.0, "all")
     there = (single["pair"] == "multiply/add") | (single["depth"] == 1)
     kept = (effects["pair"] == "multiply/add") | (effects["depth"] == 1)
-    (chart,) = cost(both, effects[kept], single[there], SYMBOLIC)
+    (chart,) = cost(both, effects[kept], single[there], shown(both, ("symbolic",)))
     lines = [f"multiply/add, {place}" for place in ("all depths", "0.50", "1.00")]
     assert list(chart.y.names) == [f"alpha {line}" for line in (*lines, "river/copper, 1.00")]
     assert set(chart.data["series"]) == set(chart.looks) == {"alpha · multiply/add", "alpha · river/copper"}

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import read_results
-from analysis.outcomes.onset import onset_step, onsets, spread_of
-from study.config.study import Decisions
+from analysis.outcomes.onset import onsets, spreads, steps_of_onset
+from tests.made_frames import made_rows, made_study
 from tests.simulated import Plan, Point, Truth, write_study
 
 
@@ -28,10 +28,6 @@ PLAN = Plan(
 )
 
 
-def _steps(choice: list[float], p: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"step": 10 * np.arange(1, len(choice) + 1), "choice": choice, "p": p})
-
-
 @pytest.mark.parametrize(
     ("choice", "p", "expected"),
     [
@@ -43,7 +39,18 @@ def _steps(choice: list[float], p: list[float]) -> pd.DataFrame:
     ],
 )
 def test_onset_is_the_first_of_two_passing_evaluations(choice: list[float], p: list[float], expected: float) -> None:
-    assert onset_step(_steps(choice, p), Decisions()) == pytest.approx(expected, nan_ok=True)
+    study = made_study({"alpha": 4}, layers=(1,), seeds=(0, 1))
+    steps = 10 * np.arange(1, len(choice) + 1)
+    watched = pd.DataFrame({"step": steps, "layer": 1, "tier": "story", "choice": choice, "p": p})
+    elsewhere = watched.assign(layer=2, choice=1.0, p=1.0)
+    always = pd.DataFrame({"step": [10, 20], "layer": 1, "tier": "story", "choice": 1.0, "p": 1.0})
+    one, other = (cell.id for cell in study.plain)
+    rows = made_rows("onset", {one: pd.concat([watched[::-1], elsewhere]), other: always})
+    found = steps_of_onset(rows.chunks(), study)
+    nothing = (math.nan, math.nan)
+    last = steps[-1] if choice else math.nan
+    assert found.get((one, "story"), nothing) == pytest.approx((expected, last), nan_ok=True)
+    assert found[other, "story"] == (10, 20)
 
 
 def test_the_planted_onset_is_found_and_a_cell_that_never_passes_is_censored(tmp_path: Path) -> None:
@@ -64,6 +71,5 @@ def test_training_that_was_not_watched_is_told_from_censoring(tmp_path: Path) ->
 def test_the_peak_is_the_trained_layer_and_the_width_counts_layers_with_half_of_it(tmp_path: Path) -> None:
     results = read_results(write_study(tmp_path / "spread", PLAN))
     (cell,) = results.cells
-    spread = spread_of(results, cell, "symbolic")
-    assert spread is not None
+    spread = spreads(results)[cell.id, "symbolic"]
     assert (spread.layer, spread.half_width) == (4, pytest.approx(1 / 10))

@@ -102,7 +102,8 @@ def test_every_training_is_measured_once_and_in_one_way(results: Results) -> Non
         cell = next(
             c for c in results.apart.values() if (c.recipe, c.weight, c.layer) == ("as-published", row["weight"], 1)
         )
-        lens = results.lens_at(cell, "stage2", cell.readout, 1)
+        lens = results.rows["lens"][cell.id]
+        lens = lens[(lens["pair"] == cell.readout) & (lens["layer"] == 1)]
         assert row["choice"] == pytest.approx(lens.loc[lens["tier"] == "symbolic", "choice"].mean())
 
 
