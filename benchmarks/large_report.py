@@ -37,6 +37,8 @@ MODELS, SEEDS, PAIRS, WEIGHTS, BLOCKS = 10, 2, 10, 5, 20
 """10 models x 2 seeds x 10 pairs x 10 layers x 5 weights are 10,000 cells with a class loss."""
 LAYERS = range(1, BLOCKS, 2)
 STEPS, WATCHED = 100, 10
+KILO = 1 if sys.platform == "darwin" else 1024
+"""Bytes of what getrusage counts memory in."""
 MOVES = [("none", 0.0), ("full", 1.0), *product(("class", "random"), (0.5, 1.0, 2.0, 4.0, 8.0))]
 MOVES += [(name, 1.0) for name in ("complement", "paired_1", "paired_4", "random_4")]
 EVALUATION = Evaluation.model_validate(yaml.safe_load(Path("configs/grid.yaml").read_text())["evaluation"])
@@ -60,7 +62,7 @@ def main() -> None:
             "cells": cells,
             "rows": {name: pq.read_metadata(packed / f"{name}.parquet").num_rows for name in COLUMNS},
             "seconds": time.perf_counter() - began,
-            "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6,
+            "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KILO / 1e9,
             "page_mb": (Path(folder) / "large.html").stat().st_size / 1e6,
         }
     options.out.write_text(json.dumps(measured, indent=1) + "\n")

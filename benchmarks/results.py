@@ -12,6 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 CELLS = 24
+AT_MOST = ("x memory", "s", "GB", "min")
+"""Units of which less is better."""
+UNITS = {"x memory": "x"}
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,16 @@ class Line:
 
     @property
     def holds(self) -> bool:
-        return self.value <= self.floor if self.unit == "x memory" else self.value >= self.floor
+        return self.value <= self.floor if self.unit in AT_MOST else self.value >= self.floor
+
+    def told(self, number: float) -> str:
+        """A number with its unit."""
+        return f"{number:.3g} {UNITS.get(self.unit, self.unit)}"
 
 
 def write(content: dict[str, Any], folder: Path) -> None:
     """RESULTS.md, results.json, results.png and results.svg; prints the table."""
-    lines = compare(content["parts"], content["grid"])
+    lines = [*compare(content["parts"], content["grid"]), *compare_studies(content)]
     (folder / "results.json").write_text(
         json.dumps({**content, "lines": [asdict(line) for line in lines]}, indent=1) + "\n"
     )
@@ -165,6 +172,27 @@ def compare(parts: dict[str, list[dict[str, Any]]], grid: dict[str, int]) -> lis
     ]
 
 
+def compare_studies(content: dict[str, Any]) -> list[Line]:
+    """The lines of whole studies, of those that were run."""
+    lines = []
+    if large := content.get("large_report"):
+        what, rows = f"report of {large['cells']:,} cells", sum(large["rows"].values())
+        lines.append(Line(f"{what}, {rows / 1e6:.0f} million rows", "", "", large["seconds"], 120, "s"))
+        lines.append(Line(f"memory of the {what}", "", "", large["peak_gb"], 2, "GB"))
+    if earlier := content.get("earlier"):
+        (commit,) = earlier.keys() - {"now"}
+        for what, part in (("a small study", "wall"), ("its small models, training", "nursery: train")):
+            now, before = (median(run[part] for run in earlier[side]) for side in ("now", commit))
+            lines.append(Line(f"{what}, against {commit}", f"{now:.0f} s", f"{before:.0f} s", before / now, 2, "x"))
+    if first := content.get("first_report"):
+        for what, minutes in (
+            ("a first report", min(first.values())),
+            ("depth curves of all models", max(first.values())),
+        ):
+            lines.append(Line(f"`make study` to {what}", "", "", minutes, 10, "min"))
+    return lines
+
+
 def render(lines: list[Line], content: dict[str, Any], gpus: dict[str, Any]) -> str:
     machine, parts = content["machine"], content["parts"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -182,10 +210,9 @@ def render(lines: list[Line], content: dict[str, Any], gpus: dict[str, Any]) -> 
         "|---|---:|---:|---:|---:|---|",
     ]
     for line in lines:
-        unit, bound = ("%", f"{line.floor:g} %") if line.unit == "%" else ("x", f"{line.floor:g}x")
-        bound = f"at most {bound}" if line.unit == "x memory" else bound
+        bound = f"{'at most ' if line.unit in AT_MOST else ''}{line.told(line.floor)}"
         verdict = "holds" if line.holds else "**missed**"
-        out.append(f"| {line.figure} | {line.ours} | {line.other} | {line.value:.3g} {unit} | {bound} | {verdict} |")
+        out.append(f"| {line.figure} | {line.ours} | {line.other} | {line.told(line.value)} | {bound} | {verdict} |")
     out += ["", "![Ratios with their aims, and what the driver costs](results.png)", "", "## All parts", ""]
     out += _all_parts(parts)
     grid = content["grid"]

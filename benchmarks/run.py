@@ -1,8 +1,9 @@
 """`make bench`: the study beside what a user would run instead, on the same weights, token ids, adapters and threads.
 
 Every part runs in a process of its own, all of them in turn, several rounds; ratios are of medians over all rounds.
-Writes benchmarks/RESULTS.md, results.json and the chart. Where MLX computes on a GPU, only parts of the study and of
-mlx-lm are run, and their times are written beside those of the CPU, and to gpus.json.
+Writes benchmarks/RESULTS.md, results.json and the chart. Whole studies, and the report of a large one, come last.
+Where MLX computes on a GPU, only parts of the study and of mlx-lm are run, and their times are written beside those of
+the CPU, and to gpus.json.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ from study.tasks.arithmetic import Arithmetic
 from study.training import compilation
 
 HERE = Path(__file__).parent
+WHOLE = ("large_report", "earlier", "first_report")
+"""Programs of this folder that run whole studies."""
 PROMPTS, DECODED = 128, 16
 ON_GPU = not on_cpu()
 STEPS, WARMUP = (60, 30) if ON_GPU else (4, 2)
@@ -46,7 +50,13 @@ ALL = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *(f"self_attn.{name}_pro
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often every part is run, in turn (default 3)")
+    parser.add_argument(
+        "--only", choices=WHOLE, action="append", help="one of the whole studies alone, beside what was measured before"
+    )
     options = parser.parse_args()
+    if options.only:
+        results.write(json.loads((HERE / "results.json").read_text()) | whole_studies(options.only), HERE)
+        return
     peers = () if ON_GPU else ("lazarus", "peft_torch")
     pythons = {program: environment(HERE / "peers" / f"{program}.txt") for program in peers}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +83,18 @@ def main() -> None:
         driver = Path(folder) / "driver.json"
         subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
         machine["versions"]["ray"] = version("ray")
-        results.write({**content, "driver": json.loads(driver.read_text())}, HERE)
+        results.write({**content, "driver": json.loads(driver.read_text())} | whole_studies(WHOLE), HERE)
+
+
+def whole_studies(names: Sequence[str]) -> dict[str, Any]:
+    """What the programs measure that run whole studies, each by itself on an idle machine."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            out = Path(folder) / f"{name}.json"
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}", str(out)], check=True)
+            found[name] = json.loads(out.read_text())
+    return found
 
 
 def parts() -> dict[str, tuple[str, dict[str, Any], bool]]:

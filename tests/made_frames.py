@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
 from analysis.data.unit_rows import Gathering, UnitRows
+from analysis.data.units import StudyUnit
 from analysis.figures.emergence import EVALUATIONS
 from analysis.outcomes.effects import DIFFERENCES, EFFECTS
 from analysis.outcomes.levels import LEVELS, MEANS

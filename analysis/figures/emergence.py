@@ -12,7 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from analysis.data.numbers import share
-from analysis.data.results import StudyUnit
+from analysis.data.units import StudyUnit
 from analysis.drawing.axes import panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import DIVERGING, MISSING

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.data.numbers import share
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.drawing.description import PANEL, ROW, SERIES, Chart, Look, Marks
 from analysis.drawing.style import NEUTRAL, colour
 from analysis.figures.series import (

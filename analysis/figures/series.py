@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.drawing.description import DRAWN, PANEL, ROW, SERIES, Axis, Look, Rule
 from analysis.drawing.style import DEPTH_LABEL, colour, line, marker
 from analysis.outcomes.depth import READABLE

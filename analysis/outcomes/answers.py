@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, place
+from analysis.data.results import Results
 from analysis.data.samples import mean_of_rows
+from analysis.data.units import PLACE, place
 from analysis.statistics.intervals import columns, levels
 
 ACCURACY = [*PLACE, "stage", "tier", "prompts", "samples", "right", "right_low", "right_high", "number_right", "nll"]

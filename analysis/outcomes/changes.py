@@ -8,8 +8,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
 from analysis.data.samples import has_any, mean_of_rows
+from analysis.data.units import StudyUnit
 from analysis.statistics.effects import effect
 from analysis.statistics.intervals import Floats, Interval, bounds
 from analysis.statistics.seeds import mean_over_seeds

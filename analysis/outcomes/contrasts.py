@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
 from analysis.data.samples import Floats, Key, Templates
+from analysis.data.units import StudyUnit
 from analysis.outcomes.fit import has_fitted
 from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.units import CHAT

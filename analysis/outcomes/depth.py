@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
 from analysis.data.samples import Templates
+from analysis.data.units import StudyUnit
 from analysis.outcomes.fit import has_fitted
 from analysis.statistics.depth import area, common_range, crossing
 from analysis.statistics.intervals import Floats, bounds

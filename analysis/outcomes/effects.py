@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit, place
+from analysis.data.results import Results
 from analysis.data.samples import has_any, mean_of_rows
+from analysis.data.units import StudyUnit, place
 from analysis.outcomes.contrasts import CONTRASTS, Contrast, Pairs, paired_values, pairs_of
 from analysis.statistics.effects import effect
 from analysis.statistics.effects import effects as effect_of_cells

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.numbers import probability, share, signed_points, signed_probability
-from analysis.data.results import PLACE, Results, StudyUnit, place
+from analysis.data.results import Results
 from analysis.data.samples import Key
+from analysis.data.units import PLACE, StudyUnit, place
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics.effects import effects
 from analysis.statistics.intervals import Floats, Interval, bounds, levels

@@ -2,7 +2,8 @@
 
 import math
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.statistics.intervals import Floats
 from study.config.arms import ARMS, is_control
 from study.config.study import RUNNING_STEPS, Stage2

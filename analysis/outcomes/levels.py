@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, StudyUnit, place
+from analysis.data.results import Results
 from analysis.data.samples import Codes, Samples, Templates, grouped, mean_of_rows
+from analysis.data.units import PLACE, StudyUnit, place
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics import intervals
 from analysis.statistics.effects import of_each

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import PLACE, Results, place
+from analysis.data.results import Results
+from analysis.data.units import PLACE, place
 from analysis.statistics.intervals import Floats
 
 COLUMNS = [*PLACE, "arm", "tier", "onset_step", "last_step", "peak_layer", "peak_depth", "half_width"]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.outcomes.effects import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior

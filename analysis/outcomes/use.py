@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
 from analysis.data.samples import Flags, Samples, by_sample
+from analysis.data.units import StudyUnit
 from analysis.statistics.effects import of_each
 from analysis.statistics.intervals import Floats, columns
 from analysis.statistics.ratios import ratios
@@ -18,8 +18,20 @@ ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
 DOSES = [*ABOUT, "subspace", "strength", "seeds", "samples", "prompts", "p", "p_low", "p_high", "followed"]
 SHARES = [*ABOUT, "subspace", "floor", "seeds", "samples", "floor_p", "p", "ceiling_p", "ceiling"]
 SHARES += [f"{name}{end}" for name in ("moved", "share") for end in ("", "_low", "_high")]
-Tables = dict[str, dict[tuple[str, float], npt.NDArray[Any]]]
-"""[samples, seeds] by quantity, then by subspace and strength."""
+
+
+class Moved(NamedTuple):
+    """What one exchange, of a subspace and strength, does in cells that differ in their seed alone."""
+
+    p: Floats
+    """Probability of the source's answer, [samples, seeds]."""
+    prompts: int
+    followed: float
+    """Share of prompts whose greedy answer is the source's."""
+
+
+Tables = dict[tuple[str, float], Moved]
+"""By subspace and strength."""
 Places = Sequence[tuple[dict[str, object], Tables]]
 """What each series of cells, layer and tier is about, and its tables."""
 FLOORS = {"class": "random", "paired_1": "random", "paired_4": "random_4", "complement": "random_4"}
@@ -34,17 +46,17 @@ def doses(results: Results, places: Places) -> pd.DataFrame:
     """
     rows, moved = [], []
     for about, tables in places:
-        for (subspace, strength), p in tables["p"].items():
-            moved.append(p)
+        for (subspace, strength), of in tables.items():
+            moved.append(of.p)
             rows.append(
                 {
                     **about,
                     "subspace": subspace,
                     "strength": strength,
-                    "seeds": p.shape[1],
-                    "samples": int((~np.isnan(p).all(axis=1)).sum()),
-                    "prompts": int(tables["prompts"][subspace, strength].sum()),
-                    "followed": float(np.nanmean(tables["source_right"][subspace, strength])),
+                    "seeds": of.p.shape[1],
+                    "samples": int((~np.isnan(of.p).all(axis=1)).sum()),
+                    "prompts": of.prompts,
+                    "followed": of.followed,
                 }
             )
     if not rows:
@@ -64,7 +76,7 @@ def shares(results: Results, places: Places) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     moves, ceilings, confidence = [], [], results.decisions.confidence
     for about, tables in places:
-        p = {subspace: table for (subspace, strength), table in tables["p"].items() if strength == 1}
+        p = {subspace: of.p for (subspace, strength), of in tables.items() if strength == 1}
         for subspace, floor in FLOORS.items():
             if not {subspace, floor, "full"} <= p.keys():
                 continue
@@ -100,12 +112,10 @@ def _shares(moves: Sequence[Floats], ceilings: Sequence[Floats], shown: Flags, c
 
 def exchanges(results: Results) -> Places:
     """Return the tables of every series of cells that differ in their seed alone, layer and tier."""
-    read = (rows.assign(p=np.exp(-rows["source_nll"].astype(float))) for rows in results.rows["interchange"].chunks())
-    apart = ["unit", "layer", "subspace", "strength"]
-    by_tier = by_sample(read, ["p", "source_right"], apart, results.few_templates)
     found: list[tuple[dict[str, object], Tables]] = []
-    for tier in (tier for tier in results.tiers if tier in by_tier):
-        samples = by_tier[tier]
+    for tier in results.tiers:  # one at a time, since these are the largest arrays of a report
+        if (samples := _moved(results, tier)) is None:
+            continue
         moves: dict[str, dict[int, dict[tuple[str, float], int]]] = {}
         for (unit, layer, subspace, strength), row in samples.places.items():
             moves.setdefault(str(unit), {}).setdefault(int(str(layer)), {})[str(subspace), float(str(strength))] = row
@@ -118,6 +128,14 @@ def exchanges(results: Results) -> Places:
     return sorted(found, key=lambda one: order[str(one[0]["model"])])
 
 
+def _moved(results: Results, tier: str) -> Samples | None:
+    """The prompts of a tier whose states were exchanged, by sample; None where there are none."""
+    own = (rows[rows["tier"] == tier] for rows in results.rows["interchange"].chunks())
+    read = (rows.assign(p=np.exp(-rows["source_nll"].astype(float))) for rows in own)
+    apart = ["unit", "layer", "subspace", "strength"]
+    return by_sample(read, ["p", "source_right"], apart, results.few_templates).get(tier)
+
+
 def _about(cell: StudyUnit, layer: int) -> dict[str, object]:
     about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "weight": cell.weight}
     return about | {"wordings": "+".join(cell.wordings), "layer": layer, "depth": (layer + 1) / cell.blocks}
@@ -128,10 +146,11 @@ def _tables(samples: Samples, seeds: Sequence[Mapping[tuple[str, float], int]]) 
     moves = list(dict.fromkeys(move for seed in seeds for move in seed))
     rows = {move: np.array([seed.get(move, len(samples.places)) for seed in seeds]) for move in moves}
     there = (samples.prompts[np.concatenate(list(rows.values()))] > 0).any(axis=0)
-    tables: Tables = {"prompts": {move: samples.prompts[own][:, there].T for move, own in rows.items()}}
-    for column, values in samples.values.items():
-        tables[column] = {move: values[own][:, there].T for move, own in rows.items()}
-    return tables
+    p, right = (samples.values[name] for name in ("p", "source_right"))
+    return {
+        move: Moved(p[own][:, there].T, int(samples.prompts[own].sum()), float(np.nanmean(right[own])))
+        for move, own in rows.items()
+    }
 
 
 def _series(results: Results) -> list[list[StudyUnit]]:

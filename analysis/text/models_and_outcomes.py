@@ -8,7 +8,8 @@ import pandas as pd
 
 from analysis.data.markdown import Markdown, code, escape
 from analysis.data.numbers import probability, share
-from analysis.data.results import Results, StudyUnit
+from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.outcomes import Decided
 from analysis.outcomes.emergence import Outcome
 from analysis.statistics.intervals import interval_of

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.data.results import Results, StudyUnit, read_results
+from analysis.data.results import Results, read_results
+from analysis.data.units import StudyUnit
 from study.results.description import ResultsError
 from tests.simulated import Plan, write_study
 

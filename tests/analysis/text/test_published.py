@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.data.packing import pack
-from analysis.data.results import Results, _stage2, read_results
+from analysis.data.results import Results, read_results
+from analysis.data.units import _stage2
 from analysis.outcomes.recipes import MEASURED, TOLD, _by_recipe, experiments, measured, told
 from analysis.report import write_report
 from analysis.text.published import beside_rows, choice_rows, conclusions, first_rows, sentence
