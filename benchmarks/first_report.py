@@ -44,6 +44,10 @@ def main() -> None:
                 os.killpg(process.pid, signal.SIGINT)
                 time.sleep(2)
         process.wait()
+    if lacking := wanted.keys() - minutes.keys():
+        sys.exit(
+            f"no depth curve of {', '.join(sorted(lacking))} within {(time.perf_counter() - began) / 60:.0f} minutes"
+        )
     options.out.write_text(json.dumps(minutes, indent=1) + "\n")
     print(json.dumps(minutes))
 

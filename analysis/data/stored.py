@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.lens_layers import LensLayers
+from analysis.data.lens_layers import Entry, LensLayers
 from analysis.data.manifest import UNFINISHED, check_manifest
 from analysis.data.unit_rows import Gathering, UnitRows
 from study.config.json_files import read_json
@@ -25,8 +25,6 @@ from study.results.values import FigureError, check_values, read_table
 MAY_DIFFER = {"settings", "reference"}
 """Keys of a unit that may change without its id: by settings that change no result, and by a larger grid."""
 UnitState = Literal["finished", "failed", "skipped", "missing", "unreadable"]
-Entry = Mapping[str, Any]
-"""A unit in study.json."""
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.data.samples import Floats
 from study.results.schema import TEXT
 
-Floats = npt.NDArray[np.float64]
 CHUNK = 250_000
 """Rows that are computed with at a time, which bounds the memory that a large study takes."""
 
@@ -137,7 +136,7 @@ class _Text:
 
 def _smallest(low: int, high: int) -> pa.DataType:
     """Return the smallest kind of signed integers that holds these."""
-    return pa.from_numpy_dtype(np.min_scalar_type(min(low, -high, -1)))
+    return pa.from_numpy_dtype(np.min_scalar_type(min(low, -high - 1)))
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from analysis.figures.emergence import emergence, evaluations
 from analysis.figures.lens import lens
 from analysis.figures.predictors import predictors, predictors_added
 from analysis.figures.recipes import by_choice
-from analysis.figures.series import paneled_models, shown, spread
+from analysis.figures.series import MOST_MAPPED, paneled_models, shown, spread
 from analysis.figures.use import use
 from analysis.outcomes import Decided
 
@@ -47,7 +47,7 @@ def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterab
         return lambda: depth(study, decided.levels, decided.means, shown(study, wordings), name)
 
     def watched() -> Iterable[Picture]:
-        models, pairs = paneled_models(study), main.pairs[:2]
+        models, pairs = paneled_models(study), main.pairs[:MOST_MAPPED]
         cells = [cell for cell in study.plain if main.has(cell) and cell.model in models and cell.pair in pairs]
         kept = {model: spread(c.depth for c in cells if c.model == model) for model in models}
         cells = [cell for cell in cells if cell.depth in kept[cell.model]]

@@ -18,6 +18,8 @@ FEW = 5
 """Trained depths of a model that have a panel each."""
 MOST_PANELED = 6
 """Models that have panels or a picture of their own: of more the first ones are drawn."""
+MOST_MAPPED = 2
+"""Pairs of class tokens that a picture of training shows, each with rows of maps of its own."""
 MOST_SERIES = 12
 """Models and pairs of class tokens that a chart tells apart: of more pairs the first ones are drawn."""
 TITLE = 34

@@ -62,12 +62,13 @@ def changes(results: Results, onset: pd.DataFrame) -> pd.DataFrame:
     if results.nursery is None:
         return pd.DataFrame(columns=COLUMNS)
     pairs = list(_pairs(results))
+    changed, bases = [cell for cell, _, _ in pairs], [base for _, base, _ in pairs]
     rows: list[dict[str, object]] = []
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, (cell, _, _) in enumerate(pairs):
         groups.setdefault((cell.model, cell.pair, cell.weight, "+".join(cell.wordings)), []).append(number)
     for measure, tier in product(MEASURES, results.tiers):
-        own, beside = (_values(results, side, measure, tier, onset) for side in list(zip(*pairs, strict=True))[:2])
+        own, beside = (_values(results, side, measure, tier, onset) for side in (changed, bases))
         there = has_any(own) & has_any(beside)
         for about, members in groups.items():
             here = [number for number in members if there[number]]

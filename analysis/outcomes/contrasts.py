@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from analysis.data.results import Results
-from analysis.data.samples import Floats, Key, Templates
+from analysis.data.samples import Key, Templates
 from analysis.data.units import StudyUnit
 from analysis.outcomes.fit import has_fitted
+from analysis.statistics.intervals import Floats
 from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.units import CHAT
 

@@ -42,6 +42,18 @@ def test_rows_of_units_are_those_that_were_put_in_with_numbers_as_they_are_packe
     assert rows.table.nbytes < 5 * (1 + 1 + 4 + 1 + 4) + 100
 
 
+@pytest.mark.parametrize("number", [0, -1, 127, 128, -128, -129, 32767, 32768, -32769, 2**31 - 1])
+def test_numbers_of_any_size_are_held(number: int) -> None:
+    rows = _gathered(_rows("a", ["story"], layer=0), _rows("b", ["story"], layer=number), units=["a", "b"])
+    assert rows.frame["layer"].tolist() == [0, number]
+
+
+@pytest.mark.parametrize("count", [127, 128, 129])
+def test_text_of_any_number_of_values_is_held(count: int) -> None:
+    tiers = [f"tier-{number:03d}" for number in range(count)]
+    assert list(_gathered(_rows("a", tiers[::-1]), units=["a"])["a"]["tier"]) == tiers[::-1]
+
+
 def test_parts_are_of_whole_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_rows, "CHUNK", 3)
     sizes = {"a": 2, "b": 2, "c": 5, "d": 1, "e": 1}

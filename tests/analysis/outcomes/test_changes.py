@@ -11,7 +11,7 @@ import scipy.stats
 
 from analysis.data.results import Results, read_results
 from analysis.outcomes import decide_study
-from analysis.outcomes.changes import overall, verdict
+from analysis.outcomes.changes import COLUMNS, overall, verdict
 from analysis.report import write_report
 from analysis.statistics.seeds import mean_over_seeds
 from tests.simulated import Plan, Point, Truth, write_study
@@ -77,6 +77,18 @@ def test_a_change_is_paired_with_the_base_by_seed_and_nearest_depth(rows: pd.Dat
     for seed in (0, 1, 2):
         expected = np.mean([by_place["deep", seed, depth] - by_place["base", seed, depth] for depth in (0.25, 0.75)])
         assert by_seed[seed] == pytest.approx(expected)
+
+
+def test_where_no_changed_cell_has_finished_there_is_no_difference_and_a_report(folder: Path, tmp_path: Path) -> None:
+    """As in the reports of a study that runs."""
+    shutil.copytree(folder, tmp_path / "begun")
+    for cell in (tmp_path / "begun" / "cells").iterdir():
+        if not cell.name.startswith("base"):
+            shutil.rmtree(cell)
+    changes = decide_study(read_results(tmp_path / "begun")).changes
+    assert changes.empty
+    assert list(changes.columns) == COLUMNS
+    assert write_report(tmp_path / "begun", tmp_path / "begun.md") == []
 
 
 def test_the_interval_over_seeds_is_students_and_covers_the_truth_as_often_as_it_says() -> None:
