@@ -132,7 +132,7 @@ def look(root: Path, mark: str, node: str) -> Facts:
     import mlx.core as mx
 
     from study.models.activations import on_cpu
-    from study.models.cache import cache_root
+    from study.models.cache_root import cache_root
 
     shares = (root / mark).is_file()
     place = root if shares else cache_root()

@@ -133,7 +133,7 @@ def carry(run: Run, assignment: Assignment, reports: Any, *parcels: Parcel) -> l
 
 def scratch(root: Path) -> Path:
     """Return the folder in which a machine works that does not share the results folder `root`."""
-    from study.models.cache import cache_root
+    from study.models.cache_root import cache_root
 
     return cache_root() / "scratch" / root.name
 

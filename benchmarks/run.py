@@ -165,7 +165,7 @@ def execute(program: str, spec: dict[str, Any], folder: Path, pythons: dict[str,
     (folder / "spec.json").write_text(json.dumps(spec))
     python = pythons.get(program, Path(sys.executable))
     command = ["-m", "benchmarks.ours"] if program == "ours" else [str(HERE / "peers" / f"{program}.py")]
-    environment = {**os.environ, **blas_threads(1), "LD_LIBRARY_PATH": str(fortran(folder))}
+    environment = {**os.environ, **blas_threads(1)}
     done = subprocess.run(
         [str(python), *command, str(folder / "spec.json"), str(folder / "out.json")],
         env=environment,
@@ -177,17 +177,6 @@ def execute(program: str, spec: dict[str, Any], folder: Path, pythons: dict[str,
         sys.exit(f"{program} failed:\n{done.stderr}")
     out: dict[str, Any] = json.loads((folder / "out.json").read_text())
     return out
-
-
-def fortran(folder: Path) -> Path:
-    """A folder where the peers' loader finds the Fortran run-time library of the packaged OpenBLAS (see study.blas)."""
-    links = folder / "lib"
-    if not links.exists():
-        links.mkdir()
-        for library in blas.PACKAGES.glob("mlx_*.libs/lib[qg]*"):
-            name = "libgfortran.so.5" if library.name.startswith("libgfortran") else library.name
-            (links / name).symlink_to(library)
-    return links
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from study.commands.estimate import Speed, remember
 from study.config.study import RaySettings
 from study.models import blas
 from study.models.activations import on_cpu
-from study.models.cache import cache_root, locate
+from study.models.cache import locate
+from study.models.cache_root import cache_root
 from study.plan.read import read_catalogue
 from study.training import compilation
 from study.version import __version__

@@ -19,7 +19,8 @@ from study.config.json_files import read_json
 from study.config.names import Tier
 from study.config.study import Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
-from study.models.cache import cache_root, locate
+from study.models.cache import locate
+from study.models.cache_root import cache_root
 from study.plan.memory import study_gb
 from study.plan.read import Plan
 from study.plan.stacks import largest_stack

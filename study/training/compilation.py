@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from study.config.json_files import read_json
 from study.models.activations import on_cpu
-from study.models.cache import cache_root
+from study.models.cache_root import cache_root
 from study.results.files import write_json
 
 BUCKET = 8

@@ -14,6 +14,7 @@ import yaml
 
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, cache, load
+from study.models.cache_root import cache_root
 from tests.models.test_gguf import BLOCKS, write_gguf
 
 import mlx.core as mx  # isort: skip
@@ -97,9 +98,9 @@ print(path, os.stat(path / "model.safetensors").st_ino)
 
 
 def test_the_cache_lies_where_the_environment_says(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.cache_root() == own_cache
+    assert cache_root() == own_cache
     monkeypatch.delenv("STUDY_CACHE")
-    assert cache.cache_root() == Path.home() / ".cache" / "classifier-study"
+    assert cache_root() == Path.home() / ".cache" / "classifier-study"
 
 
 def test_locating_makes_nothing_and_finds_what_was_fetched(own_cache: Path) -> None:
