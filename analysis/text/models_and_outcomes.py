@@ -96,8 +96,8 @@ def decision_rows(decisions: Decisions) -> list[Row]:
     rows = []
     for name, field in Decisions.model_fields.items():
         value = getattr(decisions, name)
-        told = ", ".join(value) if isinstance(value, list) else str(value)
-        rows.append([name, told, Markdown(field.description or "")])
+        told = ", ".join(value) or "none" if isinstance(value, list) else str(value)
+        rows.append([name, told, Markdown(" ".join((field.description or "").split()))])
     return rows
 
 

@@ -264,7 +264,7 @@ class Decisions(Settings):
         *("log_p", "a_lin", "selectivity", "gradient_cosine"),
     ]
     """What is tested for saying where classifiers carry over; p values are corrected for their number. With none, no
-    predictors are measured."""
+    predictor is measured."""
     floor: Fraction = 0.1
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
 

