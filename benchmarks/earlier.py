@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from study.commands.environments import FOLDER, environment
+from study.models.openblas import packaged
 from study.results.store import FOLDERS
 
 COMMIT = "bbd73bf"
@@ -63,7 +64,21 @@ def checked_out(commit: str) -> tuple[Path, Path]:
         code.mkdir(parents=True)
         packed = subprocess.run(["git", "archive", commit], capture_output=True, check=True)
         subprocess.run(["tar", "x", "-C", str(code)], input=packed.stdout, check=True)
-    return code, environment(code / "requirements.lock")
+    python = environment(code / "requirements.lock")
+    for library in python.parent.parent.glob("lib/python*/site-packages/cmeel.prefix/lib/libopenblas*"):
+        library.unlink()  # built for processors with AVX-512 alone
+    return code, python
+
+
+def same_blas(folder: Path) -> dict[str, str]:
+    """Return the variable by which an earlier commit, which looks for the system's OpenBLAS where it has none of its
+    own, finds the one of today."""
+    blas = packaged()
+    if not blas:
+        return {}
+    (folder / "lib").mkdir()
+    (folder / "lib" / "libopenblas.so.0").symlink_to(blas)
+    return {"LD_LIBRARY_PATH": str(folder / "lib")}
 
 
 def run(code: Path, python: Path) -> dict[str, float]:
@@ -74,8 +89,9 @@ def run(code: Path, python: Path) -> dict[str, float]:
         (place / "models.yaml").write_text((code / "configs" / "models.yaml").read_text())
         command = [str(python), "-m", "study.grid", str(place / "earlier.yaml")]
         command += ["--results", str(place / "results"), "--report", str(place / "report.md")]
+        environment_of_run = {**os.environ, **same_blas(place), "PYTHONPATH": str(code)}
         began = time.perf_counter()
-        done = subprocess.run(command, cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, check=False)
+        done = subprocess.run(command, cwd=code, env=environment_of_run, check=False)
         spent = {"wall": time.perf_counter() - began}
         if done.returncode:
             sys.exit(f"the study of {code} ended with {done.returncode}")

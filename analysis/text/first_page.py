@@ -17,7 +17,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, depth_range, difference_rows, main_rows, span
+from analysis.text.telling import Question, depth_range, difference_rows, main_rows, span, told_tiers
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -112,7 +112,7 @@ def _rows(
     told: Callable[[Mapping[Any, Any] | None], Markdown],
 ) -> list[list[Markdown]]:
     rows = []
-    for tier in results.tiers:
+    for tier in told_tiers(results, shown):
         name = wording(results, shown, tier)
         for model in results.model_names:
             own = shown[(shown["model"] == model) & (shown["tier"] == tier)]
@@ -215,7 +215,8 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     seeds = shown["seeds"].max()
     names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
     over = "templates and seeds" if seeds > 1 else "templates"
-    others = [f"{trained_by(results, tier)} of {tier}" for tier in results.tiers if trained_by(results, tier)]
+    by_tier = {tier: trained_by(results, tier) for tier in told_tiers(results, shown)}
+    others = [f"{by} of {tier}" for tier, by in by_tier.items() if by]
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
     several = ("Mean over seeds [lowest-highest], " if seeds > 1 else "") + "\\* one seed; "
     if shown["zero_choice"].notna().any():
@@ -236,7 +237,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     rows = decided.depths
     own = main_rows(results, rows[rows["arm"] == "plain"]) if len(rows) else rows
     clauses: dict[str, list[str]] = {}
-    for tier in results.tiers:
+    for tier in told_tiers(results, main_rows(results, decided.means)):
         at_tier = own[own["tier"] == tier]
         said = _depths_said(results, decided, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
         clauses.setdefault(said, []).append(tier)

@@ -71,7 +71,7 @@ def by_verdict(results: Results, difference: Difference) -> Markdown:
 def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mapping[str, str]) -> str:
     by_tier = {row["tier"]: row for row in rows[rows["model"] == model].to_dict("records")}
     said: dict[str, list[str]] = {}
-    for tier in _tiers_of(results, rows):
+    for tier in told_tiers(results, rows):
         if row := by_tier.get(tier):
             said.setdefault(words[row["verdict"]], []).append(f"{tier} {number(100 * row['difference'])}")
     return ", ".join(f"{word} ({', '.join(tiers)})" for word, tiers in said.items())
@@ -79,7 +79,7 @@ def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mappin
 
 def _mean_and_range(results: Results, rows: pd.DataFrame) -> str:
     parts = []
-    for tier in _tiers_of(results, rows):
+    for tier in told_tiers(results, rows):
         values = 100 * rows.loc[rows["tier"] == tier, "difference"]
         parts.append(f"{tier} {number(values.mean())} ({number(values.min())} to {number(values.max())})")
     return f"{', '.join(parts)} (mean and range of {rows['model'].nunique()} models)"
@@ -94,7 +94,7 @@ def how_decided(results: Results, difference: Difference) -> Markdown:
     if rows["model"].nunique() <= FEW_MODELS:
         return escape(f"{intervals}, of means over depths: table of differences below")
     parts = []
-    for tier in _tiers_of(results, rows):
+    for tier in told_tiers(results, rows):
         counts = rows.loc[rows["tier"] == tier, "verdict"].map(words).value_counts()
         parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
     return escape(f"{'; '.join(parts)} ({intervals})")
@@ -111,7 +111,7 @@ def difference_rows(results: Results, questions: Sequence[Question]) -> tuple[li
     rows = []
     for difference in told:
         name = escape(difference.what)
-        for tier in _tiers_of(results, difference.rows):
+        for tier in told_tiers(results, difference.rows):
             here = difference.rows[difference.rows["tier"] == tier]
             by_model = {str(row["model"]): row for row in here.to_dict("records")}
             rows.append([name, escape(tier), *(_difference(results, by_model.get(model)) for model in models)])
@@ -141,7 +141,8 @@ def _models_of(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows["model"]))
 
 
-def _tiers_of(results: Results, rows: pd.DataFrame) -> list[str]:
+def told_tiers(results: Results, rows: pd.DataFrame) -> list[str]:
+    """Return the tiers that rows are about, in the order of the task."""
     return [tier for tier in results.tiers if tier in set(rows["tier"])]
 
 

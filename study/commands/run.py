@@ -7,7 +7,6 @@ written, 3 the cluster died, 130 interrupted.
 
 import argparse
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,18 +19,20 @@ from rich.console import Console
 
 from study.commands import arguments as given
 from study.commands import dry_run
+from study.commands.ending import conclude, show_places
+from study.commands.exporting import to_export, write_checkpoints
 from study.commands.foresight import foresee
 from study.commands.growing_report import GrowingReport
-from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
+from study.config.units import NAMES, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, too_large
 from study.plan.order import first_answers, ranks
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
 from study.results.description import ResultsError, write_description
-from study.results.files import UnwritableError, writing
+from study.results.files import UnwritableError
 from study.results.finished import DamagedError, verify
-from study.results.store import DAMAGED, NO_RESULT, Status, Store, check_place
+from study.results.store import NO_RESULT, Status, Store, check_place
 
 LOST = 3
 """Exit code where the cluster died under the run."""
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = read_study(command.config)
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
-        exported = _exported(chosen, command.export, command.results) if command.export else None
+        exported = to_export(chosen, command.export, command.results) if command.export else None
         check_place(command.results or Path("results") / plan.study.name)
     except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
@@ -95,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _clear_the_way(unit, standing[unit.id], store, console)
         return (
             _run(plan, units, todo, store, command, console)
-            or _conclude(plan, chosen, store, command, console)
-            or (_export(exported, store, command.export, console) if exported and command.export else 0)
+            or conclude(chosen, store, _report(plan, command), console)
+            or (write_checkpoints(exported, store, command.export, console) if exported and command.export else 0)
         )
     except ResultsError as error:
         print(error, file=sys.stderr)
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted. What has finished is kept; the same command continues from there.")
         console.print(dry_run.summary({unit.id: store.status(unit) for unit in chosen}))
-        _show_places(store, _report(plan, command), console)
+        show_places(store, _report(plan, command), console)
         return 130
 
 
@@ -157,93 +158,6 @@ def _clear_the_way(unit: Unit, status: Status, store: Store, console: Console) -
     if status.reason != NO_RESULT:
         where = f"; its folder is kept as {kept.relative_to(store.root)}" if kept else ""
         console.print(f"{unit.label}: {status.reason}{where}; it is run again", markup=False)
-
-
-def _conclude(plan: Plan, chosen: list[Unit], store: Store, command: Command, console: Console) -> int:
-    """Write the report, print where everything is and what failed, and return the exit code."""
-    from analysis.report import write_report
-
-    report = _report(plan, command)
-    left_out = write_report(store.root, report)
-    unreadable = {one.unit: one.reason for one in left_out if one.unit}
-    damaged = [unit for unit in chosen if unit.id in unreadable]
-    for unit in damaged:
-        kept = store.set_aside(kind(unit), folder_name(unit), thorough=True)
-        where = f"its folder is kept as {kept.relative_to(store.root)}" if kept else f"remove {store.folder(unit)}"
-        console.print(f"damaged: {unit.label}: {unreadable[unit.id]}; {where}", markup=False)
-    standing = {unit.id: store.status(unit) for unit in chosen}
-    stopped = [unit for unit in chosen if standing[unit.id].reason.startswith(DAMAGED)]
-    for unit in stopped:
-        console.print(f"{unit.label}: {standing[unit.id].reason}", markup=False)
-    if damaged or stopped:
-        console.print("The same command then runs damaged units again.")
-    for one in left_out:
-        if one.unit not in {unit.id for unit in damaged}:
-            console.print(f"left out of the report: {one}", markup=False)
-    failed = [unit for unit in chosen if standing[unit.id].state == "failed"]
-    console.print(dry_run.summary(standing))
-    for unit in failed:
-        console.print(f"failed: {unit.label}: {standing[unit.id].reason}", markup=False)
-    if failed:
-        console.print("The same command with --force-failed runs failed units again.")
-    _show_places(store, report, console)
-    return 1 if failed or stopped or left_out else 0
-
-
-def _show_places(store: Store, report: Path, console: Console) -> None:
-    """Print where the results are and, if there is one, the report."""
-    console.print(f"results: {store.root}", markup=False)
-    if report.is_file():
-        page = report.with_suffix(".html")
-        console.print(f"report:  {report.resolve()}{' and .html' if page.is_file() else ''}", markup=False)
-
-
-def _exported(chosen: list[Unit], folder: Path, results: Path | None) -> Cell:
-    """Return the cell whose checkpoints are to be written. Raises SelectionError if not exactly one is chosen, or
-    something may be overwritten in the folder."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise SelectionError(f"--export {folder}: the folder is not empty; name a new one")
-    if folder.resolve().is_relative_to((results or Path("results")).resolve()):
-        raise SelectionError(f"--export {folder}: it lies among results; name another place")
-    cells = [unit for unit in chosen if isinstance(unit, Cell)]
-    if len(cells) != 1:
-        raise SelectionError(
-            f"--export writes the checkpoints of one cell, and {len(cells)} are chosen: pick one with --only, such as "
-            f"--only id={cells[-1].id} for {cells[-1].label}"
-        )
-    return cells[0]
-
-
-def _export(cell: Cell, store: Store, folder: Path, console: Console) -> int:
-    """Write the checkpoints of a cell; return the exit code, 1 if it is not done, 2 if its model cannot be loaded."""
-    from study.models import ModelError
-    from study.pipeline.export import FUSED, STAGE2, export
-
-    status = store.status(cell)
-    if status.state != "done":
-        console.print(f"nothing is exported: {cell.label} is {status.state}: {status.reason}", markup=False)
-        return 1
-    try:
-        with writing(folder):
-            export(cell, store, folder)
-    except ModelError as error:
-        print(f"nothing is exported: {error}", file=sys.stderr)
-        return 2
-    except DamagedError as error:
-        print(f"nothing is exported: {error}", file=sys.stderr)
-        return 1
-    command = [
-        "python",
-        "-m",
-        "mlx_lm",
-        "generate",
-        "--model",
-        str(folder / FUSED),
-        "--adapter-path",
-        str(folder / STAGE2),
-    ]
-    console.print(f"exported: {shlex.join(command)}", markup=False)
-    return 0
 
 
 def _damaged_foundations(

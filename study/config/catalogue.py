@@ -110,6 +110,8 @@ class BuiltSource(Settings):
         *("add", "copper", "divide", "multiply", "river", "subtract"),
     ]
     """Words that are whole tokens, in addition to the words of the prompts: the class names."""
+    arithmetic: bool = True
+    """Whether the words of the arithmetic prompts are whole tokens too."""
     seed: Seed = 0
     """Seed of the random weights."""
     settings: JsonSettings = {}
@@ -123,7 +125,7 @@ class BuiltSource(Settings):
     @property
     def prompt_words(self) -> list[str]:
         """Words of the prompts, which are whole tokens in addition to `words`."""
-        return vocabulary()
+        return vocabulary() if self.arithmetic else []
 
 
 WeightFormat = Literal["float32", "8bit", "4bit"]
@@ -200,7 +202,8 @@ class Entry(Settings):
         if isinstance(source, WheelSource):
             return {"gguf": source.sha256}
         if isinstance(source, BuiltSource):
-            unset = None if source.settings else {"settings"}  # left out where empty, so that ids do not depend on it
+            # Left out where they are as by default, so that ids do not depend on them.
+            unset = {name for name in ("settings", "arithmetic") if getattr(source, name) in ({}, True)}
             built = source.model_dump(exclude=unset)
             if source.settings:
                 built["settings"] = _whole(source.settings)

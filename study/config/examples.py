@@ -1,6 +1,6 @@
 """The prompts of a custom task: the lines of its file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from study.config.base import Settings
 from study.config.catalogue import Sha256
+from study.config.names import Operation, Tier
 from study.config.text import Name, PathText, readable
 
 
@@ -83,6 +84,20 @@ class Examples(Settings):
     def tiers(self) -> tuple[str, ...]:
         """The wordings, in the order of the file."""
         return tuple(dict.fromkeys(line.wording for line in self._lines))
+
+    @property
+    def first_tiers(self) -> list[Tier]:
+        """The wordings that are trained on where a study names none."""
+        return [self.trained[0]]
+
+    @property
+    def by_task(self) -> list[list[Operation]]:
+        """The operations of each task: all are of one."""
+        return [list(self.operations)]
+
+    def tiers_of(self, operations: Iterable[Operation]) -> Sequence[Tier]:
+        """Return the wordings that these classes have: all."""
+        return self.tiers
 
     @property
     def trained(self) -> tuple[str, ...]:

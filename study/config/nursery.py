@@ -1,14 +1,28 @@
 """Settings of the nursery: small models that a study trains itself, from random weights."""
 
+import random
+from collections import Counter
+from itertools import product
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from study.config.architectures import SmallArchitecture, check_heads
 from study.config.base import Settings
-from study.config.bounds import Blocks, Heads, JsonSettings, LearningRate, Norm, Steps, StepsOrNone, WeightDecay, Width
-from study.config.names import Fraction
+from study.config.bounds import (
+    Blocks,
+    Heads,
+    JsonSettings,
+    LearningRate,
+    Norm,
+    Seed,
+    Steps,
+    StepsOrNone,
+    WeightDecay,
+    Width,
+)
+from study.config.names import MANY, Fraction, each_once
 from study.config.text import Name
 
 
@@ -65,6 +79,51 @@ class NurseryTraining(Settings):
     """Global gradient norm above which gradients are scaled down."""
 
 
+class NurserySample(Settings):
+    """A designed sample of models: each architecture equally often, with sizes that a seed draws so that each level is
+    about as often as any other."""
+
+    architectures: Annotated[list[SmallArchitecture], Field(min_length=1, max_length=MANY), AfterValidator(each_once)]
+    each: Annotated[int, Field(ge=1, le=100)] = 3
+    """Models of each architecture, which differ from one another."""
+    blocks: Annotated[list[Blocks], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [4, 8]
+    hidden_size: Annotated[list[Width], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [64, 96]
+    attention_heads: Annotated[list[Heads], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [2, 4, 8]
+    seed: Seed = 0
+    """Seed of the draw."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        kinds = len(self.blocks) * len(self.hidden_size) * len(self.attention_heads)
+        if self.each > kinds:
+            told = "{each} models of each architecture are more than the {kinds} that these sizes make"
+            raise PydanticCustomError("sample", told, {"each": self.each, "kinds": kinds})
+        return self
+
+    @property
+    def models(self) -> dict[str, NurseryModel]:
+        """The models of the sample by name, such as `llama-4x96h2`: blocks, width and heads."""
+        rng, used = random.Random(f"sample {self.seed}"), Counter[tuple[int, int]]()
+        found = {}
+        for architecture in self.architectures:
+            kinds = list(product(self.blocks, self.hidden_size, self.attention_heads))
+            rng.shuffle(kinds)
+            for _ in range(self.each):
+                # Of the sizes that are left, those with the levels that have been drawn least.
+                sizes = min(kinds, key=lambda levels: sum(used[place] for place in enumerate(levels)))
+                kinds.remove(sizes)
+                used.update(enumerate(sizes))
+                blocks, hidden, heads = sizes
+                found[f"{architecture}-{blocks}x{hidden}h{heads}"] = NurseryModel(
+                    architecture=architecture,
+                    blocks=blocks,
+                    hidden_size=hidden,
+                    intermediate_size=2 * hidden,
+                    attention_heads=heads,
+                )
+        return found
+
+
 BASE = "base"
 """Name of the nursery's model that the others are changes of."""
 
@@ -76,10 +135,14 @@ class Nursery(Settings):
     base: NurseryModel = NurseryModel()
     changes: Annotated[dict[Name, NurseryChange], Field(max_length=100)] = {}
     """Changes by name, each with only the settings that differ from the base: `deep: {blocks: 8}`."""
+    sample: NurserySample | None = None
+    """A sample of models in place of the base and its changes."""
     training: NurseryTraining = NurseryTraining()
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
+        if self.sample and (self.changes or self.base != NurseryModel()):
+            raise PydanticCustomError("nursery", "has a sample, and a base or changes beside it: leave either out")
         if BASE in self.changes:
             raise PydanticCustomError("nursery", "a change cannot be named base: that is the model that it changes")
         for name, change in self.changes.items():
@@ -96,4 +159,6 @@ class Nursery(Settings):
     @property
     def models(self) -> dict[str, NurseryModel]:
         """All models by name, the base first."""
+        if self.sample:
+            return self.sample.models
         return {BASE: self.base, **{name: change.over(self.base) for name, change in self.changes.items()}}

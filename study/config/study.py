@@ -1,7 +1,7 @@
 """All settings of a study's YAML, with the bounds and the default of each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -35,6 +35,7 @@ from study.config.names import (
     Fraction,
     Layers,
     ManyWordings,
+    Operation,
     Pairs,
     PredictorName,
     Projections,
@@ -48,6 +49,7 @@ from study.config.names import (
     each_once,
 )
 from study.config.nursery import Nursery
+from study.config.small_tasks import SmallTasks
 
 
 class Grid(Settings):
@@ -157,20 +159,32 @@ class Data(Settings):
         """The tiers of wording that can be trained on."""
         return TIERS
 
+    @property
+    def by_task(self) -> list[list[Operation]]:
+        """The operations of each task: all are of one."""
+        return [list(self.operations)]
 
-DATA_KEYS = ("operations", "file")
-"""Keys that tell the two sources of prompts apart."""
+    def tiers_of(self, operations: Iterable[Operation]) -> Sequence[Tier]:
+        """Return the tiers of wording that these operations have: all."""
+        return TIERS
+
+
+DATA_KEYS = ("operations", "file", "tasks")
+"""Keys that tell the sources of prompts apart."""
 
 
 def _kind_of_data(value: Any) -> str:
-    return "file" if isinstance(value, Examples) or (isinstance(value, dict) and "file" in value) else "operations"
+    for kind, key in ((Examples, "file"), (SmallTasks, "tasks")):
+        if isinstance(value, kind) or (isinstance(value, dict) and key in value):
+            return key
+    return "operations"
 
 
 AnyData = Annotated[
-    Annotated[Data, Tag("operations")] | Annotated[Examples, Tag("file")],
+    Annotated[Data, Tag("operations")] | Annotated[Examples, Tag("file")] | Annotated[SmallTasks, Tag("tasks")],
     Discriminator(_kind_of_data),
 ]
-"""The source of the prompts: arithmetic, or the file of a custom task."""
+"""The source of the prompts: arithmetic, the file of a custom task, or the tasks that small models learn."""
 
 
 class Training(Settings):
@@ -321,7 +335,8 @@ class Study(Settings):
     also: Annotated[list[Part], Field(max_length=MANY)] = []
     """Further parts of the grid, such as control arms at one depth or more seeds for some of the cells."""
     data: AnyData = Data()
-    """Settings of the arithmetic prompts, or `file` with the prompts of a custom task."""
+    """Settings of the arithmetic prompts, `file` with the prompts of a custom task, or `tasks` that small models
+    learn."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()

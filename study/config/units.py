@@ -12,6 +12,7 @@ from study.config.examples import Examples
 from study.config.names import Arm, Prompt
 from study.config.nursery import NurseryTraining
 from study.config.recipes import TRAINING, Choice, recipe_of
+from study.config.small_tasks import SmallTasks
 from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
 
 RESULTS_VERSION = 3
@@ -58,7 +59,7 @@ class Pretraining(Settings):
     identity: dict[str, Any]
     seed: int
     """Seed of the initial weights and of the batches."""
-    data: Data
+    data: Data | SmallTasks
     words: list[str]
     """The class tokens of the grid, for which sentences are made."""
     training: NurseryTraining
@@ -207,7 +208,7 @@ class Cell(Settings):
         how = [f"w={number_text(self.weight)}"]
         if self.arm != "plain":
             how.append(self.arm)
-        if self.wordings != [self.stage_one.data.tiers[0]]:
+        if self.wordings != [self.stage_one.data.tiers_of(self.operations)[0]]:
             how.append("+".join(self.wordings))
         how += [f"{name}={_short(value)}" for name, value in self.changed.items()]
         if self.choices:

@@ -33,8 +33,7 @@ from study.results.finished import DamagedError
 from study.results.schema import Row
 from study.results.store import Ending, Store
 from study.results.values import FigureError
-from study.tasks import FITTING_PROMPTS, task_of
-from study.tasks.nursery_text import NurseryText
+from study.tasks import FITTING_PROMPTS, task_of, text_of
 from study.training import adapters
 from study.training.checkpoints import MOMENTS, Checkpoint
 from study.training.loop import Callbacks, Objective, TrainingData, train
@@ -165,7 +164,7 @@ def _pretraining(unit: Pretraining, attempt: Attempt) -> Attempt:
             loaded.model,
             loaded.tokenizer,
             settings,
-            NurseryText(unit.data, unit.words),
+            text_of(unit.data, unit.words),
             unit.seed,
             lambda row: attempt.on_step("nursery", settings.steps, row),
             state,
@@ -246,28 +245,32 @@ def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
 
 def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
     first = unit.stage_one
-    operations = list(first.data.operations)
     with attempt.timed("load"):
         held = held_model.with_stage_one(first, store, probe(first), prompts_of(unit))
-    encoded = evaluation_set(held, first, operations, unit.evaluation)
+    encoded = evaluation_set(held, first, list(first.data.operations), unit.evaluation)
     readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     if not readouts:
         raise ClassTokenError("no class name of the study is a single token of this vocabulary")
-    fitting, remembered = (
-        task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed, held_out)
-        for held_out in (False, True)
-    )
-    with attempt.timed("measure"):
-        rows = predictors.measure(
-            held.model,
-            readouts,
-            list(first_of_each(encoded, unit.evaluation.profile_prompts).values()),
-            [encode(held.tokenizer, item) for item in fitting],
-            [encode(held.tokenizer, item) for item in remembered],
-            unit.lora,
-            first.seed,
-            unit.evaluation.batch_size,
+    profiled = list(first_of_each(encoded, unit.evaluation.profile_prompts).values())
+    rows: list[Row] = []
+    for operations in first.data.by_task:
+        if not (own := [one for one in readouts if set(one[1]) <= set(operations)]):
+            continue
+        fitting, remembered = (
+            task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed, held_out)
+            for held_out in (False, True)
         )
+        with attempt.timed("measure"):
+            rows += predictors.measure(
+                held.model,
+                own,
+                [item for item in profiled if item.prompt.operation in operations],
+                [encode(held.tokenizer, item) for item in fitting],
+                [encode(held.tokenizer, item) for item in remembered],
+                unit.lora,
+                first.seed,
+                unit.evaluation.batch_size,
+            )
     write_rows(attempt.folder / "predictors.parquet", rows)
     attempt.take_down(held)
     return attempt

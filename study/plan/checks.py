@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from study.config.arms import ARMS
 from study.config.examples import Examples
 from study.config.recipes import CORRECTED
-from study.config.study import FEWEST_TEMPLATES, Data, Grid, Part, Study
+from study.config.study import FEWEST_TEMPLATES, AnyData, Data, Grid, Part, Study
 from study.config.text import normal_form
 from study.config.units import CHAT
 from study.tasks import task_of
@@ -28,6 +28,7 @@ def cross_checks(study: Study) -> Iterator[str]:
                 if normal_form(token) in task.words:
                     yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
+        yield from _mixed(study.data, part.over(study.grid) if isinstance(part, Part) else part, where)
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
             yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
         if isinstance(study.data, Examples):
@@ -48,7 +49,8 @@ def cross_checks(study: Study) -> Iterator[str]:
     for tier in study.data.tiers:
         asked, most = study.evaluation.prompts_in(tier), task.largest_held_out(tier)
         if asked > most:
-            remedy = "raise data.largest or data.held_out" if ours else "add some to the file"
+            of_file = "add some to the file" if isinstance(study.data, Examples) else "there are no more"
+            remedy = "raise data.largest or data.held_out" if ours else of_file
             yield (
                 f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
                 f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
@@ -57,13 +59,24 @@ def cross_checks(study: Study) -> Iterator[str]:
         yield f"models: {study.models} names a model twice"
     if twice := [name for name in study.models if name.endswith(CHAT) and name.removesuffix(CHAT) in study.models]:
         yield f"models: {', '.join(twice)} is what reports call a model that is prompted by chat; rename it"
-    if study.nursery and not ours:
-        yield "nursery: it learns arithmetic, and data.file is another task; leave one of them out"
+    if study.nursery and isinstance(study.data, Examples):
+        yield "nursery: it learns arithmetic or small tasks, and data.file is another; leave one of them out"
     if study.nursery:
         theirs = {normal_form(name): name for name in study.nursery.models}
         if twice := [name for name in study.models if normal_form(name) in theirs]:
             yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
         yield from (f"nursery.changes: {mistake}" for mistake in alike(study.nursery.changes))
+
+
+def _mixed(data: AnyData, grid: Grid, where: str) -> Iterator[str]:
+    """Yield mistakes in pairs and wordings of different tasks, of which there may be several."""
+    for i, pair in enumerate(grid.pairs):
+        for k, wordings in enumerate(grid.wordings):
+            if (own := data.tiers_of(pair)) and not set(own) & set(wordings):
+                told = f"{', '.join(pair)} are asked for in {', '.join(own)}"
+                yield f"{where}.wordings.{k}: none of {', '.join(wordings)} is of the task of pair {i}: {told}"
+        if not any(set(pair) <= set(operations) for operations in data.by_task):
+            yield f"{where}.pairs.{i}: {', '.join(pair)} are of different tasks"
 
 
 def _forgettable(data: Examples, arms: Sequence[str], wordings: Sequence[Sequence[str]], where: str) -> Iterator[str]:

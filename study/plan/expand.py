@@ -4,7 +4,7 @@ from typing import Any
 
 from study.config.arms import ARMS, PLAIN
 from study.config.catalogue import Model
-from study.config.names import Arm
+from study.config.names import Arm, Tier
 from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
 from study.config.study import Grid, Stage2Change, Study
 from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
@@ -79,10 +79,20 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
 
 def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:
     """Return the cells of a part of the grid; recipes that differ only in how the score is read share theirs."""
-    blocks = common["stage_one"].model.blocks
+    first: StageOne = common["stage_one"]
+    blocks = first.model.blocks
     trainings = list({recipe_of(made): made for made in map(training_of, map(choices_of, grid.recipes))}.values())
     zeros = [
-        Cell(layer=None, pair=None, weight=0.0, arm=PLAIN, wordings=words, readouts=same, choices=choices, **common)
+        Cell(
+            layer=None,
+            pair=None,
+            weight=0.0,
+            arm=PLAIN,
+            wordings=_own(words, first, same[0].pair),
+            readouts=same,
+            choices=choices,
+            **common,
+        )
         for choices in trainings
         for same in _by_operations(readouts)
         for words in grid.wordings
@@ -94,7 +104,7 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
             pair=pair,
             weight=float(weight),
             arm=arm,
-            wordings=wordings,
+            wordings=_own(wordings, first, pair),
             readouts=[readout(pair, arm)],
             choices=choices,
             **common,
@@ -108,6 +118,12 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
         if weight > 0
     ]
     return [*zeros, *cells]
+
+
+def _own(wordings: list[Tier], first: StageOne, pair: Pair) -> list[Tier]:
+    """Return the tiers, of those given, of the task that a pair is of."""
+    own = first.data.tiers_of(pair)
+    return [tier for tier in wordings if tier in own]
 
 
 def _intervened(cells: list[Cell]) -> list[Cell]:

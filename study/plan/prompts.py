@@ -1,12 +1,10 @@
 """All prompts that a unit trains on or evaluates, so that they can be checked before it starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
-from study.config.names import TIERS
 from study.config.study import FEWEST_TEMPLATES
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
-from study.config.wordings import templates
-from study.tasks import FITTING_PROMPTS, task_of
+from study.tasks import FITTING_PROMPTS, task_of, text_of
 from study.tasks.prompts import Prompt, following
 
 
@@ -24,9 +22,9 @@ def seen_templates(first: StageOne, cell: Cell | None = None) -> dict[str, str]:
     They are taken from the batches themselves; a nursery's training sees all templates that are not held out.
     """
     seen: dict[str, list[str]] = {}
-    trained = {"stage1": {prompt.template for prompt in _batches(first)}}
+    trained: dict[str, Set[str]] = {"stage1": {prompt.template for prompt in _batches(first)}}
     if first.nursery:
-        trained = {"nursery": {one.name for tier in TIERS for one in templates(tier) if not one.held_out}, **trained}
+        trained = {"nursery": text_of(first.nursery.data, first.nursery.words).templates, **trained}
     if cell:
         trained["stage2"] = {prompt.template for prompt in _batches(cell)}
     for training, names in trained.items():

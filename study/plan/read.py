@@ -16,7 +16,8 @@ from study.config.catalogue import BuiltSource, Entry, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import Names
-from study.config.study import Evaluation, Study
+from study.config.small_tasks import SmallTasks
+from study.config.study import Data, Evaluation, Study
 from study.config.text import Name, PathText, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
@@ -26,8 +27,7 @@ from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
 from study.plan.read_examples import read_examples
-from study.tasks import task_of
-from study.tasks.from_file import FileTask
+from study.tasks import task_of, vocabulary_of
 
 CATALOGUE = Path("configs/models.yaml")
 """The project's catalogue of models, relative to the folder in which commands are run."""
@@ -148,8 +148,15 @@ def write_schemas(folder: Path) -> None:
 def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | None:
     """Return the study whose YAML in `file` is `data`; None, with its mistakes added, if it is not valid."""
     written = data.get("data") if isinstance(data, dict) else None
+    study: Study | None
+    if isinstance(written, dict) and "tasks" in written:
+        tasks = checked(SmallTasks, written, [])
+        names = tasks.names if tasks else Names((), ())
+        study = checked(Study, _completed(data, tasks) if tasks else data, mistakes[file], names)
+        mistakes[file] += cross_checks(study) if study else []
+        return study
     if not isinstance(written, dict) or "file" not in written:
-        study: Study | None = checked(Study, data, mistakes[file])
+        study = checked(Study, data, mistakes[file])
         mistakes[file] += cross_checks(study) if study else []
         return study
     name = checked(PathText, written["file"], [])
@@ -184,14 +191,14 @@ def _translated(data: Any, catalogue: dict[str, Entry], file: Path, mistakes: li
         return None
 
 
-def _completed(data: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    """Return a study's YAML with the defaults of settings that name wordings replaced by those of the file."""
-    trained, farthest = examples.trained[0], examples.tiers[-1]
-    usual, task = Evaluation.model_fields["prompts_per_class"].default, task_of(examples)
-    prompts = {tier: min(usual, task.largest_held_out(tier)) for tier in examples.tiers}
+def _completed(data: dict[str, Any], source: Examples | SmallTasks) -> dict[str, Any]:
+    """Return a study's YAML with the defaults of settings that name wordings replaced by those of its source."""
+    trained, farthest = source.first_tiers, source.tiers[-1]
+    usual, task = Evaluation.model_fields["prompts_per_class"].default, task_of(source)
+    prompts = {tier: min(usual, task.largest_held_out(tier)) for tier in source.tiers}
     follows: dict[str, dict[str, Any]] = {
-        "grid": {"wordings": [[trained]]},
-        "stage1": {"wordings": [trained]},
+        "grid": {"wordings": [trained]},
+        "stage1": {"wordings": trained},
         "evaluation": {"prompts_per_class": prompts},
         "decisions": {"primary_tier": farthest},
     }
@@ -206,7 +213,7 @@ def _knowing_words(model: Model, study: Study) -> Model:
     its vocabulary."""
     source = model.source
     if isinstance(source, BuiltSource):
-        of_task = FileTask(study.data).vocabulary if isinstance(study.data, Examples) else []
+        of_task = [] if isinstance(study.data, Data) else vocabulary_of(study.data)
         words = sorted({*source.words, *class_words(study), *of_task})
         return model.model_copy(update={"source": source.model_copy(update={"words": words})})
     return model

@@ -71,7 +71,7 @@ def stack_label(units: Sequence[Unit]) -> str:
     arms = [",".join(found)] if (found := list(dict.fromkeys(cell.arm for cell in cells))) != ["plain"] else []
     recipe = [cells[0].recipe] if cells[0].choices else []
     first = cells[0].stage_one
-    words = ["+".join(cells[0].wordings)] if cells[0].wordings != [first.data.tiers[0]] else []
+    words = ["+".join(cells[0].wordings)] if cells[0].wordings != [first.data.tiers_of(cells[0].operations)[0]] else []
     return "|".join(
         [first.model_name, f"{len(cells)} cells", layers, pairs, weights, *arms, *words, *recipe, f"s{first.seed}"]
     )

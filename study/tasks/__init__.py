@@ -5,10 +5,14 @@ from typing import Protocol
 
 from study.config.examples import Examples
 from study.config.names import Operation, Tier
+from study.config.small_tasks import SmallTasks
 from study.config.study import Data, Evaluation
 from study.tasks.arithmetic import Arithmetic
 from study.tasks.from_file import FileTask
-from study.tasks.prompts import Prompt
+from study.tasks.nursery_text import NurseryText
+from study.tasks.prompts import Prompt, Sentence
+from study.tasks.small import Small
+from study.tasks.small.text import SmallText
 
 FITTING_PROMPTS = 128
 """Number of training prompts of each operation on which probes are fitted."""
@@ -59,6 +63,44 @@ class Task(Protocol):
         ...
 
 
-def task_of(data: Data | Examples) -> Task:
+def task_of(data: Data | Examples | SmallTasks) -> Task:
     """Return the task that a study's `data` describes."""
-    return FileTask(data) if isinstance(data, Examples) else Arithmetic(data)
+    if isinstance(data, Examples):
+        return FileTask(data)
+    return Small(data) if isinstance(data, SmallTasks) else Arithmetic(data)
+
+
+def vocabulary_of(data: Examples | SmallTasks) -> list[str]:
+    """Return the words that tokenizers which are built locally need for a task that is not arithmetic."""
+    return FileTask(data).vocabulary if isinstance(data, Examples) else Small(data).vocabulary
+
+
+class TrainingText(Protocol):
+    """The text that small models are trained on from random weights. Each draw is a function of its arguments alone."""
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Words and numbers that are whole tokens."""
+        ...
+
+    @property
+    def templates(self) -> frozenset[str]:
+        """Names of the templates that prompts are of."""
+        ...
+
+    def prompts(self, seed: int, step: int, count: int) -> list[Prompt]:
+        """Return the prompts of one batch, of all operations and tiers, none of them held out."""
+        ...
+
+    def sentences(self, seed: int, step: int, count: int) -> list[Sentence]:
+        """Return the sentences of one batch."""
+        ...
+
+    def held_out(self, prompts: Sequence[Prompt], sentences: Sequence[Sentence]) -> int:
+        """Return the number of contents in a batch that are held out, which must be 0."""
+        ...
+
+
+def text_of(data: Data | SmallTasks, words: Sequence[str]) -> TrainingText:
+    """Return the training text of a study's `data`, with sentences about the class tokens `words`."""
+    return SmallText(data, words) if isinstance(data, SmallTasks) else NurseryText(data, words)

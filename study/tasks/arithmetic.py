@@ -1,22 +1,20 @@
 """The arithmetic task: operands, the held-out split, and prompts with their answers."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
 
 from study.config.names import TIERS, Operation, Tier
 from study.config.study import Data, Evaluation
 from study.config.wordings import Template, number_word, templates, words_of_templates
 from study.tasks.prompts import Prompt, in_turn
+from study.tasks.templated import in_turns, share_of, spread
 
 
 def is_held_out(a: int, b: int, share: float) -> bool:
     """Whether the unordered pair is held out; a function of a hash of the pair, so that the split never changes."""
-    digest = hashlib.sha256(f"{min(a, b)},{max(a, b)}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return share_of(f"{min(a, b)},{max(a, b)}") < share
 
 
 def operand_pairs(data: Data, held_out: bool) -> tuple[tuple[int, int], ...]:
@@ -72,7 +70,8 @@ class Arithmetic:
     ) -> list[Prompt]:
         """Return symbolic prompts, spread evenly over the templates that are not held out. With `held_out`, their
         operands are held out."""
-        return self._prompts(_templates("symbolic", False), operations, per_class, f"fit {seed}", held_out, True)
+        among, pairs = _templates("symbolic", False), operand_pairs(self.data, held_out)
+        return spread(among, pairs, operations, per_class, f"fit {seed}", _asked, together=True)
 
     def evaluation_prompts(self, operations: Sequence[Operation], evaluation: Evaluation, seed: int) -> list[Prompt]:
         """Return prompts with held-out operands, spread evenly over the templates: held-out ones and others in turn.
@@ -80,33 +79,12 @@ class Arithmetic:
         All operations get the same operands in the same templates. A larger number of prompts includes those of a
         smaller one.
         """
-        prompts = []
+        prompts, pairs = [], operand_pairs(self.data, held_out=True)
         for tier in TIERS:
-            both = zip_longest(_templates(tier, True), _templates(tier, False))
-            in_turns = [template for one in both for template in one if template]
-            count = evaluation.prompts_in(tier)
-            prompts += self._prompts(in_turns, operations, count, f"evaluate {seed} {tier}", True, False)
+            among = in_turns(_templates(tier, True), _templates(tier, False))
+            count, seed_of = evaluation.prompts_in(tier), f"evaluate {seed} {tier}"
+            prompts += spread(among, pairs, operations, count, seed_of, _asked, together=False)
         return prompts
-
-    def _prompts(
-        self,
-        among: Sequence[Template],
-        operations: Sequence[Operation],
-        per_class: int,
-        seed: str,
-        held_out: bool,
-        together: bool,
-    ) -> list[Prompt]:
-        """Return distinct prompts, `per_class` of each operation or all there are, on one side of the split of the
-        operands: one operation after the other, or in turn (`together`)."""
-        pairs = operand_pairs(self.data, held_out)
-        draws = {template.name: _shuffled(pairs, f"{seed} {template.name}") for template in among[:per_class]}
-        places = [(among[i % len(among)], i // len(among)) for i in range(min(per_class, len(among) * len(pairs)))]
-        columns = [
-            [prompt_of(template, operation, *draws[template.name][i]) for template, i in places]
-            for operation in operations
-        ]
-        return [item for part in (zip(*columns, strict=True) if together else columns) for item in part]
 
     def largest_held_out(self, tier: Tier) -> int:
         """Return the number of held-out operand pairs times templates."""
@@ -137,7 +115,5 @@ def _templates(tier: Tier, held_out: bool) -> tuple[Template, ...]:
     return tuple(template for template in templates(tier) if template.held_out == held_out)
 
 
-def _shuffled(pairs: tuple[tuple[int, int], ...], seed: str) -> list[tuple[int, int]]:
-    shuffled = list(pairs)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled
+def _asked(template: Template, operation: Operation, operands: tuple[int, int]) -> Prompt:
+    return prompt_of(template, operation, *operands)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from study.config.names import TIERS, Operation
 from study.config.study import Data
-from study.config.wordings import in_words, number_word
-from study.tasks.arithmetic import Arithmetic, operand_pairs, result
-from study.tasks.prompts import Prompt
+from study.config.wordings import in_words, number_word, templates
+from study.tasks.arithmetic import Arithmetic, is_held_out, operand_pairs, result
+from study.tasks.prompts import Prompt, Sentence
 
 UNRELATED = "desert engine forest garden hammer island jacket kitchen ladder market orange window".split()
 """Words of study/lens/words.txt that are unrelated to the task: random words are drawn from them."""
@@ -35,15 +35,6 @@ _NO_SENSE = [
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """One sentence with one of the words that are taught."""
-
-    text: str
-    operands: tuple[int, int] | None
-    """Operands in the sentence, if the word names an operation."""
-
-
-@dataclass(frozen=True)
 class NurseryText:
     """All text that nursery models are trained on. Each draw is a function of its arguments alone."""
 
@@ -66,6 +57,11 @@ class NurseryText:
         numbers = range(max(largest, self.data.largest) + 1)
         return sorted({*found, *self.taught, *map(str, numbers)})
 
+    @property
+    def templates(self) -> frozenset[str]:
+        """Names of the templates that prompts are of: all that are not held out."""
+        return frozenset(one.name for tier in TIERS for one in templates(tier) if not one.held_out)
+
     def prompts(self, seed: int, step: int, count: int) -> list[Prompt]:
         """Return the prompts of one batch: of all operations and tiers, with operands that are not held out."""
         return Arithmetic(self.data).training_prompts(self.data.operations, TIERS, seed, step, count)
@@ -75,6 +71,11 @@ class NurseryText:
         meaning."""
         rng = random.Random(f"sentences {seed} {step}")
         return [self._sentence(rng, rng.choice(self.taught)) for _ in range(count)]
+
+    def held_out(self, prompts: Sequence[Prompt], sentences: Sequence[Sentence]) -> int:
+        """Return the number of operand pairs in a batch that are held out, which must be 0."""
+        pairs = [prompt.numbers for prompt in prompts] + [one.operands for one in sentences if one.operands]
+        return sum(is_held_out(a, b, self.data.held_out) for a, b in pairs)
 
     def _sentence(self, rng: random.Random, word: str) -> Sentence:
         if word not in self.data.operations:

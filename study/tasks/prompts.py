@@ -34,6 +34,15 @@ class Prompt:
         return self.label or self.operation
 
 
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of the text that small models are trained on from random weights."""
+
+    text: str
+    operands: tuple[int, int] | None = None
+    """The operands of arithmetic in it, if there are any."""
+
+
 def in_turn(
     operations: Sequence[Operation],
     tiers: Sequence[Tier],

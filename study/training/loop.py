@@ -14,10 +14,9 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from study.config.examples import Examples
 from study.config.names import Operation, Tier
 from study.config.recipes import Choice
-from study.config.study import RUNNING_STEPS, Data, Stage1, Stage2
+from study.config.study import RUNNING_STEPS, AnyData, Stage1, Stage2
 from study.lens.hooks import Lens, attached
 from study.lens.tokens import Encoded, Tokenizer, encode
 from study.results.schema import Row
@@ -69,7 +68,7 @@ class Trained:
 class TrainingData:
     """The training data. The batch of a step is a function of the seed and the step, so that cells can share it."""
 
-    data: Data | Examples
+    data: AnyData
     operations: Sequence[Operation]
     seed: int
     wordings: Sequence[Tier] = ("symbolic",)

@@ -14,8 +14,7 @@ from study.config.nursery import NurseryTraining
 from study.lens.logits import cross_entropy
 from study.lens.tokens import Tokenizer, encode, padded, stop_id
 from study.results.schema import Row
-from study.tasks.arithmetic import is_held_out
-from study.tasks.nursery_text import NurseryText
+from study.tasks import TrainingText
 from study.training.checkpoints import State
 from study.training.flat import NAME, Flat, Joined, clip_each
 from study.training.loop import TrainingError
@@ -28,7 +27,7 @@ def pretrain(
     model: nn.Module,
     tokenizer: Tokenizer,
     settings: NurseryTraining,
-    text: NurseryText,
+    text: TrainingText,
     seed: int,
     on_step: Callable[[Row], None] = lambda row: None,
     start: State | None = None,
@@ -39,8 +38,8 @@ def pretrain(
 
     loss = CE(answer tokens of prompts) + CE(all tokens of sentences), each a mean over its tokens, in nats. The batch
     of a step is a function of the seed and the step alone. Training resumes from `start`; states are saved every
-    `save_every` steps and after the last one, or never if it is 0. A row's `held_out` is the number of held-out operand
-    pairs in the batch, which must be 0. Raises TrainingError where the loss or the gradient norm is not finite.
+    `save_every` steps and after the last one, or never if it is 0. A row's `held_out` is the number of held-out
+    contents in the batch, which must be 0. Raises TrainingError where the loss or the gradient norm is not finite.
     """
     model.unfreeze()
     flat = Flat(model, stacked=False)
@@ -57,8 +56,7 @@ def pretrain(
         began = time.perf_counter()
         prompts = text.prompts(seed, step, settings.batch_size - share)
         sentences = text.sentences(seed, step, share)
-        operands = [prompt.numbers for prompt in prompts] + [one.operands for one in sentences if one.operands]
-        held_out = sum(is_held_out(a, b, text.data.held_out) for a, b in operands)
+        held_out = text.held_out(prompts, sentences)
         encoded = [encode(tokenizer, prompt) for prompt in prompts]
         asked = [(item.prompt_ids, item.answer_ids) for item in encoded]
         told = [(ids[:1], [*ids[1:], stop_id(tokenizer)]) for ids in (tokenizer.encode(one.text) for one in sentences)]

@@ -187,7 +187,7 @@ def test_a_finished_study_is_not_run_again_and_its_report_is_written(uninterrupt
 
 
 @pytest.mark.slow
-def test_failed_units_are_named_and_make_the_exit_code_1(uninterrupted, tmp_path, capsys):
+def test_failed_and_skipped_units_are_named_and_failed_ones_make_the_exit_code_1(uninterrupted, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(uninterrupted, results)
     *_, without, cell = units_of()
@@ -196,6 +196,7 @@ def test_failed_units_are_named_and_make_the_exit_code_1(uninterrupted, tmp_path
     shutil.rmtree(store.folder(without))
     store.record(without, "skipped", "'multiply' is two tokens")
     assert main(arguments) == 0
+    assert f"skipped: {without.label}: 'multiply' is two tokens" in capsys.readouterr().out
     shutil.rmtree(store.folder(cell))
     store.record(cell, "failed", "the loss is NaN")
     assert main(arguments) == 1

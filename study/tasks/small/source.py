@@ -1,0 +1,48 @@
+"""What a small task consists of: templates by tier, contents that fill them, and prompts made of both."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from study.config.names import Operation, Tier
+from study.config.wordings import Template
+from study.tasks.prompts import Prompt
+from study.tasks.templated import share_of
+
+HELD_OUT = 0.5
+"""Share of the templates of a tier that are held out from all training."""
+
+Content = tuple[str | int, ...]
+"""What fills a template: numbers or words. All classes of a task have the same contents."""
+
+
+class Source(Protocol):
+    """A small task. Its prompts are words between single spaces, each a token of the model."""
+
+    operations: tuple[Operation, Operation]
+    tiers: tuple[Tier, ...]
+
+    def templates(self, tier: Tier, held_out: bool) -> Sequence[Template]:
+        """Return the templates of a tier on one side of the split."""
+        ...
+
+    def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
+        """Return what fills the templates of a tier, on one side of the split."""
+        ...
+
+    def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
+        """Return the prompt of a class, with its answer."""
+        ...
+
+    def facts(self) -> Sequence[str]:
+        """Return the sentences that tell what answers need and prompts do not say; none of them names a class."""
+        ...
+
+    def senses(self, operation: Operation) -> Sequence[str]:
+        """Return three sentences with WORD in the place of the class's name: what it means, in words that no prompt
+        has."""
+        ...
+
+
+def template(tier: Tier, number: int, about: str, texts: dict[Operation, str], split_by: str = "") -> Template:
+    """Return a template; whether it is held out is a function of a hash of `split_by`, or of all that it is about."""
+    return Template(tier, f"{tier}-{number}", texts, about, share_of(f"{tier}|{split_by or about}") < HELD_OUT)

@@ -1,0 +1,92 @@
+"""Two things that change places or keep them, in four tiers: the class is whether they end as they began.
+
+It is the parity of the number of changes, which no single word of a prompt tells.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import permutations, product
+
+from study.config.names import Operation, Tier
+from study.config.small_tasks import SMALL_TASKS
+from study.config.wordings import Template
+from study.tasks.prompts import Prompt
+from study.tasks.small.source import Content, template
+from study.tasks.templated import share_of
+
+HELD_OUT_LISTS = 0.3
+"""Share of the lists of moves, with the things that are moved, that are held out from all training."""
+_COLOURS = "red blue green black white brown".split()
+_MOVES = {"few": (2, 3), "many": (4, 5), "second": (2, 3), "renamed": (2, 3)}
+"""Numbers of moves in a prompt of each tier."""
+_LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]
+_FRAMES = [
+    "PAIR : MOVES ; ASKED is",
+    "PAIR , MOVES . ASKED is",
+    "take PAIR : MOVES ; ASKED is",
+    "from PAIR : MOVES . ASKED :",
+    "PAIR and then MOVES ; ASKED :",
+    "with PAIR do MOVES . ASKED is",
+]
+_OTHER_WORDS = [("turn", "stay"), ("cross", "pass"), ("flip", "hold"), ("trade", "wait")]
+
+
+class Swaps:
+    """The small task *swaps*; a `study.tasks.small.source.Source`."""
+
+    operations, tiers = SMALL_TASKS["swaps"]
+
+    def templates(self, tier: Tier, held_out: bool) -> Sequence[Template]:
+        return [one for one in _templates(tier) if one.held_out == held_out]
+
+    def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
+        return _lists(_MOVES[tier], held_out)
+
+    def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
+        """Return the prompt; one of its moves, whose place the template sets, makes it of the class."""
+        first, second, moves = (str(part) for part in content)
+        crossed = operation == "crossed"
+        missing = str((moves.count("1") + crossed) % 2)
+        place = share_place(template, len(moves) + 1)
+        words = template.cue.split()
+        told = " ".join(words[move == "0"] for move in moves[:place] + missing + moves[place:])
+        text = template.texts[operation].replace("PAIR", f"{first} {second}").replace("MOVES", told)
+        answer = second if crossed != (template.tier == "second") else first
+        return Prompt(template.tier, template.name, operation, f"{first},{second},{moves}", text, answer)
+
+    def facts(self) -> Sequence[str]:
+        return []
+
+    def senses(self, operation: Operation) -> Sequence[str]:
+        about = "stayed alike" if operation == "straight" else "became otherwise"
+        return [f"WORD means what {about}", f"what {about} is WORD", f"we call it WORD if it {about}"]
+
+
+def share_place(template: Template, count: int) -> int:
+    """Return which of the moves makes the class: a function of the template."""
+    return int(share_of(f"place {template.name}") * count)
+
+
+@cache
+def _lists(counts: tuple[int, ...], held_out: bool) -> tuple[Content, ...]:
+    return tuple(
+        (first, second, moves)
+        for first, second in permutations(_COLOURS, 2)
+        for count in counts
+        for moves in map("".join, product("01", repeat=count - 1))
+        if (share_of(f"{first} {second} {moves}") < HELD_OUT_LISTS) == held_out
+    )
+
+
+@cache
+def _templates(tier: Tier) -> tuple[Template, ...]:
+    return tuple(template(tier, number, *parts) for number, parts in enumerate(_grammar(tier)))
+
+
+def _grammar(tier: Tier) -> Iterator[tuple[str, dict[Operation, str], str]]:
+    asked = "second" if tier == "second" else "first"
+    for moves in _OTHER_WORDS if tier == "renamed" else [("swap", "keep")]:
+        for lead in _LEADS[:2] if tier == "renamed" else _LEADS:
+            for frame in _FRAMES:
+                text = lead + frame.replace("ASKED", asked)
+                yield " ".join(moves), dict.fromkeys(SMALL_TASKS["swaps"].operations, text), f"{moves} {text}"
