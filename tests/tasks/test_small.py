@@ -96,8 +96,8 @@ def meant(prompt: Prompt, kinds: dict[str, str], does: dict[str, str]) -> str:
     elif prompt.tier == "excluded":
         ((thing, _),) = (one for one in Counter(named).items() if one[1] == 1)
     else:
-        (name,) = re.findall(r"; (\w+) is in", prompt.text)
-        (thing,) = re.findall(rf"{name} is the (\w+) ", prompt.text)
+        (name,) = re.findall(r"; (\w+) in the", prompt.text)
+        (thing,) = re.findall(rf"{name} (\w+) [,;]", prompt.text)
     return thing
 
 

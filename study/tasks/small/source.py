@@ -29,6 +29,11 @@ class Source(Protocol):
         """Return what fills the templates of a tier, on one side of the split."""
         ...
 
+    def pretrained(self, tier: Tier) -> Sequence[Content]:
+        """Return what fills the templates of a tier in the text that a model is trained on from random weights: nothing
+        that is held out, and all that is not, or more."""
+        ...
+
     def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
         """Return the prompt of a class, with its answer."""
         ...

@@ -48,13 +48,13 @@ _VERBS = ["finds|loses", "buys|sells", "gets|gives", "wins|drops", "takes|leaves
 _NAMES = ["sam", "mia", "leo", "ana"]
 _STORIES = [
     "NAME has {a} pens and VERB {b} . NAME has",
-    "NAME had {a} pens . then NAME VERB {b} . now NAME has",
+    "NAME had {a} pens and VERB {b} . that makes",
     "{a} pens has NAME , who VERB {b} . that makes",
-    "today NAME VERB {b} pens . {a} were there before . NAME has",
+    "of {a} pens NAME VERB {b} . now NAME has",
 ]
 _INVERSE = [
     "what WORD {b} makes {a} ?",
-    "what is it that WORD {b} makes {a} ?",
+    "what is it , WORD {b} makes {a} ?",
     "find what WORD {b} makes {a} :",
     "some number WORD {b} is {a} . it is",
     "{a} is what WORD {b} ?",
@@ -77,6 +77,9 @@ class Sums:
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _pairs(held_out)
+
+    def pretrained(self, tier: Tier) -> Sequence[Content]:
+        return self.contents(tier, False)
 
     def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
         a, b = (int(number) for number in content)

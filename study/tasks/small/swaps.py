@@ -1,6 +1,6 @@
-"""Two things that change places or keep them, in four tiers: the class is whether they end as they began.
+"""Two things that change places or keep them, in five tiers: the class is whether they end as they began.
 
-It is the parity of the number of changes, which no single word of a prompt tells.
+One move tells it by its word; of several it is the parity of the changes, which no single word tells.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,21 @@ from study.tasks.prompts import Prompt
 from study.tasks.small.source import Content, template
 from study.tasks.templated import share_of
 
-HELD_OUT_LISTS = 0.3
+HELD_OUT_LISTS = 0.4
 """Share of the lists of moves, with the things that are moved, that are held out from all training."""
-_COLOURS = "red blue green black white brown".split()
-_MOVES = {"few": (2, 3), "many": (4, 5), "second": (2, 3), "renamed": (2, 3)}
-"""Numbers of moves in a prompt of each tier."""
+_COLOURS = "red blue green black white brown pink grey gold cyan mint teal".split()
+_MOVES = {"one": 1, "two": 2, "three": 3, "second": 1, "renamed": 1}
+"""Number of moves in a prompt of each tier."""
 _LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]
 _FRAMES = [
     "PAIR : MOVES ; ASKED is",
     "PAIR , MOVES . ASKED is",
     "take PAIR : MOVES ; ASKED is",
     "from PAIR : MOVES . ASKED :",
-    "PAIR and then MOVES ; ASKED :",
-    "with PAIR do MOVES . ASKED is",
+    "PAIR then MOVES ; ASKED :",
+    "with PAIR MOVES . ASKED is",
+    "PAIR . MOVES , ASKED is",
+    "see PAIR : MOVES , ASKED is",
 ]
 _OTHER_WORDS = [("turn", "stay"), ("cross", "pass"), ("flip", "hold"), ("trade", "wait")]
 
@@ -41,6 +43,9 @@ class Swaps:
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _lists(_MOVES[tier], held_out)
+
+    def pretrained(self, tier: Tier) -> Sequence[Content]:
+        return self.contents(tier, False)
 
     def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
         """Return the prompt; one of its moves, whose place the template sets, makes it of the class."""
@@ -68,11 +73,10 @@ def share_place(template: Template, count: int) -> int:
 
 
 @cache
-def _lists(counts: tuple[int, ...], held_out: bool) -> tuple[Content, ...]:
+def _lists(count: int, held_out: bool) -> tuple[Content, ...]:
     return tuple(
         (first, second, moves)
         for first, second in permutations(_COLOURS, 2)
-        for count in counts
         for moves in map("".join, product("01", repeat=count - 1))
         if (share_of(f"{first} {second} {moves}") < HELD_OUT_LISTS) == held_out
     )

@@ -19,7 +19,7 @@ from study.tasks.prompts import Prompt, Sentence
 from study.tasks.small import SOURCES, Small
 from study.tasks.templated import share_of
 
-OFTEN: dict[Tier, int] = {"defined": 5, "bound": 2}
+OFTEN: dict[Tier, int] = {"defined": 5, "bound": 4, "excluded": 2, "chosen": 2}
 """How many times as often as others prompts of a tier are drawn: these are learned late."""
 REPEATED = 0.5
 """Share of the sentences that are rows of random words, said twice: without them words that a prompt defines are not
@@ -72,9 +72,7 @@ class SmallText:
     def _prompt(self, rng: random.Random, tier: Tier) -> Prompt:
         (source,) = (SOURCES[task] for task in self.data.tasks if tier in SOURCES[task].tiers)
         operation: Operation = rng.choice(source.operations)
-        return source.prompt(
-            rng.choice(source.templates(tier, False)), operation, rng.choice(source.contents(tier, False))
-        )
+        return source.prompt(rng.choice(source.templates(tier, False)), operation, rng.choice(source.pretrained(tier)))
 
     def sentences(self, seed: int, step: int, count: int) -> list[Sentence]:
         """Return the sentences of one batch: rows of repeated words, facts, and sentences of all taught words equally

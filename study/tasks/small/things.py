@@ -17,7 +17,9 @@ from study.tasks.small.sums import NONSENSE
 from study.tasks.templated import share_of
 
 HELD_OUT_THINGS = 0.4
-"""Share of the things of each kind that are held out from all prompts that are trained on."""
+"""Share of the things of each kind that no class label is ever given for."""
+HELD_OUT_PAIRS = 0.4
+"""Share of the pairs of such things that are in no prompt that is trained on."""
 _ANIMALS = (
     "ant bear bee boar cat cow crow deer dog duck eel fox frog goat goose hare hen horse lamb lion mole moth mouse owl "
     "ox pig rat seal sheep snail swan wolf"
@@ -41,35 +43,36 @@ _NAMED = [
     "no NOUN but in the",
 ]
 _FAR = [
-    "the NOUN that NAME saw last year must be in the",
-    "NAME wants the NOUN and knows that it is in the",
-    "NAME has no NOUN , for it is in the",
-    "if NAME asks for the NOUN , look in the",
-    "the NOUN , NAME told us today , is in the",
-    "there was a NOUN that NAME saw in the",
-    "NAME lost the NOUN , so look in the",
-    "of the NOUN we know from NAME : in the",
+    "the NOUN that NAME saw must be in the",
+    "the NOUN NAME wants is now in the",
+    "NAME has no NOUN , look in the",
+    "NAME asks for the NOUN , in the",
+    "the NOUN , NAME told us , is in the",
+    "a NOUN that NAME saw was in the",
+    "NAME lost the NOUN , look in the",
+    "of the NOUN NAME knows : in the",
     "NAME said that the NOUN was in the",
     "where did NAME see the NOUN ? in the",
     "the NOUN belongs to NAME and is in the",
-    "if you see a NOUN with NAME , it was in the",
+    "you saw a NOUN with NAME in the",
 ]
 _NAMES = ["sam", "mia", "leo", "ana"]
 _CHOSEN = [
-    "of ONE and OTHER the one that DOES is in the",
-    "ONE or OTHER : it DOES and is in the",
+    "ONE or OTHER ? what DOES is in the",
+    "ONE or OTHER : it DOES in the",
     "it DOES , ONE or OTHER , in the",
-    "from ONE and OTHER take what DOES : in the",
+    "ONE and OTHER : what DOES is in the",
 ]
 _EXCLUDED = [
-    "of ONE and OTHER not the NOT is in the",
-    "ONE or OTHER , but no NOT , is in the",
-    "not the NOT , of ONE and OTHER , in the",
+    "ONE and OTHER : not the NOT is in the",
+    "ONE or OTHER , but no NOT , in the",
+    "not NOT , but ONE or OTHER , in the",
     "ONE and OTHER without the NOT : in the",
-    "no NOT but of ONE and OTHER the other : in the",
+    "no NOT of ONE and OTHER : in the",
     "take ONE and OTHER , leave NOT : in the",
-    "we know ONE and OTHER . not NOT is in the",
-    "if it is no NOT of ONE and OTHER : in the",
+    "ONE and OTHER . not NOT is in the",
+    "it is no NOT , ONE or OTHER : in the",
+    "NOT is out of ONE and OTHER : in the",
 ]
 
 
@@ -83,6 +86,11 @@ class Things:
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _pairs(held_out)
+
+    def pretrained(self, tier: Tier) -> Sequence[Content]:
+        """Return all pairs but those that are held out: of each thing some are told, or answers would be known of half
+        of the things and nothing of the others."""
+        return _others()
 
     def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
         animal, tool = content
@@ -103,8 +111,16 @@ class Things:
 
 @cache
 def _pairs(held_out: bool) -> tuple[Content, ...]:
+    """Pairs of things that are labelled, or of the others those pairs that no text has."""
     animals, tools = ([one for one in things if _is_held_out(one) == held_out] for things in (_ANIMALS, _TOOLS))
-    return tuple((animal, tool) for animal in animals for tool in tools)
+    found = [(animal, tool) for animal in animals for tool in tools]
+    return tuple(pair for pair in found if not held_out or share_of(" ".join(pair)) < HELD_OUT_PAIRS)
+
+
+@cache
+def _others() -> tuple[Content, ...]:
+    held_out = {*_pairs(True)}
+    return tuple((animal, tool) for animal in _ANIMALS for tool in _TOOLS if (animal, tool) not in held_out)
 
 
 def _is_held_out(thing: str) -> bool:
@@ -155,7 +171,7 @@ def _chosen() -> Iterator[_Parts]:
 
 
 def _excluded() -> Iterator[_Parts]:
-    for lead in ("", "now ", "so "):
+    for lead in ("", "now ", "so ", "then "):
         for text in _ordered(_EXCLUDED):
             yield (
                 lead + text,
@@ -169,9 +185,9 @@ def _excluded() -> Iterator[_Parts]:
 def _bound() -> Iterator[_Parts]:
     for one, other in combinations(NONSENSE, 2):
         for animal, tool in ((one, other), (other, one)):
-            told = [f"{animal} is the {{animal}}", f"{tool} is the {{tool}}"]
+            told = [f"{animal} {{animal}}", f"{tool} {{tool}}"]
             for first, second in (told, told[::-1]):
-                text = f"{first} , {second} ; WORD is in the"
+                text = f"{first} , {second} ; WORD in the"
                 texts = {"animal": text.replace("WORD", animal), "tool": text.replace("WORD", tool)}
                 yield text, texts, f"{one} {other}"
 
