@@ -147,6 +147,7 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
     """Tables of depths, training, contrasts, predictors and the exchange of states."""
     return {
         "depths": effects_and_use.depth_rows(study, decided.depths),
+        "sources": effects_and_use.variance_rows(decided.variance),
         "gains": effects_and_use.contrast_rows(study, decided.effects, "gain"),
         "cues": effects_and_use.cue_rows(study, decided.cues),
         "readable": f"{100 * READABLE:.0f}",

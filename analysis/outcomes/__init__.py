@@ -15,9 +15,10 @@ from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
 from analysis.outcomes.recipes import measured, told
+from analysis.outcomes.sample import areas, variance
 from analysis.outcomes.use import doses, exchanges, shares
 
-OPTIONAL = ("cues", "pooled", "changes", "recipes_told", "recipes_measured")
+OPTIONAL = ("cues", "pooled", "changes", "areas", "variance", "recipes_told", "recipes_measured")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Decided:
     associations_by_model: pd.DataFrame
     predictors: pd.DataFrame
     changes: pd.DataFrame
+    areas: pd.DataFrame
+    variance: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
 
@@ -56,7 +59,7 @@ class Decided:
 
 def decide_study(results: Results) -> Decided:
     """Return every decision, in the order in which one needs another."""
-    outcomes, onset, found = judge(results), onsets(results), levels(results)
+    outcomes, onset, found, drawn = judge(results), onsets(results), levels(results), areas(results)
     exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
@@ -77,6 +80,8 @@ def decide_study(results: Results) -> Decided:
         associations_by_model=by_model,
         predictors=predictors(results),
         changes=changes(results, onset),
+        areas=drawn,
+        variance=variance(results, drawn),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

@@ -26,21 +26,21 @@ def depths(results: Results) -> pd.DataFrame:
     trained depth and inf after the last or never. Intervals are over templates and seeds.
     """
     rows = []
-    for arm, series in _by_arm(results).items():
+    for arm, series in by_arm(results).items():
         low, high = common_range([np.array(sorted(cells)) for cells in series.values()])
         for (model, pair, weight, wordings), cells in series.items():
             for tier in results.readouts:
-                curves, kind = _curves(results, cells, tier)
-                if curves is None or np.isnan(curves).all(axis=(0, 1)).any():
+                found, kind, _ = curves(results, cells, tier)
+                if found is None or np.isnan(found).all(axis=(0, 1)).any():
                     continue
                 at, chance = np.array(sorted(cells)), next(iter(cells.values()))[0].chance
                 about = {"model": model, "pair": pair, "arm": arm, "weight": weight, "wordings": wordings, "tier": tier}
-                counts = {"depths": len(at), "seeds": curves.shape[1], "samples": len(curves)}
+                counts = {"depths": len(at), "seeds": found.shape[1], "samples": len(found)}
                 confidence = results.decisions.confidence
                 spans = {"from_depth": low, "to_depth": high}
                 if low < high:
-                    spans |= bounds("area", area(curves, at, chance, low, high, confidence))
-                crossed = bounds("crossing", crossing(curves, at, confidence, READABLE))
+                    spans |= bounds("area", area(found, at, chance, low, high, confidence))
+                crossed = bounds("crossing", crossing(found, at, confidence, READABLE))
                 rows.append({**about, "templates": kind, **counts, **spans, **crossed})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -49,7 +49,8 @@ Series = dict[tuple[str, str, float, str], dict[float, list[StudyUnit]]]
 """Cells by relative depth, of each series of one arm."""
 
 
-def _by_arm(results: Results) -> dict[str, Series]:
+def by_arm(results: Results) -> dict[str, Series]:
+    """Return the series of each arm that have several depths, of cells that fitted."""
     found: dict[str, Series] = {}
     for cell in results.cells:
         if cell.finished and has_fitted(results, cell):
@@ -59,18 +60,18 @@ def _by_arm(results: Results) -> dict[str, Series]:
     return {arm: series for arm, series in several.items() if series}
 
 
-def _curves(results: Results, cells: dict[float, list[StudyUnit]], tier: str) -> tuple[Floats | None, str]:
+def curves(results: Results, cells: dict[float, list[StudyUnit]], tier: str) -> tuple[Floats | None, str, list[int]]:
     """Return choice accuracies [samples, seeds, depths] of the seeds that have every depth, or of all seeds where none
-    has, on the templates that no training saw where there are some."""
+    has, on the templates that no training saw where there are some; with the kind of templates, and the seeds."""
     seeds = [{cell.seed for cell in here} for here in cells.values()]
     kept = sorted(set.intersection(*seeds) or set.union(*seeds))
     samples = results.readouts[tier]
     first = samples.rows([next(iter(cells.values()))[0].trained])
     if not samples.of(first).any():
-        return None, ""
+        return None, "", []
     templates: Templates = "unseen" if samples.of(first, "unseen").any() else "seen"
     by_seed = [{cell.seed: cell.trained for cell in here} for _, here in sorted(cells.items())]
     rows = samples.rows(own.get(seed, ()) for seed in kept for own in by_seed)
     values = samples.figures("choice", rows, samples.of(rows, templates))
-    curves = values.reshape(len(kept), len(by_seed), -1).transpose(2, 0, 1)
-    return curves[~np.isnan(curves).all(axis=(1, 2))], templates
+    found = values.reshape(len(kept), len(by_seed), -1).transpose(2, 0, 1)
+    return found[~np.isnan(found).all(axis=(1, 2))], templates, kept
