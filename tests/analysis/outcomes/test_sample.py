@@ -89,3 +89,17 @@ def test_the_report_tells_what_areas_vary_with(folder: Path, tmp_path: Path) -> 
     assert "| multiply/add | 4 | 4 | 8 | 2 | architecture |" in text
     written = pd.read_csv(out.with_suffix("") / "table_areas.csv")
     assert len(written) == 8 * 4 * 2
+
+
+def test_the_map_has_every_model_from_the_highest_mean_to_the_lowest(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.md"
+    write_report(folder, out)
+    drawn = pd.read_csv(out.with_suffix("") / "sample.csv")
+    assert len(drawn) == 8 * 4
+    text = next(line for line in out.read_text().splitlines() if line.startswith("![Heat map of 8 models by 4 tiers"))
+    highest, lowest = (drawn.groupby("model")["area"].mean().sort_values().index[place] for place in (-1, 0))
+    assert f"Highest mean over tiers: {highest} " in text
+    assert f"lowest: {lowest} " in text
+    image = (out.with_suffix("") / "sample.svg").read_text()
+    places = [image.index(f">{name}<") for name in drawn.groupby("model")["area"].mean().sort_values().index]
+    assert len(places) == 8

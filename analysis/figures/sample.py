@@ -1,0 +1,78 @@
+"""A map of a sample of small models: how much of each tier is read over the depth of each model."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from analysis.data.results import Results
+from analysis.drawing.axes import panels
+from analysis.drawing.description import Drawing
+from analysis.drawing.style import DIVERGING, MISSING
+from analysis.figures.series import counted
+from analysis.statistics.intervals import Floats
+
+_WRITTEN = 30
+"""With more models, numbers would not fit into the fields of the map."""
+
+
+def model_map(results: Results, areas: pd.DataFrame) -> list[Drawing]:
+    """Describe the area of every model and tier, means over seeds: models by their mean, tiers of a pair side by side;
+    none without a sample."""
+    if areas.empty:
+        return []
+    means = areas.groupby(["model", "architecture", "pair", "tier"], sort=False, as_index=False)
+    found = means.agg(seeds=("seed", "nunique"), samples=("samples", "sum"), area=("area", "mean"))
+    order = found.groupby("model")["area"].mean().sort_values(ascending=False)
+    tiers = {
+        str(pair): [tier for tier in results.tiers if tier in set(rows["tier"])]
+        for pair, rows in found.groupby("pair", sort=False)
+    }
+    by_tier = found.groupby("tier")["area"].mean()
+    first = areas.iloc[0]
+    drawing = Drawing(
+        name="sample",
+        data=found,
+        alt=(
+            f"Heat map of {len(order)} models by {len(by_tier)} tiers. Highest mean over models: {by_tier.idxmax()} "
+            f"{by_tier.max():.2f}, lowest: {by_tier.idxmin()} {by_tier.min():.2f}. Highest mean over tiers: "
+            f"{order.index[0]} {order.iloc[0]:.2f}, lowest: {order.index[-1]} {order.iloc[-1]:.2f}."
+        ),
+        caption=(
+            "How much of each tier is read over the depth of each model: area under (choice accuracy - chance) / (1 - "
+            f"chance) from relative depth {first['from_depth']:.2f} to {first['to_depth']:.2f}, on templates that no "
+            f"training saw, at w = {first['weight']:g}; mean of {counted(found['seeds'], 'seed')}. 1 is always right, "
+            "0 chance (white), below 0 more often wrong than right. Models from the highest mean to the lowest; a "
+            "block of columns is a pair of class tokens."
+        ),
+        draw=lambda: _draw(found, list(order.index), tiers),
+    )
+    return [drawing]
+
+
+def _draw(found: pd.DataFrame, models: list[str], tiers: dict[str, list[str]]) -> Figure:
+    norm = TwoSlopeNorm(0, -1, 1)
+    figure, axes = panels(1, len(tiers), height=0.6 + 0.17 * len(models), x="none", y="row")
+    for ax, (pair, columns) in zip(axes[0], tiers.items(), strict=True):
+        own = found[found["pair"] == pair].pivot_table(index="model", columns="tier", values="area")
+        table = own.reindex(index=models, columns=columns).to_numpy(float)
+        ax.set_facecolor(MISSING)
+        ax.imshow(table, cmap=DIVERGING, norm=norm, aspect="auto")
+        for (row, column), value in _fields(table) if len(models) <= _WRITTEN else ():
+            ink = "#FFFFFF" if abs(value) > 0.65 else "#000000"
+            ax.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=ink)
+        ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+        ax.set_yticks(range(len(models)), models, fontsize=7 if len(models) <= _WRITTEN else 5)
+        ax.set_title(pair)
+        ax.grid(False)
+    bar = figure.colorbar(
+        ScalarMappable(norm, DIVERGING), ax=axes, aspect=30, label="area", ticks=[-1, -0.5, 0, 0.5, 1]
+    )
+    bar.ax.set_yscale("linear")
+    return figure
+
+
+def _fields(table: Floats) -> list[tuple[tuple[int, int], float]]:
+    """The places of a table that have a value, each with it."""
+    return [((row, column), value) for (row, column), value in np.ndenumerate(table) if not np.isnan(value)]
