@@ -47,7 +47,9 @@ def run_study(
         memory = _reservations(plan, todo, cluster, store.root)
         nodes = _look_around(store.root, console, alone=address is None)
         _make_ready(min(cluster.slots, len(todo)))
-        console.print(f"{cluster.slots} {AT_A_TIME}; Ray's dashboard: {cluster.dashboard}")
+        console.print(
+            f"{cluster.slots} {AT_A_TIME}; Ray's dashboard and its token: study dashboard {cluster.dashboard}"
+        )
         for unit in todo:
             store.forget_failure(unit)
         with _interruptible(stop), display(todo, cluster.slots, store, console) as shown:

@@ -10,6 +10,7 @@ from study.version import __version__
 COMMANDS = {
     "run": ("study.commands.run", "run what is missing of a study and write its report"),
     "status": ("study.commands.status", "say what of a study is done, running or failed, and why"),
+    "dashboard": ("study.commands.dashboard", "open Ray's dashboard of a run, with the token that it asks for"),
     "report": ("study.commands.report", "write the report again from the rows of a study"),
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
