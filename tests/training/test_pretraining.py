@@ -8,11 +8,15 @@ from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource, Model
 from study.config.nursery import NurseryTraining
+from study.config.small_tasks import SmallTasks
 from study.config.study import Data
+from study.lens.tokens import encode
 from study.models.load import Loaded, load
+from study.tasks import TrainingText
 from study.tasks.nursery_text import NurseryText
+from study.tasks.small.text import SmallText
 from study.training.checkpoints import State
-from study.training.pretraining import pretrain
+from study.training.pretraining import WordIds, pretrain
 
 DATA = Data(smallest=1, largest=9)
 TEXT = NurseryText(DATA, ["add", "multiply"])
@@ -48,3 +52,21 @@ def test_held_out_operands_are_never_seen_and_every_weight_moves(fresh: Loaded) 
     assert all(row["held_out"] == 0 for row in curve)
     assert not any(mx.array_equal(value, before[name]) for name, value in _weights(fresh).items())
     assert not tree_flatten(fresh.model.trainable_parameters())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TEXT, SmallText(SmallTasks(tasks=["sums", "things", "swaps"]), ["add", "tool", "crossed"])],
+    ids=["arithmetic", "small tasks"],
+)
+def test_ids_word_by_word_are_those_of_the_whole_text(text: TrainingText) -> None:
+    source = BuiltSource(built="llama", hidden_size=32, intermediate_size=64, attention_heads=4, words=text.vocabulary)
+    tokenizer = load(Model(source=source, blocks=1)).tokenizer
+    words = WordIds(tokenizer)
+    for step in range(1, 30):
+        for prompt in text.prompts(0, step, 48):
+            encoded = encode(tokenizer, prompt)
+            assert tuple(words.ids(prompt.text)) == encoded.prompt_ids
+            assert (*words.following(prompt.answer), words.stop) == encoded.answer_ids
+        for sentence in text.sentences(0, step, 16):
+            assert words.ids(sentence.text) == tokenizer.encode(sentence.text)
