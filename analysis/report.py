@@ -22,6 +22,7 @@ from analysis.figures.series import paneled_models, shown_pairs
 from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.depth import READABLE
+from analysis.outcomes.explanation import PERMUTATIONS
 from analysis.outcomes.prediction import NEGLIGIBLE
 from analysis.page import write_page
 from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors
@@ -157,6 +158,8 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
         "pooled": effects_and_use.pooled_rows(study, decided.pooled),
         "fits": effects_and_use.fit_rows(study, decided),
         "facts": onset_and_predictors.fact_rows(study, decided),
+        "explained": onset_and_predictors.explained_rows(decided.explained),
+        "permutations": PERMUTATIONS,
         "associations": onset_and_predictors.association_rows(decided.associations),
         "correlations": onset_and_predictors.correlation_rows(study, decided.associations_by_model),
         "negligible": NEGLIGIBLE,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis.data.results import Results
 from analysis.outcomes.answers import accuracies
@@ -11,6 +12,7 @@ from analysis.outcomes.cues import cues
 from analysis.outcomes.depth import depths
 from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
+from analysis.outcomes.explanation import explanations
 from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
@@ -18,7 +20,7 @@ from analysis.outcomes.recipes import measured, told
 from analysis.outcomes.sample import areas, variance
 from analysis.outcomes.use import doses, exchanges, shares
 
-OPTIONAL = ("cues", "pooled", "changes", "areas", "variance", "recipes_told", "recipes_measured")
+OPTIONAL = ("cues", "pooled", "changes", "areas", "variance", "explained", "recipes_told", "recipes_measured")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Decided:
     changes: pd.DataFrame
     areas: pd.DataFrame
     variance: pd.DataFrame
+    explained: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
 
@@ -58,10 +61,20 @@ class Decided:
 
 
 def decide_study(results: Results) -> Decided:
-    """Return every decision, in the order in which one needs another."""
+    """Return every decision, in the order in which one needs another.
+
+    Products of arrays take one thread: those here are small, and beside a study that runs two threads wait for one
+    another twenty times as long as they compute.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _decided(results)
+
+
+def _decided(results: Results) -> Decided:
     outcomes, onset, found, drawn = judge(results), onsets(results), levels(results), areas(results)
     exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
+    accuracy, measured_before = accuracies(results), predictors(results)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
     return Decided(
         outcomes=outcomes,
@@ -69,7 +82,7 @@ def decide_study(results: Results) -> Decided:
         means=means(results, found),
         cues=cues(results),
         depths=depths(results),
-        accuracy=accuracies(results),
+        accuracy=accuracy,
         differences=differences(results),
         effects=effects(results),
         pooled=pooled(results),
@@ -78,10 +91,11 @@ def decide_study(results: Results) -> Decided:
         onset=onset,
         associations=associations(cells, by_model, results.decisions),
         associations_by_model=by_model,
-        predictors=predictors(results),
+        predictors=measured_before,
         changes=changes(results, onset),
         areas=drawn,
         variance=variance(results, drawn),
+        explained=explanations(results, found, measured_before, accuracy),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

@@ -45,6 +45,16 @@ def association_rows(associations: pd.DataFrame) -> list[Row]:
     return rows
 
 
+def explained_rows(found: pd.DataFrame) -> list[Row]:
+    """One row a pre-registered predictor, over the architectures of a sample."""
+    rows = []
+    for row in found.to_dict("records"):
+        figures = [_number(row["baseline"], 2), _interval(interval_of(row, "increment"))]
+        figures += [_number(row[name], 4) for name in ("p", "p_holm")]
+        rows.append([row["predictor"], str(row["architectures"]), str(row["models"]), *figures, row["words"]])
+    return rows
+
+
 def correlation_rows(study: Results, by_model: pd.DataFrame) -> list[Row]:
     """One row a predictor, one column a model: rho and the number of cells."""
     rows = []

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pandas as pd
+
 from analysis.data.markdown import Markdown, escape
 from analysis.data.numbers import share
 from analysis.data.results import Results
@@ -171,6 +173,8 @@ def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
 
 def _why(results: Results, decided: Decided) -> Question:
     asks, found = "Why there?", decided.associations
+    if len(decided.explained):
+        return _by_architecture(asks, decided.explained)
     models = decided.associations_by_model["model"].nunique()
     if decided.predictors.empty or not models:
         return Question(asks, NOT_RUN, Markdown("no predictors, or no transfer that they could predict"))
@@ -183,6 +187,21 @@ def _why(results: Results, decided: Decided) -> Question:
     others = len(found) - len(explains) - len(does_not)
     rest = f"; {others} of {len(found)} predictors undecided" if others else ""
     return Question(asks, escape("; ".join(told)), escape(f"{models} models left out in turn{rest}"))
+
+
+def _by_architecture(asks: str, found: pd.DataFrame) -> Question:
+    """Whether a predictor tells architectures of a sample apart."""
+    by_words = {
+        told: list(found.loc[found["words"] == word, "predictor"])
+        for word, told in ((EXPLAINS, "explained by"), (DOES_NOT, "not explained by"))
+    }
+    told = [f"{words} {', '.join(names)}" for words, names in by_words.items() if names]
+    others = [name for name in found["predictor"] if not any(name in names for names in by_words.values())]
+    told += [f"undecided: {', '.join(others)}"] if others else []
+    count = int(found["architectures"].max())
+    known = "beyond tier, depth, answers and sizes"
+    sure = f"{count} architectures left out in turn, {known}; Holm over {len(found)} predictors"
+    return Question(asks, escape("; ".join(told)), escape(sure))
 
 
 def _missing(results: Results, decided: Decided, arm: str) -> Markdown:
