@@ -46,7 +46,8 @@ def components(values: Floats) -> dict[str, float]:
         "architecture": (ms["architecture"] - ms["architecture x tier"] - model + model_tier) / (m * s * t),
         "model": (ms["model"] - ms["model x tier"] - seed + rest) / (s * t),
         "seed": (ms["seed"] - ms["rest"]) / t,
-        "architecture x tier": (ms["architecture x tier"] - model_tier) / (m * s),
+        # Of one model and seed, all that is left is the rest.
+        "architecture x tier": (ms["architecture x tier"] - model_tier) / (m * s) if m * s > 1 else math.nan,
         "model x tier": (ms["model x tier"] - ms["rest"]) / s,
         "rest": rest,
     }

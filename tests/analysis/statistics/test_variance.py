@@ -54,7 +54,11 @@ def test_a_component_that_is_not_there_is_about_zero_and_shares_are_its_part() -
 
 @pytest.mark.parametrize(
     ("shape", "lacking"),
-    [((12, 1, 2, 6), {"model", "model x tier"}), ((12, 3, 1, 6), {"seed"}), ((12, 1, 1, 6), {"model", "seed"})],
+    [
+        ((12, 1, 2, 6), {"model", "model x tier"}),
+        ((12, 3, 1, 6), {"seed"}),
+        ((12, 1, 1, 6), {"model", "seed", "architecture x tier"}),
+    ],
 )
 def test_what_one_level_cannot_tell_is_not_told(shape: tuple[int, int, int, int], lacking: set[str]) -> None:
     told = components(drawn(np.random.default_rng(3), shape))
