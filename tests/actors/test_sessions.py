@@ -80,18 +80,21 @@ def test_what_ended_clusters_left_is_removed_after_some_days(temporary):
     assert sorted(path.name for path in sessions.iterdir()) == ["session_idle", "session_latest", "session_new"]
 
 
+def own_sessions() -> set[Path]:
+    """The sessions of this process: other studies on this machine may begin some at any time."""
+    return set(sessions_folder().glob(f"session_*_{os.getpid()}"))
+
+
 def test_a_private_cluster_keeps_the_environment_to_itself(no_cluster, tiny_study, tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_CANARY", CANARY)
-    started = time.time()
     store = Store(tmp_path / "results")
     settings = RaySettings(workers=1, dashboard_port=18275)
     units = expand(tiny_study(), {"tiny-llama": Model(source=BuiltSource(built="llama"), blocks=4)})
+    before = own_sessions()
     with connect(settings) as connected:
         ended = list(carry_out(units, store, settings, connected.slots))
     assert [one.outcome.state for one in ended if one] == ["done"] * len(units)
-    # Its own: other studies on this machine may begin sessions in these seconds.
-    own = sessions_folder().glob(f"session_*_{os.getpid()}")
-    (session,) = (one for one in own if one.stat().st_mtime > started)
+    (session,) = own_sessions() - before
     written = [file for folder in (session, tmp_path) for file in folder.rglob("*") if file.is_file()]
     assert {"gcs_server.out", "raylet.out", "done.json"} <= {file.name for file in written}
     assert [file for file in written if CANARY.encode() in file.read_bytes()] == []

@@ -42,7 +42,7 @@ def test_a_dry_run_starts_no_ray_loads_no_mlx_and_writes_nothing(tmp_path):
     code = f"""
 import sys
 from study.grid import main
-assert main([{str(CONFIGS / "grid.yaml")!r}, "--dry-run", "--results", {str(tmp_path / "results")!r}]) == 0
+assert main([{str(CONFIGS / "variations.yaml")!r}, "--dry-run", "--results", {str(tmp_path / "results")!r}]) == 0
 assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in sys.modules]
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -114,7 +114,7 @@ def test_what_was_skipped_for_want_of_memory_is_to_run_where_it_fits(tmp_path, c
 
 
 def test_only_picks_cells_with_the_stage_1_and_what_is_read_of_it_that_they_need():
-    units = units_of(CONFIGS / "grid.yaml")
+    units = units_of(CONFIGS / "variations.yaml")
     labels = [unit.label for unit in choose(units, ["model=smollm2-135m", "layer=17", "seed=0"])]
     assert labels == [
         "smollm2-135m|stage1|s0",
@@ -141,7 +141,7 @@ def test_only_picks_cells_with_the_stage_1_and_what_is_read_of_it_that_they_need
     ],
 )
 def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
-    chosen = choose(units_of(CONFIGS / "grid.yaml"), only)
+    chosen = choose(units_of(CONFIGS / "variations.yaml"), only)
     assert sum("|w=" in unit.label for unit in chosen) == cells
 
 
@@ -160,8 +160,8 @@ def test_only_takes_alternatives_of_one_key_and_demands_all_keys(only, cells):
 )
 def test_an_only_that_picks_nothing_is_refused_with_what_exists(only, told, capsys):
     with pytest.raises(SelectionError):
-        choose(units_of(CONFIGS / "grid.yaml"), [only])
-    assert main([str(CONFIGS / "grid.yaml"), "--dry-run", "--only", only]) == 2
+        choose(units_of(CONFIGS / "variations.yaml"), [only])
+    assert main([str(CONFIGS / "variations.yaml"), "--dry-run", "--only", only]) == 2
     assert told in capsys.readouterr().err
 
 
