@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.outcomes.prediction import CLAMP, DOES_NOT, EXPLAINS, NEGLIGIBLE, TOO_FEW, UNDECIDED
+from analysis.outcomes.sample import main_cells
 from analysis.statistics.explained import explained
 from analysis.statistics.intervals import Floats, bounds
 from study.config.nursery import NurserySample
@@ -29,11 +30,11 @@ def explanations(
 ) -> pd.DataFrame:
     """Return a row for each predictor that the study tests; empty without a designed sample.
 
-    The outcome is the logit of choice accuracy, clamped to CLAMP, on templates that no training saw, of plain cells on
-    tiers that they did not train on, at all trained layers but the last block, which shares its distribution with the
-    answer. The baseline is what is known without the predictor: tier, depth, its square, the accuracy of answers after
-    stage 1, and the sizes of the model. Whole architectures are left out, and whole architectures exchange their
-    predictors under the null.
+    The outcome is the logit of choice accuracy, clamped to CLAMP, on templates that no training saw, of `main_cells`
+    that fitted, on tiers that they did not train on, at all trained layers but the last block, which shares its
+    distribution with the answer. The baseline is what is known without the predictor: tier, depth, its square, the
+    accuracy of answers after stage 1, and the sizes of the model. Whole architectures are left out, and whole
+    architectures exchange their predictors under the null.
     """
     sample = results.nursery.sample if results.nursery else None
     cells = _cells(results, sample, levels, measured, accuracy) if sample and len(measured) else pd.DataFrame()
@@ -82,8 +83,8 @@ def _cells(
     accuracy: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return a row for each plain cell and tier, with its outcome, its predictors and what is known of its model."""
-    units = {cell.id: cell for cell in results.plain}
-    own = levels[(levels["templates"] == "unseen") & levels["model"].isin(sample.models) & levels["unit"].isin(units)]
+    units = {cell.id: cell for cell in main_cells(results)}
+    own = levels[(levels["templates"] == "unseen") & levels["unit"].isin(units) & levels["fitted"].astype(bool)]
     # Not the last block, and not tiers that the cell trained on.
     kept = [
         layer < units[unit].blocks - 1 and tier not in units[unit].wordings
@@ -114,9 +115,11 @@ def _cells(
 
 
 def _complete(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the architectures that have all places that most have, in the order of places."""
-    count = cells.groupby(_GROUP)["target"].size()
-    whole = count.index[count == count.mode().max()] if len(count) else count.index
+    """Return the rows of the architectures that have every place that any has, in the order of places: row i is of the
+    same place in all of them."""
+    places = cells.groupby(_PLACE).ngroup()
+    count = places.groupby(cells[_GROUP]).nunique()
+    whole = count.index[count == places.nunique()]
     return cells[cells[_GROUP].isin(whole)].sort_values([_GROUP, *_PLACE])
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import Results
+from analysis.data.units import StudyUnit
 from analysis.outcomes.depth import by_arm, curves
 from analysis.statistics.depth import areas as of_templates
 from analysis.statistics.depth import common_range
@@ -15,15 +16,28 @@ VARIANCE = ["pair", "tiers", "architectures", "models", "seeds", "component", "s
 ALL_TASKS = "all pairs"
 
 
+def main_cells(results: Results) -> list[StudyUnit]:
+    """Return the plain cells of the sample's models of one weight, the one that most have, and for each pair of the
+    wordings that come first: cells that differ in nothing else than model, pair, layer and seed. None without one."""
+    sample = results.nursery.sample if results.nursery else None
+    own = [cell for cell in results.plain if sample and cell.model in sample.models]
+    own = [cell for cell in own if cell.weight == results.shown_weight]
+    first: dict[str, tuple[str, ...]] = {}
+    for cell in own:
+        first.setdefault(cell.pair, cell.wordings)
+    return [cell for cell in own if cell.wordings == first[cell.pair]]
+
+
 def areas(results: Results) -> pd.DataFrame:
-    """Return a row for each model of a designed sample, pair, tier and seed. Empty without a sample.
+    """Return a row for each model of a designed sample, pair, tier and seed, of `main_cells`. Empty without a sample.
 
     `area` is that under (choice accuracy - chance) / (1 - chance) over the depths that all models have in common, a
     mean over templates.
     """
     sample = results.nursery.sample if results.nursery else None
     series = by_arm(results).get("plain", {}) if sample else {}
-    drawn = {key: cells for key, cells in series.items() if sample and key[0] in sample.models}
+    main = {(cell.model, cell.pair, cell.weight or 0.0, "+".join(cell.wordings)) for cell in main_cells(results)}
+    drawn = {key: cells for key, cells in series.items() if key in main}
     if sample is None or not drawn:
         return pd.DataFrame(columns=AREAS)
     low, high = common_range([np.array(sorted(cells)) for cells in drawn.values()])

@@ -128,7 +128,7 @@ def _step(
     ids, answers = padded(sequences), sum(len(following) for _, following in asked)
 
     def loss() -> tuple[mx.array, tuple[mx.array, mx.array]]:
-        # Logits of the positions that are scored alone: a third of a small model's products are logits.
+        # Logits of the positions that are scored alone.
         last = at(lens.hidden(ids)[-1], rows, positions)
         losses = cross_entropy(lens.read_out(last), targets)
         parts = losses[:answers].mean(), losses[answers:].mean()

@@ -198,7 +198,7 @@ def test_the_table_of_means() -> None:
                 ends = (told[f"{name}_lowest_seed"], told[f"{name}_highest_seed"])
                 assert ends == (pytest.approx(min(seeds), abs=2e-6), pytest.approx(max(seeds), abs=2e-6))
     assert set(means["model"]) == {place.model for place in places().values() if place.layer >= 0}
-    assert len(means) >= 90
+    assert len(means) == 96
 
 
 BESIDE = {

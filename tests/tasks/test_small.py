@@ -182,6 +182,8 @@ def test_batches_are_functions_of_their_arguments_and_have_every_tier() -> None:
 def test_class_names_are_taught_alike_and_in_words_that_no_prompt_has() -> None:
     asked = {word for word in TASK.vocabulary if not word.isdigit()}
     assert not {"add", "subtract", "animal", "tool", "straight", "crossed"} & asked
+    assert not set(TEXT.taught) & asked
+    assert len(TEXT.taught) >= 6 + 8
     told = Counter(
         word
         for step in range(2000)

@@ -1,6 +1,8 @@
 """What a small task consists of: templates by tier, contents that fill them, and prompts made of both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from study.config.names import Operation, Tier
@@ -48,6 +50,22 @@ class Source(Protocol):
         ...
 
 
-def template(tier: Tier, number: int, about: str, texts: dict[Operation, str], split_by: str = "") -> Template:
-    """Return a template; whether it is held out is a function of a hash of `split_by`, or of all that it is about."""
-    return Template(tier, f"{tier}-{number}", texts, about, share_of(f"{tier}|{split_by or about}") < HELD_OUT)
+@dataclass(frozen=True)
+class Parts:
+    """What a template is made of."""
+
+    cue: str
+    """What it is about; in *swaps* the words of its moves."""
+    texts: dict[Operation, str]
+    split_by: str = ""
+    """What is hashed to hold it out, where that is not all that it is about."""
+
+
+@cache
+def made(grammar: Callable[[Tier], Iterator[Parts]], tier: Tier, held_out: bool) -> tuple[Template, ...]:
+    """Return the templates of a tier on one side of the split, which is made by a hash."""
+    templates = (
+        Template(tier, f"{tier}-{number}", one.texts, one.cue, share_of(f"{tier}|{one.split_by or one.cue}") < HELD_OUT)
+        for number, one in enumerate(grammar(tier))
+    )
+    return tuple(template for template in templates if template.held_out == held_out)

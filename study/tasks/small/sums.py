@@ -12,7 +12,7 @@ from study.config.names import Operation, Tier
 from study.config.small_tasks import SMALL_TASKS
 from study.config.wordings import Template
 from study.tasks.prompts import Prompt
-from study.tasks.small.source import Content, template
+from study.tasks.small.source import Content, Parts, made
 from study.tasks.templated import share_of
 
 LARGEST = 20
@@ -73,7 +73,7 @@ class Sums:
     operations, tiers = SMALL_TASKS["sums"]
 
     def templates(self, tier: Tier, held_out: bool) -> Sequence[Template]:
-        return [one for one in _templates(tier) if one.held_out == held_out]
+        return made(_grammar, tier, held_out)
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _pairs(held_out)
@@ -105,60 +105,52 @@ def _pairs(held_out: bool) -> tuple[Content, ...]:
     )
 
 
-@cache
-def _templates(tier: Tier) -> tuple[Template, ...]:
-    return tuple(template(tier, number, *parts) for number, parts in enumerate(_GRAMMAR[tier]()))
-
-
-_Parts = tuple[str, dict[Operation, str]] | tuple[str, dict[Operation, str], str]
-
-
 def _both(text: str, slot: str, words: str) -> dict[Operation, str]:
     added, taken = words.split("|")
     return {"add": text.replace(slot, added), "subtract": text.replace(slot, taken)}
 
 
-def _signs() -> Iterator[_Parts]:
+def _signs() -> Iterator[Parts]:
     for lead in _LEADS:
         for frame in ("{a} SIGN {b}", "( {a} SIGN {b} )"):
             for end in _ENDS:
-                yield f"{lead}{frame} {end}", _both(f"{lead}{frame} {end}", "SIGN", "+|-")
+                yield Parts(f"{lead}{frame} {end}", _both(f"{lead}{frame} {end}", "SIGN", "+|-"))
 
 
-def _words() -> Iterator[_Parts]:
+def _words() -> Iterator[Parts]:
     for words in _WORDS:
         for lead in _LEADS[:3]:
             for end in _ENDS:
-                yield f"{words} {lead}{end}", _both(f"{lead}{{a}} WORD {{b}} {end}", "WORD", words)
+                yield Parts(f"{words} {lead}{end}", _both(f"{lead}{{a}} WORD {{b}} {end}", "WORD", words))
 
 
-def _nouns() -> Iterator[_Parts]:
+def _nouns() -> Iterator[Parts]:
     for nouns in _NOUNS:
         for frame in _FRAMES:
-            yield f"{nouns} {frame}", _both(frame, "NOUN", nouns)
+            yield Parts(f"{nouns} {frame}", _both(frame, "NOUN", nouns))
 
 
-def _stories() -> Iterator[_Parts]:
+def _stories() -> Iterator[Parts]:
     for verbs in _VERBS:
         for name in _NAMES:
             for frame in _STORIES:
-                yield f"{verbs} {name} {frame}", _both(frame.replace("NAME", name), "VERB", verbs)
+                yield Parts(f"{verbs} {name} {frame}", _both(frame.replace("NAME", name), "VERB", verbs))
 
 
-def _inverse() -> Iterator[_Parts]:
+def _inverse() -> Iterator[Parts]:
     for words in _WORDS:
         for frame in _INVERSE:
             written = "|".join(reversed(words.split("|")))
-            yield f"{words} {frame}", _both(frame, "WORD", written)
+            yield Parts(f"{words} {frame}", _both(frame, "WORD", written))
 
 
-def _defined() -> Iterator[_Parts]:
+def _defined() -> Iterator[Parts]:
     for one, other in combinations(NONSENSE, 2):
         for added, taken in ((one, other), (other, one)):
             for told in (f"{added} plus , {taken} minus", f"{taken} minus , {added} plus"):
                 text = f"{told} ; {{a}} WORD {{b}} ="
                 # By the unordered pair: else a held-out template tells that the other way round was trained on.
-                yield told, _both(text, "WORD", f"{added}|{taken}"), f"{one} {other}"
+                yield Parts(told, _both(text, "WORD", f"{added}|{taken}"), f"{one} {other}")
 
 
 _GRAMMAR = {
@@ -169,3 +161,7 @@ _GRAMMAR = {
     "inverse": _inverse,
     "defined": _defined,
 }
+
+
+def _grammar(tier: Tier) -> Iterator[Parts]:
+    return _GRAMMAR[tier]()

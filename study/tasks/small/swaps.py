@@ -11,7 +11,7 @@ from study.config.names import Operation, Tier
 from study.config.small_tasks import SMALL_TASKS
 from study.config.wordings import Template
 from study.tasks.prompts import Prompt
-from study.tasks.small.source import Content, template
+from study.tasks.small.source import Content, Parts, made
 from study.tasks.templated import share_of
 
 HELD_OUT_LISTS = 0.4
@@ -39,7 +39,7 @@ class Swaps:
     operations, tiers = SMALL_TASKS["swaps"]
 
     def templates(self, tier: Tier, held_out: bool) -> Sequence[Template]:
-        return [one for one in _templates(tier) if one.held_out == held_out]
+        return made(_grammar, tier, held_out)
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _lists(_MOVES[tier], held_out)
@@ -82,15 +82,10 @@ def _lists(count: int, held_out: bool) -> tuple[Content, ...]:
     )
 
 
-@cache
-def _templates(tier: Tier) -> tuple[Template, ...]:
-    return tuple(template(tier, number, *parts) for number, parts in enumerate(_grammar(tier)))
-
-
-def _grammar(tier: Tier) -> Iterator[tuple[str, dict[Operation, str], str]]:
+def _grammar(tier: Tier) -> Iterator[Parts]:
     asked = "second" if tier == "second" else "first"
     for moves in _OTHER_WORDS if tier == "renamed" else [("swap", "keep")]:
         for lead in _LEADS[:2] if tier == "renamed" else _LEADS:
             for frame in _FRAMES:
                 text = lead + frame.replace("ASKED", asked)
-                yield " ".join(moves), dict.fromkeys(SMALL_TASKS["swaps"].operations, text), f"{moves} {text}"
+                yield Parts(" ".join(moves), dict.fromkeys(SMALL_TASKS["swaps"].operations, text), f"{moves} {text}")

@@ -41,7 +41,8 @@ class SmallText:
     def taught(self) -> dict[str, list[str]]:
         """The sentences of each class token, and of each word from which random words are drawn."""
         senses = {name: source.senses(name) for source in Small(self.data).sources for name in source.operations}
-        return {word: _about(word, senses) for word in sorted({*self.words, *UNRELATED})}
+        unrelated = set(UNRELATED) - Small(self.data).words  # some of which are places and tools
+        return {word: _about(word, senses) for word in sorted({*self.words, *unrelated})}
 
     @cached_property
     def facts(self) -> list[str]:

@@ -12,7 +12,7 @@ from study.config.names import Operation, Tier
 from study.config.small_tasks import SMALL_TASKS
 from study.config.wordings import Template
 from study.tasks.prompts import Prompt
-from study.tasks.small.source import Content, template
+from study.tasks.small.source import Content, Parts, made
 from study.tasks.small.sums import NONSENSE
 from study.tasks.templated import share_of
 
@@ -82,7 +82,7 @@ class Things:
     operations, tiers = SMALL_TASKS["things"]
 
     def templates(self, tier: Tier, held_out: bool) -> Sequence[Template]:
-        return [one for one in _templates(tier) if one.held_out == held_out]
+        return made(_grammar, tier, held_out)
 
     def contents(self, tier: Tier, held_out: bool) -> Sequence[Content]:
         return _pairs(held_out)
@@ -132,14 +132,6 @@ def _place(thing: str) -> str:
     return _PLACES[int(share_of(f"place {thing}") * len(_PLACES))]
 
 
-@cache
-def _templates(tier: Tier) -> tuple[Template, ...]:
-    return tuple(template(tier, number, *parts) for number, parts in enumerate(_GRAMMAR[tier]()))
-
-
-_Parts = tuple[str, dict[Operation, str]] | tuple[str, dict[Operation, str], str]
-
-
 def _of_each(text: str, slot: str = "NOUN") -> dict[Operation, str]:
     return {"animal": text.replace(slot, "{animal}"), "tool": text.replace(slot, "{tool}")}
 
@@ -151,45 +143,44 @@ def _ordered(frames: Sequence[str]) -> Iterator[str]:
             yield frame.replace("ONE", one).replace("OTHER", other)
 
 
-def _named() -> Iterator[_Parts]:
+def _named() -> Iterator[Parts]:
     for lead in _LEADS:
         for frame in _NAMED:
-            yield lead + frame, _of_each(lead + frame)
+            yield Parts(lead + frame, _of_each(lead + frame))
 
 
-def _far() -> Iterator[_Parts]:
+def _far() -> Iterator[Parts]:
     for name in _NAMES:
         for frame in _FAR:
             text = frame.replace("NAME", name)
-            yield text, _of_each(text)
+            yield Parts(text, _of_each(text))
 
 
-def _chosen() -> Iterator[_Parts]:
+def _chosen() -> Iterator[Parts]:
     for text in _ordered(_CHOSEN):
         for does in zip(*_DOES.values(), strict=True):
-            yield f"{text} {does}", dict(zip(_DOES, (text.replace("DOES", verb) for verb in does), strict=True))
+            yield Parts(f"{text} {does}", dict(zip(_DOES, (text.replace("DOES", verb) for verb in does), strict=True)))
 
 
-def _excluded() -> Iterator[_Parts]:
+def _excluded() -> Iterator[Parts]:
     for lead in ("", "now ", "so ", "then "):
         for text in _ordered(_EXCLUDED):
-            yield (
-                lead + text,
-                {
-                    "animal": lead + text.replace("NOT", "{tool}"),
-                    "tool": lead + text.replace("NOT", "{animal}"),
-                },
-            )
+            told = lead + text
+            yield Parts(told, {"animal": told.replace("NOT", "{tool}"), "tool": told.replace("NOT", "{animal}")})
 
 
-def _bound() -> Iterator[_Parts]:
+def _bound() -> Iterator[Parts]:
     for one, other in combinations(NONSENSE, 2):
         for animal, tool in ((one, other), (other, one)):
             told = [f"{animal} {{animal}}", f"{tool} {{tool}}"]
             for first, second in (told, told[::-1]):
                 text = f"{first} , {second} ; WORD in the"
                 texts = {"animal": text.replace("WORD", animal), "tool": text.replace("WORD", tool)}
-                yield text, texts, f"{one} {other}"
+                yield Parts(text, texts, f"{one} {other}")
 
 
 _GRAMMAR = {"named": _named, "far": _far, "chosen": _chosen, "excluded": _excluded, "bound": _bound}
+
+
+def _grammar(tier: Tier) -> Iterator[Parts]:
+    return _GRAMMAR[tier]()

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.data.results import read_results
 from analysis.outcomes import decide_study
-from analysis.outcomes.explanation import TOO_FEW
+from analysis.outcomes.explanation import TOO_FEW, explanations
 from analysis.report import write_report
 from study.config.nursery import NurserySample
 from tests.simulated import Plan, Point, Truth, write_study
@@ -91,3 +91,15 @@ def test_the_report_answers_why_there(folder: Path, tmp_path: Path) -> None:
     assert "10 architectures left out in turn" in line
     assert "| a_lin | 10 | 20 |" in text
     assert (out.with_suffix("") / "table_explained.csv").is_file()
+
+
+def test_cells_that_did_not_fit_and_architectures_that_lack_a_place_are_left_out(folder: Path) -> None:
+    results = read_results(folder)
+    decided = decide_study(results)
+    found, parts = decided.levels, (decided.predictors, decided.accuracy)
+    one = found["model"] == "llama-4x32h2"
+    unfit = explanations(results, found.assign(fitted=found["fitted"] & ~one), *parts)
+    assert (unfit["architectures"] == 9).all()
+    # Two architectures with as many rows as one another, but of other places.
+    lacking = (one & (found["tier"] == "story")) | ((found["model"] == "gpt2-4x32h2") & (found["tier"] == "semantic"))
+    assert (explanations(results, found[~lacking], *parts)["architectures"] == 8).all()
