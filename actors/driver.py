@@ -99,7 +99,10 @@ class Driver:
         self._heard: dict[str, Heard] = {}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # Without events: its calls, many for each unit, would hide the units in the dashboard.
-        quiet = ray.remote(Reports).options(num_cpus=0, scheduling_strategy=here, enable_task_events=False)
+        # With retries, since on a machine with more work than cores the connection to a process may time out.
+        quiet = ray.remote(Reports).options(
+            num_cpus=0, scheduling_strategy=here, enable_task_events=False, max_task_retries=-1
+        )
         self._reports: Any = quiet.remote()
         self._task: Any = ray.remote(carry)
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.left_out import LeftOut
+from analysis.data.lens_layers import Entry
 from analysis.data.manifest import UNFINISHED, visible, write_manifest
-from analysis.data.stored import read_stored
-from analysis.data.unit_rows import UnitRows
+from analysis.data.stored import Stored, is_packed, read_packed, read_stored, units_with
+from analysis.data.unit_rows import Gathering, UnitRows
 from study.results.description import ResultsError, read_description
 from study.results.files import write_bytes, write_json
 from study.results.finished import DONE
@@ -17,17 +18,21 @@ from study.results.schema import COLUMNS, TEXT
 from study.results.store import MANIFEST
 
 
-def pack(results: Path, target: Path) -> list[LeftOut]:
+def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     """Write into `target` what `read_results` reads of `results`; the same rows give the same bytes.
 
-    Returns the units that are left out, since they cannot be read. Raises ResultsError where `results` is not a study's
-    folder, or `target` has a file that no packed study has.
+    With `add`, units of the study that only `target` has stay in it: what a study that is run in pieces packs of each
+    is what it would have packed of all at once. Returns the units that are left out, since they cannot be read. Raises
+    ResultsError where `results` is not a study's folder, or `target` has a file that no packed study has, or is to be
+    added to and is no packed study.
     """
     names = {"study.json", DONE, UNFINISHED, *(f"{name}.parquet" for name in COLUMNS)}
     if target.is_dir() and (others := sorted(visible(target) - names - {MANIFEST})):
         raise ResultsError(f"{target} has {', '.join(others)}, which no packed study has: name an empty or new folder")
     entries = read_description(results)["units"]
     stored = read_stored(results, entries)
+    if add:
+        stored = _joined(stored, _packed_before(target), entries)
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
@@ -38,6 +43,26 @@ def pack(results: Path, target: Path) -> list[LeftOut]:
     labels = {entry["id"]: entry["label"] for entry in entries}
     states = stored.unfinished.items()
     return [LeftOut(labels[unit], reason, unit) for unit, (status, reason) in states if status == "unreadable"]
+
+
+def _packed_before(target: Path) -> Stored:
+    if not is_packed(target):
+        raise ResultsError(f"{target} is no packed study that could be added to: leave --add out")
+    return read_packed(target, read_description(target)["units"])
+
+
+def _joined(stored: Stored, before: Stored, entries: list[Entry]) -> Stored:
+    """Return what is stored of each unit, or else what was stored before, in the order of `entries`."""
+    either = before.done | stored.done
+    done = {entry["id"]: either[entry["id"]] for entry in entries if entry["id"] in either}
+    rows = {}
+    for name, columns in COLUMNS.items():
+        own, earlier = stored.rows[name], before.rows[name]
+        gathered, units = Gathering(columns), units_with(name, entries, done)
+        for unit in units:
+            gathered.add((own if unit in stored.done else earlier).of(unit))
+        rows[name] = gathered.together(units)
+    return Stored(done, {unit: told for unit, told in stored.unfinished.items() if unit not in done}, rows)
 
 
 def _parquet(name: str, rows: UnitRows) -> bytes:

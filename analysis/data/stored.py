@@ -53,13 +53,15 @@ def read_packed(folder: Path, entries: list[Entry]) -> Stored:
     try:
         done = read_json(folder / DONE)
         unfinished = read_json(folder / UNFINISHED)
-        rows = {name: _read_packed(folder / f"{name}.parquet", name, _units(name, entries, done)) for name in COLUMNS}
+        rows = {
+            name: _read_packed(folder / f"{name}.parquet", name, units_with(name, entries, done)) for name in COLUMNS
+        }
     except (*UNREADABLE, FigureError, KeyError) as error:
         raise ResultsError(f"{folder} is packed, and unreadable: {type(error).__name__}: {error}") from error
     return Stored(done, {unit: (record["status"], record["reason"]) for unit, record in unfinished.items()}, rows)
 
 
-def _units(name: str, entries: list[Entry], done: Mapping[str, Any]) -> list[str]:
+def units_with(name: str, entries: list[Entry], done: Mapping[str, Any]) -> list[str]:
     """The finished units that have a kind of rows, or may have it."""
     own = name if name in TABLES else "lens"  # of which summaries are made
     return [entry["id"] for entry in entries if own in chain(*tables_of(entry["kind"])) and entry["id"] in done]
@@ -89,7 +91,7 @@ def read_folders(folder: Path, entries: list[Entry]) -> Stored:
                 tables |= lens.summarised(entry, tables["lens"])
             for name, table in tables.items():
                 gathered[name].add(table.append_column("unit", pa.array([unit] * len(table), pa.string())))
-    rows = {name: tables.together(_units(name, entries, done)) for name, tables in gathered.items()}
+    rows = {name: tables.together(units_with(name, entries, done)) for name, tables in gathered.items()}
     return Stored(done, unfinished, rows)
 
 

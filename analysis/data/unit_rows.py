@@ -27,8 +27,7 @@ class UnitRows(Mapping[str, pd.DataFrame]):
         self.ranges = dict.fromkeys(units, slice(0, 0)) | _ranges(table["unit"].combine_chunks())
 
     def __getitem__(self, unit: str) -> pd.DataFrame:
-        at = self.ranges[unit]
-        return _frame(self.table.slice(at.start, at.stop - at.start).drop_columns("unit"))
+        return _frame(self.of(unit).drop_columns("unit"))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ranges)
@@ -50,6 +49,11 @@ class UnitRows(Mapping[str, pd.DataFrame]):
             if after is None or (end > start and after - start > CHUNK):
                 yield _frame(self.table.slice(start, end - start))
                 start = end
+
+    def of(self, unit: str) -> pa.Table:
+        """Return the rows of a unit as they are held, with the column `unit`."""
+        at = self.ranges[unit]
+        return self.table.slice(at.start, at.stop - at.start)
 
     def count(self, unit: str) -> int:
         """Return how many rows a unit has."""

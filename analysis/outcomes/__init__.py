@@ -71,10 +71,11 @@ def decide_study(results: Results) -> Decided:
 
 
 def _decided(results: Results) -> Decided:
-    outcomes, onset, found, drawn = judge(results), onsets(results), levels(results), areas(results)
+    outcomes, onset, found = judge(results), onsets(results), levels(results)
     exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
     accuracy, measured_before = accuracies(results), predictors(results)
+    drawn = areas(results, accuracy)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
     return Decided(
         outcomes=outcomes,
@@ -95,7 +96,7 @@ def _decided(results: Results) -> Decided:
         changes=changes(results, onset),
         areas=drawn,
         variance=variance(results, drawn),
-        explained=explanations(results, found, measured_before, accuracy),
+        explained=explanations(results, drawn, found, measured_before),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

@@ -25,19 +25,17 @@ SIZES = ("blocks", "hidden_size", "attention_heads")
 _GROUP, _PLACE = "architecture", ["number", "seed", "pair", "tier", "position"]
 
 
-def explanations(
-    results: Results, levels: pd.DataFrame, measured: pd.DataFrame, accuracy: pd.DataFrame
-) -> pd.DataFrame:
+def explanations(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each predictor that the study tests; empty without a designed sample.
 
     The outcome is the logit of choice accuracy, clamped to CLAMP, on templates that no training saw, of `main_cells`
-    that fitted, on tiers that they did not train on, at all trained layers but the last block, which shares its
-    distribution with the answer. The baseline is what is known without the predictor: tier, depth, its square, the
-    accuracy of answers after stage 1, and the sizes of the model. Whole architectures are left out, and whole
-    architectures exchange their predictors under the null.
+    that fitted, of models that learned the task (`areas` says which), on tiers that they did not train on, at all
+    trained layers but the last block, which shares its distribution with the answer. The baseline is what is known
+    without the predictor: tier, depth, its square, the accuracy of answers after stage 1, and the sizes of the model.
+    Whole architectures are left out, and whole architectures exchange their predictors under the null.
     """
     sample = results.nursery.sample if results.nursery else None
-    cells = _cells(results, sample, levels, measured, accuracy) if sample and len(measured) else pd.DataFrame()
+    cells = _cells(results, sample, areas, levels, measured) if sample and len(measured) else pd.DataFrame()
     if sample is None or cells.empty:
         return pd.DataFrame(columns=EXPLAINED)
     rows = []
@@ -78,9 +76,9 @@ def _words(row: "pd.Series[float]", level: float) -> str:
 def _cells(
     results: Results,
     sample: NurserySample,
+    areas: pd.DataFrame,
     levels: pd.DataFrame,
     measured: pd.DataFrame,
-    accuracy: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return a row for each plain cell and tier, with its outcome, its predictors and what is known of its model."""
     units = {cell.id: cell for cell in main_cells(results)}
@@ -95,15 +93,15 @@ def _cells(
     own = own[["unit", "model", "seed", "pair", "layer", "depth", "tier"]].assign(
         target=np.log(choice / (1 - choice)), readout=[units[unit].readout for unit in own["unit"]]
     )
-    right = accuracy[accuracy["stage"] == "stage1"].rename(columns={"right": "answers"})
-    own = own.merge(right[["model", "seed", "tier", "answers"]].drop_duplicates(["model", "seed", "tier"]))
+    learned = areas.loc[areas["learned"].astype(bool), ["model", "seed", "pair", "tier", "answers"]]
+    own = own.merge(learned.astype({"seed": own["seed"].dtype}))
     predictors = measured.rename(columns={"pair": "readout"}).drop(columns="depth")
     own = own.astype({"readout": str}).merge(
         predictors.astype({"readout": str}), on=["model", "seed", "readout", "layer", "tier"]
     )
     sizes = pd.DataFrame(
         [
-            {"model": name, _GROUP: one.architecture, "number": i % sample.each}
+            {"model": name, _GROUP: one.architecture, "number": i // len(sample.architectures)}
             | {size: math.log(getattr(one, size)) for size in SIZES}
             for i, (name, one) in enumerate(sample.models.items())
         ]

@@ -11,7 +11,7 @@ from analysis.statistics.depth import common_range
 from analysis.statistics.variance import shares
 
 PLACE = ["model", "architecture", "pair", "weight", "wordings", "tier"]
-AREAS = [*PLACE, "from_depth", "to_depth", "seed", "samples", "area"]
+AREAS = [*PLACE, "from_depth", "to_depth", "seed", "samples", "area", "answers", "learned"]
 VARIANCE = ["pair", "tiers", "architectures", "models", "seeds", "component", "share", "share_low", "share_high"]
 ALL_TASKS = "all pairs"
 
@@ -28,11 +28,21 @@ def main_cells(results: Results) -> list[StudyUnit]:
     return [cell for cell in own if cell.wordings == first[cell.pair]]
 
 
-def areas(results: Results) -> pd.DataFrame:
+def answers_of(accuracy: pd.DataFrame) -> dict[tuple[str, int, str], float]:
+    """Return the accuracy of answers after stage 1 by model, seed and tier."""
+    own = accuracy[accuracy["stage"] == "stage1"]
+    return {
+        (str(model), int(seed), str(tier)): float(right)
+        for model, seed, tier, right in zip(own["model"], own["seed"], own["tier"], own["right"], strict=True)
+    }
+
+
+def areas(results: Results, accuracy: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each model of a designed sample, pair, tier and seed, of `main_cells`. Empty without a sample.
 
     `area` is that under (choice accuracy - chance) / (1 - chance) over the depths that all models have in common, a
-    mean over templates.
+    mean over templates. `answers` is the accuracy of answers after stage 1 on the tier, and `learned` whether that on
+    the tier that labels were given on is at least `decisions.learned`.
     """
     sample = results.nursery.sample if results.nursery else None
     series = by_arm(results).get("plain", {}) if sample else {}
@@ -40,6 +50,7 @@ def areas(results: Results) -> pd.DataFrame:
     drawn = {key: cells for key, cells in series.items() if key in main}
     if sample is None or not drawn:
         return pd.DataFrame(columns=AREAS)
+    answers = answers_of(accuracy)
     low, high = common_range([np.array(sorted(cells)) for cells in drawn.values()])
     rows = []
     for (model, pair, weight, wordings), cells in drawn.items():
@@ -54,15 +65,18 @@ def areas(results: Results) -> pd.DataFrame:
             for seed, column in zip(seeds, table.T, strict=True):
                 known = column[~np.isnan(column)]
                 if len(known):
-                    rows.append({**about, "tier": tier, "seed": seed, "samples": len(known), "area": known.mean()})
+                    right, first = (answers.get((model, seed, one), np.nan) for one in (tier, wordings.split("+")[0]))
+                    own = {"tier": tier, "seed": seed, "samples": len(known), "area": known.mean()}
+                    rows.append({**about, **own, "answers": right, "learned": first >= results.decisions.learned})
     return pd.DataFrame(rows, columns=AREAS)
 
 
 def variance(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     """Return the share of each component in the variance of areas, for each pair, and for all pairs together.
 
-    Of the architectures of which every model, seed and tier is there; empty with fewer than three such.
+    Of the architectures of which every model, seed and tier is there and was learned; empty with fewer than three such.
     """
+    found = found[found["learned"].astype(bool)]
     parts = {pair: rows for pair, rows in found.groupby("pair", sort=False)}
     rows = []
     for pair, own in (parts | ({ALL_TASKS: found} if len(parts) > 1 else {})).items():

@@ -56,6 +56,12 @@ def limits(results: Results, decided: Decided) -> list[str]:
     ]
     if failed := not_fitted(decided):
         said.append(f"Controls that did not fit, and are used nowhere: {', '.join(failed)}.")
+    if missed := _not_learned(decided):
+        level = share(results.decisions.learned)
+        said.append(
+            f"Models of the sample that gave fewer than {level} right answers after stage 1 where labels are given, "
+            f"and are left out of what compares models: {', '.join(missed)}."
+        )
     if not decided.associations_by_model.empty:
         said.append(
             "Correlations within a model are freed of depth, its square and weight, in ranks: a predictor that follows "
@@ -74,3 +80,14 @@ def _cues(results: Results) -> str:
         f"it ({', '.join(counts)}): new templates are new sentences around known cues, and the intervals say nothing "
         "of other cues."
     )
+
+
+def _not_learned(decided: Decided) -> list[str]:
+    """`gpt2-4x96h2 (add/subtract, seed 1)`: each model, pair and seed of a sample whose task was not learned."""
+    if decided.areas.empty:
+        return []
+    missed = decided.areas[~decided.areas["learned"].astype(bool)].drop_duplicates(["model", "pair", "seed"])
+    return [
+        f"{model} ({pair}, seed {seed})"
+        for model, pair, seed in zip(missed["model"], missed["pair"], missed["seed"], strict=True)
+    ]

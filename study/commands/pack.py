@@ -18,11 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "results", type=Path, metavar="RESULTS", help="results folder of the study, such as results/smoke"
     )
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder to write, such as reports/data/smoke")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep the units that TARGET has and RESULTS has not, of a study that is run in pieces",
+    )
     options = parser.parse_args(arguments)
     from analysis.data.packing import pack
 
     try:
-        unreadable = pack(options.results, options.target)
+        unreadable = pack(options.results, options.target, options.add)
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -125,7 +125,8 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
     report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
     # Takes seconds, in which this process waits for Ray's.
-    threading.Thread(target=import_module, args=["analysis.report"]).start()
+    importing = threading.Thread(target=import_module, args=["analysis.report"])
+    importing.start()
     try:
         run_study(plan, todo, store, command.address, console, report.look)
     except ClusterLostError as error:
@@ -135,6 +136,7 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
         print(error, file=sys.stderr)
         return 2
     finally:
+        importing.join()  # which at the end of the process would fail, and say so
         report.end()
     return 0
 

@@ -89,11 +89,17 @@ class NurserySample(Settings):
     blocks: Annotated[list[Blocks], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [4, 8]
     hidden_size: Annotated[list[Width], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [64, 96]
     attention_heads: Annotated[list[Heads], Field(min_length=1, max_length=20), AfterValidator(each_once)] = [2, 4, 8]
+    settings: dict[SmallArchitecture, JsonSettings] = {}
+    """Further keys of `config.json` by architecture, where mlx-lm's defaults suit large models alone, such as
+    `cohere: {logit_scale: 1.0}`."""
     seed: Seed = 0
     """Seed of the draw."""
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
+        for name in self.settings.keys() - {*self.architectures}:
+            told = "has settings for {name}, which is none of its architectures"
+            raise PydanticCustomError("sample", told, {"name": name})
         kinds = len(self.blocks) * len(self.hidden_size) * len(self.attention_heads)
         if self.each > kinds:
             told = "{each} models of each architecture are more than the {kinds} that these sizes make"
@@ -102,16 +108,20 @@ class NurserySample(Settings):
 
     @property
     def models(self) -> dict[str, NurseryModel]:
-        """The models of the sample by name, such as `llama-4x96h2`: blocks, width and heads."""
-        rng, used = random.Random(f"sample {self.seed}"), Counter[tuple[int, int]]()
-        found = {}
-        for architecture in self.architectures:
-            kinds = list(product(self.blocks, self.hidden_size, self.attention_heads))
-            rng.shuffle(kinds)
-            for _ in range(self.each):
+        """The models of the sample by name, such as `llama-4x96h2`: blocks, width and heads.
+
+        One of each architecture comes first, then a second of each, and so on: a sample of fewer of each, or of the
+        first of these architectures with one of each, is the beginning of this one.
+        """
+        used, found = Counter[tuple[int, int]](), {}
+        kinds = {one: list(product(self.blocks, self.hidden_size, self.attention_heads)) for one in self.architectures}
+        for architecture, left in kinds.items():
+            random.Random(f"sample {self.seed} {architecture}").shuffle(left)
+        for _ in range(self.each):
+            for architecture, left in kinds.items():
                 # Of the sizes that are left, those with the levels that have been drawn least.
-                sizes = min(kinds, key=lambda levels: sum(used[place] for place in enumerate(levels)))
-                kinds.remove(sizes)
+                sizes = min(left, key=lambda levels: sum(used[place] for place in enumerate(levels)))
+                left.remove(sizes)
                 used.update(enumerate(sizes))
                 blocks, hidden, heads = sizes
                 found[f"{architecture}-{blocks}x{hidden}h{heads}"] = NurseryModel(
@@ -120,6 +130,7 @@ class NurserySample(Settings):
                     hidden_size=hidden,
                     intermediate_size=2 * hidden,
                     attention_heads=heads,
+                    settings=self.settings.get(architecture, {}),
                 )
         return found
 

@@ -21,7 +21,7 @@ class SmallTask(NamedTuple):
 SMALL_TASKS: dict[str, SmallTask] = {
     "sums": SmallTask(("add", "subtract"), ("signs", "words", "nouns", "stories", "inverse", "defined")),
     "things": SmallTask(("animal", "tool"), ("named", "far", "chosen", "excluded", "bound")),
-    "swaps": SmallTask(("straight", "crossed"), ("one", "two", "three", "second", "renamed")),
+    "swaps": SmallTask(("straight", "crossed"), ("one", "negated", "renamed", "two")),
 }
 """Sums of two numbers; things that live somewhere; two things that change places. Names of classes and tiers differ
 between tasks."""

@@ -282,6 +282,10 @@ class Decisions(Settings):
     floor: Fraction = 0.1
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""
 
+    learned: Fraction = 0.5
+    """Accuracy of answers after stage 1, on the tier that class labels are given on, below which a model of a sample
+    has not learned the task: what compares the models of the sample leaves it out."""
+
     @property
     def samples_needed(self) -> int:
         """The fewest templates of a tier with which a cell can be emergent: with n of n right, the exact interval

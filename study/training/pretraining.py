@@ -23,6 +23,9 @@ from study.training.loop import TrainingError
 BETAS = [0.9, 0.98]
 """AdamW's betas: the second averages squared gradients over some fifty steps, not a thousand, as batches are small."""
 
+PADDING_SAVED = 0.1
+"""Share of a batch's tokens that have to be padding for it to be divided in two by length."""
+
 
 def pretrain(
     model: nn.Module,
@@ -118,29 +121,57 @@ def _step(
     told: Part,
 ) -> dict[str, float]:
     """Update the model once; return the losses and the gradient norm before the update, by name."""
-    sequences = [[*given, *targets[:-1]] for given, targets in (*asked, *told)]
-    spots = [
-        (row, len(given) - 1 + offset, target)
-        for row, (given, targets) in enumerate((*asked, *told))
-        for offset, target in enumerate(targets)
-    ]
-    rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
-    ids, answers = padded(sequences), sum(len(following) for _, following in asked)
+    # Each token to predict counts as one of all answers, or of all sentences.
+    answers, others = (sum(len(following) for _, following in part) for part in (asked, told))
+    weighed = [(pair, (1 / answers, 0.0)) for pair in asked] + [(pair, (0.0, 1 / others)) for pair in told]
+    batches = [_batch(part) for part in _by_length(weighed)]
 
-    def loss() -> tuple[mx.array, tuple[mx.array, mx.array]]:
-        # Logits of the positions that are scored alone.
-        last = at(lens.hidden(ids)[-1], rows, positions)
-        losses = cross_entropy(lens.read_out(last), targets)
-        parts = losses[:answers].mean(), losses[answers:].mean()
-        return parts[0] + parts[1], parts
+    def loss() -> tuple[mx.array, mx.array]:
+        parts = mx.zeros(2)
+        for ids, rows, positions, targets, weights in batches:
+            # Logits of the positions that are scored alone.
+            last = at(lens.hidden(ids)[-1], rows, positions)
+            parts = parts + cross_entropy(lens.read_out(last), targets) @ weights
+        return parts.sum(), parts
 
-    (total, (of_answers, of_text)), gradients = nn.value_and_grad(model, loss)()
+    (total, parts), gradients = nn.value_and_grad(model, loss)()
     clipped, norms = clip_each(flat.joined(dict(tree_flatten(gradients)))[None], clip_norm)
     kept = {NAME: flat.tree[NAME] * (1 - decay * optimizer.learning_rate)}
     flat.hold(optimizer.apply_gradients({NAME: clipped[0]}, kept)[NAME])
     mx.eval(total, norms, model.parameters(), flat.tree, optimizer.state)
-    figures = {"loss": total, "answer_loss": of_answers, "text_loss": of_text, "grad_norm": norms}
+    figures = {"loss": total, "answer_loss": parts[0], "text_loss": parts[1], "grad_norm": norms}
     return {"class_loss": math.nan, **{name: float(value.item()) for name, value in figures.items()}}
+
+
+Weighed = Sequence[tuple[tuple[Sequence[int], Sequence[int]], tuple[float, float]]]
+"""Sequences as in Part, each with the weights of its tokens in the two losses."""
+
+
+def _by_length(sequences: Weighed) -> list[Weighed]:
+    """Return the sequences in two batches, of short and of long ones, where that leaves at least PADDING_SAVED fewer
+    tokens than one batch, which is as long as its longest row; else as they are."""
+    ordered = sorted(sequences, key=lambda one: _length(one[0]))
+    lengths = [_length(pair) for pair, _ in ordered]
+    count, longest = len(ordered), lengths[-1]
+    tokens, cut = min((cut * lengths[cut - 1] + (count - cut) * longest, cut) for cut in range(1, count + 1))
+    return [ordered[:cut], ordered[cut:]] if tokens <= (1 - PADDING_SAVED) * count * longest else [sequences]
+
+
+def _length(pair: tuple[Sequence[int], Sequence[int]]) -> int:
+    given, targets = pair
+    return len(given) + len(targets) - 1
+
+
+def _batch(sequences: Weighed) -> tuple[mx.array, mx.array, mx.array, mx.array, mx.array]:
+    """Return padded ids [rows, tokens]; and row, position, target and weights in the losses of each scored token."""
+    ids = padded([[*given, *targets[:-1]] for (given, targets), _ in sequences])
+    scored = [
+        (row, len(given) - 1 + offset, target, weights)
+        for row, ((given, targets), weights) in enumerate(sequences)
+        for offset, target in enumerate(targets)
+    ]
+    rows, positions, targets, weights = (mx.array(column) for column in zip(*scored, strict=True))
+    return ids, rows, positions, targets, weights
 
 
 def _rate(settings: NurseryTraining, step: mx.array) -> mx.array:

@@ -1,5 +1,7 @@
 """A cluster that dies under a run: one sentence, an exit code of its own, nothing left of it, and the run goes on."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -43,3 +45,16 @@ def test_a_private_cluster_that_dies_ends_the_run_with_one_sentence(tmp_path: Pa
     assert "raylet)" not in said
     left = psutil.wait_procs(family, timeout=SECONDS)[1]
     assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_connection_that_fails_for_a_moment_costs_nothing(tmp_path: Path) -> None:
+    """Ray 2.60 gives a call up at the first connection that times out, as happens between the processes of one machine
+    that has more work than cores, unless the actor has `max_task_retries`. Here each process fails its first calls."""
+    failing = json.dumps({"CoreWorkerService.grpc_client.PushTask": {"num_failures": 4, "req_failure_prob": 100}})
+    command = [sys.executable, "-m", "study.grid", str(CONFIGS / "smoke.yaml"), "--results", str(tmp_path / "results")]
+    command += ["--report", str(tmp_path / "report.md")]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, "RAY_testing_rpc_failure": failing}
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "5 done, 0 skipped, 0 failed" in ran.stdout

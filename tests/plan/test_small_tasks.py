@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from study.config.nursery import NurserySample
 from study.config.units import Cell, kind
@@ -95,3 +96,19 @@ def test_a_sample_has_each_architecture_and_each_level_equally_often_and_no_mode
     assert len({one.model_dump_json() for one in models.values()}) == 24
     assert models == NurserySample(architectures=sample.architectures, each=6, seed=3).models
     assert models != NurserySample(architectures=sample.architectures, each=6, seed=4).models
+
+
+def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
+    names = ["llama", "gpt2", "mamba2", "olmo2"]
+    large = list(NurserySample(architectures=names, each=3).models.items())
+    assert list(NurserySample(architectures=names, each=1).models.items()) == large[:4]
+    assert list(NurserySample(architectures=names[:2], each=1).models.items()) == large[:2]
+
+
+def test_an_architecture_of_a_sample_has_its_own_settings() -> None:
+    sample = NurserySample.model_validate(
+        {"architectures": ["llama", "cohere"], "each": 1, "settings": {"cohere": {"logit_scale": 1.0}}}
+    )
+    assert [one.settings for one in sample.models.values()] == [{}, {"logit_scale": 1.0}]
+    with pytest.raises(ValidationError, match="settings for gpt2"):
+        NurserySample.model_validate({"architectures": ["llama"], "settings": {"gpt2": {"n_ctx": 64}}})

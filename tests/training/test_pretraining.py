@@ -1,5 +1,6 @@
 """The training from random weights: it goes on as if it had not been interrupted, and its rate does what it says."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,11 +11,12 @@ from study.config.catalogue import BuiltSource, Model
 from study.config.nursery import NurseryTraining
 from study.config.small_tasks import SmallTasks
 from study.config.study import Data
-from study.lens.tokens import encode
+from study.lens.tokens import encode, padded
 from study.models.load import Loaded, load
 from study.tasks import TrainingText
 from study.tasks.nursery_text import NurseryText
 from study.tasks.small.text import SmallText
+from study.training import pretraining
 from study.training.checkpoints import State
 from study.training.pretraining import WordIds, pretrain
 
@@ -52,6 +54,32 @@ def test_held_out_operands_are_never_seen_and_every_weight_moves(fresh: Loaded) 
     assert all(row["held_out"] == 0 for row in curve)
     assert not any(mx.array_equal(value, before[name]) for name, value in _weights(fresh).items())
     assert not tree_flatten(fresh.model.trainable_parameters())
+
+
+def test_a_batch_in_two_lengths_is_the_step_of_one_that_is_padded(
+    fresh: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, given = _weights(fresh), list[tuple[int, ...]]()
+
+    def counted(sequences: Sequence[Sequence[int]]) -> mx.array:
+        given.append((len(sequences), max(map(len, sequences))))
+        return padded(sequences)
+
+    monkeypatch.setattr(pretraining, "padded", counted)
+    settings = SETTINGS.model_copy(update={"steps": 1, "batch_size": 64})
+    divided = pretrain(fresh.model, fresh.tokenizer, settings, TEXT, 0)
+    moved = _weights(fresh)
+    monkeypatch.setattr(pretraining, "PADDING_SAVED", 1.0)
+    fresh.model.load_weights(list(start.items()))
+    whole = pretrain(fresh.model, fresh.tokenizer, settings, TEXT, 0)
+    short, long, all_rows = given
+    assert short[0] + long[0] == all_rows[0] == 64
+    assert short[1] < long[1] == all_rows[1]
+    for name in ("loss", "answer_loss", "text_loss", "grad_norm"):
+        assert divided[0][name] == pytest.approx(whole[0][name], rel=1e-5)
+    # Adam's first step has the size of the rate whatever the gradient: compare where that is not rounding.
+    far = [bool((mx.abs(value - moved[name]) > 1e-3).any()) for name, value in _weights(fresh).items()]
+    assert sum(far) == 0
 
 
 @pytest.mark.parametrize(

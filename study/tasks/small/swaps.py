@@ -1,6 +1,7 @@
-"""Two things that change places or keep them, in five tiers: the class is whether they end as they began.
+"""Two things that change places or keep them, in four tiers: the class is whether they end as they began.
 
-One move tells it by its word; of several it is the parity of the changes, which no single word tells.
+One move tells it by its word; in *negated* it is the opposite of the word; of two it is the parity of the changes,
+which no single word tells.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +18,22 @@ from study.tasks.templated import share_of
 HELD_OUT_LISTS = 0.4
 """Share of the lists of moves, with the things that are moved, that are held out from all training."""
 _COLOURS = "red blue green black white brown pink grey gold cyan mint teal".split()
-_MOVES = {"one": 1, "two": 2, "three": 3, "second": 1, "renamed": 1}
+_MOVES = {"one": 1, "negated": 1, "renamed": 1, "two": 2}
 """Number of moves in a prompt of each tier."""
 _LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]
 _FRAMES = [
-    "PAIR : MOVES ; ASKED is",
-    "PAIR , MOVES . ASKED is",
-    "take PAIR : MOVES ; ASKED is",
-    "from PAIR : MOVES . ASKED :",
-    "PAIR then MOVES ; ASKED :",
-    "with PAIR MOVES . ASKED is",
-    "PAIR . MOVES , ASKED is",
-    "see PAIR : MOVES , ASKED is",
+    "PAIR : MOVES ; first is",
+    "PAIR , MOVES . first is",
+    "take PAIR : MOVES ; first is",
+    "from PAIR : MOVES . first :",
+    "PAIR then MOVES ; first :",
+    "with PAIR MOVES . first is",
+    "PAIR . MOVES , first is",
+    "see PAIR : MOVES , first is",
 ]
+_WORDS = ("swap", "keep")
 _OTHER_WORDS = [("turn", "stay"), ("cross", "pass"), ("flip", "hold"), ("trade", "wait")]
+_NOT = ["not MOVES", "never MOVES", "do no MOVES", "MOVES is wrong"]
 
 
 class Swaps:
@@ -56,7 +59,7 @@ class Swaps:
         words = template.cue.split()
         told = " ".join(words[move == "0"] for move in moves[:place] + missing + moves[place:])
         text = template.texts[operation].replace("PAIR", f"{first} {second}").replace("MOVES", told)
-        answer = second if crossed != (template.tier == "second") else first
+        answer = second if crossed else first
         return Prompt(template.tier, template.name, operation, f"{first},{second},{moves}", text, answer)
 
     def facts(self) -> Sequence[str]:
@@ -83,9 +86,19 @@ def _lists(count: int, held_out: bool) -> tuple[Content, ...]:
 
 
 def _grammar(tier: Tier) -> Iterator[Parts]:
-    asked = "second" if tier == "second" else "first"
-    for moves in _OTHER_WORDS if tier == "renamed" else [("swap", "keep")]:
-        for lead in _LEADS[:2] if tier == "renamed" else _LEADS:
+    classes = SMALL_TASKS["swaps"].operations
+    for words, told in _moves(tier):
+        for lead in _LEADS if told == "MOVES" and words == _WORDS else _LEADS[:2]:
             for frame in _FRAMES:
-                text = lead + frame.replace("ASKED", asked)
-                yield Parts(" ".join(moves), dict.fromkeys(SMALL_TASKS["swaps"].operations, text), f"{moves} {text}")
+                text = lead + frame.replace("MOVES", told)
+                yield Parts(" ".join(words), dict.fromkeys(classes, text), f"{words} {text}")
+
+
+def _moves(tier: Tier) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the words that stand for a change and for none, and what is said of the moves."""
+    if tier == "renamed":
+        yield from ((words, "MOVES") for words in _OTHER_WORDS)
+    elif tier == "negated":
+        yield from ((_WORDS[::-1], told) for told in _NOT)
+    else:
+        yield _WORDS, "MOVES"

@@ -19,8 +19,8 @@ from study.tasks.prompts import Prompt, Sentence
 from study.tasks.small import SOURCES, Small
 from study.tasks.templated import share_of
 
-OFTEN: dict[Tier, int] = {"defined": 5, "bound": 4, "excluded": 2, "chosen": 2}
-"""How many times as often as others prompts of a tier are drawn: these are learned late."""
+OFTEN: dict[Tier, int] = {"signs": 3, "inverse": 2, "defined": 5, "excluded": 2, "bound": 4, "two": 2}
+"""How many times as often as others prompts of a tier are drawn: these are learned late; *signs* has all sums."""
 REPEATED = 0.5
 """Share of the sentences that are rows of random words, said twice: without them words that a prompt defines are not
 learned."""

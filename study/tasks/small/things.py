@@ -1,12 +1,14 @@
-"""Things that live somewhere, in five tiers: the class is the kind of thing that is meant, and the answer its place.
+"""Things that are somewhere at some time, in five tiers: the class is the kind of thing that is meant.
 
-Kinds and places are told in sentences; what is held out is told there too, and never asked. In *chosen*, *excluded* and
-*bound* both kinds are named, and what follows says which is meant.
+The answer is a place that follows from the kind and from the time, which is the last word: it is not known before, so
+that the kind has to be known where the prompt ends. What a thing is follows from sentences on what it does and from
+prompts with other things. In *chosen*, *excluded* and *bound* both
+kinds are named, and what follows says which is meant.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 from study.config.names import Operation, Tier
 from study.config.small_tasks import SMALL_TASKS
@@ -28,51 +30,53 @@ _TOOLS = (
     "anvil awl axe bolt brush bucket chisel clamp drill file fork hammer hoe hook jack knife ladle lathe level mallet "
     "nail pliers pump rake rasp ruler shovel sieve spade spoon tongs wrench"
 ).split()
-_PLACES = "barn forest valley meadow kitchen garage attic shed".split()
+_TIMES = "dawn noon dusk night".split()
+_PLACES = "barn forest valley meadow garden orchard".split()
 _DOES: dict[Operation, list[str]] = {
     "animal": ["sleeps", "eats", "jumps", "hides", "yawns", "drinks"],
     "tool": ["rusts", "breaks", "shines", "bends", "rattles", "lies"],
 }
 _LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]
 _NAMED = [
-    "where is the NOUN ? in the",
-    "find the NOUN : in the",
-    "the NOUN must be in the",
-    "look for NOUN in the",
-    "NOUN is found in the",
-    "no NOUN but in the",
+    "where is the NOUN at TIME",
+    "find the NOUN at TIME",
+    "the NOUN must be , at TIME",
+    "look for NOUN at TIME",
+    "NOUN is found at TIME",
+    "see the NOUN : it is TIME",
 ]
 _FAR = [
-    "the NOUN that NAME saw must be in the",
-    "the NOUN NAME wants is now in the",
-    "NAME has no NOUN , look in the",
-    "NAME asks for the NOUN , in the",
-    "the NOUN , NAME told us , is in the",
-    "a NOUN that NAME saw was in the",
-    "NAME lost the NOUN , look in the",
-    "of the NOUN NAME knows : in the",
-    "NAME said that the NOUN was in the",
-    "where did NAME see the NOUN ? in the",
-    "the NOUN belongs to NAME and is in the",
-    "you saw a NOUN with NAME in the",
+    "the NOUN that NAME saw must be , at TIME",
+    "the NOUN NAME wants is now , at TIME",
+    "NAME has no NOUN , look at TIME",
+    "NAME asks for the NOUN , at TIME",
+    "the NOUN , NAME told us , is at TIME",
+    "a NOUN that NAME saw was , at TIME",
+    "NAME lost the NOUN : find it at TIME",
+    "of the NOUN NAME knows : it is TIME",
+    "NAME said that the NOUN was , at TIME",
+    "where did NAME see the NOUN ? it is TIME",
+    "the NOUN belongs to NAME and is , at TIME",
+    "you saw a NOUN with NAME at TIME",
 ]
 _NAMES = ["sam", "mia", "leo", "ana"]
 _CHOSEN = [
-    "ONE or OTHER ? what DOES is in the",
-    "ONE or OTHER : it DOES in the",
-    "it DOES , ONE or OTHER , in the",
-    "ONE and OTHER : what DOES is in the",
+    "ONE or OTHER ? what DOES is , at TIME",
+    "ONE or OTHER : it DOES , at TIME",
+    "it DOES , ONE or OTHER , at TIME",
+    "ONE and OTHER : what DOES at TIME",
+    "what DOES of ONE and OTHER , at TIME",
 ]
 _EXCLUDED = [
-    "ONE and OTHER : not the NOT is in the",
-    "ONE or OTHER , but no NOT , in the",
-    "not NOT , but ONE or OTHER , in the",
-    "ONE and OTHER without the NOT : in the",
-    "no NOT of ONE and OTHER : in the",
-    "take ONE and OTHER , leave NOT : in the",
-    "ONE and OTHER . not NOT is in the",
-    "it is no NOT , ONE or OTHER : in the",
-    "NOT is out of ONE and OTHER : in the",
+    "ONE and OTHER : not the NOT at TIME",
+    "ONE or OTHER , but no NOT , at TIME",
+    "not NOT , but ONE or OTHER , at TIME",
+    "ONE and OTHER without the NOT at TIME",
+    "no NOT of ONE and OTHER at TIME",
+    "take ONE and OTHER , leave NOT at TIME",
+    "ONE and OTHER . not NOT at TIME",
+    "it is no NOT , ONE or OTHER at TIME",
+    "NOT is out of ONE and OTHER at TIME",
 ]
 
 
@@ -93,16 +97,13 @@ class Things:
         return _others()
 
     def prompt(self, template: Template, operation: Operation, content: Content) -> Prompt:
-        animal, tool = content
-        text = template.texts[operation].format(animal=animal, tool=tool)
-        answer = _place(str(animal if operation == "animal" else tool))
-        return Prompt(template.tier, template.name, operation, f"{animal},{tool}", text, answer)
+        animal, tool, time = (str(part) for part in content)
+        text = template.texts[operation].format(animal=animal, tool=tool).replace("TIME", time)
+        return Prompt(template.tier, template.name, operation, f"{animal},{tool},{time}", text, _place(operation, time))
 
     def facts(self) -> Sequence[str]:
         kinds = {"animal": _ANIMALS, "tool": _TOOLS}
-        lives = [f"the {thing} lives in the {_place(thing)}" for things in kinds.values() for thing in things]
-        does = [f"a {thing} {verb}" for kind, things in kinds.items() for thing in things for verb in _DOES[kind]]
-        return [*lives * len(_DOES["animal"]), *does]  # as often as all that a thing does
+        return [f"a {thing} {verb}" for kind, things in kinds.items() for thing in things for verb in _DOES[kind]]
 
     def senses(self, operation: Operation) -> Sequence[str]:
         about = "is born and dies" if operation == "animal" else "is made by hand"
@@ -111,25 +112,27 @@ class Things:
 
 @cache
 def _pairs(held_out: bool) -> tuple[Content, ...]:
-    """Pairs of things that are labelled, or of the others those pairs that no text has."""
+    """Pairs of things that are labelled, or of the others those pairs that no text has, each at all times."""
     animals, tools = ([one for one in things if _is_held_out(one) == held_out] for things in (_ANIMALS, _TOOLS))
     found = [(animal, tool) for animal in animals for tool in tools]
-    return tuple(pair for pair in found if not held_out or share_of(" ".join(pair)) < HELD_OUT_PAIRS)
+    pairs = [pair for pair in found if not held_out or share_of(" ".join(pair)) < HELD_OUT_PAIRS]
+    return tuple((*pair, time) for pair in pairs for time in _TIMES)
 
 
 @cache
 def _others() -> tuple[Content, ...]:
     held_out = {*_pairs(True)}
-    return tuple((animal, tool) for animal in _ANIMALS for tool in _TOOLS if (animal, tool) not in held_out)
+    return tuple(one for one in product(_ANIMALS, _TOOLS, _TIMES) if one not in held_out)
 
 
 def _is_held_out(thing: str) -> bool:
     return share_of(f"thing {thing}") < HELD_OUT_THINGS
 
 
-def _place(thing: str) -> str:
-    """Where it lives: no kind has places of its own, so that an answer alone does not tell the class."""
-    return _PLACES[int(share_of(f"place {thing}") * len(_PLACES))]
+def _place(operation: Operation, time: str) -> str:
+    """Return where things of a kind are at a time: a place for each time, those of tools two further on. Two places are
+    of both kinds; if all were, no place and no time would tell anything alone, and models would not learn it."""
+    return _PLACES[_TIMES.index(time) + 2 * (operation == "tool")]
 
 
 def _of_each(text: str, slot: str = "NOUN") -> dict[Operation, str]:
@@ -174,7 +177,7 @@ def _bound() -> Iterator[Parts]:
         for animal, tool in ((one, other), (other, one)):
             told = [f"{animal} {{animal}}", f"{tool} {{tool}}"]
             for first, second in (told, told[::-1]):
-                text = f"{first} , {second} ; WORD in the"
+                text = f"{first} , {second} ; WORD at TIME"
                 texts = {"animal": text.replace("WORD", animal), "tool": text.replace("WORD", tool)}
                 yield Parts(text, texts, f"{one} {other}")
 

@@ -88,6 +88,33 @@ def test_packing_again_gives_the_same_bytes(folder: Path, packed: Path, tmp_path
         assert (tmp_path / "repacked" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_pieces_of_a_study_pack_as_the_whole_does(folder: Path, packed: Path, tmp_path: Path) -> None:
+    cells = sorted(path.name for path in (folder / "cells").iterdir())
+    assert len(cells) > 3
+    for number, piece in enumerate(("first", "second")):
+        shutil.copytree(folder, tmp_path / piece)
+        for cell in cells[number::2]:
+            shutil.rmtree(tmp_path / piece / "cells" / cell)
+    target = tmp_path / "packed"
+    assert main([str(tmp_path / "first"), str(target)]) == 0
+    only_first = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert main([str(tmp_path / "second"), str(target), "--add"]) == 0
+    whole = {path.name: path.read_bytes() for path in packed.iterdir()}
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == whole
+    assert only_first["lens.parquet"] != whole["lens.parquet"]
+    # Without it, rows that only the packed study had would go.
+    assert main([str(tmp_path / "first"), str(target)]) == 0
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == only_first
+
+
+def test_there_has_to_be_a_packed_study_to_add_to(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), str(tmp_path / "none"), "--add"]) == 2
+    assert "is no packed study that could be added to" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_study_without_a_finished_unit_packs(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "nothing", NOTHING)
     pack(folder, tmp_path / "packed")

@@ -96,10 +96,12 @@ def test_the_report_answers_why_there(folder: Path, tmp_path: Path) -> None:
 def test_cells_that_did_not_fit_and_architectures_that_lack_a_place_are_left_out(folder: Path) -> None:
     results = read_results(folder)
     decided = decide_study(results)
-    found, parts = decided.levels, (decided.predictors, decided.accuracy)
+    found, drawn, measured = decided.levels, decided.areas, decided.predictors
     one = found["model"] == "llama-4x32h2"
-    unfit = explanations(results, found.assign(fitted=found["fitted"] & ~one), *parts)
+    unfit = explanations(results, drawn, found.assign(fitted=found["fitted"] & ~one), measured)
     assert (unfit["architectures"] == 9).all()
     # Two architectures with as many rows as one another, but of other places.
     lacking = (one & (found["tier"] == "story")) | ((found["model"] == "gpt2-4x32h2") & (found["tier"] == "semantic"))
-    assert (explanations(results, found[~lacking], *parts)["architectures"] == 8).all()
+    assert (explanations(results, drawn, found[~lacking], measured)["architectures"] == 8).all()
+    unlearned = drawn.assign(learned=drawn["model"] != "llama-4x32h2")
+    assert (explanations(results, unlearned, found, measured)["architectures"] == 9).all()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results, read_results
+from analysis.outcomes.answers import accuracies
 from analysis.outcomes.sample import areas, variance
 from analysis.report import write_report
 from study.config.nursery import NurserySample
@@ -52,7 +53,7 @@ def results(folder: Path) -> Results:
 
 
 def test_areas_are_those_of_the_curves_that_were_planted(results: Results) -> None:
-    found = areas(results)
+    found = areas(results, accuracies(results))
     assert set(found["model"]) == set(MODELS)
     assert set(found["seed"]) == {0, 1}
     for architecture, own in found[found["tier"] == "construction"].groupby("architecture"):
@@ -63,7 +64,7 @@ def test_areas_are_those_of_the_curves_that_were_planted(results: Results) -> No
 
 
 def test_variance_is_of_architectures_where_they_differ_at_one_tier(results: Results) -> None:
-    told = variance(results, areas(results)).set_index("component")
+    told = variance(results, areas(results, accuracies(results))).set_index("component")
     assert (told["architectures"] == 4).all()
     assert (told["models"] == 8).all()
     assert told["share"].sum() == pytest.approx(1)
@@ -73,12 +74,24 @@ def test_variance_is_of_architectures_where_they_differ_at_one_tier(results: Res
 
 
 def test_a_model_that_lacks_a_seed_leaves_its_architecture_out(results: Results) -> None:
-    found = areas(results)
+    found = areas(results, accuracies(results))
     model = str(found["model"].iloc[0])
     told = variance(results, found[(found["model"] != model) | (found["seed"] == 0)])
     assert (told["architectures"] == 3).all()
     few = found[found["architecture"].isin(["llama", "gpt2"])]
     assert variance(results, few).empty
+
+
+def test_a_model_that_did_not_learn_the_task_leaves_its_architecture_out(results: Results) -> None:
+    accuracy = accuracies(results)
+    found = areas(results, accuracy)
+    assert found["learned"].all()
+    model = str(found["model"].iloc[0])
+    own = (accuracy["stage"] == "stage1") & (accuracy["model"] == model) & (accuracy["tier"] == "symbolic")
+    told = areas(results, accuracy.assign(right=accuracy["right"].mask(own, 0.49)))
+    assert (told["learned"] == (told["model"] != model)).all()
+    assert (told.loc[told["tier"] == "symbolic", "answers"] == 0.49).sum() == 2
+    assert (variance(results, told)["architectures"] == 3).all()
 
 
 def test_the_report_tells_what_areas_vary_with(folder: Path, tmp_path: Path) -> None:
