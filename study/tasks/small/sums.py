@@ -15,9 +15,9 @@ from study.tasks.prompts import Prompt
 from study.tasks.small.source import Content, Parts, made
 from study.tasks.templated import share_of
 
-LARGEST = 20
+LARGEST = 12
 """Largest operand; the first is at least as large as the second for both operations, or it would give them away."""
-HELD_OUT_PAIRS = 0.25
+HELD_OUT_PAIRS = 0.4
 """Share of the operand pairs that are held out from all training."""
 
 _LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]

@@ -19,7 +19,11 @@ from study.tasks.prompts import Prompt, Sentence
 from study.tasks.small import SOURCES, Small
 from study.tasks.templated import share_of
 
-OFTEN: dict[Tier, int] = {"signs": 3, "inverse": 2, "defined": 5, "excluded": 2, "bound": 4, "two": 2}
+OFTEN: dict[Tier, int] = {
+    **{"signs": 2, "inverse": 2, "defined": 3},
+    **{"named": 2, "far": 2, "chosen": 2, "excluded": 3, "bound": 4},
+    "two": 2,
+}
 """How many times as often as others prompts of a tier are drawn: these are learned late; *signs* has all sums."""
 REPEATED = 0.5
 """Share of the sentences that are rows of random words, said twice: without them words that a prompt defines are not
@@ -92,8 +96,11 @@ class SmallText:
 
     @cached_property
     def _held_out(self) -> dict[Tier, frozenset[str]]:
+        """Of each tier what is held out from its prompts: not what it tells."""
         return {
-            tier: frozenset(",".join(map(str, content)) for content in source.contents(tier, True))
+            tier: frozenset(
+                ",".join(map(str, content)) for content in {*source.contents(tier, True)} - {*source.pretrained(tier)}
+            )
             for source in Small(self.data).sources
             for tier in source.tiers
         }
