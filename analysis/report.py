@@ -26,9 +26,10 @@ from analysis.outcomes.explanation import PERMUTATIONS
 from analysis.outcomes.prediction import NEGLIGIBLE
 from analysis.page import write_page
 from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors
-from analysis.text.first_page import first_page
-from analysis.text.limits import limits, progress
+from analysis.text.first_page import FirstPage, first_page
+from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
+from analysis.text.sample_page import learned, sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.config.study import Stage2
@@ -59,11 +60,12 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         study=study,
         tiers=list(study.tiers),
         folder=folder.name,
+        named=named(study),
         progress=progress(study),
         out_of_reach=out_of_reach(study),
         warnings=warning_rows(study),
         left_out=list(map(str, left_out)),
-        first=first_page(study, decided) if any_finished else None,
+        first=_first_page(study, decided) if any_finished else None,
         limits=limits(study, decided) if any_finished else [],
         pictures={picture.name: picture for picture in pictures},
         drawn_pairs=shown_pairs(study),
@@ -85,6 +87,11 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     for name in before - made:  # which tells of other rows
         (folder / name).unlink(missing_ok=True)
     return left_out
+
+
+def _first_page(study: Results, decided: Decided) -> FirstPage:
+    """A sample of small models has a page of its own, once one of them has learned its task."""
+    return (sample_page if len(learned(decided)) else first_page)(study, decided)
 
 
 def _files_named_in(report: Path) -> set[str]:

@@ -13,7 +13,7 @@ from analysis.figures.emergence import emergence, evaluations
 from analysis.figures.lens import lens
 from analysis.figures.predictors import predictors, predictors_added
 from analysis.figures.recipes import by_choice
-from analysis.figures.sample import model_map
+from analysis.figures.sample import model_map, points
 from analysis.figures.series import MOST_MAPPED, paneled_models, shown, spread
 from analysis.figures.use import use
 from analysis.outcomes import Decided
@@ -63,6 +63,7 @@ def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterab
         "use": lambda: use(study, decided.doses, decided.shares, main),
         "lens": lambda: lens(study, main),
         "emergence": watched,
+        "areas": lambda: points(study, decided.areas),
         "sample": lambda: model_map(study, decided.areas),
         "changes": lambda: one_change(study, decided.changes),
         "predictors": lambda: predictors(study.model_names, decided.associations_by_model, primary),

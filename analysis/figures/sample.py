@@ -1,4 +1,4 @@
-"""A map of a sample of small models: how much of each tier is read over the depth of each model."""
+"""Pictures of a sample of small models: how much of each tier is read over the depth of each model."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.data.results import Results
 from analysis.drawing.axes import panels
 from analysis.drawing.description import Drawing
-from analysis.drawing.style import DIVERGING, MISSING
+from analysis.drawing.style import DIVERGING, MISSING, NEUTRAL, colour
 from analysis.figures.series import counted
 from analysis.statistics.intervals import Floats
 
@@ -49,6 +49,58 @@ def model_map(results: Results, areas: pd.DataFrame) -> list[Drawing]:
         draw=lambda: _draw(found, list(order.index), tiers),
     )
     return [drawing]
+
+
+def points(results: Results, areas: pd.DataFrame) -> list[Drawing]:
+    """Describe the area of every architecture and tier, means over its models and seeds: tiers of a pair from the most
+    to the least, a point an architecture, coloured by pair; none without a sample."""
+    if areas.empty:
+        return []
+    known = areas[areas["learned"].astype(bool)]
+    means = known.groupby(["architecture", "pair", "tier"], sort=False, as_index=False)
+    found = means.agg(models=("model", "nunique"), area=("area", "mean"))
+    if found.empty:
+        return []
+    by_tier = found.groupby(["pair", "tier"], sort=False, as_index=False)["area"].agg(["mean", "min", "max"])
+    order = {pair: rows.sort_values("mean", ascending=False) for pair, rows in by_tier.groupby("pair", sort=False)}
+    told = ", ".join(
+        f"{row['tier']} {row['mean']:.2f} ({row['min']:.2f} to {row['max']:.2f})"
+        for rows in order.values()
+        for row in rows.to_dict("records")
+    )
+    drawing = Drawing(
+        name="areas",
+        data=found,
+        alt=f"Areas of {found['architecture'].nunique()} architectures by tier, mean and range: {told}.",
+        caption=(
+            "How much of each tier is read over the depth of a model (area): a point an architecture, mean over its "
+            "models and seeds, of those that learned the task; the line is the mean, a colour a pair of class tokens, "
+            "whose tiers stand from the most to the least. An architecture stands at the same place in every column. 1 "
+            "is always right, 0 chance (dotted), below 0 more often wrong than right."
+        ),
+        draw=lambda: _draw_points(found, {str(pair): list(rows["tier"]) for pair, rows in order.items()}),
+    )
+    return [drawing]
+
+
+def _draw_points(found: pd.DataFrame, tiers: dict[str, list[str]]) -> Figure:
+    architectures = list(found.groupby("architecture")["area"].mean().sort_values(ascending=False).index)
+    places = dict(zip(architectures, np.linspace(-0.32, 0.32, len(architectures)), strict=True))
+    figure, axes = panels(1, len(tiers), height=2.6, x="none", y="row")
+    for number, (ax, (pair, columns)) in enumerate(zip(axes[0], tiers.items(), strict=True)):
+        ax.axhline(0, color=NEUTRAL, linestyle=":", linewidth=0.8)
+        for x, tier in enumerate(columns):
+            own = found[(found["pair"] == pair) & (found["tier"] == tier)]
+            at = [x + places[name] for name in own["architecture"]]
+            ax.scatter(at, own["area"], s=11, color=colour(number), linewidths=0)
+            ax.hlines(own["area"].mean(), x - 0.4, x + 0.4, color=colour(number), linewidth=1.2)
+        ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+        ax.set_xlim(-0.6, len(columns) - 0.4)
+        ax.set_title(pair)
+        ax.grid(False, axis="x")
+    axes[0][0].set_ylabel("area")
+    axes[0][0].set_ylim(-1.05, 1.05)
+    return figure
 
 
 def _draw(found: pd.DataFrame, models: list[str], tiers: dict[str, list[str]]) -> Figure:

@@ -4,7 +4,7 @@ Everything on it is a number of table_means, table_effects, table_depths, table_
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, depth_range, difference_rows, main_rows, span, told_tiers
+from analysis.text.telling import Question, depth_range, difference_rows, listed, main_rows, span, told_tiers
 from study.config.units import CHAT, number_text
 from study.plan.expand import absolute_layer
 
@@ -42,12 +42,16 @@ class FirstPage:
     difference_head: list[str]
     differences: list[list[Markdown]]
     """What the answers rest on, by tier and model; none of many models."""
+    tables: tuple[str, ...] = ("effects", "depths", "shares", "associations")
+    """Those that have every number of the answers."""
+    picture: str = "depth"
+    """Name of its figure."""
 
 
 def first_page(results: Results, decided: Decided) -> FirstPage:
     """Return the first page; needs at least one finished plain cell with a class loss."""
     shown = main_series(results, decided.means)
-    columns = _columns(results)
+    columns = asked_depths(results)
     asked = questions(results, decided)
     difference_head, differences = difference_rows(results, asked)
     return FirstPage(
@@ -83,7 +87,7 @@ def preferred(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["templates"] == "unseen") | ~rows["tier"].isin(unseen)]
 
 
-def _columns(results: Results) -> dict[float, str]:
+def asked_depths(results: Results) -> dict[float, str]:
     """Return the heads of the depths that the grid asks for, by depth: a relative depth as it is written, of which the
     layer is the nearest; evenly chosen where there are many."""
     parts = [results.config.get("grid", {}), *results.config.get("also", [])]
@@ -98,7 +102,7 @@ def _columns(results: Results) -> dict[float, str]:
     return {depth: heads[depth] for depth in chosen}
 
 
-def _at(results: Results, model: str, depth: float) -> int:
+def layer_at(results: Results, model: str, depth: float) -> int:
     """Return the layer of a model that a column is about."""
     blocks = next(cell.blocks for cell in results.cells if cell.model == model)
     return absolute_layer(float(depth), blocks)
@@ -119,7 +123,7 @@ def _rows(
             if own.empty:
                 continue
             by_layer = {int(row["layer"]): row for row in own.to_dict("records")}
-            cells = [told(by_layer.get(_at(results, model, depth))) for depth in columns]
+            cells = [told(by_layer.get(layer_at(results, model, depth))) for depth in columns]
             rows.append([name, escape(model), *cells, *_control_cell(results, decided, own, model, tier, told)])
             name = Markdown("")
     return rows
@@ -241,7 +245,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
         at_tier = own[own["tier"] == tier]
         said = _depths_said(results, decided, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
         clauses.setdefault(said, []).append(tier)
-    parts = [f"on {_listed(tiers)} {said}" for said, tiers in clauses.items() if said]
+    parts = [f"on {listed(tiers)} {said}" for said, tiers in clauses.items() if said]
     why = _why_said(decided, len(models))
     if not parts:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
@@ -249,7 +253,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     reach = f", at {100 * READABLE:.0f} % or more {interval}" if len(own) else ""
     without = _without(main_rows(results, main_series(results, decided.means)))
     return Markdown(
-        f"A class token that is trained into a layer on {escape(_listed(first.wordings))} prompts is read there, in "
+        f"A class token that is trained into a layer on {escape(listed(first.wordings))} prompts is read there, in "
         f"templates and with {escape(results.terms.group)}s that no training saw{escape(reach)}: "
         f"{escape('; '.join(parts))}. {escape(without)}{escape(why)}"
     )
@@ -262,12 +266,12 @@ def _without(shown: pd.DataFrame) -> str:
         return ""
     there = known[known["zero_choice"] >= READABLE]
     places = [
-        f"at {depth:.2f} in {model} on {_listed(list(rows['tier']))}"
+        f"at {depth:.2f} in {model} on {listed(list(rows['tier']))}"
         for (model, depth), rows in there.groupby(["model", "depth"], sort=False)
     ]
     if len(places) > MOST_PLACES:
         places = [f"in {len(there)} of {len(known)} of these places"]
-    reached = f"{100 * READABLE:.0f} % is reached {_listed(places) if places else 'nowhere'}"
+    reached = f"{100 * READABLE:.0f} % is reached {listed(places) if places else 'nowhere'}"
     return f"After the same steps without a class loss {reached}. "
 
 
@@ -287,12 +291,12 @@ def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
         if row["crossing_low"] != row["crossing_high"]:
             said += f" {depth_range(row)}"
         if again := sorted(own.loc[(own["depth"] > first) & (own["choice"] < READABLE), "depth"]):
-            said += f", but not at {_listed([f'{depth:.2f}' for depth in again])}"
+            said += f", but not at {listed([f'{depth:.2f}' for depth in again])}"
         by_depth.setdefault(said, []).append(str(row["model"]))
     if len(by_depth) == 1:
         (said,) = by_depth
         return said if len(rows) == 1 else f"{said} in {_all(len(rows))} models"
-    return ", ".join(f"{said} in {_listed(models)}" for said, models in by_depth.items())
+    return ", ".join(f"{said} in {listed(models)}" for said, models in by_depth.items())
 
 
 def _levels_said(results: Results, decided: Decided, tier: str) -> str:
@@ -308,14 +312,9 @@ def _levels_said(results: Results, decided: Decided, tier: str) -> str:
 def _why_said(decided: Decided, models: int) -> str:
     found = decided.associations[decided.associations.get("words", pd.Series(dtype=str)) == EXPLAINS]
     if len(found):
-        return f"Why there: {_listed(list(found['predictor']))} tells models apart."
+        return f"Why there: {listed(list(found['predictor']))} tells models apart."
     return f"{models} model{'s' if models > 1 else ''}: why there is not answered here."
 
 
 def _all(count: int) -> str:
     return "both" if count == 2 else f"all {count}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

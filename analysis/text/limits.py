@@ -7,7 +7,15 @@ from analysis.outcomes import Decided
 from analysis.text.effects_and_use import not_fitted
 from study.config.wordings import cues_of
 
+NAMED = 8
+"""Most models that the head of a report names."""
 _REST = {"failed": "failed", "skipped": "skipped", "missing": "not run", "unreadable": "unreadable"}
+
+
+def named(results: Results) -> str:
+    """The models of a study, or how many there are where they would fill the page."""
+    models = results.model_names
+    return ", ".join(models) if len(models) <= NAMED else f"{len(models)} models"
 
 
 def progress(results: Results) -> str:

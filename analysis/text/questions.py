@@ -42,7 +42,7 @@ def questions(results: Results, decided: Decided) -> list[Question]:
         use(results, decided),
         *_manipulated(results, decided),
         *_prompting(results, decided),
-        _why(results, decided),
+        why(results, decided),
     ]
 
 
@@ -171,7 +171,7 @@ def _prompting(results: Results, decided: Decided) -> Iterator[Question]:
         yield _asked(results, asks, Difference("Choice accuracy, plain prompts minus the chat template", rows, words))
 
 
-def _why(results: Results, decided: Decided) -> Question:
+def why(results: Results, decided: Decided) -> Question:
     asks, found = "Why there?", decided.associations
     if len(decided.explained):
         return _by_architecture(asks, decided.explained)

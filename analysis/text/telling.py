@@ -173,3 +173,9 @@ def groups(rows: pd.DataFrame) -> dict[str, list[str]]:
     """The models of rows, each by itself; all together where they are more than the page can name."""
     models = _models_of(rows)
     return {model: [model] for model in models} if len(models) <= FEW_MODELS else {f"{len(models)} models": models}
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`; needs at least one."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,198 @@
+"""The first page of a report on a designed sample of small models: what sets how much of a wording is read.
+
+Everything on it is a number of table_areas, table_variance, table_means, table_effects or table_explained.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.markdown import Markdown, escape
+from analysis.data.results import Results
+from analysis.outcomes import Decided
+from analysis.outcomes.effects import FLOOR, overall
+from analysis.outcomes.prediction import EXPLAINS
+from analysis.outcomes.sample import ALL_TASKS, main_cells
+from analysis.text.first_page import FirstPage, asked_depths, layer_at
+from analysis.text.questions import why
+from analysis.text.telling import NOT_RUN, Question, listed, number
+from study.config.units import number_text
+
+NEARLY_ALL, NEARLY_NONE = 0.75, 0.25
+"""Mean areas from which on a wording is said to be read nearly everywhere, and up to which nearly nowhere."""
+OF_ARCHITECTURE = ("architecture", "architecture x tier")
+
+
+def sample_page(results: Results, decided: Decided) -> FirstPage:
+    """Return the first page; needs the areas of at least one model that learned its task."""
+    areas = learned(decided)
+    columns = asked_depths(results)
+    return FirstPage(
+        sentence=_sentence(results, decided, areas),
+        head=["task", "wording", "models", "area", "lowest and highest model", *columns.values(), "right answers"],
+        rows=_rows(results, decided, areas, list(columns)),
+        reading=_reading(results, areas),
+        order=[],
+        questions=[_sources(results, decided), _cost(results, decided), why(results, decided)],
+        difference_head=[],
+        differences=[],
+        tables=("areas", "variance", "effects", "explained"),
+        picture="areas",
+    )
+
+
+def learned(decided: Decided) -> pd.DataFrame:
+    """Return the areas of models that learned the task."""
+    return decided.areas[decided.areas["learned"].astype(bool)] if len(decided.areas) else decided.areas
+
+
+def _by_tier(results: Results, areas: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the areas of each tier, in the order of the tasks: means over seeds, a row a model."""
+    means = areas.groupby(["tier", "pair", "model"], sort=False, as_index=False)[["area", "answers"]].mean()
+    return {tier: means[means["tier"] == tier] for tier in results.tiers if tier in set(means["tier"])}
+
+
+def _sentence(results: Results, decided: Decided, areas: pd.DataFrame) -> Markdown:
+    by_tier = {tier: rows["area"].mean() for tier, rows in _by_tier(results, areas).items()}
+    told = {
+        "nearly everywhere": [tier for tier, area in by_tier.items() if area >= NEARLY_ALL],
+        "in part": [tier for tier, area in by_tier.items() if NEARLY_NONE < area < NEARLY_ALL],
+        "nearly nowhere": [tier for tier, area in by_tier.items() if area <= NEARLY_NONE],
+    }
+    read = "; ".join(f"{where} on {listed(tiers)}" for where, tiers in told.items() if tiers)
+    models = f"{areas['model'].nunique()} models of {areas['architecture'].nunique()} architectures"
+    return escape(
+        f"In {models}, a class token that is trained into a block on the easiest wordings of a task is read over the "
+        f"depth of the model {read}. {_what_sets(decided)} {_what_explains(decided)}"
+    )
+
+
+def _shares(decided: Decided) -> dict[str, dict[Any, Any]]:
+    """The shares of all tasks together, or of the only one, by component."""
+    found = decided.variance
+    together = found[found["pair"] == ALL_TASKS]
+    return {row["component"]: row for row in (together if len(together) else found).to_dict("records")}
+
+
+def _what_sets(decided: Decided) -> str:
+    found = _shares(decided)
+    if "tier" not in found or "architecture" not in found:
+        return "What it varies with is not decided: fewer than three architectures have all seeds and wordings."
+    tier, of = found["tier"], {name: found[name] for name in OF_ARCHITECTURE if name in found}
+    low, high = (sum(row[f"share_{end}"] for row in of.values()) for end in ("low", "high"))
+    verdict = "It is undecided whether this varies more with what is asked or with the architecture"
+    if tier["share_low"] > high:
+        verdict = "This varies with what is asked, more than with the architecture"
+    elif tier["share_high"] < low:
+        verdict = "This varies with the architecture, more than with what is asked"
+    parts = ", ".join(f"{_percent(row)} {_named(name)}" for name, row in of.items())
+    return f"{verdict}: of the variance of areas {_percent(tier)} is of the wording, {parts}."
+
+
+def _named(component: str) -> str:
+    return {"architecture": "of the architecture", "architecture x tier": "of an architecture at single wordings"}.get(
+        component, f"of the {component}"
+    )
+
+
+def _percent(row: Mapping[Any, Any]) -> str:
+    return f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
+
+
+def _what_explains(decided: Decided) -> str:
+    found = decided.explained
+    if found.empty or found["p"].isna().all():
+        return "Why there is not decided by so few architectures."
+    names = list(found.loc[found["words"] == EXPLAINS, "predictor"])
+    if not names:
+        return "No measurement of the models before says more about other architectures."
+    return f"Beyond that, {listed(names)} of a model tells{'' if len(names) == 1 else ' each'} where it is read."
+
+
+def _rows(results: Results, decided: Decided, areas: pd.DataFrame, depths: list[float]) -> list[list[Markdown]]:
+    means = decided.means
+    main = {(cell.model, cell.pair, "+".join(cell.wordings)) for cell in main_cells(results)}
+    own = means[(means["arm"] == "plain") & (means["weight"] == results.shown_weight) & (means["seeds"] > 0)]
+    own = own[[key in main for key in zip(own["model"], own["pair"], own["wordings"], strict=True)]]
+    own = own[(own["templates"] == "unseen") & own["model"].isin(areas["model"])]
+    choice = own.set_index(["tier", "model", "layer"])["choice"]
+    rows, task = [], ""
+    for tier, here in _by_tier(results, areas).items():
+        pair = str(here["pair"].iloc[0])
+        name, task = (pair if pair != task else ""), pair
+        ordered = here.sort_values("area", kind="stable")
+        low, high = ordered.iloc[0], ordered.iloc[-1]
+        ends = f"{low['model']} {_area(low['area'])}, {high['model']} {_area(high['area'])}"
+        at_depths = []
+        for depth in depths:
+            values = [choice.get((tier, model, layer_at(results, model, depth))) for model in here["model"]]
+            known = [value for value in values if value is not None]
+            at_depths.append(f"{100 * sum(known) / len(known):.0f}" if known else "")
+        told = [name, tier, str(len(here)), _area(here["area"].mean()), ends, *at_depths]
+        rows.append([escape(one) for one in (*told, f"{100 * here['answers'].mean():.0f}")])
+    return rows
+
+
+def _area(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _reading(results: Results, areas: pd.DataFrame) -> Markdown:
+    first, depths = areas.iloc[0], (areas["from_depth"].iloc[0], areas["to_depth"].iloc[0])
+    chance = 100 * results.plain[0].chance
+    return escape(
+        "Area: that under (choice accuracy - chance) / (1 - chance) from relative depth "
+        f"{depths[0]:.2f} to {depths[1]:.2f}, mean over models and seeds; 1 is always right at every depth, 0 chance, "
+        "below 0 more often wrong than right. "
+        f"Then the mean choice accuracy in % at the trained block, by the relative depth that was asked for (chance is "
+        f"{chance:.0f}), and right answers before the class loss. The first wording of each task is the one that class "
+        f"labels were given on, w = {number_text(first['weight'])}; templates and {results.terms.group}s are new to "
+        "the class loss, and templates to every training."
+    )
+
+
+def _sources(results: Results, decided: Decided) -> Question:
+    asks = "Is it what is asked, or the architecture?"
+    if decided.variance.empty:
+        return Question(asks, NOT_RUN, Markdown("fewer than three architectures have all seeds and wordings"))
+    told = []
+    for pair, rows in decided.variance.groupby("pair", sort=False):
+        shares = rows[rows["share"] >= 0.005].sort_values("share", ascending=False, kind="stable")
+        parts = ", ".join(f"{one['component']} {_percent(one)}" for one in shares.to_dict("records"))
+        told.append(f"{pair}: {parts}")
+    first = decided.variance.iloc[-1]
+    sure = (
+        f"shares of the variance of areas; {100 * results.decisions.confidence:g} % intervals over "
+        f"{first['architectures']} architectures with {first['models']} models and {first['seeds']} "
+        f"seed{'s' if first['seeds'] > 1 else ''}, for the wordings at hand"
+    )
+    return Question(asks, escape("; ".join(told)), escape(sure))
+
+
+def _cost(results: Results, decided: Decided) -> Question:
+    asks = "Does it cost answers?"
+    rows = overall(decided.effects, "cost against w = 0")
+    rows = rows[(rows["weight"] == results.shown_weight) & rows["model"].isin(learned(decided)["model"])]
+    rows = rows[rows["verdict"] != FLOOR]
+    if rows.empty:
+        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
+    told = [
+        f"{tier} {_mean_and_ends(rows[rows['tier'] == tier])}" for tier in results.tiers if tier in set(rows["tier"])
+    ]
+    margin = 100 * results.decisions.non_inferiority_margin
+    counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
+    sure = (
+        f"of {len(rows)} models and wordings {counts.get('preserved', 0)} kept within the margin of {margin:g} points, "
+        f"{counts.get('hurt', 0)} hurt, {counts.get('undecided', 0)} undecided"
+    )
+    answer = f"Right answers, with the class loss minus the same steps without, in points: {', '.join(told)}"
+    return Question(asks, escape(f"{answer} (mean and range of models)"), escape(sure))
+
+
+def _mean_and_ends(rows: pd.DataFrame) -> str:
+    values = 100 * rows["difference"]
+    if math.isnan(values.mean()):
+        return "unknown"
+    return f"{number(values.mean())} ({number(values.min())} to {number(values.max())})"

@@ -1,0 +1,145 @@
+"""The first page of a report on a sample of small models: its numbers are those of the tables, its verdicts theirs."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.data.results import Results, read_results
+from analysis.outcomes import Decided, decide_study
+from analysis.report import write_report
+from analysis.text.first_page import FirstPage
+from analysis.text.limits import limits, named
+from analysis.text.sample_page import sample_page
+from study.config.nursery import NurserySample
+from tests.simulated import Plan, Point, Truth, write_study
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = {"architectures": ["llama", "gpt2", "mamba2"], "each": 3, "blocks": [4, 8], "hidden_size": [32]}
+MODELS = NurserySample.model_validate({**SAMPLE, "attention_heads": [2, 4]}).models
+FIRST, SECOND, *_ = MODELS
+DEPTHS = (0.25, 0.5, 1.0)
+
+
+def _truth(point: Point) -> Truth:
+    choice = {"symbolic": 0.99, "semantic": 0.8, "construction": 0.5, "story": 0.3}[point.tier]
+    return Truth(choice=choice - 0.1 * (point.model == FIRST) * (point.tier == "semantic"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = Plan(
+        models={name: one.blocks for name, one in MODELS.items()},
+        depths=DEPTHS,
+        pairs=("multiply/add",),
+        weights=(0.0, 0.5),
+        truth=_truth,
+        per_class=24,
+    )
+    root = write_study(tmp_path_factory.mktemp("page") / "sample", plan)
+    study = json.loads((root / "study.json").read_text())
+    study["config"]["nursery"] = {"sample": {**SAMPLE, "attention_heads": [2, 4]}}
+    (root / "study.json").write_text(json.dumps(study))
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return read_results(folder)
+
+
+@pytest.fixture(scope="module")
+def decided(results: Results) -> Decided:
+    return decide_study(results)
+
+
+@pytest.fixture(scope="module")
+def page(results: Results, decided: Decided) -> FirstPage:
+    return sample_page(results, decided)
+
+
+def test_the_table_has_the_numbers_of_the_tables(page: FirstPage, decided: Decided) -> None:
+    assert page.head == [
+        *("task", "wording", "models", "area", "lowest and highest model"),
+        *("0.25", "0.5", "1", "right answers"),
+    ]
+    assert [row[1] for row in page.rows] == ["symbolic", "semantic", "construction", "story"]
+    means, areas = decided.means, decided.areas
+    for row in page.rows:
+        own = areas[areas["tier"] == row[1]]
+        assert row[2] == str(len(MODELS))
+        assert float(row[3]) == pytest.approx(own["area"].mean(), abs=0.006)
+        ends = [re.fullmatch(r"(.+) (-?\d\.\d\d)", part) for part in row[4].split(", ")]
+        by_model = own.set_index("model")["area"]
+        for end, value in zip(ends, (own["area"].min(), own["area"].max()), strict=True):
+            assert end
+            assert float(end[2]) == pytest.approx(by_model[end[1]], abs=0.006) == pytest.approx(value, abs=0.006)
+        here = means[(means["tier"] == row[1]) & (means["templates"] == "unseen") & (means["weight"] == 0.5)]
+        for depth, told in zip(DEPTHS, row[5:8], strict=True):
+            assert float(told) == pytest.approx(100 * here.loc[here["depth"] == depth, "choice"].mean(), abs=0.6)
+
+
+def test_wordings_are_sorted_by_their_mean_area(page: FirstPage) -> None:
+    assert (
+        "nearly everywhere on symbolic; in part on semantic; nearly nowhere on construction and story" in page.sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ({"tier": (0.8, 0.7, 0.9), "architecture": (0.1, 0.0, 0.2)}, "with what is asked, more than with the arch"),
+        ({"tier": (0.1, 0.0, 0.2), "architecture": (0.8, 0.7, 0.9)}, "with the architecture, more than with what"),
+        ({"tier": (0.5, 0.3, 0.7), "architecture": (0.4, 0.2, 0.6)}, "It is undecided whether"),
+        # Of two parts of an architecture the sum counts.
+        (
+            {"tier": (0.5, 0.4, 0.6), "architecture": (0.2, 0.1, 0.3), "architecture x tier": (0.2, 0.1, 0.3)},
+            "It is undecided whether",
+        ),
+        ({}, "What it varies with is not decided"),
+    ],
+)
+def test_what_sets_it_is_decided_on_intervals(
+    results: Results, decided: Decided, shares: dict[str, tuple[float, float, float]], told: str
+) -> None:
+    first = decided.variance.iloc[0]
+    rows = [
+        {**first, "component": name, "share": share, "share_low": low, "share_high": high}
+        for name, (share, low, high) in shares.items()
+    ]
+    changed = replace(decided, variance=pd.DataFrame(rows, columns=decided.variance.columns))
+    assert told in sample_page(results, changed).sentence
+
+
+def test_costs_are_of_all_models_and_wordings(page: FirstPage, decided: Decided) -> None:
+    (cost,) = (question for question in page.questions if question.asks == "Does it cost answers?")
+    effects = decided.effects
+    own = effects[(effects["contrast"] == "cost against w = 0") & effects["depth"].isna() & (effects["weight"] == 0.5)]
+    counted = re.search(r"of (\d+) models and wordings (\d+) kept .*, (\d+) hurt, (\d+) undecided", cost.sure)
+    assert counted
+    assert int(counted[1]) == sum(int(counted[i]) for i in (2, 3, 4)) <= len(own)
+    assert int(counted[3]) == (own["verdict"] == "hurt").sum()
+
+
+def test_models_that_did_not_learn_are_named_and_left_out(results: Results, decided: Decided) -> None:
+    unlearned = decided.areas.assign(learned=decided.areas["model"] != SECOND)
+    changed = replace(decided, areas=unlearned)
+    assert {row[2] for row in sample_page(results, changed).rows} == {str(len(MODELS) - 1)}
+    assert any(f"{SECOND} (multiply/add, seed 0)" in line for line in limits(results, changed))
+    assert not any("left out of what compares models" in line for line in limits(results, decided))
+
+
+def test_the_report_has_the_page_and_its_picture(folder: Path, results: Results, tmp_path: Path) -> None:
+    out = tmp_path / "report.md"
+    assert write_report(folder, out) == []
+    text = out.read_text()
+    assert f"Study `{results.name}`: {named(results)};" in text
+    assert named(results) == f"{len(MODELS)} models"
+    assert text.index("(report/areas.svg)") < text.index("## How it is decided") < text.index("(report/sample.svg)")
+    drawn = pd.read_csv(tmp_path / "report" / "areas.csv")
+    assert len(drawn) == 3 * 4
+    assert (drawn["models"] == 3).all()
