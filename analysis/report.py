@@ -33,7 +33,7 @@ from analysis.text.sample_page import learned, sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.config.study import Stage2
-from study.results.description import ResultsError
+from study.results.description import REPORT_TITLE, ResultsError
 from study.results.files import UnwritableError, write_bytes
 
 
@@ -57,6 +57,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     pictures, drawn, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
+        title=markdown.Markdown(REPORT_TITLE),
         study=study,
         tiers=list(study.tiers),
         folder=folder.name,

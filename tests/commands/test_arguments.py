@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from ray._private.runtime_env.packaging import create_package
 
+from study.commands import arguments
 from study.commands.cluster import main as cluster
 from study.commands.doctor import main as doctor
+from study.commands.report import main as report
 from study.commands.run import main as run
+from study.results.description import REPORT_TITLE
 
 LONG, HUGE = "a" * 300, "9" * 5000
 HOSTS = ["", "-x", "a b", "a\0b", "größe", "x;reboot", LONG, "http://x", "a/b", "\n", "\ud800"]
@@ -127,3 +130,21 @@ def test_a_run_joins_a_cluster_by_its_address_alone_and_its_report_has_room(
         run(["configs/smoke.yaml", "--dry-run", "--report", str(tmp_path / "report.md")])
     assert ended.value.code == 2
     assert "report is a file: name a folder" in capsys.readouterr().err
+
+
+def test_a_report_takes_the_place_of_a_report_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes, earlier = tmp_path / "notes.md", tmp_path / "earlier.md"
+    notes.write_text("# Notes\n\nof a year\n")
+    earlier.write_text(f"{REPORT_TITLE}\n\nStudy `x`\n")
+    (tmp_path / "empty.md").touch()
+    for program, given in (
+        (run, ["configs/smoke.yaml", "--dry-run", "--report", str(notes)]),
+        (report, ["--results", str(tmp_path), "--out", str(notes)]),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            program(given)
+        assert ended.value.code == 2
+        assert "notes.md is there, and is no report of a study: name another file" in capsys.readouterr().err
+    assert notes.read_text().startswith("# Notes")
+    for free in (earlier, tmp_path / "empty.md", tmp_path / "new.md"):
+        assert arguments.report(str(free)) == free
