@@ -4,7 +4,7 @@ Everything on it is a number of table_areas, table_variance, table_means, table_
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,7 @@ from analysis.outcomes.sample import ALL_TASKS, main_cells
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed, number
+from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.units import number_text
 
 NEARLY_ALL, NEARLY_NONE = 0.75, 0.25
@@ -35,7 +36,12 @@ def sample_page(results: Results, decided: Decided) -> FirstPage:
         rows=_rows(results, decided, areas, list(columns)),
         reading=_reading(results, areas),
         order=[],
-        questions=[_sources(results, decided), _cost(results, decided), why(results, decided)],
+        questions=[
+            _sources(results, decided),
+            why(results, decided),
+            *_manipulated(results, decided),
+            _cost(results, decided),
+        ],
         difference_head=[],
         differences=[],
         tables=("areas", "variance", "effects", "explained"),
@@ -173,22 +179,45 @@ def _sources(results: Results, decided: Decided) -> Question:
 
 def _cost(results: Results, decided: Decided) -> Question:
     asks = "Does it cost answers?"
-    rows = overall(decided.effects, "cost against w = 0")
-    rows = rows[(rows["weight"] == results.shown_weight) & rows["model"].isin(learned(decided)["model"])]
+    rows = _overall(results, decided, "cost against w = 0")
     rows = rows[rows["verdict"] != FLOOR]
     if rows.empty:
         return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
-    told = [
-        f"{tier} {_mean_and_ends(rows[rows['tier'] == tier])}" for tier in results.tiers if tier in set(rows["tier"])
-    ]
     margin = 100 * results.decisions.non_inferiority_margin
     counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
     sure = (
         f"of {len(rows)} models and wordings {counts.get('preserved', 0)} kept within the margin of {margin:g} points, "
         f"{counts.get('hurt', 0)} hurt, {counts.get('undecided', 0)} undecided"
     )
-    answer = f"Right answers, with the class loss minus the same steps without, in points: {', '.join(told)}"
-    return Question(asks, escape(f"{answer} (mean and range of models)"), escape(sure))
+    answer = f"Right answers, with the class loss minus the same steps without, {_by_wording(results, rows)}"
+    return Question(asks, escape(answer), escape(sure))
+
+
+def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
+    """What each manipulation changes in choice accuracy."""
+    for arm in arms_that_are("manipulation"):
+        rows = _overall(results, decided, f"plain against {arm}")
+        if rows.empty:
+            continue
+        counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
+        sure = (
+            f"of {len(rows)} models and wordings plain is higher in {counts.get('above', 0)}, lower in "
+            f"{counts.get('below', 0)}; {100 * results.decisions.confidence:g} % intervals over templates"
+        )
+        answer = f"Choice accuracy, plain minus {words_of(arm)}, {_by_wording(results, rows)}"
+        yield Question(f"Does it matter {ARMS[arm].asks}?", escape(answer), escape(sure))
+
+
+def _overall(results: Results, decided: Decided, contrast: str) -> pd.DataFrame:
+    """The rows of a contrast over all depths, of models that learned a task, at the weight that most cells have."""
+    rows = overall(decided.effects, contrast)
+    return rows[(rows["weight"] == results.shown_weight) & rows["model"].isin(learned(decided)["model"])]
+
+
+def _by_wording(results: Results, rows: pd.DataFrame) -> str:
+    there = [tier for tier in results.tiers if tier in set(rows["tier"])]
+    told = [f"{tier} {_mean_and_ends(rows[rows['tier'] == tier])}" for tier in there]
+    return f"in points: {', '.join(told)} (mean and range of models)"
 
 
 def _mean_and_ends(rows: pd.DataFrame) -> str:

@@ -26,6 +26,8 @@ class ArmSettings:
     """Whether the labels of the operations are exchanged at random in every template."""
     adapters_above: bool = True
     """Whether there are adapters above the layer."""
+    adapters_below: bool = True
+    """Whether there are adapters below the layer."""
     answer_below: bool = True
     """Whether the answer loss reaches the adapters at and below the layer."""
 
@@ -61,6 +63,14 @@ ARMS: dict[str, ArmSettings] = {
         "no adapter above the layer",
         "whether layers above have to adapt",
         adapters_above=False,
+    ),
+    "lora_at": ArmSettings(
+        "manipulation",
+        "adapters at the layer only",
+        "no adapter above or below the layer",
+        "whether layers below adapt",
+        adapters_above=False,
+        adapters_below=False,
     ),
     "detached_answer": ArmSettings(
         "manipulation",

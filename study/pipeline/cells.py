@@ -136,8 +136,9 @@ def _objective(unit: Cell, readouts: Readouts) -> Objective:
         shuffled=arm.shuffled_labels,
         detached=not arm.answer_below,
     )
-    highest = None if arm.adapters_above else unit.layer
-    return Objective(unit.stage2.learning_rate, target, highest, fitted, unit.most_steps)
+    lowest = 0 if arm.adapters_below else unit.layer
+    adapted = range(lowest, unit.stage_one.model.blocks if arm.adapters_above else unit.layer + 1)
+    return Objective(unit.stage2.learning_rate, target, adapted, fitted, unit.most_steps)
 
 
 def _ids(readouts: Readouts) -> dict[Operation, int]:

@@ -38,8 +38,8 @@ class Objective:
 
     learning_rate: float
     target: ClassLoss | None = None
-    highest: int | None = None
-    """Index of the last block whose adapter is trained; None to train all."""
+    adapted: range | None = None
+    """Indices of the blocks whose adapters are trained; None to train all."""
     fitted: float | None = None
     """Training goes on after the settings' steps until the running mean of the class loss is as low as this, nats; None
     to end with them."""
@@ -261,10 +261,12 @@ def _warmed(rates: dict[str, mx.array], warmup_steps: int, step: mx.array) -> mx
 
 def _trained(flat: Flat, blocks: Mapping[str, int], objectives: Sequence[Objective]) -> mx.array | None:
     """Return whether each cell trains each element of the joined parameters; None if all cells train all of them."""
-    if all(objective.highest is None for objective in objectives):
+    block_of = {path: blocks[path.rpartition(".")[0]] for path in flat.paths}
+    every = range(max(block_of.values()) + 1)
+    adapted = [every if one.adapted is None else one.adapted for one in objectives]
+    trains = {path: mx.array([block in own for own in adapted]) for path, block in block_of.items()}
+    if all(each.all() for each in trains.values()):
         return None
-    highest = mx.array([math.inf if one.highest is None else one.highest for one in objectives])
-    trains = {path: highest >= blocks[path.rpartition(".")[0]] for path in flat.paths}
     shape = flat.parted(flat.tree[NAME])
     return flat.joined({path: mx.broadcast_to(each[:, None, None], shape[path].shape) for path, each in trains.items()})
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, Model
 from study.config.names import Operation
 from study.config.study import Grid, Lora, Stage2
@@ -141,17 +142,32 @@ def test_the_common_words_are_no_words_of_a_prompt_once_each_and_in_lower_case()
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 def test_adapters_above_the_layer_stay_zero_and_those_at_and_below_train(loaded: Loaded, weight: float) -> None:
-    (cell,) = run(loaded, Objective(2e-3, ClassLoss(1, weight, ids(loaded)), highest=1))
+    (cell,) = run(loaded, Objective(2e-3, ClassLoss(1, weight, ids(loaded)), adapted=range(2)))
     for name, value in cell.weights.items():
         if name.endswith("lora_b"):
             assert bool(mx.any(value != 0).item()) == (int(name.split(".")[2]) <= 1), name
 
 
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_with_adapters_at_the_layer_alone_all_others_stay_zero(loaded: Loaded, weight: float) -> None:
+    (cell,) = run(loaded, Objective(2e-3, ClassLoss(2, weight, ids(loaded)), adapted=range(2, 3)))
+    for name, value in cell.weights.items():
+        if name.endswith("lora_b"):
+            assert bool(mx.any(value != 0).item()) == (int(name.split(".")[2]) == 2), name
+
+
+def test_arms_say_which_blocks_have_adapters() -> None:
+    having = {name: (arm.adapters_below, arm.adapters_above) for name, arm in ARMS.items()}
+    assert having["lora_at"] == (False, False)
+    assert having["lora_below"] == (True, False)
+    assert set(having.values()) == {(True, True), (True, False), (False, False)}
+
+
 @pytest.mark.slow
 def test_a_cell_that_trains_below_alone_stacks_and_leaves_its_neighbours_as_they_are(loaded: Loaded) -> None:
-    below = Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)), highest=1)
+    below = Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)), adapted=range(2))
     free = Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)))
-    lowest = Objective(1e-3, ClassLoss(0, 0.3, ids(loaded)), highest=0)
+    lowest = Objective(1e-3, ClassLoss(0, 0.3, ids(loaded)), adapted=range(1))
     stacked = run(loaded, below, free, lowest)
     for objective, cell in zip((below, free, lowest), stacked, strict=True):
         assert_same(cell, *run(loaded, objective))
@@ -219,11 +235,11 @@ def test_a_detached_cell_stacks_and_leaves_its_neighbours_as_they_are(loaded: Lo
 
 def test_a_neighbour_that_diverges_leaves_every_arm_as_without_it(loaded: Loaded) -> None:
     arms = [
-        Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)), highest=1),
+        Objective(2e-3, ClassLoss(1, 0.5, ids(loaded)), adapted=range(2)),
         Objective(2e-3, ClassLoss(2, 0.5, ids(loaded), detached=True)),
         Objective(2e-3, ClassLoss(1, 0.5, ids(loaded), shuffled=True)),
     ]
-    wild = Objective(WILD, ClassLoss(3, 0.5, ids(loaded), detached=True), highest=3)
+    wild = Objective(WILD, ClassLoss(3, 0.5, ids(loaded), detached=True), adapted=range(4))
     dropped, *cells = run(loaded, wild, *arms, steps=10, clip_norm=WILD)
     assert dropped.error
     for cell, alone in zip(cells, run(loaded, *arms, steps=10, clip_norm=WILD), strict=True):
@@ -232,7 +248,7 @@ def test_a_neighbour_that_diverges_leaves_every_arm_as_without_it(loaded: Loaded
 
 
 def test_an_answer_that_is_detached_is_the_same_in_a_compiled_stack(loaded: Loaded) -> None:
-    objectives = [Objective(2e-3, ClassLoss(1, 0.5, ids(loaded), detached=True)), Objective(1e-3, highest=2)]
+    objectives = [Objective(2e-3, ClassLoss(1, 0.5, ids(loaded), detached=True)), Objective(1e-3, adapted=range(3))]
     settings = Stage2(steps=8, warmup_steps=2, lora=LORA)
     exact, rounded = (
         train(
@@ -249,7 +265,7 @@ def test_the_model_of_another_architecture_trains_every_arm() -> None:
     tokens = ids(other)
     objectives = [
         Objective(2e-3, ClassLoss(1, 0.5, tokens, shuffled=True)),
-        Objective(2e-3, ClassLoss(1, 0.5, tokens), highest=1),
+        Objective(2e-3, ClassLoss(1, 0.5, tokens), adapted=range(2)),
         Objective(2e-3, ClassLoss(2, 0.5, tokens, detached=True)),
     ]
     for objective, cell in zip(objectives, run(other, *objectives, steps=10), strict=True):

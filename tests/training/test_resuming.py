@@ -35,7 +35,7 @@ STEPS, EVERY = 12, 5
 LORA = Lora(rank=4, alpha=8.0, projections=["v_proj", "o_proj"])
 STAGE_2 = Stage2(steps=STEPS, learning_rate=2e-4, warmup_steps=8, weight_decay=0.01, lora=LORA)
 PAIRS: Any = [{"multiply": "multiply", "add": "add"}]
-ARMS: Any = ["plain", "lora_below", "detached_answer"]
+ARMS: Any = ["plain", "lora_below", "lora_at", "detached_answer"]
 WITH_ANSWERS = Grid(layers=[1], pairs=PAIRS, weights=[0.0, 0.5], arms=ARMS)
 CLASS_ALONE = Grid(layers=[1], pairs=PAIRS, weights=[1.0], arms=ARMS[:2])
 
@@ -314,7 +314,7 @@ def test_a_model_that_cannot_be_had_costs_no_checkpoint(
 def test_training_from_a_state_ends_as_training_that_ran_through_to_the_bit(tiny: Model, compiled: bool) -> None:
     loaded = load(tiny)
     tokens: Any = {"multiply": 5, "add": 6}
-    objectives = [Objective(1e-2), Objective(5e-3, ClassLoss(1, 0.5, tokens), highest=1)]
+    objectives = [Objective(1e-2), Objective(5e-3, ClassLoss(1, 0.5, tokens), adapted=range(2))]
     saved: dict[int, list[State]] = {}
 
     def run(callbacks: Callbacks = Callbacks(), start: Sequence[State] = ()) -> list[Trained]:  # noqa: B008

@@ -37,6 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         depths=DEPTHS,
         pairs=("multiply/add",),
         weights=(0.0, 0.5),
+        arms=("plain", "lora_at"),
         truth=_truth,
         per_class=24,
     )
@@ -79,6 +80,7 @@ def test_the_table_has_the_numbers_of_the_tables(page: FirstPage, decided: Decid
             assert end
             assert float(end[2]) == pytest.approx(by_model[end[1]], abs=0.006) == pytest.approx(value, abs=0.006)
         here = means[(means["tier"] == row[1]) & (means["templates"] == "unseen") & (means["weight"] == 0.5)]
+        here = here[here["arm"] == "plain"]
         for depth, told in zip(DEPTHS, row[5:8], strict=True):
             assert float(told) == pytest.approx(100 * here.loc[here["depth"] == depth, "choice"].mean(), abs=0.6)
 
@@ -123,6 +125,20 @@ def test_costs_are_of_all_models_and_wordings(page: FirstPage, decided: Decided)
     assert counted
     assert int(counted[1]) == sum(int(counted[i]) for i in (2, 3, 4)) <= len(own)
     assert int(counted[3]) == (own["verdict"] == "hurt").sum()
+
+
+def test_each_manipulation_is_a_question(page: FirstPage, decided: Decided) -> None:
+    (asked,) = (
+        question for question in page.questions if question.asks == "Does it matter whether layers below adapt?"
+    )
+    effects = decided.effects
+    own = effects[(effects["contrast"] == "plain against lora_at") & effects["depth"].isna()]
+    semantic = 100 * own.loc[own["tier"] == "semantic", "difference"]
+    told = re.search(r"semantic ([+-]\d+\.\d) \(([+-]\d+\.\d) to ([+-]\d+\.\d)\)", asked.answer)
+    assert told
+    expected = (semantic.mean(), semantic.min(), semantic.max())
+    assert [float(part) for part in told.groups()] == pytest.approx(expected, abs=0.06)
+    assert asked.sure.startswith(f"of {len(own)} models and wordings plain is higher in ")
 
 
 def test_models_that_did_not_learn_are_named_and_left_out(results: Results, decided: Decided) -> None:
