@@ -111,7 +111,8 @@ def read_standing(store: Store, done: dict[str, Status]) -> Standing:
                 stored[unit["id"]] = Status("failed", f"its {NAMES[needed]} failed: {found.reason}")
     done |= {unit: status for unit, status in stored.items() if status.state == "done"}
     left = {unit for unit, status in stored.items() if status.state == "run"}
-    alive = processes(note for note in store.running() if note.get("id") in left)
+    there = processes(note for note in store.running() if note.get("id") in left)
+    alive = [process for process in there if not process.has_ended]
     running = [process for process in alive if not process.is_silent]
     return Standing(study["name"], study["units"], stored, running, [one for one in alive if one.is_silent])
 

@@ -1,5 +1,7 @@
 """The units that run now, from the progress that their attempts write, and the time that is left."""
 
+import os
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +13,8 @@ from typing import Any
 SILENT_SECONDS = 120.0
 """A process that has written no progress for this long is not shown as running, nor is one whose progress is dated as
 far in the future."""
+WRITES_EVERY = 20.0
+"""Seconds in which a process that lives has written progress, unless a step takes long."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,20 @@ class Process:
     @property
     def is_silent(self) -> bool:
         return abs(time.time() - self.written) > SILENT_SECONDS
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ran on this machine and is there no more. One that has just written is: it may be in a container
+        that calls itself as this machine does, and counts processes by itself."""
+        if self.pid <= 0 or self.host != socket.gethostname() or abs(time.time() - self.written) < WRITES_EVERY:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # another user's, or the id of no process
+            return False
+        return False
 
 
 def processes(notes: Iterable[dict[str, Any]]) -> list[Process]:

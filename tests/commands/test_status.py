@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from study.plan.expand import expand
 from study.results.description import write_description
 from study.results.files import write_json
 from study.results.finished import DONE, PROGRESS
-from study.results.running import SILENT_SECONDS
+from study.results.running import SILENT_SECONDS, WRITES_EVERY
 from study.results.store import Status, Store
 from tests.actors.test_ray import LAYERS, MODELS, STUDY
 from tests.finished import complete
@@ -51,9 +52,9 @@ def finish(store: Store, *units: Unit, seconds: float = 60.0) -> None:
             complete(folder, unit, {"seconds": {"train": seconds}})
 
 
-def begin(store: Store, unit: Unit, pid: int = 7, silent_for: float = 0.0) -> Path:
+def begin(store: Store, unit: Unit, pid: int = 7, silent_for: float = 0.0, host: str = "mac") -> Path:
     folder = store.begin(unit)
-    about = {"label": unit.label, "kind": kind(unit), "id": unit.id, "host": "mac", "pid": pid}
+    about = {"label": unit.label, "kind": kind(unit), "id": unit.id, "host": host, "pid": pid}
     started = "2026-01-01T00:00:00+00:00"
     where = {"started": started, "stage": "stage 2", "step": 63, "steps": 100, "loss": 0.149, "class_loss": 0.019}
     write_json(folder / PROGRESS, {**about, **where})
@@ -119,6 +120,22 @@ def test_an_attempt_that_was_killed_is_not_stuck_as_running(store: Store, capsys
     assert "1 done · 1 silent · 6 to run · nothing runs" in text
     assert "Running" not in text
     assert section(text, "Silent")[1].endswith("silent for 62 min")
+
+
+def test_a_process_of_this_machine_that_is_there_no_more_is_not_shown(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    here, quiet = socket.gethostname(), WRITES_EVERY + 5
+    begin(store, CELLS[0], ended.pid, quiet, here)
+    begin(store, CELLS[1], os.getpid(), quiet, here)
+    begin(store, CELLS[2], ended.pid, quiet, "other")
+    _, text = shown(capsys, store)
+    assert "2 running · 6 to run" in text
+    assert CELLS[0].label not in "\n".join(section(text, "Running"))
+    begin(store, CELLS[0], ended.pid, 1.0, here)  # it writes: it counts processes by itself
+    assert "3 running" in shown(capsys, store)[1]
 
 
 def test_an_attempt_that_is_dated_in_the_future_does_not_run_and_is_swept(
