@@ -140,7 +140,7 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
         "models": [models_and_outcomes.model_row(study, model) for model in models],
         "tokens": models_and_outcomes.token_rows(study),
         "gates": models_and_outcomes.gate_rows(study),
-        "decisions": models_and_outcomes.decision_rows(study.decisions),
+        "decisions": models_and_outcomes.decision_rows(study),
         "outcomes": {model: models_and_outcomes.outcome_rows(study, plain, model) for model in models},
         "accuracy": {model: models_and_outcomes.accuracy_rows(study, decided, model) for model in models},
         "missed": models_and_outcomes.missed_rows(study, plain, transfer=False),

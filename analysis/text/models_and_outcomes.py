@@ -91,11 +91,13 @@ def gate_rows(study: Results) -> list[Row]:
     return rows
 
 
-def decision_rows(decisions: Decisions) -> list[Row]:
-    """Every choice that was fixed before the study, with its meaning."""
-    rows = []
+def decision_rows(study: Results) -> list[Row]:
+    """Every choice that was fixed before the study, with its meaning; one on samples where the study has one."""
+    rows, has_sample = [], bool(study.nursery and study.nursery.sample)
     for name, field in Decisions.model_fields.items():
-        value = getattr(decisions, name)
+        if name == "learned" and not has_sample:
+            continue
+        value = getattr(study.decisions, name)
         told = ", ".join(value) or "none" if isinstance(value, list) else str(value)
         rows.append([name, told, Markdown(" ".join((field.description or "").split()))])
     return rows
