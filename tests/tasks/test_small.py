@@ -61,7 +61,7 @@ def sign_of(prompt: Prompt) -> int:
     """What a reader would do with the two numbers of a sum, from the text alone: +1 adds, -1 subtracts."""
     text, words = prompt.text, prompt.text.split()
     if prompt.tier == "defined":
-        used = re.search(r"; \d+ (\w+) \d+ =", text)
+        used = re.search(r"; \d+ (\w+) \d+$", text)
         assert used
         return 1 if f"{used[1]} plus" in text.partition(";")[0] else -1
     if prompt.tier in ("nouns", "stories"):
@@ -97,7 +97,7 @@ def meant(prompt: Prompt, kinds: dict[str, str], does: dict[str, str]) -> str:
         ((thing, _),) = (one for one in Counter(named).items() if one[1] == 1)
     else:
         (name,) = re.findall(r"; (\w+) at ", prompt.text)
-        (thing,) = re.findall(rf"{name} (\w+) [,;]", prompt.text)
+        (thing,) = re.findall(rf"\b{name} (\w+)", prompt.text.partition(";")[0])
     return thing
 
 

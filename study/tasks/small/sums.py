@@ -47,21 +47,21 @@ _FRAMES = [
 _VERBS = ["finds|loses", "buys|sells", "gets|gives", "wins|drops", "takes|leaves", "adopts|releases"]
 _NAMES = ["sam", "mia", "leo", "ana"]
 _STORIES = [
-    "NAME has {a} pens and VERB {b} . NAME has",
-    "NAME had {a} pens and VERB {b} . that makes",
-    "{a} pens has NAME , who VERB {b} . that makes",
-    "of {a} pens NAME VERB {b} . now NAME has",
+    "NAME has {a} and VERB {b} : now",
+    "NAME had {a} , then VERB {b} :",
+    "{a} has NAME , who VERB {b} :",
+    "of {a} NAME VERB {b} . now",
 ]
 _INVERSE = [
     "what WORD {b} makes {a} ?",
-    "what is it , WORD {b} makes {a} ?",
+    "it , WORD {b} , makes {a} :",
     "find what WORD {b} makes {a} :",
-    "some number WORD {b} is {a} . it is",
+    "it WORD {b} is {a} . it is",
     "{a} is what WORD {b} ?",
-    "{a} is some number WORD {b} . it is",
+    "{a} is it WORD {b} . it is",
     "now what WORD {b} equals {a} ?",
-    "it is {a} when WORD {b} . before it is",
-    "we have WORD {b} and get {a} from",
+    "it is {a} when WORD {b} . before :",
+    "we WORD {b} and get {a} from",
     "well , what WORD {b} is {a} ?",
 ]
 NONSENSE = ["dax", "wug", "blick", "fep", "zorp", "tiv", "gorm", "plink"]
@@ -148,8 +148,8 @@ def _inverse() -> Iterator[Parts]:
 def _defined() -> Iterator[Parts]:
     for one, other in combinations(NONSENSE, 2):
         for added, taken in ((one, other), (other, one)):
-            for told in (f"{added} plus , {taken} minus", f"{taken} minus , {added} plus"):
-                text = f"{told} ; {{a}} WORD {{b}} ="
+            for told in (f"{added} plus {taken} minus", f"{taken} minus {added} plus"):
+                text = f"{told} ; {{a}} WORD {{b}}"
                 # By the unordered pair: else a held-out template tells that the other way round was trained on.
                 yield Parts(told, _both(text, "WORD", f"{added}|{taken}"), f"{one} {other}")
 

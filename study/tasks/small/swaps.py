@@ -22,14 +22,14 @@ _MOVES = {"one": 1, "negated": 1, "renamed": 1, "two": 2}
 """Number of moves in a prompt of each tier."""
 _LEADS = ["", "so ", "now ", "here ", "then ", "next ", "well ", "today "]
 _FRAMES = [
-    "PAIR : MOVES ; first is",
-    "PAIR , MOVES . first is",
-    "take PAIR : MOVES ; first is",
-    "from PAIR : MOVES . first :",
-    "PAIR then MOVES ; first :",
-    "with PAIR MOVES . first is",
-    "PAIR . MOVES , first is",
-    "see PAIR : MOVES , first is",
+    "PAIR : MOVES ; first",
+    "PAIR , MOVES . first",
+    "take PAIR : MOVES ; first",
+    "from PAIR : MOVES . first",
+    "PAIR then MOVES ; first",
+    "with PAIR MOVES . first",
+    "PAIR . MOVES , first",
+    "by PAIR : MOVES , first",
 ]
 _WORDS = ("swap", "keep")
 _OTHER_WORDS = [("turn", "stay"), ("cross", "pass"), ("flip", "hold"), ("trade", "wait")]

@@ -28,7 +28,7 @@ OFTEN: dict[Tier, int] = {
 REPEATED = 0.5
 """Share of the sentences that are rows of random words, said twice: without them words that a prompt defines are not
 learned."""
-_RUN = (3, 6)
+_RUN = (3, 5)
 """Fewest and most words of such a row before they are repeated."""
 _SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu".split()
 

@@ -42,36 +42,36 @@ _NAMED = [
     "see the NOUN : it is TIME",
 ]
 _FAR = [
-    "the NOUN that NAME saw must be , at TIME",
-    "the NOUN NAME wants is now , at TIME",
+    "the NOUN that NAME saw is at TIME",
+    "the NOUN NAME wants is , at TIME",
     "NAME has no NOUN , look at TIME",
-    "NAME asks for the NOUN , at TIME",
-    "the NOUN , NAME told us , is at TIME",
-    "a NOUN that NAME saw was , at TIME",
-    "NAME lost the NOUN : find it at TIME",
-    "of the NOUN NAME knows : it is TIME",
-    "NAME said that the NOUN was , at TIME",
-    "where did NAME see the NOUN ? it is TIME",
-    "the NOUN belongs to NAME and is , at TIME",
+    "NAME asks for the NOUN at TIME",
+    "the NOUN , NAME told us , at TIME",
+    "a NOUN that NAME saw was at TIME",
+    "NAME lost the NOUN : look at TIME",
+    "of the NOUN NAME knows at TIME",
+    "NAME said the NOUN was at TIME",
+    "where did NAME see the NOUN at TIME",
+    "the NOUN is of NAME , at TIME",
     "you saw a NOUN with NAME at TIME",
 ]
 _NAMES = ["sam", "mia", "leo", "ana"]
 _CHOSEN = [
-    "ONE or OTHER ? what DOES is , at TIME",
-    "ONE or OTHER : it DOES , at TIME",
-    "it DOES , ONE or OTHER , at TIME",
+    "ONE or OTHER ? what DOES at TIME",
+    "ONE or OTHER : it DOES at TIME",
+    "it DOES , ONE or OTHER at TIME",
     "ONE and OTHER : what DOES at TIME",
-    "what DOES of ONE and OTHER , at TIME",
+    "what DOES of ONE and OTHER at TIME",
 ]
 _EXCLUDED = [
     "ONE and OTHER : not the NOT at TIME",
-    "ONE or OTHER , but no NOT , at TIME",
-    "not NOT , but ONE or OTHER , at TIME",
+    "ONE or OTHER , but no NOT at TIME",
+    "not NOT , but ONE or OTHER at TIME",
     "ONE and OTHER without the NOT at TIME",
     "no NOT of ONE and OTHER at TIME",
     "take ONE and OTHER , leave NOT at TIME",
     "ONE and OTHER . not NOT at TIME",
-    "it is no NOT , ONE or OTHER at TIME",
+    "no NOT , ONE or OTHER at TIME",
     "NOT is out of ONE and OTHER at TIME",
 ]
 
@@ -173,7 +173,7 @@ def _bound() -> Iterator[Parts]:
         for animal, tool in ((one, other), (other, one)):
             told = [f"{animal} {{animal}}", f"{tool} {{tool}}"]
             for first, second in (told, told[::-1]):
-                text = f"{first} , {second} ; WORD at TIME"
+                text = f"{first} {second} ; WORD at TIME"
                 texts = {"animal": text.replace("WORD", animal), "tool": text.replace("WORD", tool)}
                 yield Parts(text, texts, f"{one} {other}")
 
