@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.markdown import Markdown, escape
+from analysis.data.numbers import share
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
 from analysis.text.telling import (
+    FEW_MODELS,
     NOT_RUN,
     Difference,
     Question,
@@ -38,8 +40,20 @@ def cost(results: Results, decided: Decided) -> Question:
     words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
     words[FLOOR] = "too few are right to show it"
     told = Difference("Right answers, with the class loss minus the same steps without", rows, words)
-    sure = f"{how_decided(results, told)}; {escape(_dearest(results, decided))}"
+    sure = f"{how_decided(results, told)}; {escape(_right_without(results, rows))}{escape(_dearest(results, decided))}"
     return Question(asks, by_verdict(results, told), Markdown(sure), [told])
+
+
+def _right_without(results: Results, rows: pd.DataFrame) -> str:
+    """How many answers are right with w = 0, of few models: of few right answers there are few to lose."""
+    if rows["model"].nunique() > FEW_MODELS:
+        return ""
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        by_tier = dict(zip(own["tier"], own["value_beside"], strict=True))
+        parts = ", ".join(f"{tier} {share(by_tier[tier])}" for tier in results.tiers if tier in by_tier)
+        told.append(f"{model} {parts}")
+    return f"right with w = 0: {'; '.join(told)}; "
 
 
 def _dearest(results: Results, decided: Decided) -> str:
@@ -71,12 +85,26 @@ def _drift(results: Results) -> str:
             ("w = 0", [one for one in results.units.values() if one.kind == "cell" and one.layer is None]),
         )
     }
+    before = _before(results)
     told = [
         f"{min(values):.2g} to {max(values):.2g} nats {of}"
         for of, values in moved.items()
         if values and min(values) >= 0
     ]
-    return f"; predictions on a neutral text moved by {', '.join(told)} (KL)" if told else ""
+    return f"; predictions on a neutral text moved by {', '.join(told)} (KL){before}" if told else ""
+
+
+def _before(results: Results) -> str:
+    """How far stage 1 had moved the predictions of each of few models before."""
+    moved: dict[str, list[float]] = {}
+    for unit in results.units.values():
+        kl = results.done.get(unit.id, {}).get("text_kl", {}).get("stage1")
+        if unit.finished and kl is not None and not math.isnan(kl):
+            moved.setdefault(unit.model, []).append(kl)
+    if not 0 < len(moved) <= FEW_MODELS:
+        return ""
+    told = [f"{model} by {min(values):.2g} to {max(values):.2g} nats" for model, values in moved.items()]
+    return f", after stage 1 had moved {', '.join(told)}"
 
 
 def use(results: Results, decided: Decided) -> Question:
@@ -90,7 +118,7 @@ def use(results: Results, decided: Decided) -> Question:
     for group, models in groups(own).items():
         possible, without = (of[of["model"].isin(models) & of["ceiling"].astype(bool)] for of in (own, zero))
         if possible.empty:
-            parts.append(f"{group}: exchanging the whole state at the layer does not move the answer either")
+            parts.append(f"{group}: not even the exchange of the whole state at the layer is shown to move the answer")
             continue
         of_class = possible[possible["subspace"] == "class"]
         told = [
@@ -117,7 +145,7 @@ def use(results: Results, decided: Decided) -> Question:
 
 
 def _untold(places: int) -> str:
-    return f" (in {places} others the whole state does not move the answer either)" if places else ""
+    return f" (in {places} others not even the whole state is shown to move the answer)" if places else ""
 
 
 def _shares_of(rows: pd.DataFrame, subspace: str, without: pd.DataFrame) -> str:

@@ -13,12 +13,23 @@ import pandas as pd
 
 from analysis.data.markdown import Markdown, escape
 from analysis.data.results import Results
+from analysis.data.terms import ARITHMETIC
 from analysis.outcomes import Decided
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.text.questions import questions
-from analysis.text.telling import Question, depth_range, difference_rows, listed, main_rows, span, told_tiers
+from analysis.text.telling import (
+    FEW_MODELS,
+    Question,
+    depth_range,
+    difference_rows,
+    listed,
+    main_rows,
+    span,
+    told_tiers,
+)
 from study.config.units import CHAT, number_text
+from study.config.wordings import cues_of
 from study.plan.expand import absolute_layer
 
 MOST_PLACES = 4
@@ -168,6 +179,9 @@ def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
     named = Markdown(f"{escape(tier)}, {example}") if example else escape(tier)
     new = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
     counts = own.loc[own["seeds"] > 0, "samples"]
+    if results.terms is ARITHMETIC:
+        cues = len(set(cues_of(tier).values()))
+        new += f" around {cues} cue{'s' if cues > 1 else ''}"
     return Markdown(f"{named} ({span(counts, 1)} {new})" if len(counts) else f"{named} ({new})")
 
 
@@ -222,6 +236,8 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     by_tier = {tier: trained_by(results, tier) for tier in told_tiers(results, shown)}
     others = [f"{by} of {tier}" for tier, by in by_tier.items() if by]
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
+    about = "; ".join(filter(None, (_described(results, model) for model in results.model_names)))
+    about = f" {escape(about)}." if about and len(results.model_names) <= FEW_MODELS else ""
     several = ("Mean over seeds [lowest-highest], " if seeds > 1 else "") + "\\* one seed; "
     if shown["zero_choice"].notna().any():
         several += "in brackets: the same steps without a class loss (w = 0), read in the same way; "
@@ -231,7 +247,27 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
         f"{escape(' and '.join(first.wordings))} alone, with w = {number_text(results.shown_weight)}; "
         f"{escape(terms.group)}s and templates are new to every training.{escape(saw)} {several}bold: the "
         f"{100 * results.decisions.confidence:g} % interval over {over} lies above {100 * READABLE:.0f} %."
+        f"{_of_cues(results)}{about}"
     )
+
+
+def _of_cues(results: Results) -> str:
+    if results.terms is not ARITHMETIC:
+        return ""
+    return (
+        " New templates are new sentences around known cues, the words that tell the operations apart: of other cues "
+        "the intervals say nothing."
+    )
+
+
+def _described(results: Results, model: str) -> str:
+    """`smollm2-135m is SmolLM2-135M-Instruct, dequantised from Q4_1, prompted without its chat template`."""
+    entry = results.models.get(model.removesuffix(CHAT), {})
+    note = str(entry.get("note") or "").partition(";")[0]
+    if not note:
+        return ""
+    plainly = ", prompted without its chat template" if entry.get("chat") and not model.endswith(CHAT) else ""
+    return f"{model} is {note}{plainly}"
 
 
 def _sentence(results: Results, decided: Decided) -> Markdown:

@@ -46,6 +46,8 @@ def model_row(study: Results, model: str) -> Row:
     weights, stage1 = _held(study, model)
     first = ", ".join(filter(None, [first, stage1]))
     source = f"{kind}: {where}".strip(": ")
+    if note := entry.get("note"):
+        source += f" ({note})"
     return [model, source, blocks, licence, weights, first, reference, f"{finished} of {len(cells)}"]
 
 
@@ -59,20 +61,25 @@ def _held(study: Results, model: str) -> tuple[str, str]:
 
 
 def token_rows(study: Results) -> list[Row]:
-    """Per model and pair: each operation's token and its id, or why the pair has none."""
+    """Per model and pair: each operation's token and its id, or why the pair has none; random words by seed."""
     rows = []
     for model in study.model_names:
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[tuple[str, str], list[int]] = {}
         for unit_id, done in study.done.items():
             if study.everything[unit_id].model == model:
-                found |= done.get("tokens", {})
-        for pair, tokens in sorted(found.items()):
-            if "skipped" in tokens:
-                rows.append([model, pair, f"skipped: {tokens['skipped']}"])
-            else:
-                texts = [f"{escape(name)} {code(one['text'])} {escape(one['id'])}" for name, one in tokens.items()]
-                rows.append([model, pair, Markdown(", ".join(texts))])
+                for pair, tokens in done.get("tokens", {}).items():
+                    found.setdefault((pair, _tokens_told(tokens)), []).append(study.everything[unit_id].seed)
+        several = {pair for pair, _ in found if sum(pair == other for other, _ in found) > 1}
+        for (pair, told), seeds in sorted(found.items(), key=lambda one: (one[0][0], sorted(one[1]), one[0][1])):
+            of = f"{pair}, seed {', '.join(map(str, sorted(set(seeds))))}" if pair in several else pair
+            rows.append([model, of, Markdown(told)])
     return rows
+
+
+def _tokens_told(tokens: dict[str, Any]) -> str:
+    if "skipped" in tokens:
+        return escape(f"skipped: {tokens['skipped']}")
+    return ", ".join(f"{escape(name)} {code(one['text'])} {escape(one['id'])}" for name, one in tokens.items())
 
 
 def gate_rows(study: Results) -> list[Row]:

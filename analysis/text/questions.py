@@ -77,7 +77,29 @@ def _bias(results: Results, decided: Decided) -> Iterator[Question]:
         if len(rows := main_rows(results, overall(decided.effects, contrast)))
     ]
     if told:
-        yield _asked(results, "What does the class loss bring, and more than a bias?", *told)
+        question = _asked(results, "What does the class loss bring, in accuracy and in order?", *told)
+        yield replace(question, sure=Markdown(f"{question.sure}{escape(_reversed(results, decided))}"))
+
+
+REVERSED = 0.25
+"""Share of matched pairs in the right order below which a lens tells classes apart the wrong way round."""
+
+
+def _reversed(results: Results, decided: Decided) -> str:
+    """In how many places the lens of w = 0 has the classes the wrong way round, which a class loss only has to turn."""
+    rows = main_rows(results, decided.means[decided.means["arm"] == "plain"])
+    known = rows[(rows["templates"] == "unseen") & rows["zero_order_lowest_seed"].notna()]
+    there = known[known["zero_order_lowest_seed"] < REVERSED]
+    if there.empty:
+        return ""
+    counts = there["model"].value_counts(sort=False)
+    per = ", ".join(
+        f"{count} of {(known['model'] == model).sum()} layers and tiers of {model}" for model, count in counts.items()
+    )
+    return (
+        f"; a part of order is a sign: with w = 0 some seed has fewer than {100 * REVERSED:.0f} % of pairs in the "
+        f"right order, and so tells the classes apart the wrong way round, at {per}"
+    )
 
 
 def _asked(results: Results, asks: str, *differences: Difference) -> Question:

@@ -17,6 +17,8 @@ from study.config.units import CHAT
 NOT_RUN = Markdown("**Not tested**")
 FEW_MODELS = 3
 """Of more models, the page gives ranges and counts, and the sections below every figure."""
+NEAR = 0.06
+"""Distance from chance within which a choice accuracy is said to be near it."""
 AT_CEILING: dict[str, str] = {CEILING: "both near 100 %"}
 
 
@@ -73,8 +75,23 @@ def _verdicts_of(results: Results, rows: pd.DataFrame, model: str, words: Mappin
     said: dict[str, list[str]] = {}
     for tier in told_tiers(results, rows):
         if row := by_tier.get(tier):
-            said.setdefault(words[row["verdict"]], []).append(f"{tier} {number(100 * row['difference'])}")
+            said.setdefault(_word(results, row, words), []).append(f"{tier} {number(100 * row['difference'])}")
     return ", ".join(f"{word} ({', '.join(tiers)})" for word, tiers in said.items())
+
+
+def _word(results: Results, row: Mapping[Any, Any], words: Mapping[str, str]) -> str:
+    """What a verdict says; of one seed of several that cells of one kind differ by, none is told."""
+    if _of_one_seed(results, row) and row["verdict"] != CEILING:
+        return "not decided by one seed"
+    if row["verdict"] == "none" and row["measure"] == "choice" and _at_chance(results, row):
+        return "both near chance"
+    return words[row["verdict"]]
+
+
+def _at_chance(results: Results, row: Mapping[Any, Any]) -> bool:
+    """Whether both sides of a difference are within NEAR of chance, where there is nothing to differ."""
+    chance = results.plain[0].chance
+    return bool(max(abs(row[side] - chance) for side in ("value", "value_beside")) <= NEAR)
 
 
 def _mean_and_range(results: Results, rows: pd.DataFrame) -> str:

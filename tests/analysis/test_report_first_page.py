@@ -76,7 +76,7 @@ def _as_told(own: dict[Hashable, Any], of: int) -> str:
 
 
 ASKS: dict[str, tuple[str, ...]] = {
-    "What does the class loss bring, and more than a bias?": (
+    "What does the class loss bring, in accuracy and in order?": (
         *("class loss against w = 0", "order with class loss against w = 0"),
     ),
     "Does it cost answers?": ("cost against w = 0",),

@@ -10,6 +10,7 @@ import pytest
 from analysis.data.results import Results, read_results
 from analysis.outcomes import Decided, decide_study
 from analysis.text.first_page import FirstPage, first_page
+from analysis.text.telling import Difference, by_verdict
 from tests.simulated import Plan, Point, Truth, write_study
 
 REACH = {"symbolic": 1.0, "semantic": 0.9, "construction": 0.55, "story": 0.5}
@@ -93,7 +94,8 @@ def test_every_number_of_the_table_is_one_of_the_frame_of_means(
             assert found == (wanted if wanted[1] != wanted[2] else wanted[:1])
             assert text.startswith("**") == (own["choice_low"] > 0.75)
     assert "wording" in page.head
-    assert page.rows[0][0].startswith("symbolic, `7 * 8 =` (37 new templates)")
+    assert page.rows[0][0].startswith("symbolic, `7 * 8 =` (37 new templates around 1 cue)")
+    assert "of other cues the intervals say nothing" in page.reading
     assert "Other templates were seen by stage 2 of symbolic." in page.reading
 
 
@@ -109,7 +111,8 @@ def test_a_cost_is_told_with_its_seeds_and_whether_it_is_kept(page: FirstPage) -
     answer, sure = _asked(page, "cost")
     assert re.search(r"in points: alpha: undecided \(symbolic -\d\.\d, .*; beta: hurt \(symbolic -2\d\.\d, ", answer)
     over = "95 % intervals over templates and 3 seeds, of means over depths: table of differences below; "
-    assert sure.startswith(f"{over}the largest at one depth is ")
+    right = r"right with w = 0: alpha symbolic \d+ %, .*; beta symbolic \d+ %, .* story \d+ %; "
+    assert re.match(rf"{re.escape(over)}{right}the largest at one depth is ", sure)
     assert page.difference_head == ["difference", "tier", "alpha", "beta"]
     (row,) = (row for row in page.differences if row[0].startswith("Right answers"))
     assert row[1] == "symbolic"
@@ -125,6 +128,50 @@ def test_meaning_is_told_where_it_was_planted(page: FirstPage) -> None:
     assert re.search(r"alpha: .*names do better \(construction \+", choice)
     assert order.startswith("Matched pairs in the right order, class names minus random words, in points: alpha: ")
     assert sure.count("table of differences") == 1
+
+
+def test_one_seed_of_several_decides_nothing_and_what_is_at_chance_is_said_to_be(
+    study: tuple[Results, Decided],
+) -> None:
+    results, decided = study
+    words = {"above": "yes", "below": "no", "none": "no difference", "undecided": "undecided"}
+    effects = decided.effects
+    rows = effects[(effects["contrast"] == "names against random_words") & effects["depth"].isna()]
+    rows = rows[(rows["weight"] == 0.5) & (rows["model"] == "alpha")]
+
+    def told(**changed: object) -> str:
+        return str(by_verdict(results, Difference("d", rows.assign(measure="choice", **changed), words)))
+
+    assert re.search(r"alpha: yes \(symbolic", told(verdict="above", seeds=3))
+    assert "not decided by one seed (symbolic" in told(verdict="above", seeds=1)
+    assert "both near chance (symbolic" in told(verdict="none", seeds=3, value=0.52, value_beside=0.49)
+    assert "no difference (symbolic" in told(verdict="none", seeds=3, value=0.72, value_beside=0.71)
+
+
+def test_where_the_lens_is_the_wrong_way_round_without_a_class_loss_is_counted(
+    study: tuple[Results, Decided],
+) -> None:
+    results, decided = study
+    means = decided.means
+    some = (means["arm"] == "plain") & (means["templates"] == "unseen") & (means["model"] == "beta")
+    some &= (means["tier"] == "story") & (means["weight"] == 0.5) & (means["depth"] > 0.4)
+    turned = means["zero_order_lowest_seed"].clip(lower=0.3).mask(some, 0.1)
+    _, sure = _asked(first_page(results, replace(decided, means=means.assign(zero_order_lowest_seed=turned))), "order?")
+    assert sure.endswith("the wrong way round, at 2 of 12 layers and tiers of beta")
+    none = means.assign(zero_order_lowest_seed=0.3)
+    assert "wrong way round" not in _asked(first_page(results, replace(decided, means=none)), "order?")[1]
+
+
+def test_the_page_says_what_the_models_are(study: tuple[Results, Decided]) -> None:
+    results, decided = study
+    entries = {
+        "alpha": results.models["alpha"]
+        | {"note": "Alpha 1B Instruct, dequantised from Q4_1; on disk 1 GB", "chat": True},
+        "beta": results.models["beta"],
+    }
+    reading = first_page(replace(results, models=entries), decided).reading
+    assert "alpha is Alpha 1B Instruct, dequantised from Q4_1, prompted without its chat template." in reading
+    assert "beta is" not in reading
 
 
 def test_memory_is_told_from_labels_that_were_seen_and_with_how_many_controls_fitted(page: FirstPage) -> None:
