@@ -307,8 +307,8 @@ def _without(shown: pd.DataFrame) -> str:
     ]
     if len(places) > MOST_PLACES:
         places = [f"in {len(there)} of {len(known)} of these places"]
-    reached = f"{100 * READABLE:.0f} % is reached {listed(places) if places else 'nowhere'}"
-    return f"After the same steps without a class loss {reached}. "
+    reached = listed(places) if places else "nowhere"
+    return f"After the same steps without a class loss the mean reaches {100 * READABLE:.0f} % {reached}. "
 
 
 def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:

@@ -156,7 +156,7 @@ def _memory(results: Results, decided: Decided) -> Question:
     answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
     sure = (
         "the tables above are of templates and operands that no training saw, where memory of either has nothing to "
-        f"go by. {_count_fitted(decided, MEMORY)}"
+        f"go by. {_count_fitted(decided, MEMORY)}{_one_each(decided, MEMORY)}"
     )
     return Question(asks, escape(answer), escape(sure))
 
@@ -228,6 +228,13 @@ def _by_architecture(asks: str, found: pd.DataFrame) -> Question:
 
 def _missing(results: Results, decided: Decided, arm: str) -> Markdown:
     return escape(_count_fitted(decided, arm) or f"{words_of(arm)}: not run")
+
+
+def _one_each(decided: Decided, arm: str) -> str:
+    """That a control was run at one depth and seed alone, where so."""
+    cells = decided.levels[decided.levels["arm"] == arm].drop_duplicates("unit")
+    alone = len(cells) and (cells.groupby(["model", "pair"])["unit"].nunique() == 1).all()
+    return ", one of each model, at one depth and seed" if alone else ""
 
 
 def _count_fitted(decided: Decided, arm: str) -> str:

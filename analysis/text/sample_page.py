@@ -67,12 +67,17 @@ def _sentence(results: Results, decided: Decided, areas: pd.DataFrame) -> Markdo
         "in part": [tier for tier, area in by_tier.items() if NEARLY_NONE < area < NEARLY_ALL],
         "nearly nowhere": [tier for tier, area in by_tier.items() if area <= NEARLY_NONE],
     }
-    read = "; ".join(f"{where} on {listed(tiers)}" for where, tiers in told.items() if tiers)
-    models = f"{areas['model'].nunique()} models of {areas['architecture'].nunique()} architectures"
+    read = ", ".join(f"{where} on {listed(tiers)}" for where, tiers in told.items() if tiers)
+    models = f"{_counted(areas['model'], 'model')} of {_counted(areas['architecture'], 'architecture')}"
     return escape(
         f"In {models}, a class token that is trained into a block on the easiest wordings of a task is read over the "
-        f"depth of the model {read}. {_what_sets(decided)} {_what_explains(decided)}"
+        f"depth of the model: {read}. {_what_sets(decided)} {_what_explains(decided)}"
     )
+
+
+def _counted(names: pd.Series, what: str) -> str:
+    count = names.nunique()
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def _shares(decided: Decided) -> dict[str, dict[Any, Any]]:

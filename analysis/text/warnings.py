@@ -7,13 +7,14 @@ FAR = 1.0
 RANDOM = "its weights are random, and it knows nothing: its numbers show the form of a report, and mean nothing"
 
 
-def out_of_reach(results: Results) -> list[str]:
-    """Lines about the wordings on which no finished cell could be emergent, for want of templates."""
+def out_of_reach(results: Results) -> str:
+    """A line about the wordings on which no finished cell could be emergent, for want of templates; empty without."""
     counts = dict.fromkeys(results.tiers, 0)
     for tier, samples in results.readouts.items():
         own = samples.shown(samples.rows(cell.trained for cell in results.plain if cell.finished))[0]
         counts[tier] = int(own.sum(axis=1).max(initial=0))
-    return [f"{line[0].upper()}{line[1:]}." for line in results.decisions.out_of_reach(counts)]
+    line = results.decisions.out_of_reach(counts)
+    return f"{line[0].upper()}{line[1:]}." if line else ""
 
 
 def warning_rows(results: Results) -> list[list[str]]:

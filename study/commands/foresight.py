@@ -66,8 +66,8 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
             endings[unit.id] = Status("failed" if state == "failed" else "skipped", reason)
         warnings |= dict.fromkeys(f"{origin(unit).model_name}: {text}" for text in more)
     cells = [unit for unit in units if isinstance(unit, Cell) and unit.pair and unit.arm == PLAIN]
-    few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else []
-    return Foresight(endings, [*(f"{text} (evaluation.prompts_per_class)" for text in few), *warnings])
+    few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else ""
+    return Foresight(endings, [*([f"{few} (evaluation.prompts_per_class)"] if few else []), *warnings])
 
 
 def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> tuple[dict[str, list[str]], list[str]]:

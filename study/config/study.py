@@ -292,18 +292,16 @@ class Decisions(Settings):
         begins at (alpha / 2)^(1 / n), which must reach the choice accuracy."""
         return math.ceil(math.log((1 - self.confidence) / 2) / math.log(self.choice_accuracy))
 
-    def out_of_reach(self, samples: Mapping[str, int]) -> list[str]:
-        """Return lines about the tiers on which no cell can be emergent, of those whose number of templates, or of
-        groups where there are few templates, is given."""
-        few: dict[int, list[str]] = {}
-        for tier, count in samples.items():
-            if 0 < count < self.samples_needed:
-                few.setdefault(count, []).append(tier)
-        return [
-            f"no cell can be emergent on {', '.join(tiers)}: it is decided on {count} new templates (groups, "
-            f"where there are few templates), and {self.samples_needed} are needed"
-            for count, tiers in few.items()
-        ]
+    def out_of_reach(self, samples: Mapping[str, int]) -> str:
+        """Return a line about the tiers on which no cell can be emergent, of those whose number of templates, or of
+        groups where there are few templates, is given; empty where there are none."""
+        few = [f"{tier} ({count})" for tier, count in samples.items() if 0 < count < self.samples_needed]
+        if not few:
+            return ""
+        return (
+            f"no cell can be emergent on {', '.join(few)}: in brackets the new templates (groups, where there are few "
+            f"templates) that decide it, of which {self.samples_needed} are needed"
+        )
 
 
 class RaySettings(Settings):

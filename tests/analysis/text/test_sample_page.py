@@ -87,7 +87,7 @@ def test_the_table_has_the_numbers_of_the_tables(page: FirstPage, decided: Decid
 
 def test_wordings_are_sorted_by_their_mean_area(page: FirstPage) -> None:
     assert (
-        "nearly everywhere on symbolic; in part on semantic; nearly nowhere on construction and story" in page.sentence
+        "nearly everywhere on symbolic, in part on semantic, nearly nowhere on construction and story" in page.sentence
     )
 
 
