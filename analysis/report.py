@@ -33,7 +33,7 @@ from analysis.text.sample_page import learned, sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.config.study import Stage2
-from study.results.description import REPORT_TITLE, ResultsError
+from study.results.description import REPORT_TITLE, ResultsError, is_report
 from study.results.files import UnwritableError, write_bytes
 
 
@@ -46,6 +46,8 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     if out.suffix != ".md" or out.is_dir() or not str(out).isprintable():
         said = str(out) if str(out).isprintable() else ascii(str(out))
         raise ResultsError(f"the report cannot be {said}: name a Markdown file, such as reports/{results.name}.md")
+    if out.is_file() and not is_report(out):
+        raise ResultsError(f"{out} is there, and is no report of a study: name another file")
     study = read_results(results)
     _check_beside(results, out)
     decided = decide_study(study)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from study.results.description import REPORT_TITLE
+from study.results.description import is_report
 
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:]{2,39}\]?")
 """The name of a machine, or its IPv4 or IPv6 address."""
@@ -100,21 +100,11 @@ def report(text: str) -> Path:
     found = path(text)
     if found.suffix != ".md" or found.is_dir():
         raise argparse.ArgumentTypeError(f"{found} is no Markdown file: name one, such as reports/grid.md")
-    if found.is_file() and not _is_report(found):
+    if found.is_file() and not is_report(found):
         raise argparse.ArgumentTypeError(f"{found} is there, and is no report of a study: name another file")
     folder(str(found.parent))
     folder(str(found.with_suffix("")))  # that of its figures and tables
     return found
-
-
-def _is_report(file: Path) -> bool:
-    """Whether a file is empty or begins as reports do; one that cannot be read is somebody else's."""
-    try:
-        with file.open("rb") as content:
-            start = content.read(len(REPORT_TITLE))
-    except OSError:
-        return False
-    return not start or start == REPORT_TITLE.encode()
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.commands import arguments as given
 from study.results.description import ResultsError
 
 
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--out",
-        type=given.report,
+        type=Path,
         required=True,
         metavar="FILE.md",
         help="the report; an HTML page and a folder of figures are written beside it",

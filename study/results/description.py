@@ -23,6 +23,16 @@ class ResultsError(Exception):
     """The folder does not have the results that are requested."""
 
 
+def is_report(file: Path) -> bool:
+    """Whether a file is empty or begins as reports do; one that cannot be read is somebody else's."""
+    try:
+        with file.open("rb") as content:
+            start = content.read(len(REPORT_TITLE))
+    except OSError:
+        return False
+    return not start or start == REPORT_TITLE.encode()
+
+
 def check_root(root: Path) -> None:
     """Check that a path can be a folder of results, whether it exists or not. Raises ResultsError otherwise."""
     try:
