@@ -104,8 +104,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_page_has_the_same_elements_whatever_the_text(reports: tuple[Path, Path]) -> None:
     plain, hostile = (Structure(report.with_suffix(".html").read_text()) for report in reports)
     assert plain.tags == hostile.tags
-    # Source, licence, machine, versions, reason of a failure, and twice the configuration.
-    assert words(hostile.text).count(words(TEXT)) == 7
+    # Source and note of a model, licence, machine, versions, reason of a failure, and twice the configuration.
+    assert words(hostile.text).count(words(TEXT)) == 8
     assert {"=1+1/<b>x<b>", "NA/null"} <= set(hostile.text.split())
 
 
