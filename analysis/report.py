@@ -24,12 +24,13 @@ from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.explanation import PERMUTATIONS
 from analysis.outcomes.prediction import NEGLIGIBLE
+from analysis.outcomes.sample import learned
 from analysis.page import write_page
 from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors
 from analysis.text.first_page import FirstPage, first_page
 from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
-from analysis.text.sample_page import learned, sample_page
+from analysis.text.sample_page import sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.config.study import Stage2
@@ -94,7 +95,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
 
 def _first_page(study: Results, decided: Decided) -> FirstPage:
     """A sample of small models has a page of its own, once one of them has learned its task."""
-    return (sample_page if len(learned(decided)) else first_page)(study, decided)
+    return (sample_page if len(learned(decided.areas)) else first_page)(study, decided)
 
 
 def _files_named_in(report: Path) -> set[str]:

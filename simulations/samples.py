@@ -5,6 +5,7 @@ theirs, and counts how often what is planted is found, and what is not there. Wr
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.outcomes.sample import learned
 from analysis.statistics.explained import explained
 from analysis.statistics.variance import COMPONENTS, components, shares
 from simulations.truth import Floats
@@ -43,8 +45,7 @@ has a standard error of {error:.0f} points.
 
 def measured(areas: pd.DataFrame) -> dict[str, float]:
     """Return the variance components of the areas of every architecture that has all seeds and tiers; none below 0."""
-    found = areas[areas["learned"].astype(bool)]
-    table = found.pivot_table(index=["architecture", "model"], columns=["seed", "tier"], values="area")
+    table = learned(areas).pivot_table(index=["architecture", "model"], columns=["seed", "tier"], values="area")
     whole = table.sort_index(axis=1).dropna()
     first = whole.groupby("architecture").head(1)
     seeds = first.columns.get_level_values("seed").nunique()
@@ -124,6 +125,10 @@ def of_shares(
 
 
 def main() -> None:
+    if not AREAS.is_file():
+        sys.exit(
+            f"{AREAS} is not there: run configs/pilot.yaml with both seeds, and write its report to reports/pilot.md"
+        )
     sizes = measured(areas := pd.read_csv(AREAS))
     tiers = areas["tier"].nunique()
     rows = []

@@ -53,6 +53,11 @@ def _packed_before(target: Path) -> Stored:
 
 def _joined(stored: Stored, before: Stored, entries: list[Entry]) -> Stored:
     """Return what is stored of each unit, or else what was stored before, in the order of `entries`."""
+    if strangers := before.done.keys() - {entry["id"] for entry in entries}:
+        raise ResultsError(
+            f"what is packed has {len(strangers)} finished units that the study does not have, and adding would lose "
+            "them: it is another study, or its settings have changed; leave --add out to pack anew"
+        )
     either = before.done | stored.done
     done = {entry["id"]: either[entry["id"]] for entry in entries if entry["id"] in either}
     rows = {}

@@ -11,6 +11,7 @@ from analysis.drawing.axes import panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import DIVERGING, MISSING, NEUTRAL, colour
 from analysis.figures.series import counted
+from analysis.outcomes.sample import learned
 from analysis.statistics.intervals import Floats
 
 _WRITTEN = 30
@@ -20,6 +21,7 @@ _WRITTEN = 30
 def model_map(results: Results, areas: pd.DataFrame) -> list[Drawing]:
     """Describe the area of every model and tier, means over seeds: models by their mean, tiers of a pair side by side;
     none without a sample."""
+    areas = learned(areas)
     if areas.empty:
         return []
     means = areas.groupby(["model", "architecture", "pair", "tier"], sort=False, as_index=False)
@@ -44,7 +46,7 @@ def model_map(results: Results, areas: pd.DataFrame) -> list[Drawing]:
             f"chance) from relative depth {first['from_depth']:.2f} to {first['to_depth']:.2f}, on templates that no "
             f"training saw, at w = {first['weight']:g}; mean of {counted(found['seeds'], 'seed')}. 1 is always right, "
             "0 chance (white), below 0 more often wrong than right. Models from the highest mean to the lowest; a "
-            "block of columns is a pair of class tokens."
+            "block of columns is a pair of class tokens. Grey: the model did not learn the task."
         ),
         draw=lambda: _draw(found, list(order.index), tiers),
     )
@@ -54,13 +56,11 @@ def model_map(results: Results, areas: pd.DataFrame) -> list[Drawing]:
 def points(results: Results, areas: pd.DataFrame) -> list[Drawing]:
     """Describe the area of every architecture and tier, means over its models and seeds: tiers of a pair from the most
     to the least, a point an architecture, coloured by pair; none without a sample."""
-    if areas.empty:
+    known = learned(areas)
+    if known.empty:
         return []
-    known = areas[areas["learned"].astype(bool)]
     means = known.groupby(["architecture", "pair", "tier"], sort=False, as_index=False)
     found = means.agg(models=("model", "nunique"), area=("area", "mean"))
-    if found.empty:
-        return []
     by_tier = found.groupby(["pair", "tier"], sort=False, as_index=False)["area"].agg(["mean", "min", "max"])
     order = {pair: rows.sort_values("mean", ascending=False) for pair, rows in by_tier.groupby("pair", sort=False)}
     told = ", ".join(

@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.outcomes.prediction import CLAMP, DOES_NOT, EXPLAINS, NEGLIGIBLE, TOO_FEW, UNDECIDED
-from analysis.outcomes.sample import main_cells
+from analysis.outcomes.sample import learned, main_cells
 from analysis.statistics.explained import explained
 from analysis.statistics.intervals import Floats, bounds
 from study.config.nursery import NurserySample
@@ -93,8 +93,8 @@ def _cells(
     own = own[["unit", "model", "seed", "pair", "layer", "depth", "tier"]].assign(
         target=np.log(choice / (1 - choice)), readout=[units[unit].readout for unit in own["unit"]]
     )
-    learned = areas.loc[areas["learned"].astype(bool), ["model", "seed", "pair", "tier", "answers"]]
-    own = own.merge(learned.astype({"seed": own["seed"].dtype}))
+    known = learned(areas)[["model", "seed", "pair", "tier", "answers"]]
+    own = own.merge(known.astype({"seed": own["seed"].dtype}))
     predictors = measured.rename(columns={"pair": "readout"}).drop(columns="depth")
     own = own.astype({"readout": str}).merge(
         predictors.astype({"readout": str}), on=["model", "seed", "readout", "layer", "tier"]

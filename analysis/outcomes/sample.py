@@ -71,12 +71,20 @@ def areas(results: Results, accuracy: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=AREAS)
 
 
+def learned(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the areas of the models and pairs whose task was learned with every seed."""
+    if found.empty:
+        return found
+    of_all = found["learned"].astype(bool).groupby([found["model"], found["pair"]]).transform("all")
+    return found[of_all]
+
+
 def variance(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     """Return the share of each component in the variance of areas, for each pair, and for all pairs together.
 
     Of the architectures of which every model, seed and tier is there and was learned; empty with fewer than three such.
     """
-    found = found[found["learned"].astype(bool)]
+    found = learned(found)
     parts = {pair: rows for pair, rows in found.groupby("pair", sort=False)}
     rows = []
     for pair, own in (parts | ({ALL_TASKS: found} if len(parts) > 1 else {})).items():

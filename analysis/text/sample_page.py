@@ -3,10 +3,10 @@
 Everything on it is a number of table_areas, table_variance, table_means, table_effects or table_explained.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.data.markdown import Markdown, escape
@@ -14,10 +14,10 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
 from analysis.outcomes.prediction import EXPLAINS
-from analysis.outcomes.sample import ALL_TASKS, main_cells
+from analysis.outcomes.sample import ALL_TASKS, learned, main_cells
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
-from analysis.text.telling import NOT_RUN, Question, listed, number
+from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
 from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.units import number_text
 
@@ -28,7 +28,7 @@ OF_ARCHITECTURE = ("architecture", "architecture x tier")
 
 def sample_page(results: Results, decided: Decided) -> FirstPage:
     """Return the first page; needs the areas of at least one model that learned its task."""
-    areas = learned(decided)
+    areas = learned(decided.areas)
     columns = asked_depths(results)
     return FirstPage(
         sentence=_sentence(results, decided, areas),
@@ -47,11 +47,6 @@ def sample_page(results: Results, decided: Decided) -> FirstPage:
         tables=("areas", "variance", "effects", "explained"),
         picture="areas",
     )
-
-
-def learned(decided: Decided) -> pd.DataFrame:
-    """Return the areas of models that learned the task."""
-    return decided.areas[decided.areas["learned"].astype(bool)] if len(decided.areas) else decided.areas
 
 
 def _by_tier(results: Results, areas: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -127,7 +122,7 @@ def _rows(results: Results, decided: Decided, areas: pd.DataFrame, depths: list[
     main = {(cell.model, cell.pair, "+".join(cell.wordings)) for cell in main_cells(results)}
     own = means[(means["arm"] == "plain") & (means["weight"] == results.shown_weight) & (means["seeds"] > 0)]
     own = own[[key in main for key in zip(own["model"], own["pair"], own["wordings"], strict=True)]]
-    own = own[(own["templates"] == "unseen") & own["model"].isin(areas["model"])]
+    own = own[own["templates"] == "unseen"]
     choice = own.set_index(["tier", "model", "layer"])["choice"]
     rows, task = [], ""
     for tier, here in _by_tier(results, areas).items():
@@ -194,7 +189,9 @@ def _cost(results: Results, decided: Decided) -> Question:
         f"of {len(rows)} models and wordings {counts.get('preserved', 0)} kept within the margin of {margin:g} points, "
         f"{counts.get('hurt', 0)} hurt, {counts.get('undecided', 0)} undecided"
     )
-    answer = f"Right answers, with the class loss minus the same steps without, {_by_wording(results, rows)}"
+    answer = (
+        f"Right answers, with the class loss minus the same steps without, in points: {mean_and_range(results, rows)}"
+    )
     return Question(asks, escape(answer), escape(sure))
 
 
@@ -209,24 +206,14 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
             f"of {len(rows)} models and wordings plain is higher in {counts.get('above', 0)}, lower in "
             f"{counts.get('below', 0)}; {100 * results.decisions.confidence:g} % intervals over templates"
         )
-        answer = f"Choice accuracy, plain minus {words_of(arm)}, {_by_wording(results, rows)}"
+        answer = f"Choice accuracy, plain minus {words_of(arm)}, in points: {mean_and_range(results, rows)}"
         yield Question(f"Does it matter {ARMS[arm].asks}?", escape(answer), escape(sure))
 
 
 def _overall(results: Results, decided: Decided, contrast: str) -> pd.DataFrame:
     """The rows of a contrast over all depths, of models that learned a task, at the weight that most cells have."""
     rows = overall(decided.effects, contrast)
-    return rows[(rows["weight"] == results.shown_weight) & rows["model"].isin(learned(decided)["model"])]
-
-
-def _by_wording(results: Results, rows: pd.DataFrame) -> str:
-    there = [tier for tier in results.tiers if tier in set(rows["tier"])]
-    told = [f"{tier} {_mean_and_ends(rows[rows['tier'] == tier])}" for tier in there]
-    return f"in points: {', '.join(told)} (mean and range of models)"
-
-
-def _mean_and_ends(rows: pd.DataFrame) -> str:
-    values = 100 * rows["difference"]
-    if math.isnan(values.mean()):
-        return "unknown"
-    return f"{number(values.mean())} ({number(values.min())} to {number(values.max())})"
+    known = learned(decided.areas)
+    pairs = set(zip(known["model"], known["pair"], strict=True))
+    own = rows[rows["weight"] == results.shown_weight]
+    return own.loc[np.array([place in pairs for place in zip(own["model"], own["pair"], strict=True)], bool)]

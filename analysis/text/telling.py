@@ -60,7 +60,7 @@ def by_verdict(results: Results, difference: Difference) -> Markdown:
     single = set(rows.loc[rows["seeds"] == 1, "model"]) if len(results.seeds) > 1 else set()
     models = _models_of(rows)
     if len(models) > FEW_MODELS:
-        told = _mean_and_range(results, rows)
+        told = mean_and_range(results, rows)
     else:
         named = {
             model: f"{model} (one seed)" if model in single and len(single) < len(models) else model for model in models
@@ -94,7 +94,7 @@ def _at_chance(results: Results, row: Mapping[Any, Any]) -> bool:
     return bool(max(abs(row[side] - chance) for side in ("value", "value_beside")) <= NEAR)
 
 
-def _mean_and_range(results: Results, rows: pd.DataFrame) -> str:
+def mean_and_range(results: Results, rows: pd.DataFrame) -> str:
     parts = []
     for tier in told_tiers(results, rows):
         values = 100 * rows.loc[rows["tier"] == tier, "difference"]

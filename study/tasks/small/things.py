@@ -2,8 +2,8 @@
 
 The answer is a place that follows from the kind and from the time, which is the last word: it is not known before, so
 that the kind has to be known where the prompt ends. What a thing is follows from sentences on what it does and from
-prompts with other things. In *chosen*, *excluded* and *bound* both
-kinds are named, and what follows says which is meant.
+prompts with other things. In *chosen*, *excluded* and *bound* both kinds are named, and what follows says which is
+meant.
 """
 
 from collections.abc import Iterator, Sequence

@@ -107,6 +107,17 @@ def test_pieces_of_a_study_pack_as_the_whole_does(folder: Path, packed: Path, tm
     assert {path.name: path.read_bytes() for path in target.iterdir()} == only_first
 
 
+def test_rows_of_another_study_are_not_added_to(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_study(tmp_path / "other", Plan(models={"beta": 4}, depths=(0.5,), pairs=("multiply/add",)))
+    assert main([str(other), str(tmp_path / "packed")]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "packed").iterdir()}
+    assert main([str(folder), str(tmp_path / "packed"), "--add"]) == 2
+    assert "finished units that the study does not have, and adding would lose them" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "packed").iterdir()} == before
+
+
 def test_there_has_to_be_a_packed_study_to_add_to(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
