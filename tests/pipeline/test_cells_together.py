@@ -92,7 +92,7 @@ def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     every = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(ARMS)))
     assert [cell.arm for cell in every] == list(ARMS)
     for cells in ([cell for cell in every if cell.until_fitted == which] for which in (True, False)):
-        assert len(cells) == 3
+        assert len(cells) > 1
         assert states(run_units(cells, store.root)) == ["done"] * len(cells)
         for cell in cells:
             assert stacked(store, cell) == {len(cells)}
