@@ -30,6 +30,9 @@ class ArmSettings:
     """Whether there are adapters below the layer."""
     answer_below: bool = True
     """Whether the answer loss reaches the adapters at and below the layer."""
+    class_rows: Literal["own", "aligned", "orthogonal"] = "own"
+    """The rows of the unembedding that the class tokens have: their own, rows along the directions from the mean of all
+    classes to each class at the layer, or rows at right angles to these."""
 
 
 PLAIN = "plain"
@@ -78,6 +81,20 @@ ARMS: dict[str, ArmSettings] = {
         "the answer loss reaches no adapter at or below the layer",
         "whether the two losses compete there",
         answer_below=False,
+    ),
+    "aligned_rows": ArmSettings(
+        "manipulation",
+        "class rows along the classes",
+        "the class tokens' rows of the unembedding point to the class means at the layer before stage 2",
+        "whether it helps that the rows lie along what the model tells apart",
+        class_rows="aligned",
+    ),
+    "orthogonal_rows": ArmSettings(
+        "manipulation",
+        "class rows across the classes",
+        "the class tokens' rows of the unembedding are at right angles to the class means at the layer before stage 2",
+        "whether it hurts that the rows lie across what the model tells apart",
+        class_rows="orthogonal",
     ),
 }
 

@@ -1,8 +1,7 @@
 """Measurement of the predictors: quantities before stage 2 that may predict where a class can be trained."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from typing import Any
 
@@ -15,11 +14,11 @@ from mlx.utils import tree_flatten
 from study.config.names import Operation
 from study.config.predictors import PREDICTORS, Place, cosine
 from study.config.study import Lora
+from study.lens.head import head_of
 from study.lens.hooks import Lens, attached
 from study.lens.logits import log_sums
 from study.lens.readout import LOGITS, class_direction, class_places, last_states, read_classes
 from study.lens.tokens import ClassToken, Encoded, Readouts
-from study.models.quantised import Quantised, rows_of, widths
 from study.results.schema import Row
 from study.tasks import GRADIENT_PROMPTS
 from study.tasks.prompts import shuffled_label
@@ -51,11 +50,11 @@ def measure(
     asked = (training, held_out, remembered)
     probed = _probes([np.array(one) for one in (fitted, states, again)], asked, seed)
     values = np.array(states, np.float64)
-    head, tied = _head(model, width, states.shape[-1])
+    head = head_of(model, width, states.shape[-1])
     operations = np.array([item.prompt.operation for item in held_out])
     rows: list[Row] = []
     for (readout, tokens), figures, cosines in zip(readouts, read, pointed, strict=True):
-        unembedding = head(mx.array([token.id for token in tokens.values()])).astype(mx.float32)
+        unembedding = head.rows(mx.array([token.id for token in tokens.values()]))
         gradients = _gradients(model, tokens, training[:GRADIENT_PROMPTS], lora, seed)
         of_tiers: dict[str, list[Row]] = {tier: [] for tier in _by_tier(held_out)}
         for layer, (of_class, of_answer) in enumerate(gradients):
@@ -74,7 +73,7 @@ def measure(
                     probe_control=probed[tier, layer]["probe_control"],
                     direction_cosine=cosines[tier][layer],
                     unembedding=np.array(unembedding, np.float64),
-                    tied=tied,
+                    tied=head.tied,
                     class_gradient=of_class,
                     answer_gradient=of_answer,
                 )
@@ -188,17 +187,6 @@ def _fitted_probe(states: Float[np.ndarray, "n hidden"], labels: Sequence[Operat
 def _balanced(told: np.ndarray, right: Sequence[Operation], names: Sequence[Operation]) -> float:
     asked = np.array(right)
     return float(np.mean([(told[asked == name] == name).mean() for name in names if (asked == name).any()]))
-
-
-def _head(model: nn.Module, width: int, hidden: int) -> tuple[Callable[[mx.array], mx.array], bool]:
-    """Return a function from ids to rows [ids, hidden] of the unembedding, and whether it is the input embedding."""
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
-    packed = {id(m.weight): m for m in model.modules() if isinstance(m, Quantised) and widths(m) == (hidden, width)}
-    values = [value for _, value in tree_flatten(model.parameters())]
-    found = [value for value in values if value.shape == (width, hidden) or id(value) in packed]
-    heads = [value for value in found if id(value) not in embedded]
-    head = (heads or found)[0]
-    return partial(rows_of, packed[id(head)]) if id(head) in packed else head.__getitem__, not heads
 
 
 def _gradients(

@@ -16,6 +16,7 @@ from study.models import ModelError
 from study.models.limits import EncodingError
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt, timed
+from study.pipeline.class_rows import class_rows_of_arm
 from study.pipeline.evaluation_set import class_readouts, evaluation_set, probe
 from study.pipeline.gates import Gate, GateError, checked
 from study.pipeline.held_model import HeldModel
@@ -84,20 +85,26 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     at_once = held_model.fitting(held, shared, trained_on)
     stacks = [stack for cells in ready.values() for stack in divide(cells, math.ceil(len(cells) / at_once))]
     for stack in stacks:
-        onset = _onset(held, stack, encoded)
-        trainings = _train_cells(held, stack, onset)
-        for cell, trained, emerging in zip(stack, trainings, onset.rows, strict=True):
-            attempt = cell.attempt
-            attempt.error = trained.error
-            if trained.error is None:
-                try:
-                    _write_cell(held, cell.unit, attempt, encoded, cell.readouts, trained)
-                    if emerging:
-                        write_rows(attempt.folder / "onset.parquet", emerging)
-                except EXPECTED as error:  # concerns this cell only
-                    attempt.error = error
-                    adapters.take_off(held.model)
-            yield attempt
+        with class_rows_of_arm(held.model, held.tokenizer, stack[0].unit, stack[0].readouts):
+            yield from _run_stack(held, stack, encoded)
+
+
+def _run_stack(held: HeldModel, stack: Sequence[_Ready], encoded: dict[int, Encoded]) -> Iterator[Attempt]:
+    """Train the cells of a stack side by side, then evaluate them; yield each attempt when it has ended."""
+    onset = _onset(held, stack, encoded)
+    trainings = _train_cells(held, stack, onset)
+    for cell, trained, emerging in zip(stack, trainings, onset.rows, strict=True):
+        attempt = cell.attempt
+        attempt.error = trained.error
+        if trained.error is None:
+            try:
+                _write_cell(held, cell.unit, attempt, encoded, cell.readouts, trained)
+                if emerging:
+                    write_rows(attempt.folder / "onset.parquet", emerging)
+            except EXPECTED as error:  # concerns this cell only
+                attempt.error = error
+                adapters.take_off(held.model)
+        yield attempt
 
 
 def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list[Trained]:

@@ -5,10 +5,13 @@ from pathlib import Path
 from mlx_lm.utils import dequantize_model, save
 
 from study.config.units import Cell
+from study.lens.tokens import class_tokens
 from study.models import ModelError
-from study.pipeline.held_model import loaded_model
+from study.pipeline.class_rows import class_rows_of_arm
+from study.pipeline.held_model import loaded_model, tokenizer_of
 from study.results.files import write_bytes
 from study.results.store import Store
+from study.tasks import task_of
 from study.training import adapters
 
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
@@ -38,4 +41,9 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     dequantize_model(loaded.model)
     config = {key: value for key, value in loaded.config.items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)
-    save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)
+    tokenizer = tokenizer_of(first, loaded)
+    words = task_of(first.data).words
+    trained = cell.readouts if cell.pair else []
+    readouts = [(one, class_tokens(tokenizer, one, first.seed, words)) for one in trained]
+    with class_rows_of_arm(loaded.model, tokenizer, cell, readouts):
+        save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)

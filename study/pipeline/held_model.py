@@ -77,6 +77,11 @@ def loaded_model(unit: StageOne, store: Store) -> Loaded:
     return load_folder(store.verified(nursery), unit.model.blocks) if nursery else load(unit.model, unit.identity)
 
 
+def tokenizer_of(unit: StageOne, loaded: Loaded) -> CheckedTokenizer:
+    """Return the tokenizer of a loaded model as the unit prompts it."""
+    return loaded.tokenizer.for_chat() if unit.prompt == "chat" else loaded.tokenizer
+
+
 def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Prompt]) -> HeldModel:
     """Load the model before stage 1, frozen, and check its lens. Any other model is freed.
 
@@ -85,8 +90,7 @@ def base(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Pr
     """
     clear()
     loaded = loaded_model(unit, store)
-    tokenizer = loaded.tokenizer.for_chat() if unit.prompt == "chat" else loaded.tokenizer
-    held = HeldModel(loaded.model, tokenizer, [], held_as(loaded.model), loaded.reading)
+    held = HeldModel(loaded.model, tokenizer_of(unit, loaded), [], held_as(loaded.model), loaded.reading)
     held.warn_of(prompts)
     ids = make_batch([encode(held.tokenizer, prompt) for prompt in probe]).ids
     held.gates.append(checked(lens_gate(held.model, ids)))

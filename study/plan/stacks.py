@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+from study.config.arms import ARMS
 from study.config.base import content_hash
 from study.config.units import Cell, Unit, number_text
 
@@ -41,11 +42,13 @@ def stack_key(unit: Unit) -> str:
 
     Such cells share their model, batches, recipe and largest number of steps; layer, pair, weight, arm and learning
     rate may differ. Cells with w = 1 need no block above their layer, and stack only with others of the same layer and
-    w = 1.
+    w = 1. Those whose class tokens get other rows of the unembedding stack only where they get the same.
     """
     if not isinstance(unit, Cell):
         return unit.id
-    return content_hash([unit.stage_one.id, *_trained(unit), unit.evaluation, unit.choices, unit.scored])
+    kind = ARMS[unit.arm].class_rows
+    rows = [] if kind == "own" else [kind, unit.layer, unit.readouts]
+    return content_hash([unit.stage_one.id, *_trained(unit), unit.evaluation, unit.choices, unit.scored, *rows])
 
 
 def cost_key(cell: Cell) -> str:

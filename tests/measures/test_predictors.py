@@ -22,6 +22,7 @@ from study.config.predictors import PREDICTORS
 from study.config.study import Data, Evaluation, Lora
 from study.config.units import Readout
 from study.lens import readout
+from study.lens.head import head_of
 from study.lens.hooks import attached
 from study.lens.tokens import ClassToken, Encoded, class_tokens, encode
 from study.measures import predictors
@@ -253,8 +254,8 @@ def check_head(model: nn.Module, width: int, head: str, tied: float) -> None:
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
-    head, tied = predictors._head(model, width, weights.shape[1])
-    at: Any = SimpleNamespace(unembedding=np.array(head(mx.array(ids)), np.float64), tied=tied)
+    own = head_of(model, width, weights.shape[1])
+    at: Any = SimpleNamespace(unembedding=np.array(own.rows(mx.array(ids)), np.float64), tied=own.tied)
     found = {name: PREDICTORS[name].value(at) for name in ("unembedding_norm", "pair_cosine", "tied")}
     assert found["unembedding_norm"] == pytest.approx(np.mean([np.linalg.norm(row) for row in (one, two, three)]))
     assert found["pair_cosine"] == pytest.approx(np.mean([cosine(one, two), cosine(one, three), cosine(two, three)]))

@@ -89,8 +89,10 @@ def test_cells_side_by_side_publish_the_rows_of_each_alone_however_many_fit(
 def test_cells_of_every_arm_side_by_side_publish_the_rows_of_each_alone(
     cells_of: Callable[..., list[Cell]], store: Store, trained: Store
 ) -> None:
-    every = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=list(ARMS)))
-    assert [cell.arm for cell in every] == list(ARMS)
+    # Those with other rows of the unembedding do not stack with the rest.
+    arms = [name for name, arm in ARMS.items() if arm.class_rows == "own"]
+    every = cells_of(grid=Grid(layers=[1], pairs=PAIRS[:1], weights=[0.5], arms=arms))
+    assert [cell.arm for cell in every] == arms
     for cells in ([cell for cell in every if cell.until_fitted == which] for which in (True, False)):
         assert len(cells) > 1
         assert states(run_units(cells, store.root)) == ["done"] * len(cells)
