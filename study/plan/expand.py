@@ -53,7 +53,9 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
     )
     # Swapped class tokens have the same predictors as the tokens in their own order.
     own = [one for one in readouts if one.random or any(one.pair == pair for grid in grids for pair in grid.pairs)]
-    predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=study.evaluation)
+    count = study.decisions.predictor_prompts or study.evaluation.profile_prompts
+    evaluation = study.evaluation.model_copy(update={"profile_prompts": count})
+    predictors = Predictors(stage_one=first, readouts=own, lora=study.stage2.lora, evaluation=evaluation)
     cells: list[Cell] = []
     for grid, change in parts:
         common: dict[str, Any] = {

@@ -63,6 +63,16 @@ def test_a_study_that_tests_no_predictors_measures_none_and_its_other_units_are_
     assert len(found) == len(units()) - 1
 
 
+def test_predictors_may_be_measured_on_more_prompts_than_the_profile_and_no_other_unit_changes() -> None:
+    more = study().model_copy(update={"decisions": Decisions(predictor_prompts=40)})
+    found = expand(more, {"small": SMALL})
+    changed = ids(found) ^ ids(units())
+    assert {label for label, _ in changed} == {"small|predictors|s0"}
+    assert [one.evaluation.profile_prompts for one in found if isinstance(one, Predictors)] == [40]
+    same = study().model_copy(update={"decisions": Decisions(predictor_prompts=Evaluation().profile_prompts)})
+    assert ids(expand(same, {"small": SMALL})) == ids(units())
+
+
 def test_every_axis_is_multiplied_with_every_other() -> None:
     axes: dict[str, Any] = {"layers": [0, 2], "weights": [0.2, 0.5], "pairs": [WORDS, OTHERS], "seeds": [0, 1]}
     found = cells(**axes, arms=list(ARMS), wordings=[["symbolic"], BOTH])
