@@ -26,7 +26,7 @@ from analysis.outcomes.explanation import PERMUTATIONS
 from analysis.outcomes.prediction import NEGLIGIBLE
 from analysis.outcomes.sample import learned
 from analysis.page import write_page
-from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors
+from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors, sample_tables
 from analysis.text.first_page import FirstPage, first_page
 from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
@@ -159,7 +159,9 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
     """Tables of depths, training, contrasts, predictors and the exchange of states."""
     return {
         "depths": effects_and_use.depth_rows(study, decided.depths),
-        "sources": effects_and_use.variance_rows(decided.variance),
+        "sources": sample_tables.variance_rows(decided.variance),
+        "factors": sample_tables.factor_rows(decided.factors),
+        "cards": sample_tables.card_rows(study, decided.areas),
         "gains": effects_and_use.contrast_rows(study, decided.effects, "gain"),
         "cues": effects_and_use.cue_rows(study, decided.cues),
         "readable": f"{100 * READABLE:.0f}",

@@ -13,6 +13,7 @@ from analysis.outcomes.depth import depths
 from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.explanation import explanations
+from analysis.outcomes.factors import factors
 from analysis.outcomes.levels import levels, means
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
@@ -20,7 +21,10 @@ from analysis.outcomes.recipes import measured, told
 from analysis.outcomes.sample import areas, variance
 from analysis.outcomes.use import doses, exchanges, shares
 
-OPTIONAL = ("cues", "pooled", "changes", "areas", "variance", "explained", "recipes_told", "recipes_measured")
+OPTIONAL = (
+    *("cues", "pooled", "changes", "areas", "variance", "factors", "explained"),
+    *("recipes_told", "recipes_measured"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Decided:
     changes: pd.DataFrame
     areas: pd.DataFrame
     variance: pd.DataFrame
+    factors: pd.DataFrame
     explained: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
@@ -96,6 +101,7 @@ def _decided(results: Results) -> Decided:
         changes=changes(results, onset),
         areas=drawn,
         variance=variance(results, drawn),
+        factors=factors(results, drawn),
         explained=explanations(results, drawn, found, measured_before),
         recipes_told=told(results),
         recipes_measured=measured(results),

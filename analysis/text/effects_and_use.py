@@ -42,16 +42,6 @@ def _crossing(found: Interval) -> str:
     return told[0] if len(set(told)) == 1 else f"{told[0]} [{told[1]}, {told[2]}]"
 
 
-def variance_rows(found: pd.DataFrame) -> Rows:
-    """What the areas of a sample's models vary with, by pair."""
-
-    def row(one: Mapping[Any, Any]) -> Row:
-        told = f"{100 * one['share']:.0f} [{100 * one['share_low']:.0f}, {100 * one['share_high']:.0f}]"
-        return [one[name] for name in ("pair", "tiers", "architectures", "models", "seeds", "component")] + [told]
-
-    return first_rows(found.to_dict("records"), row)
-
-
 def cue_rows(results: Results, cues: pd.DataFrame) -> Rows:
     """One row a series of plain cells and tier: its cues with the lowest and the highest choice accuracy."""
 

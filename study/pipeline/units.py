@@ -15,7 +15,6 @@ from study.config.catalogue import BuiltSource
 from study.config.study import RaySettings
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, folder_name, foundations, kind
 from study.lens.tokens import ClassTokenError, encode
-from study.measures import predictors
 from study.measures.measured_cell import first_of_each
 from study.measures.published_score import score
 from study.models import ModelError
@@ -23,6 +22,7 @@ from study.models.built import CONFIG, WEIGHTS, build
 from study.models.load import load_folder
 from study.pipeline import held_model
 from study.pipeline.attempt import Attempt
+from study.pipeline.before_training import measured_before
 from study.pipeline.cells import EXPECTED, run_cells
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
 from study.pipeline.gates import Gate, checked, lens_gate
@@ -33,7 +33,7 @@ from study.results.finished import DamagedError
 from study.results.schema import Row
 from study.results.store import Ending, Store
 from study.results.values import FigureError
-from study.tasks import FITTING_PROMPTS, task_of, text_of
+from study.tasks import text_of
 from study.training import adapters
 from study.training.checkpoints import MOMENTS, Checkpoint
 from study.training.loop import Callbacks, Objective, TrainingData, train
@@ -252,25 +252,17 @@ def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
     if not readouts:
         raise ClassTokenError("no class name of the study is a single token of this vocabulary")
     profiled = list(first_of_each(encoded, unit.evaluation.profile_prompts).values())
-    rows: list[Row] = []
-    for operations in first.data.by_task:
-        if not (own := [one for one in readouts if set(one[1]) <= set(operations)]):
-            continue
-        fitting, remembered = (
-            task_of(first.data).fitting_prompts(operations, FITTING_PROMPTS, first.seed, held_out)
-            for held_out in (False, True)
+    with attempt.timed("measure"):
+        rows = measured_before(
+            held.model,
+            held.tokenizer,
+            first.data,
+            readouts,
+            profiled,
+            unit.lora,
+            first.seed,
+            unit.evaluation.batch_size,
         )
-        with attempt.timed("measure"):
-            rows += predictors.measure(
-                held.model,
-                own,
-                [item for item in profiled if item.prompt.operation in operations],
-                [encode(held.tokenizer, item) for item in fitting],
-                [encode(held.tokenizer, item) for item in remembered],
-                unit.lora,
-                first.seed,
-                unit.evaluation.batch_size,
-            )
     write_rows(attempt.folder / "predictors.parquet", rows)
     attempt.take_down(held)
     return attempt

@@ -1,0 +1,61 @@
+"""Of a sample of small models: whether architectures of one design read more than others."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis.data.results import Results
+from analysis.outcomes.sample import learned
+from study.config.designs import CONTRASTS, DESIGNS
+
+FACTORS = [
+    *("contrast", "tier", "with_it", "without_it", "area_with", "area_without"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm"),
+]
+ALL_TIERS = "all"
+FEWEST = 3
+"""Architectures on either side below which nothing is compared."""
+
+
+def factors(results: Results, areas: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each contrast of designs and tier, and for all tiers together; empty without a sample.
+
+    An architecture counts once: the mean of its areas over models and seeds, of those that learned their task; for all
+    tiers together the mean over tiers, of the architectures that have every tier. The difference is Welch's (1947),
+    with its interval. Only for all tiers together there is a p, corrected for the number of contrasts (Holm 1979).
+    """
+    known = learned(areas)
+    known = known[known["architecture"].isin(list(DESIGNS))] if len(known) else known
+    if known.empty:
+        return pd.DataFrame(columns=FACTORS)
+    table = known.pivot_table(index="architecture", columns="tier", values="area", sort=False)
+    table[ALL_TIERS] = table.mean(axis=1, skipna=False)
+    rows = []
+    for name, contrast in CONTRASTS.items():
+        having = np.array([contrast.has(DESIGNS[one]) for one in table.index])
+        for tier, column in table.items():
+            own, others = (column[side].dropna().to_numpy(float) for side in (having, ~having))
+            about = {"contrast": name, "tier": tier, "with_it": len(own), "without_it": len(others)}
+            rows.append({**about, **_welch(own, others, results.decisions.confidence)})
+    frame = pd.DataFrame(rows).reindex(columns=FACTORS)
+    frame.loc[frame["tier"] != ALL_TIERS, "p"] = math.nan
+    tested = frame["p"].notna()
+    if tested.any():
+        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
+    return frame
+
+
+def _welch(having: np.ndarray, others: np.ndarray, confidence: float) -> dict[str, float]:
+    means = {
+        f"area_{name}": float(side.mean()) if len(side) else math.nan
+        for name, side in (("with", having), ("without", others))
+    }
+    if min(len(having), len(others)) < FEWEST:
+        return means
+    told = stats.ttest_ind(having, others, equal_var=False)
+    low, high = told.confidence_interval(confidence)
+    ends = {"difference_low": float(low), "difference_high": float(high)}
+    return {**means, "difference": means["area_with"] - means["area_without"], **ends, "p": float(told.pvalue)}
