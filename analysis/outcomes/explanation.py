@@ -35,7 +35,7 @@ def explanations(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, me
     Whole architectures are left out, and whole architectures exchange their predictors under the null.
     """
     sample = results.nursery.sample if results.nursery else None
-    cells = _cells(results, sample, areas, levels, measured) if sample and len(measured) else pd.DataFrame()
+    cells = sample_cells(results, sample, areas, levels, measured) if sample and len(measured) else pd.DataFrame()
     if sample is None or cells.empty:
         return pd.DataFrame(columns=EXPLAINED)
     rows = []
@@ -73,14 +73,15 @@ def _words(row: "pd.Series[float]", level: float) -> str:
     return DOES_NOT if row["increment_high"] < NEGLIGIBLE else UNDECIDED
 
 
-def _cells(
+def sample_cells(
     results: Results,
     sample: NurserySample,
     areas: pd.DataFrame,
     levels: pd.DataFrame,
     measured: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return a row for each plain cell and tier, with its outcome, its predictors and what is known of its model."""
+    """Return a row for each cell of `main_cells` that fitted and tier that it did not train on, but for the last block:
+    `target`, the logit of its choice accuracy, its predictors and what is known of its model."""
     units = {cell.id: cell for cell in main_cells(results)}
     own = levels[(levels["templates"] == "unseen") & levels["unit"].isin(units) & levels["fitted"].astype(bool)]
     # Not the last block, and not tiers that the cell trained on.

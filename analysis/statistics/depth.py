@@ -47,7 +47,7 @@ def crossing(curves: Floats, depths: Floats, confidence: float, share: float = 0
     Depths that were not trained are infinite: -inf is at or before the first trained depth, inf is after the last or
     never. So low = -inf reads "not shown to begin after the first", high = inf "not shown to be reached".
     """
-    estimate = _first_crossing(np.nanmean(curves, axis=(0, 1)), depths, share)
+    estimate = first_crossing(np.nanmean(curves, axis=(0, 1)), depths, share)
     found = _ends(curves, depths, depths, confidence, share)
     below, above = found[:, 2] < 0, found[:, 1] > 0
     low, high = -math.inf, math.inf
@@ -76,7 +76,9 @@ def _ends(curves: Floats, depths: Floats, at: Floats, confidence: float, share: 
     return effects(np.moveaxis(between, -1, 0) - share, confidence)
 
 
-def _first_crossing(curve: Floats, depths: Floats, share: float) -> float:
+def first_crossing(curve: Floats, depths: Floats, share: float) -> float:
+    """Return the first relative depth at which a curve reaches `share`: -inf at or before the first depth, inf after
+    the last or never."""
     reached = np.flatnonzero(curve >= share)
     if not len(reached):
         return math.inf

@@ -14,6 +14,7 @@ COMMANDS = {
     "report": ("study.commands.report", "write the report again from the rows of a study"),
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
+    "predict": ("study.commands.predict", "foretell at which depth of a model a class could be read"),
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
     "cluster": ("study.commands.cluster", "start a Ray cluster, join one, submit a study to one"),
     "agree": ("study.commands.agree", "compare mlx-lm, as the study loads it, with transformers"),

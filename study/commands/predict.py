@@ -1,0 +1,135 @@
+"""`study predict`: at which depth of a model a class could be read, foretold before any class is trained."""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from study.commands import arguments as given
+from study.config.catalogue import WeightFormat
+from study.config.study import Grid, Lora, Stage2, Study
+from study.config.units import pair_name
+from study.results.files import UnwritableError
+
+PROMPTS = 32
+"""Held-out prompts of each operation in each tier."""
+ADAPTER = Lora(rank=8, alpha=16.0, projections="all")
+"""That of the sample that forecasts rest on, whose gradients are measured."""
+ARITHMETIC = Study(
+    name="predict",
+    models=["any"],
+    grid=Grid(layers=[0.5], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.5]),
+)
+"""What is asked where no study is given."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 2 where there is nothing to foretell."""
+    options = _parser().parse_args(arguments)
+    from analysis.data.files import to_csv, write_file
+    from analysis.drawing.matplotlib_renderer import save
+    from analysis.figures.forecast import forecast_curves
+    from analysis.outcomes.forecast import depths_of, read_forecast
+    from study.lens.hooks import LensError
+    from study.lens.tokens import ClassTokenError
+    from study.models import ModelError
+    from study.models.limits import EncodingError
+    from study.models.named import load_named
+    from study.pipeline.before_training import measured_model
+    from study.plan.read import ConfigError, catalogue_of, read_study
+
+    forecast, began = read_forecast(), time.perf_counter()
+    try:
+        study = read_study(options.study).study if options.study else ARITHMETIC
+        study = study.model_copy(update={"stage2": Stage2(lora=ADAPTER)})
+        loaded = load_named(options.model, catalogue_of(options.models), options.weights)
+        rows = measured_model(loaded, study, options.prompts)
+    except (ConfigError, ModelError, ClassTokenError, EncodingError, LensError) as error:
+        print(f"nothing is foretold: {error}", file=sys.stderr)
+        return 2
+    chance = {pair_name(pair): 1 / len(pair) for pair in study.grid.pairs}
+    measured = pd.DataFrame(rows)
+    measured = measured.assign(chance=measured["pair"].map(chance))
+    # Tiers that labels are given on are no transfer, and the last block has the answer to tell.
+    first = {study.data.tiers_of(operations)[0] for operations in study.data.by_task}
+    measured = measured[~measured["tier"].isin(first) & (measured["layer"] < loaded.blocks - 1)]
+    layers = measured.join(forecast.of(measured)).reset_index(drop=True)
+    depths = depths_of(layers)
+    folder = options.out or Path("predictions") / Path(options.model).name
+    try:
+        write_file(folder, "depths", ".csv", to_csv(depths))
+        picture = save(forecast_curves(options.model, layers), folder)
+    except (OSError, UnwritableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console = Console()
+    console.print(f"{options.model}, {loaded.blocks} blocks; nothing was trained; {time.perf_counter() - began:.0f} s")
+    console.print(_table(depths))
+    console.print(
+        f"From {forecast.models} models of {forecast.architectures} architectures ({forecast.study}, rows of "
+        f"{forecast.rows}). In architectures that were left out: rank correlation {forecast.rank:.2f} over layers and "
+        f"wordings ({forecast.baseline_rank:.2f} from depth alone), mean error {100 * forecast.error:.0f} points "
+        f"({100 * forecast.baseline_error:.0f} from depth alone).",
+        markup=False,
+        highlight=False,
+    )
+    console.print(f"{folder / 'depths.csv'}, {folder / 'curves.csv'}, {folder / picture}", markup=False)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="study predict",
+        description="Foretell at which depth of a model a class token could be read, on wordings that its class loss "
+        "would not see. The model is measured as it is, and nothing is trained: minutes for a small one.",
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="short name of models.yaml, folder, GGUF file or id on the Hugging Face hub",
+    )
+    parser.add_argument(
+        "--study",
+        type=given.path,
+        metavar="FILE",
+        help="a study whose prompts and class tokens are asked for (default: arithmetic, multiply or add)",
+    )
+    parser.add_argument("--models", type=given.path, metavar="FILE", help="the models.yaml to look in")
+    parser.add_argument("--weights", choices=get_args(WeightFormat), help="how weights are kept in memory")
+    parser.add_argument(
+        "--prompts",
+        type=_prompts,
+        default=PROMPTS,
+        metavar="N",
+        help=f"held-out prompts of each operation in each wording (default: {PROMPTS})",
+    )
+    parser.add_argument(
+        "--out", type=given.folder, metavar="DIR", help="where files are written (default: predictions/MODEL)"
+    )
+    return parser
+
+
+def _prompts(text: str) -> int:
+    if not text.isdecimal() or not 4 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{ascii(text)[:40]} is no whole number from 4 to 1000")
+    return int(text)
+
+
+def _table(depths: pd.DataFrame) -> Table:
+    table = Table("class tokens", "wording", "area", "read from depth", box=None, pad_edge=False)
+    for row in depths.to_dict("records"):
+        area = f"{row['area']:.2f} [{row['area_low']:.2f}, {row['area_high']:.2f}]"
+        told = [_depth(row[f"readable_from{end}"]) for end in ("", "_low", "_high")]
+        table.add_row(str(row["pair"]), str(row["tier"]), area, f"{told[0]} [{told[1]}, {told[2]}]")
+    return table
+
+
+def _depth(value: float) -> str:
+    return "first" if value == -math.inf else "never" if value == math.inf else f"{value:.2f}"

@@ -1,0 +1,99 @@
+"""The forecast of choice accuracy, against samples in which it follows from what is measured by a known rule."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from analysis.outcomes.forecast import DEPTH, FEATURES, SHARE, depths_of, fit, left_out, read_forecast, write_forecast
+
+PACKED = Path(__file__).parents[3] / "reports/data"
+SLOPES = {"probe": 3.0, "a_lin": 0.0, "direction_cosine": 0.5, "gradient_cosine": 0.0, "depth": 1.0, "depth_squared": 0}
+
+
+def sample(noise: float, architectures: int = 12, seed: int = 0) -> pd.DataFrame:
+    """Places of a sample whose target follows from SLOPES, and from noise."""
+    random = np.random.default_rng(seed)
+    rows = [
+        {"architecture": f"a{a}", "model": f"a{a}-{m}", "seed": 0, "pair": "x/y", "tier": tier, "layer": layer}
+        | {"depth": (layer + 1) / 6, "depth_squared": ((layer + 1) / 6) ** 2}
+        | {name: float(random.uniform(0, 1)) for name in FEATURES}
+        for a in range(architectures)
+        for m in range(2)
+        for tier in ("one", "two", "three")
+        for layer in range(5)
+    ]
+    frame = pd.DataFrame(rows)
+    told = sum(slope * frame[name] for name, slope in SLOPES.items()) - 2
+    return frame.assign(target=told + noise * random.standard_normal(len(frame)))
+
+
+def test_a_rule_without_noise_is_found_and_ranks_every_place() -> None:
+    found = fit(sample(0.0), "planted", "none")
+    assert found.features == [*FEATURES, *DEPTH]
+    slopes = dict(zip(found.features, np.array(found.slopes) / found.spreads, strict=True))
+    assert slopes["probe"] == pytest.approx(3.0, abs=0.05)
+    assert slopes["a_lin"] == pytest.approx(0.0, abs=0.05)
+    assert found.rank > 0.99 > found.baseline_rank
+    assert found.error < 0.01 < found.baseline_error
+    assert (found.architectures, found.models, found.places) == (12, 24, 24 * 15)
+
+
+def test_each_architecture_is_foretold_from_the_others_alone() -> None:
+    cells = sample(0.5)
+    columns = [*FEATURES, *DEPTH]
+    told = left_out(cells, columns)
+    changed = cells.copy()
+    changed.loc[changed["architecture"] == "a3", "target"] += 100
+    again = left_out(changed, columns)
+    own = (cells["architecture"] == "a3").to_numpy()
+    np.testing.assert_allclose(again[own], told[own])
+    assert np.abs(again[~own] - told[~own]).min() > 0.1
+    rest = cells[~own]
+    plain = LinearRegression().fit(rest[columns], rest["target"]).predict(cells.loc[own, columns])
+    np.testing.assert_allclose(told[own], plain, atol=0.02)  # but for the penalty
+
+
+def test_the_band_holds_its_share_of_new_architectures() -> None:
+    found, new = fit(sample(0.8, 30), "planted", "none"), sample(0.8, 40, seed=1)
+    told = found.of(new.assign(chance=0.5))
+    true = 1 / (1 + np.exp(-new["target"]))
+    held = ((told["foretold_low"] <= true) & (true <= told["foretold_high"])).mean()
+    assert held == pytest.approx(SHARE, abs=0.05)
+    assert ((told["foretold_low"] <= told["foretold"]) & (told["foretold"] <= told["foretold_high"])).all()
+
+
+def test_an_architecture_with_more_places_weighs_no_more() -> None:
+    cells = sample(0.5)
+    many = pd.concat([cells, *[cells[cells["architecture"] == "a1"]] * 9])
+    one, other = (fit(frame, "planted", "none") for frame in (cells, many))
+    np.testing.assert_allclose(one.slopes, other.slopes, rtol=0.02, atol=0.002)
+
+
+def test_areas_and_crossings_are_those_of_the_curve_and_of_its_band() -> None:
+    rows = pd.DataFrame({"pair": "x/y", "tier": "one", "depth": [0.25, 0.5, 0.75]})
+    rows = rows.assign(
+        chance=0.5, foretold=[0.5, 0.7, 0.9], foretold_low=[0.4, 0.5, 0.6], foretold_high=[0.8, 0.9, 1.0]
+    )
+    (row,) = depths_of(rows.sample(frac=1, random_state=0)).to_dict("records")
+    assert row["area"] == pytest.approx(((0 + 0.4) / 2 + (0.4 + 0.8) / 2) / 2)
+    assert row["readable_from"] == pytest.approx(0.5 + 0.25 * 0.05 / 0.2)
+    assert (row["readable_from_low"], row["readable_from_high"]) == (-math.inf, math.inf)
+    assert row["area_low"] < row["area"] < row["area_high"]
+
+
+def test_of_more_classes_accuracies_count_from_their_chance() -> None:
+    found = fit(sample(0.3), "planted", "none")
+    two = sample(0.3).head(20).assign(chance=0.5)
+    four = two.assign(chance=0.25, **{name: 1 - 1.5 * (1 - two[name]) for name in ("probe", "a_lin")})
+    above = [(found.of(rows)["foretold"] - rows["chance"]) / (1 - rows["chance"]) for rows in (two, four)]
+    np.testing.assert_allclose(above[0].clip(-1 / 3), above[1])  # no accuracy is below 0
+
+
+def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found = fit(sample(0.5), "planted", "abc")
+    write_forecast(found, tmp_path / "forecast.json")
+    assert read_forecast(tmp_path / "forecast.json") == found
