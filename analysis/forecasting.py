@@ -22,10 +22,10 @@ from study.results.description import ResultsError
 
 def places(results: Results) -> pd.DataFrame:
     """Return the places of a sample that a forecast is fitted on. Raises ResultsError where the study has no sample."""
-    sample = results.nursery.sample if results.nursery else None
-    if sample is None:
+    found = sample_cells(results, areas(results, accuracies(results)), levels(results), predictors(results))
+    if found.empty:
         raise ResultsError(f"{results.name} has no sample of small models to fit a forecast on")
-    return sample_cells(results, sample, areas(results, accuracies(results)), levels(results), predictors(results))
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

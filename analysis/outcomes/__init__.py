@@ -12,9 +12,11 @@ from analysis.outcomes.cues import cues
 from analysis.outcomes.depth import depths
 from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
-from analysis.outcomes.explanation import explanations
+from analysis.outcomes.explanation import explanations, sample_cells
 from analysis.outcomes.factors import factors
+from analysis.outcomes.forecast import held_out
 from analysis.outcomes.levels import levels, means
+from analysis.outcomes.manipulations import manipulations
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
 from analysis.outcomes.recipes import measured, told
@@ -22,7 +24,7 @@ from analysis.outcomes.sample import areas, variance
 from analysis.outcomes.use import doses, exchanges, shares
 
 OPTIONAL = (
-    *("cues", "pooled", "changes", "areas", "variance", "factors", "explained"),
+    *("cues", "pooled", "changes", "areas", "variance", "factors", "manipulations", "explained", "forecast"),
     *("recipes_told", "recipes_measured"),
 )
 
@@ -50,7 +52,9 @@ class Decided:
     areas: pd.DataFrame
     variance: pd.DataFrame
     factors: pd.DataFrame
+    manipulations: pd.DataFrame
     explained: pd.DataFrame
+    forecast: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
 
@@ -80,7 +84,8 @@ def _decided(results: Results) -> Decided:
     exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
     accuracy, measured_before = accuracies(results), predictors(results)
-    drawn = areas(results, accuracy)
+    drawn, contrasted = areas(results, accuracy), effects(results)
+    places = sample_cells(results, drawn, found, measured_before)
     by_model = associations_by_model(cells, list(results.decisions.predictors))
     return Decided(
         outcomes=outcomes,
@@ -90,7 +95,7 @@ def _decided(results: Results) -> Decided:
         depths=depths(results),
         accuracy=accuracy,
         differences=differences(results),
-        effects=effects(results),
+        effects=contrasted,
         pooled=pooled(results),
         doses=doses(results, exchanged),
         shares=shares(results, exchanged),
@@ -102,7 +107,9 @@ def _decided(results: Results) -> Decided:
         areas=drawn,
         variance=variance(results, drawn),
         factors=factors(results, drawn),
-        explained=explanations(results, drawn, found, measured_before),
+        manipulations=manipulations(results, contrasted, drawn),
+        explained=explanations(results, places),
+        forecast=held_out(results.name, places),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

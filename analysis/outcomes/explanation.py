@@ -12,7 +12,6 @@ from analysis.outcomes.prediction import CLAMP, DOES_NOT, EXPLAINS, NEGLIGIBLE, 
 from analysis.outcomes.sample import learned, main_cells
 from analysis.statistics.explained import explained
 from analysis.statistics.intervals import Floats, bounds
-from study.config.nursery import NurserySample
 
 EXPLAINED = [
     *("predictor", "architectures", "models", "places", "baseline", "increment", "increment_low", "increment_high"),
@@ -25,8 +24,8 @@ SIZES = ("blocks", "hidden_size", "attention_heads")
 _GROUP, _PLACE = "architecture", ["number", "seed", "pair", "tier", "position"]
 
 
-def explanations(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each predictor that the study tests; empty without a designed sample.
+def explanations(results: Results, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each predictor that the study tests, from `sample_cells`; empty without a designed sample.
 
     The outcome is the logit of choice accuracy, clamped to CLAMP, on templates that no training saw, of `main_cells`
     that fitted, of models that learned the task (`areas` says which), on tiers that they did not train on, at all
@@ -34,9 +33,7 @@ def explanations(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, me
     without the predictor: tier, depth, its square, the accuracy of answers after stage 1, and the sizes of the model.
     Whole architectures are left out, and whole architectures exchange their predictors under the null.
     """
-    sample = results.nursery.sample if results.nursery else None
-    cells = sample_cells(results, sample, areas, levels, measured) if sample and len(measured) else pd.DataFrame()
-    if sample is None or cells.empty:
+    if cells.empty:
         return pd.DataFrame(columns=EXPLAINED)
     rows = []
     for name in results.decisions.predictors:
@@ -73,15 +70,13 @@ def _words(row: "pd.Series[float]", level: float) -> str:
     return DOES_NOT if row["increment_high"] < NEGLIGIBLE else UNDECIDED
 
 
-def sample_cells(
-    results: Results,
-    sample: NurserySample,
-    areas: pd.DataFrame,
-    levels: pd.DataFrame,
-    measured: pd.DataFrame,
-) -> pd.DataFrame:
+def sample_cells(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each cell of `main_cells` that fitted and tier that it did not train on, but for the last block:
-    `target`, the logit of its choice accuracy, its predictors and what is known of its model."""
+    `target`, the logit of its choice accuracy, its predictors and what is known of its model. Empty without a sample.
+    """
+    sample = results.nursery.sample if results.nursery else None
+    if sample is None or measured.empty or areas.empty:
+        return pd.DataFrame()
     units = {cell.id: cell for cell in main_cells(results)}
     own = levels[(levels["templates"] == "unseen") & levels["unit"].isin(units) & levels["fitted"].astype(bool)]
     # Not the last block, and not tiers that the cell trained on.

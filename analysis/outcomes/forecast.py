@@ -25,6 +25,11 @@ ACCURACIES = ("probe", "a_lin")
 DEPTH = ("depth", "depth_squared")
 SHARE = 0.8
 """Of the places in architectures that were left out, how many lie in the band."""
+FEWEST = 6
+"""Architectures below which nothing is foretold."""
+HELD_OUT = [
+    *("architectures", "models", "places", "rank", "baseline_rank", "error", "baseline_error", "below", "above"),
+]
 PENALTY = 1.0
 """Of the ridge regression, on standardised columns."""
 FORECAST = Path(__file__).parent / "forecast.json"
@@ -105,6 +110,16 @@ def fit(cells: pd.DataFrame, study: str, rows: str, features: Sequence[str] = FE
         _error(cells, told),
         _error(cells, baseline),
     )
+
+
+def held_out(study: str, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return a row that says how well a forecast held in architectures that were left out; empty with fewer than
+    FEWEST."""
+    known = cells.dropna(subset=[*FEATURES, "target"]) if len(cells) else cells
+    if known.empty or known["architecture"].nunique() < FEWEST:
+        return pd.DataFrame(columns=HELD_OUT)
+    told = asdict(fit(known, study, ""))
+    return pd.DataFrame([{name: told[name] for name in HELD_OUT}])
 
 
 def left_out(cells: pd.DataFrame, columns: list[str]) -> Floats:

@@ -1,6 +1,7 @@
 """The first page of a report on a designed sample of small models: what sets how much of a wording is read.
 
-Everything on it is a number of table_areas, table_variance, table_means, table_effects or table_explained.
+Everything on it is a number of table_areas, table_variance, table_factors, table_manipulations, table_means,
+table_effects, table_explained or table_forecast.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,15 @@ from analysis.data.markdown import Markdown, escape
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
+from analysis.outcomes.factors import ALL_TIERS
+from analysis.outcomes.forecast import FEATURES, SHARE
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.outcomes.sample import ALL_TASKS, learned, main_cells
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
 from study.config.arms import ARMS, arms_that_are, words_of
+from study.config.designs import CONTRASTS
 from study.config.units import number_text
 
 NEARLY_ALL, NEARLY_NONE = 0.75, 0.25
@@ -38,13 +42,15 @@ def sample_page(results: Results, decided: Decided) -> FirstPage:
         order=[],
         questions=[
             _sources(results, decided),
+            _designs(results, decided),
             why(results, decided),
             *_manipulated(results, decided),
+            _another_model(decided),
             _cost(results, decided),
         ],
         difference_head=[],
         differences=[],
-        tables=("areas", "variance", "effects", "explained"),
+        tables=("areas", "variance", "factors", "manipulations", "explained", "forecast"),
         picture="areas",
     )
 
@@ -195,19 +201,87 @@ def _cost(results: Results, decided: Decided) -> Question:
     return Question(asks, escape(answer), escape(sure))
 
 
+def _designs(results: Results, decided: Decided) -> Question:
+    """Whether architectures of one design read more than others."""
+    asks = "Which part of an architecture?"
+    found = decided.factors
+    told = found[(found["tier"] == ALL_TIERS) & found["p_holm"].notna()] if len(found) else found
+    if told.empty:
+        return Question(asks, NOT_RUN, Markdown("fewer than three architectures on a side of every contrast"))
+    ordered = told.sort_values("p", kind="stable").to_dict("records")
+    parts = [f"{CONTRASTS[row['contrast']].words}: {row['difference']:+.2f} {_ends(row, 2, 1)}" for row in ordered]
+    shown = [row for row in ordered if row["p_holm"] <= 1 - results.decisions.confidence]
+    verdict = (
+        f"shown for {listed([CONTRASTS[row['contrast']].words for row in shown])}"
+        if shown
+        else "none of these differences is shown"
+    )
+    sure = (
+        f"{verdict}; differences of mean areas over all wordings, Welch's intervals over architectures, p corrected "
+        f"for {len(told)} contrasts (Holm); designs are not drawn independently, so that none is a cause by itself"
+    )
+    return Question(asks, escape("; ".join(parts)), escape(sure))
+
+
+def _another_model(decided: Decided) -> Question:
+    """How well choice accuracy is foretold in architectures that were left out."""
+    asks = "What may be expected of another model?"
+    if decided.forecast.empty:
+        return Question(asks, NOT_RUN, Markdown("too few architectures with predictors"))
+    row = decided.forecast.iloc[0]
+    ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
+    missed = f"{100 * row['error']:.0f} points (depth alone {100 * row['baseline_error']:.0f})"
+    answer = (
+        f"Measured before any class is trained, {listed([*FEATURES])} and depth order the layers and wordings of a "
+        f"model with a rank correlation of {ranked}, and foretell choice accuracy with a mean error of {missed}"
+    )
+    sure = (
+        f"each of {row['architectures']} architectures foretold from the others, {row['places']} places; "
+        f"{100 * SHARE:.0f} % of them lie between {row['below']:+.1f} and {row['above']:+.1f} of the forecast, in "
+        "logits; of other models: `study predict MODEL`"
+    )
+    return Question(asks, escape(answer), escape(sure))
+
+
 def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
-    """What each manipulation changes in choice accuracy."""
+    """What each manipulation changes in choice accuracy, over architectures."""
+    found = decided.manipulations
     for arm in arms_that_are("manipulation"):
-        rows = _overall(results, decided, f"plain against {arm}")
-        if rows.empty:
+        rows = {row["tier"]: row for row in found[found["arm"] == arm].to_dict("records")} if len(found) else {}
+        together = rows.pop(ALL_TIERS, None)
+        if together is None or np.isnan(together["difference"]):
             continue
-        counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
-        sure = (
-            f"of {len(rows)} models and wordings plain is higher in {counts.get('above', 0)}, lower in "
-            f"{counts.get('below', 0)}; {100 * results.decisions.confidence:g} % intervals over templates"
+        tiers = ", ".join(
+            f"{tier} {100 * row['difference']:+.0f} {_ends(row, 0, 100)}"
+            for tier, row in rows.items()
+            if not np.isnan(row["difference"])
         )
-        answer = f"Choice accuracy, plain minus {words_of(arm)}, in points: {mean_and_range(results, rows)}"
+        answer = (
+            f"{_verdict(results, together)}. Choice accuracy with {words_of(arm)} minus plain, in points: all wordings "
+            f"{100 * together['difference']:+.1f} {_ends(together, 1, 100)}; {tiers}"
+        )
+        depths = "one depth" if together["depths"] == 1 else f"{together['depths']} depths"
+        sure = (
+            f"{100 * results.decisions.confidence:g} % intervals over {together['architectures']} architectures, at "
+            f"{depths}; all wordings: p = {_p(together['p_holm'])}, corrected for the manipulations (Holm)"
+        )
         yield Question(f"Does it matter {ARMS[arm].asks}?", escape(answer), escape(sure))
+
+
+def _verdict(results: Results, row: Mapping[Any, Any]) -> str:
+    margin = results.decisions.non_inferiority_margin
+    if row["p_holm"] <= 1 - results.decisions.confidence:
+        return "Yes, more is read" if row["difference"] > 0 else "Yes, less is read"
+    within = -margin < row["difference_low"] and row["difference_high"] < margin
+    return f"No, not by {100 * margin:g} points" if within else "Undecided"
+
+
+def _ends(row: Mapping[Any, Any], digits: int, times: float) -> str:
+    return f"[{times * row['difference_low']:+.{digits}f}, {times * row['difference_high']:+.{digits}f}]"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
 
 
 def _overall(results: Results, decided: Decided, contrast: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.data.results import read_results
 from analysis.outcomes import decide_study
-from analysis.outcomes.explanation import TOO_FEW, explanations
+from analysis.outcomes.explanation import TOO_FEW, explanations, sample_cells
 from analysis.report import write_report
 from study.config.nursery import NurserySample
 from tests.simulated import Plan, Point, Truth, write_study
@@ -98,10 +98,13 @@ def test_cells_that_did_not_fit_and_architectures_that_lack_a_place_are_left_out
     decided = decide_study(results)
     found, drawn, measured = decided.levels, decided.areas, decided.predictors
     one = found["model"] == "llama-4x32h2"
-    unfit = explanations(results, drawn, found.assign(fitted=found["fitted"] & ~one), measured)
-    assert (unfit["architectures"] == 9).all()
+
+    def of(drawn: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+        return explanations(results, sample_cells(results, drawn, found, measured))
+
+    assert (of(drawn, found.assign(fitted=found["fitted"] & ~one))["architectures"] == 9).all()
     # Two architectures with as many rows as one another, but of other places.
     lacking = (one & (found["tier"] == "story")) | ((found["model"] == "gpt2-4x32h2") & (found["tier"] == "semantic"))
-    assert (explanations(results, drawn, found[~lacking], measured)["architectures"] == 8).all()
+    assert (of(drawn, found[~lacking])["architectures"] == 8).all()
     unlearned = drawn.assign(learned=drawn["model"] != "llama-4x32h2")
-    assert (explanations(results, unlearned, found, measured)["architectures"] == 9).all()
+    assert (of(unlearned, found)["architectures"] == 9).all()

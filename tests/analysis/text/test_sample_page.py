@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.data.results import Results, read_results
 from analysis.outcomes import Decided, decide_study
@@ -133,12 +134,40 @@ def test_each_manipulation_is_a_question(page: FirstPage, decided: Decided) -> N
     )
     effects = decided.effects
     own = effects[(effects["contrast"] == "plain against lora_at") & effects["depth"].isna()]
-    semantic = 100 * own.loc[own["tier"] == "semantic", "difference"]
-    told = re.search(r"semantic ([+-]\d+\.\d) \(([+-]\d+\.\d) to ([+-]\d+\.\d)\)", asked.answer)
+    own = own.assign(architecture=own["model"].str.partition("-")[0])
+    of_tiers = -100 * own.pivot_table(index="architecture", columns="tier", values="difference")
+    told = re.search(r"semantic ([+-]\d+) \[([+-]\d+), ([+-]\d+)\]", asked.answer)
     assert told
-    expected = (semantic.mean(), semantic.min(), semantic.max())
-    assert [float(part) for part in told.groups()] == pytest.approx(expected, abs=0.06)
-    assert asked.sure.startswith(f"of {len(own)} models and wordings plain is higher in ")
+    interval = stats.ttest_1samp(of_tiers["semantic"], 0).confidence_interval(0.95)
+    assert [float(part) for part in told.groups()] == pytest.approx([of_tiers["semantic"].mean(), *interval], abs=0.6)
+    means = of_tiers.mean(axis=1)
+    together = re.search(r"all wordings ([+-]\d+\.\d) \[([+-]\d+\.\d), ([+-]\d+\.\d)\]", asked.answer)
+    assert together
+    interval = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert [float(part) for part in together.groups()] == pytest.approx([means.mean(), *interval], abs=0.06)
+    assert "intervals over 3 architectures, at 3 depths" in asked.sure
+    verdict = "Yes" if stats.ttest_1samp(means, 0).pvalue <= 0.05 else ("Undecided", "No")
+    assert asked.answer.startswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"difference": 0.08, "difference_low": 0.02, "difference_high": 0.14, "p_holm": 0.01}, "Yes, more is read"),
+        ({"difference": -0.08, "difference_low": -0.14, "difference_high": -0.02, "p_holm": 0.01}, "Yes, less is read"),
+        ({"difference": 0.01, "difference_low": -0.01, "difference_high": 0.02, "p_holm": 0.4}, "No, not by 3 points"),
+        # An interval that excludes zero decides nothing where several are looked at.
+        ({"difference": 0.08, "difference_low": 0.01, "difference_high": 0.15, "p_holm": 0.09}, "Undecided"),
+        ({"difference": 0.01, "difference_low": -0.05, "difference_high": 0.07, "p_holm": 0.4}, "Undecided"),
+    ],
+)
+def test_a_manipulation_is_decided_on_its_corrected_p_or_on_the_margin(
+    results: Results, decided: Decided, row: dict[str, float], said: str
+) -> None:
+    changed = decided.manipulations.assign(**row)
+    questions = sample_page(results, replace(decided, manipulations=changed)).questions
+    (asked,) = (one for one in questions if one.asks == "Does it matter whether layers below adapt?")
+    assert asked.answer.startswith(f"{said}. ")
 
 
 def test_models_that_did_not_learn_are_named_and_left_out(results: Results, decided: Decided) -> None:
