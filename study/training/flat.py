@@ -61,8 +61,10 @@ class Flat:
         """Return the values of the parameters in such an array by path, as views."""
         parts = mx.split(joined, self._ends, axis=self._axis)[:-1]
         cells = joined.shape[: self._axis]
+        # The shape as one argument: that of a scalar, spread out, would be none.
         return {
-            path: part.reshape(*cells, *shape) for (path, shape), part in zip(self._shapes.items(), parts, strict=True)
+            path: part.reshape((*cells, *shape))
+            for (path, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
 
     def arrays(self, moments: Mapping[str, Joined]) -> dict[str, mx.array]:

@@ -66,3 +66,13 @@ def test_the_norm_of_millions_of_small_values_beside_a_large_one_keeps_its_digit
     values[0, 0] = 1.0
     _, norms = clip_each(mx.array(values), 1.0)
     assert norms.item() == pytest.approx(np.linalg.norm(values.astype(np.float64)), rel=1e-4)
+
+
+def test_scalars_are_parts_of_their_own_in_whole_models() -> None:
+    model = load(Model(source=BuiltSource(built="apertus"), blocks=2)).model  # whose activations have some
+    model.unfreeze()
+    parameters = dict(tree_flatten(model.trainable_parameters()))
+    assert any(value.ndim == 0 for value in parameters.values())
+    flat = Flat(model, stacked=False)
+    parted = flat.parted(flat.tree[NAME])
+    assert all(mx.array_equal(parted[path], value) for path, value in parameters.items())
