@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.data.results import Results, read_results
 from analysis.outcomes.answers import accuracies
 from analysis.outcomes.explanation import sample_cells
-from analysis.outcomes.forecast import FORECAST, fit, write_forecast
+from analysis.outcomes.forecast import fit, write_forecasts
 from analysis.outcomes.levels import levels
 from analysis.outcomes.prediction import predictors
 from analysis.outcomes.sample import areas
@@ -37,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(given[0])
     try:
         results = read_results(folder)
-        forecast = fit(places(results), results.name, _commit(folder))
+        found, commit = places(results), _commit(folder)
+        forecast = fit(found, results.name, commit)
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_forecast(forecast, FORECAST)
+    write_forecasts(forecast, fit(found, results.name, commit, features=()))
     print(forecast)
     return 0
 

@@ -162,14 +162,16 @@ def _error(cells: pd.DataFrame, told: Floats) -> float:
     return float(np.abs(true - expected).mean())
 
 
-def write_forecast(forecast: Forecast, file: Path) -> None:
-    """Write a forecast as JSON."""
-    file.write_text(json.dumps(asdict(forecast), indent=1) + "\n", encoding="utf-8")
+def write_forecasts(forecast: Forecast, depth_alone: Forecast, file: Path = FORECAST) -> None:
+    """Write a forecast as JSON, with the one from depth alone that it is held against."""
+    both = {"forecast": asdict(forecast), "depth_alone": asdict(depth_alone)}
+    file.write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
 
 
-def read_forecast(file: Path = FORECAST) -> Forecast:
-    """Read a forecast."""
-    return Forecast(**json.loads(file.read_text(encoding="utf-8")))
+def read_forecasts(file: Path = FORECAST) -> tuple[Forecast, Forecast]:
+    """Read a forecast, and the one from depth alone."""
+    both = json.loads(file.read_text(encoding="utf-8"))
+    return Forecast(**both["forecast"]), Forecast(**both["depth_alone"])
 
 
 def depths_of(forecast: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.data.files import to_csv, write_file
     from analysis.drawing.matplotlib_renderer import save
     from analysis.figures.forecast import forecast_curves
-    from analysis.outcomes.forecast import depths_of, read_forecast
+    from analysis.outcomes.forecast import depths_of, read_forecasts
     from study.lens.hooks import LensError
     from study.lens.tokens import ClassTokenError
     from study.models import ModelError
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.pipeline.before_training import measured_model
     from study.plan.read import ConfigError, catalogue_of, read_study
 
-    forecast, began = read_forecast(), time.perf_counter()
+    (forecast, depth_alone), began = read_forecasts(), time.perf_counter()
     try:
         study = read_study(options.study).study if options.study else ARITHMETIC
         study = study.model_copy(update={"stage2": Stage2(lora=ADAPTER)})
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tiers that labels are given on are no transfer, and the last block has the answer to tell.
     first = {study.data.tiers_of(operations)[0] for operations in study.data.by_task}
     measured = measured[~measured["tier"].isin(first) & (measured["layer"] < loaded.blocks - 1)]
-    layers = measured.join(forecast.of(measured)).reset_index(drop=True)
+    alone = depth_alone.of(measured)["foretold"].rename("depth_alone")
+    layers = measured.join([forecast.of(measured), alone]).reset_index(drop=True)
     depths = depths_of(layers)
     folder = options.out or Path("predictions") / Path(options.model).name
     try:

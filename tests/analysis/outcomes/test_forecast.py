@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from analysis.outcomes.forecast import DEPTH, FEATURES, SHARE, depths_of, fit, left_out, read_forecast, write_forecast
+from analysis.outcomes.forecast import DEPTH, FEATURES, SHARE, depths_of, fit, left_out, read_forecasts, write_forecasts
 
-PACKED = Path(__file__).parents[3] / "reports/data"
 SLOPES = {"probe": 3.0, "a_lin": 0.0, "direction_cosine": 0.5, "gradient_cosine": 0.0, "depth": 1.0, "depth_squared": 0}
 
 
@@ -94,6 +93,8 @@ def test_of_more_classes_accuracies_count_from_their_chance() -> None:
 
 
 def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found = fit(sample(0.5), "planted", "abc")
-    write_forecast(found, tmp_path / "forecast.json")
-    assert read_forecast(tmp_path / "forecast.json") == found
+    found, alone = fit(sample(0.5), "planted", "abc"), fit(sample(0.5), "planted", "abc", features=())
+    write_forecasts(found, alone, tmp_path / "forecast.json")
+    assert read_forecasts(tmp_path / "forecast.json") == (found, alone)
+    assert alone.features == list(DEPTH)
+    assert (alone.rank, alone.error) == (found.baseline_rank, found.baseline_error)
