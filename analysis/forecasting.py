@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.data.results import Results, read_results
 from analysis.outcomes.answers import accuracies
 from analysis.outcomes.explanation import sample_cells
-from analysis.outcomes.forecast import fit, write_forecasts
+from analysis.outcomes.forecast import DEPTH, fit, write_forecasts
 from analysis.outcomes.levels import levels
 from analysis.outcomes.prediction import predictors
 from analysis.outcomes.sample import areas
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_forecasts(forecast, fit(found, results.name, commit, features=()))
+    write_forecasts(forecast, fit(found, results.name, commit, features=DEPTH))
     print(forecast)
     return 0
 

@@ -20,7 +20,7 @@ __all__ = ["TIERS", "Plan", "Point", "Truth", "list_again", "write_study"]
 FOLDERS = {"stage1": "stage1", "reference": "reference", "predictors": "predictors", "cell": "cells"}
 PREDICTORS = (
     *("log_p", "rank", "kl", "a_lin", "probe", "probe_control", "selectivity", "direction_cosine", "unembedding_norm"),
-    *("pair_cosine", "residual_growth", "tied", "lora_parameters", "gradient_cosine", "gradient_ratio"),
+    *("pair_cosine", "residual_growth", "tied", "lora_parameters", "gradient_cosine", "gradient_ratio", "probe_below"),
 )
 
 

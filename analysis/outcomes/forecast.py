@@ -18,11 +18,13 @@ from analysis.outcomes.depth import READABLE
 from analysis.statistics.depth import areas, first_crossing
 from analysis.statistics.intervals import Floats
 
-FEATURES = ("probe", "a_lin", "direction_cosine", "gradient_cosine")
-"""Predictors that the forecast rests on, beside relative depth and its square."""
-ACCURACIES = ("probe", "a_lin")
-"""Those that chance is the floor of."""
+FEATURES = ("probe_below",)
+"""Predictors that the forecast rests on. Of those that a sample tests, this one foretold architectures that were left
+out best, and none of the others, nor depth, added to it."""
+ACCURACIES = ("probe_below", "probe", "a_lin")
+"""Predictors that chance is the floor of."""
 DEPTH = ("depth", "depth_squared")
+"""What a forecast is held against."""
 SHARE = 0.8
 """Of the places in architectures that were left out, how many lie in the band."""
 FEWEST = 6
@@ -71,7 +73,7 @@ class Forecast:
         """
         chance = measured["chance"].to_numpy(float)
         known = measured.assign(depth_squared=measured["depth"] ** 2)
-        for name in ACCURACIES:
+        for name in {*ACCURACIES} & {*self.features}:
             known[name] = 1 - (1 - known[name]) / (1 - chance) / 2
         columns = (known[self.features].to_numpy(float) - self.centres) / self.spreads
         logit = self.level + columns @ np.array(self.slopes)
@@ -86,8 +88,8 @@ def fit(cells: pd.DataFrame, study: str, rows: str, features: Sequence[str] = FE
 
     Each architecture counts alike. The band holds SHARE of the places of architectures that were left out.
     """
-    columns = [*features, *DEPTH]
-    cells = cells.dropna(subset=[*columns, "target"])
+    columns = list(features)
+    cells = cells.dropna(subset=[*columns, *DEPTH, "target"])
     told, baseline = left_out(cells, columns), left_out(cells, list(DEPTH))
     residual = cells["target"].to_numpy(float) - told
     below, above = np.quantile(residual, [(1 - SHARE) / 2, (1 + SHARE) / 2])

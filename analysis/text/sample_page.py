@@ -23,6 +23,7 @@ from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
 from study.config.arms import ARMS, arms_that_are, words_of
 from study.config.designs import CONTRASTS
+from study.config.predictors import PREDICTORS
 from study.config.units import number_text
 
 NEARLY_ALL, NEARLY_NONE = 0.75, 0.25
@@ -232,8 +233,9 @@ def _another_model(decided: Decided) -> Question:
     ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
     missed = f"{100 * row['error']:.0f} points (depth alone {100 * row['baseline_error']:.0f})"
     answer = (
-        f"Measured before any class is trained, {listed([*FEATURES])} and depth order the layers and wordings of a "
-        f"model with a rank correlation of {ranked}, and foretell choice accuracy with a mean error of {missed}"
+        f"Measured before any class is trained, {listed([PREDICTORS[name].words for name in FEATURES])} foretells the "
+        f"order of the layers and wordings of a model with a rank correlation of {ranked}, and their choice accuracy "
+        f"with a mean error of {missed}"
     )
     sure = (
         f"each of {row['architectures']} architectures foretold from the others, {row['places']} places; "

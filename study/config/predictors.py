@@ -35,6 +35,8 @@ class Place:
     """[prompts]: KL(last layer || this layer) of the distributions of the next token, nats."""
     probe: float
     """Balanced accuracy of a linear probe for the operation, fitted on training prompts."""
+    probe_below: float
+    """The mean of `probe` over this layer and those below."""
     probe_seen: float
     """The same on the prompts of `probe_control`, whose templates the probe saw; the same for all tiers."""
     probe_control: float
@@ -98,6 +100,7 @@ PREDICTORS: dict[str, Predictor] = {
         lambda at: float(np.mean([at.choice[own].mean() for own in at.classes])),
     ),
     "probe": Predictor("accuracy of a linear probe", lambda at: at.probe),
+    "probe_below": Predictor("accuracy of probes up to the layer", lambda at: at.probe_below),
     "probe_control": Predictor("probe on shuffled labels", lambda at: at.probe_control),
     "selectivity": Predictor("selectivity of a linear probe", lambda at: at.probe_seen - at.probe_control),
     "direction_cosine": Predictor("cosine of class directions", lambda at: at.direction_cosine),

@@ -69,6 +69,7 @@ def measure(
                     classes=[operations[chosen] == operation for operation in tokens],
                     divergence=divergence[chosen, layer],
                     probe=probed[tier, layer]["probe"],
+                    probe_below=float(np.mean([probed[tier, below]["probe"] for below in range(layer + 1)])),
                     probe_seen=probed[tier, layer]["probe_seen"],
                     probe_control=probed[tier, layer]["probe_control"],
                     direction_cosine=cosines[tier][layer],

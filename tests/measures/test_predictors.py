@@ -92,7 +92,20 @@ def test_there_is_one_row_for_each_pair_layer_and_tier(measured: Measured) -> No
     for (_, layer, _), row in measured.rows.items():
         assert (row["depth"], row["remaining"]) == ((layer + 1) / 4, 3 - layer)
         assert set(row) == {
-            *("pair", "layer", "tier", "depth", "remaining", "log_p", "rank", "kl", "a_lin", "probe", "probe_control"),
+            *(
+                "pair",
+                "layer",
+                "tier",
+                "depth",
+                "remaining",
+                "log_p",
+                "rank",
+                "kl",
+                "a_lin",
+                "probe",
+                "probe_below",
+                "probe_control",
+            ),
             *("selectivity", "direction_cosine", "unembedding_norm", "pair_cosine", "tied", "residual_growth"),
             *("lora_parameters", "gradient_cosine", "gradient_ratio"),
         }
@@ -272,6 +285,14 @@ def test_the_rows_of_the_head_stand_in_the_rows_of_the_model(measured: Measured)
             row = measured.rows[readout_.name, layer, "story"]
             assert row["unembedding_norm"] == pytest.approx(np.mean(norms))
             assert row["tied"] == float(not own)
+
+
+def test_probes_up_to_a_layer_are_the_mean_of_those_at_it_and_below(measured: Measured) -> None:
+    for readout_, _ in measured.readouts:
+        for tier in TIERS:
+            probes = [measured.rows[readout_.name, layer, tier]["probe"] for layer in LAYERS]
+            below = [measured.rows[readout_.name, layer, tier]["probe_below"] for layer in LAYERS]
+            np.testing.assert_allclose(below, np.cumsum(probes) / np.arange(1, len(probes) + 1))
 
 
 def test_neither_the_batch_size_nor_the_memory_at_hand_changes_a_row(

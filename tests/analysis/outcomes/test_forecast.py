@@ -10,7 +10,8 @@ from sklearn.linear_model import LinearRegression
 
 from analysis.outcomes.forecast import DEPTH, FEATURES, SHARE, depths_of, fit, left_out, read_forecasts, write_forecasts
 
-SLOPES = {"probe": 3.0, "a_lin": 0.0, "direction_cosine": 0.5, "gradient_cosine": 0.0, "depth": 1.0, "depth_squared": 0}
+SLOPES = {"probe_below": 3.0, "a_lin": 1.0}
+TWO = list(SLOPES)
 
 
 def sample(noise: float, architectures: int = 12, seed: int = 0) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def sample(noise: float, architectures: int = 12, seed: int = 0) -> pd.DataFrame
     rows = [
         {"architecture": f"a{a}", "model": f"a{a}-{m}", "seed": 0, "pair": "x/y", "tier": tier, "layer": layer}
         | {"depth": (layer + 1) / 6, "depth_squared": ((layer + 1) / 6) ** 2}
-        | {name: float(random.uniform(0, 1)) for name in FEATURES}
+        | {name: float(random.uniform(0, 1)) for name in ("probe_below", "a_lin", "noise")}
         for a in range(architectures)
         for m in range(2)
         for tier in ("one", "two", "three")
@@ -31,11 +32,9 @@ def sample(noise: float, architectures: int = 12, seed: int = 0) -> pd.DataFrame
 
 
 def test_a_rule_without_noise_is_found_and_ranks_every_place() -> None:
-    found = fit(sample(0.0), "planted", "none")
-    assert found.features == [*FEATURES, *DEPTH]
+    found = fit(sample(0.0), "planted", "none", [*TWO, "noise"])
     slopes = dict(zip(found.features, np.array(found.slopes) / found.spreads, strict=True))
-    assert slopes["probe"] == pytest.approx(3.0, abs=0.05)
-    assert slopes["a_lin"] == pytest.approx(0.0, abs=0.05)
+    assert slopes == {name: pytest.approx(SLOPES.get(name, 0.0), abs=0.05) for name in [*TWO, "noise"]}
     assert found.rank > 0.99 > found.baseline_rank
     assert found.error < 0.01 < found.baseline_error
     assert (found.architectures, found.models, found.places) == (12, 24, 24 * 15)
@@ -43,7 +42,7 @@ def test_a_rule_without_noise_is_found_and_ranks_every_place() -> None:
 
 def test_each_architecture_is_foretold_from_the_others_alone() -> None:
     cells = sample(0.5)
-    columns = [*FEATURES, *DEPTH]
+    columns = [*TWO, *DEPTH]
     told = left_out(cells, columns)
     changed = cells.copy()
     changed.loc[changed["architecture"] == "a3", "target"] += 100
@@ -57,7 +56,7 @@ def test_each_architecture_is_foretold_from_the_others_alone() -> None:
 
 
 def test_the_band_holds_its_share_of_new_architectures() -> None:
-    found, new = fit(sample(0.8, 30), "planted", "none"), sample(0.8, 40, seed=1)
+    found, new = fit(sample(0.8, 30), "planted", "none", TWO), sample(0.8, 40, seed=1)
     told = found.of(new.assign(chance=0.5))
     true = 1 / (1 + np.exp(-new["target"]))
     held = ((told["foretold_low"] <= true) & (true <= told["foretold_high"])).mean()
@@ -68,7 +67,7 @@ def test_the_band_holds_its_share_of_new_architectures() -> None:
 def test_an_architecture_with_more_places_weighs_no_more() -> None:
     cells = sample(0.5)
     many = pd.concat([cells, *[cells[cells["architecture"] == "a1"]] * 9])
-    one, other = (fit(frame, "planted", "none") for frame in (cells, many))
+    one, other = (fit(frame, "planted", "none", TWO) for frame in (cells, many))
     np.testing.assert_allclose(one.slopes, other.slopes, rtol=0.02, atol=0.002)
 
 
@@ -85,16 +84,16 @@ def test_areas_and_crossings_are_those_of_the_curve_and_of_its_band() -> None:
 
 
 def test_of_more_classes_accuracies_count_from_their_chance() -> None:
-    found = fit(sample(0.3), "planted", "none")
+    found = fit(sample(0.3), "planted", "none", TWO)
     two = sample(0.3).head(20).assign(chance=0.5)
-    four = two.assign(chance=0.25, **{name: 1 - 1.5 * (1 - two[name]) for name in ("probe", "a_lin")})
+    four = two.assign(chance=0.25, **{name: 1 - 1.5 * (1 - two[name]) for name in TWO})
     above = [(found.of(rows)["foretold"] - rows["chance"]) / (1 - rows["chance"]) for rows in (two, four)]
     np.testing.assert_allclose(above[0].clip(-1 / 3), above[1])  # no accuracy is below 0
 
 
 def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found, alone = fit(sample(0.5), "planted", "abc"), fit(sample(0.5), "planted", "abc", features=())
+    found, alone = fit(sample(0.5), "planted", "abc"), fit(sample(0.5), "planted", "abc", DEPTH)
     write_forecasts(found, alone, tmp_path / "forecast.json")
     assert read_forecasts(tmp_path / "forecast.json") == (found, alone)
-    assert alone.features == list(DEPTH)
+    assert (found.features, alone.features) == (list(FEATURES), list(DEPTH))
     assert (alone.rank, alone.error) == (found.baseline_rank, found.baseline_error)
