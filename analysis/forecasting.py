@@ -8,42 +8,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from analysis.data.results import Results, read_results
 from analysis.outcomes.answers import accuracies
 from analysis.outcomes.explanation import sample_cells
-from analysis.outcomes.forecast import DEPTH, fit, write_forecasts
+from analysis.outcomes.forecast import DEPTH, FEATURES, Pair, fit, write_forecasts
 from analysis.outcomes.levels import levels
 from analysis.outcomes.prediction import predictors
 from analysis.outcomes.sample import areas
 from study.results.description import ResultsError
 
 
-def places(results: Results) -> pd.DataFrame:
-    """Return the places of a sample that a forecast is fitted on. Raises ResultsError where the study has no sample."""
-    found = sample_cells(results, areas(results, accuracies(results)), levels(results), predictors(results))
-    if found.empty:
-        raise ResultsError(f"{results.name} has no sample of small models to fit a forecast on")
-    return found
+def fitted(results: Results, commit: str) -> dict[str, Pair]:
+    """Return, for each arm that is foretold, its forecast and the one from depth alone. Raises ResultsError where the
+    study has no sample of models that learned their task."""
+    drawn, found, measured = areas(results, accuracies(results)), levels(results), predictors(results)
+    forecasts = {}
+    for arm, features in FEATURES.items():
+        cells = sample_cells(results, drawn, found, measured, arm)
+        if cells.empty:
+            raise ResultsError(f"{results.name} has no cells of a sample, of the arm {arm}, to fit a forecast on")
+        forecasts[arm] = Pair(*(fit(cells, results.name, commit, columns) for columns in (features, DEPTH)))
+    return forecasts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fit and write the forecast; returns the exit code, 2 without a folder of packed rows of a sample."""
+    """Fit and write the forecasts; returns the exit code, 2 without a folder of packed rows of a sample."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) != 1:
         print("usage: python -m analysis.forecasting PACKED, such as reports/data/atlas", file=sys.stderr)
         return 2
     folder = Path(given[0])
     try:
-        results = read_results(folder)
-        found, commit = places(results), _commit(folder)
-        forecast = fit(found, results.name, commit)
+        forecasts = fitted(read_results(folder), _commit(folder))
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_forecasts(forecast, fit(found, results.name, commit, features=DEPTH))
-    print(forecast)
+    write_forecasts(forecasts)
+    for arm, one in forecasts.items():
+        print(arm, one.forecast)
     return 0
 
 

@@ -7,6 +7,7 @@ report's tables. Writes OUT.md, and beside it a folder with every place that is 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -31,8 +32,8 @@ FORETOLD = ("foretold", "depth_alone")
 
 
 def compared(predictions: Path, report: Path) -> pd.DataFrame:
-    """Return a row for each layer and tier that was foretold and trained: of plain cells on their first wordings, at
-    the weight that most have, mean over seeds on templates that no training saw.
+    """Return a row for each arm, layer and tier that was foretold and trained: of cells on their first wordings, at the
+    weight that most have, mean over seeds on templates that no training saw.
 
     Raises ResultsError where a folder is not what it should be.
     """
@@ -46,22 +47,22 @@ def compared(predictions: Path, report: Path) -> pd.DataFrame:
         ) from error
     if not foretold:
         raise ResultsError(f"{predictions} has no folder of `study predict`")
-    own = means[(means["arm"] == "plain") & (means["templates"] == "unseen") & (means["seeds"] > 0)]
+    own = means[(means["templates"] == "unseen") & (means["seeds"] > 0)]
     own = own[own["weight"] == own["weight"].mode().max()]
     own = own[own["wordings"] == own["wordings"].iloc[0]]
-    keys = ["model", "pair", "tier", "layer"]
+    keys = ["model", "arm", "pair", "tier", "layer"]
     measured = own[[*keys, "choice", "choice_low", "choice_high", "seeds"]]
     return pd.concat(foretold).merge(measured, on=keys, how="inner").reset_index(drop=True)
 
 
 def scores(places: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each model: the rank correlation over layers and tiers, the mean error of choice accuracy and of
-    the depth at which it reaches READABLE, each beside that of a forecast from depth alone, and the share of places in
-    the band."""
+    """Return a row for each model and arm: the rank correlation over layers and tiers, the mean error of choice
+    accuracy and of the depth at which it reaches READABLE, each beside that of a forecast from depth alone, and the
+    share of places in the band."""
     rows = []
-    for model, own in places.groupby("model", sort=False):
+    for (model, arm), own in places.groupby(["model", "arm"], sort=False):
         inside = (own["foretold_low"] <= own["choice"]) & (own["choice"] <= own["foretold_high"])
-        row: dict[str, object] = {"model": model, "places": len(own), "in_band": float(inside.mean())}
+        row: dict[str, object] = {"model": model, "arm": arm, "places": len(own), "in_band": float(inside.mean())}
         for name in FORETOLD:
             row[f"rank_{name}"] = float(spearmanr(own[name], own["choice"]).statistic)
             row[f"error_{name}"] = float((own[name] - own["choice"]).abs().mean())
@@ -88,24 +89,24 @@ def _reached(part: pd.DataFrame, column: str) -> float:
 
 
 def picture(predictions: Path, places: pd.DataFrame) -> Drawing:
-    """Describe the forecasts of all models, with what was measured: a row a model, a panel a tier."""
-    models, tiers = list(dict.fromkeys(places["model"])), list(dict.fromkeys(places["tier"]))
-    told = {model: pd.read_csv(predictions / model / "curves.csv") for model in models}
+    """Describe the forecasts of all models, with what was measured: a row a model and arm, a panel a tier."""
+    rows, tiers = list(places.groupby(["model", "arm"], sort=False)), list(dict.fromkeys(places["tier"]))
+    told = {model: pd.read_csv(predictions / model / "curves.csv") for model in places["model"].unique()}
     return Drawing(
         name="foretold",
         data=places,
-        alt=f"Forecast and measured choice accuracy by depth, of {len(models)} models in {len(tiers)} tiers.",
+        alt=f"Forecast and measured choice accuracy by depth, of {len(told)} models in {len(tiers)} tiers.",
         caption="Line and band: foretold before any class was trained. Points: measured, with their intervals.",
-        draw=lambda: _draw(told, places, models, tiers),
+        draw=lambda: _draw(told, rows, tiers),
     )
 
 
-def _draw(told: dict[str, pd.DataFrame], places: pd.DataFrame, models: list[str], tiers: list[str]) -> Figure:
-    figure, axes = panels(len(models), len(tiers), height=1.9)
-    for number, (model, row) in enumerate(zip(models, axes, strict=True)):
+def _draw(told: dict[str, pd.DataFrame], rows: Sequence[tuple[Any, pd.DataFrame]], tiers: list[str]) -> Figure:
+    figure, axes = panels(len(rows), len(tiers), height=1.9)
+    for number, (((model, arm), places), row) in enumerate(zip(rows, axes, strict=True)):
         for tier, ax in zip(tiers, row, strict=True):
-            own = told[model][told[model]["tier"] == tier].sort_values("depth")
-            seen = places[(places["model"] == model) & (places["tier"] == tier)]
+            own = told[model][(told[model]["tier"] == tier) & (told[model]["arm"] == arm)].sort_values("depth")
+            seen = places[places["tier"] == tier]
             ink = colour(number)
             ax.fill_between(own["depth"], own["foretold_low"], own["foretold_high"], color=ink, alpha=0.15, linewidth=0)
             ax.plot(own["depth"], own["foretold"], color=ink, linewidth=1.8)
@@ -113,7 +114,7 @@ def _draw(told: dict[str, pd.DataFrame], places: pd.DataFrame, models: list[str]
             ax.errorbar(seen["depth"], seen["choice"], yerr=ends, color="#222222", fmt="o", markersize=4, linewidth=0.8)
             ax.axhline(READABLE, color=NEUTRAL, linestyle=":", linewidth=0.8)
             ax.set_title(tier if number == 0 else "")
-        row[0].set_ylabel(f"{model}\nchoice accuracy")
+        row[0].set_ylabel(f"{model}, {arm}\nchoice accuracy")
     axes[0][0].set_ylim(0, 1.03)
     axes[0][0].set_xlim(0, 1)
     axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -133,7 +134,7 @@ def page(found: pd.DataFrame, image: str, folder: str) -> str:
 
 def _said(found: pd.DataFrame) -> str:
     told = ", ".join(
-        f"{row['model']} {row['rank_foretold']:.2f} ({row['rank_depth_alone']:.2f} from depth alone)"
+        f"{row['model']} ({row['arm']}) {row['rank_foretold']:.2f} ({row['rank_depth_alone']:.2f} from depth alone)"
         for row in found.to_dict("records")
     )
     reached = (found["rank_foretold"] >= GOAL).all() and (found["rank_foretold"] > found["rank_depth_alone"]).all()

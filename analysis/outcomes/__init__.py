@@ -14,7 +14,7 @@ from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.explanation import explanations, sample_cells
 from analysis.outcomes.factors import factors
-from analysis.outcomes.forecast import held_out
+from analysis.outcomes.forecast import FEATURES, held_out
 from analysis.outcomes.levels import levels, means
 from analysis.outcomes.manipulations import manipulations
 from analysis.outcomes.onset import onsets
@@ -22,6 +22,7 @@ from analysis.outcomes.prediction import associations, associations_by_model, pr
 from analysis.outcomes.recipes import measured, told
 from analysis.outcomes.sample import areas, variance
 from analysis.outcomes.use import doses, exchanges, shares
+from study.config.arms import PLAIN
 
 OPTIONAL = (
     *("cues", "pooled", "changes", "areas", "variance", "factors", "manipulations", "explained", "forecast"),
@@ -85,7 +86,7 @@ def _decided(results: Results) -> Decided:
     cells = predicted_cells(results, outcomes)
     accuracy, measured_before = accuracies(results), predictors(results)
     drawn, contrasted = areas(results, accuracy), effects(results)
-    places = sample_cells(results, drawn, found, measured_before)
+    places = {arm: sample_cells(results, drawn, found, measured_before, arm) for arm in FEATURES}
     by_model = associations_by_model(cells, list(results.decisions.predictors))
     return Decided(
         outcomes=outcomes,
@@ -108,8 +109,8 @@ def _decided(results: Results) -> Decided:
         variance=variance(results, drawn),
         factors=factors(results, drawn),
         manipulations=manipulations(results, contrasted, drawn),
-        explained=explanations(results, places),
-        forecast=held_out(results.name, places),
+        explained=explanations(results, places[PLAIN]),
+        forecast=held_out(places),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

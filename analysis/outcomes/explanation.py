@@ -12,6 +12,7 @@ from analysis.outcomes.prediction import CLAMP, DOES_NOT, EXPLAINS, NEGLIGIBLE, 
 from analysis.outcomes.sample import learned, main_cells
 from analysis.statistics.explained import explained
 from analysis.statistics.intervals import Floats, bounds
+from study.config.arms import PLAIN
 
 EXPLAINED = [
     *("predictor", "architectures", "models", "places", "baseline", "increment", "increment_low", "increment_high"),
@@ -70,15 +71,20 @@ def _words(row: "pd.Series[float]", level: float) -> str:
     return DOES_NOT if row["increment_high"] < NEGLIGIBLE else UNDECIDED
 
 
-def sample_cells(results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each cell of `main_cells` that fitted and tier that it did not train on, but for the last block:
-    `target`, the logit of its choice accuracy, its predictors and what is known of its model. Empty without a sample.
+def sample_cells(
+    results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame, arm: str = PLAIN
+) -> pd.DataFrame:
+    """Return a row for each of the `main_cells` of an arm that fitted, and each tier that it did not train on, but for
+    the last block: `target`, the logit of its choice accuracy, its predictors and what is known of its model. Empty
+    without a sample.
     """
     sample = results.nursery.sample if results.nursery else None
     if sample is None or measured.empty or areas.empty:
         return pd.DataFrame()
-    units = {cell.id: cell for cell in main_cells(results)}
+    units = {cell.id: cell for cell in main_cells(results, arm)}
     own = levels[(levels["templates"] == "unseen") & levels["unit"].isin(units) & levels["fitted"].astype(bool)]
+    if own.empty:
+        return pd.DataFrame()
     # Not the last block, and not tiers that the cell trained on.
     kept = [
         layer < units[unit].blocks - 1 and tier not in units[unit].wordings

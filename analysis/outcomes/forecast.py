@@ -6,9 +6,10 @@ model of a user's own has others.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,9 @@ from analysis.outcomes.depth import READABLE
 from analysis.statistics.depth import areas, first_crossing
 from analysis.statistics.intervals import Floats
 
-FEATURES = ("probe_below",)
-"""Predictors that the forecast rests on. Of those that a sample tests, this one foretold architectures that were left
-out best, and none of the others, nor depth, added to it."""
+FEATURES = {"plain": ("probe_below",), "lora_at": ("probe",)}
+"""Predictors that forecasts rest on, by the arm that is foretold. Of those that a sample tests, these foretold
+architectures that were left out best, and none of the others, nor depth, added to them."""
 ACCURACIES = ("probe_below", "probe", "a_lin")
 """Predictors that chance is the floor of."""
 DEPTH = ("depth", "depth_squared")
@@ -30,7 +31,7 @@ SHARE = 0.8
 FEWEST = 6
 """Architectures below which nothing is foretold."""
 HELD_OUT = [
-    *("architectures", "models", "places", "rank", "baseline_rank", "error", "baseline_error", "below", "above"),
+    *("arm", "architectures", "models", "places", "rank", "baseline_rank", "error", "baseline_error", "below", "above"),
 ]
 PENALTY = 1.0
 """Of the ridge regression, on standardised columns."""
@@ -82,7 +83,7 @@ class Forecast:
         return pd.DataFrame({name: value.clip(0) for name, value in told.items()}, index=measured.index)
 
 
-def fit(cells: pd.DataFrame, study: str, rows: str, features: Sequence[str] = FEATURES) -> Forecast:
+def fit(cells: pd.DataFrame, study: str, rows: str, features: Sequence[str]) -> Forecast:
     """Return the forecast that a sample's cells give: a row a place (model, seed, pair, layer, tier), with its
     predictors and `target`, the logit of choice accuracy.
 
@@ -114,14 +115,22 @@ def fit(cells: pd.DataFrame, study: str, rows: str, features: Sequence[str] = FE
     )
 
 
-def held_out(study: str, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return a row that says how well a forecast held in architectures that were left out; empty with fewer than
-    FEWEST."""
-    known = cells.dropna(subset=[*FEATURES, "target"]) if len(cells) else cells
-    if known.empty or known["architecture"].nunique() < FEWEST:
-        return pd.DataFrame(columns=HELD_OUT)
-    told = asdict(fit(known, study, ""))
-    return pd.DataFrame([{name: told[name] for name in HELD_OUT}])
+class Pair(NamedTuple):
+    """A forecast, and the one from depth alone that it is held against."""
+
+    forecast: Forecast
+    depth_alone: Forecast
+
+
+def held_out(places: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return, for each arm, how well its forecast held in architectures that were left out; without those that fewer
+    than FEWEST architectures have. `places` are `sample_cells` by arm."""
+    rows = []
+    for arm, cells in places.items():
+        known = cells.dropna(subset=[*FEATURES[arm], "target"]) if len(cells) else cells
+        if len(known) and known["architecture"].nunique() >= FEWEST:
+            rows.append({"arm": arm, **asdict(fit(known, "", "", FEATURES[arm]))})
+    return pd.DataFrame(rows).reindex(columns=HELD_OUT)
 
 
 def left_out(cells: pd.DataFrame, columns: list[str]) -> Floats:
@@ -164,29 +173,29 @@ def _error(cells: pd.DataFrame, told: Floats) -> float:
     return float(np.abs(true - expected).mean())
 
 
-def write_forecasts(forecast: Forecast, depth_alone: Forecast, file: Path = FORECAST) -> None:
-    """Write a forecast as JSON, with the one from depth alone that it is held against."""
-    both = {"forecast": asdict(forecast), "depth_alone": asdict(depth_alone)}
-    file.write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
+def write_forecasts(forecasts: Mapping[str, Pair], file: Path = FORECAST) -> None:
+    """Write the forecasts of every arm as JSON."""
+    content = {arm: {name: asdict(one) for name, one in pair._asdict().items()} for arm, pair in forecasts.items()}
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_forecasts(file: Path = FORECAST) -> tuple[Forecast, Forecast]:
-    """Read a forecast, and the one from depth alone."""
-    both = json.loads(file.read_text(encoding="utf-8"))
-    return Forecast(**both["forecast"]), Forecast(**both["depth_alone"])
+def read_forecasts(file: Path = FORECAST) -> dict[str, Pair]:
+    """Read the forecasts of every arm."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return {arm: Pair(**{name: Forecast(**one) for name, one in pair.items()}) for arm, pair in content.items()}
 
 
 def depths_of(forecast: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each pair and tier of a forecast by layer: the area under its curve, and the first depth at
+    """Return a row for each arm, pair and tier of a forecast by layer: the area under its curve, and the first depth at
     which it reaches READABLE, each with the ends that the band gives.
 
     The area is that under (choice accuracy - chance) / (1 - chance) from the first layer to the last that is foretold.
     """
     rows = []
-    for (pair, tier), own in forecast.groupby(["pair", "tier"], sort=False):
+    for (arm, pair, tier), own in forecast.groupby(["arm", "pair", "tier"], sort=False):
         own = own.sort_values("depth")
         at = own["depth"].to_numpy(float)
-        row: dict[str, object] = {"pair": pair, "tier": tier, "from_depth": at[0], "to_depth": at[-1]}
+        row: dict[str, object] = {"arm": arm, "pair": pair, "tier": tier, "from_depth": at[0], "to_depth": at[-1]}
         curves = {end: own[f"foretold{end}"].to_numpy(float) for end in ("", "_low", "_high")}
         for end, curve in curves.items():
             row[f"area{end}"] = float(areas(curve[None, None], at, float(own["chance"].iloc[0]), at[0], at[-1])[0, 0])

@@ -9,6 +9,7 @@ from analysis.outcomes.depth import by_arm, curves
 from analysis.statistics.depth import areas as of_templates
 from analysis.statistics.depth import common_range
 from analysis.statistics.variance import shares
+from study.config.arms import PLAIN
 
 PLACE = ["model", "architecture", "pair", "weight", "wordings", "tier"]
 AREAS = [*PLACE, "from_depth", "to_depth", "seed", "samples", "area", "answers", "learned"]
@@ -16,11 +17,12 @@ VARIANCE = ["pair", "tiers", "architectures", "models", "seeds", "component", "s
 ALL_TASKS = "all pairs"
 
 
-def main_cells(results: Results) -> list[StudyUnit]:
-    """Return the plain cells of the sample's models of one weight, the one that most have, and for each pair of the
-    wordings that come first: cells that differ in nothing else than model, pair, layer and seed. None without one."""
+def main_cells(results: Results, arm: str = PLAIN) -> list[StudyUnit]:
+    """Return the cells of one arm of the sample's models, of one weight, the one that most have, and for each pair of
+    the wordings that come first: cells that differ in nothing else than model, pair, layer and seed. None without a
+    sample."""
     sample = results.nursery.sample if results.nursery else None
-    own = [cell for cell in results.plain if sample and cell.model in sample.models]
+    own = [cell for cell in results.cells if sample and cell.model in sample.models and cell.arm == arm]
     own = [cell for cell in own if cell.weight == results.shown_weight]
     first: dict[str, tuple[str, ...]] = {}
     for cell in own:

@@ -15,13 +15,13 @@ from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
 from analysis.outcomes.factors import ALL_TIERS
-from analysis.outcomes.forecast import FEATURES, SHARE
+from analysis.outcomes.forecast import FEATURES
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.outcomes.sample import ALL_TASKS, learned, main_cells
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
-from study.config.arms import ARMS, arms_that_are, words_of
+from study.config.arms import ARMS, PLAIN, arms_that_are, words_of
 from study.config.designs import CONTRASTS
 from study.config.predictors import PREDICTORS
 from study.config.units import number_text
@@ -229,20 +229,20 @@ def _another_model(decided: Decided) -> Question:
     asks = "What may be expected of another model?"
     if decided.forecast.empty:
         return Question(asks, NOT_RUN, Markdown("too few architectures with predictors"))
-    row = decided.forecast.iloc[0]
-    ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
-    missed = f"{100 * row['error']:.0f} points (depth alone {100 * row['baseline_error']:.0f})"
-    answer = (
-        f"Measured before any class is trained, {listed([PREDICTORS[name].words for name in FEATURES])} foretells the "
-        f"order of the layers and wordings of a model with a rank correlation of {ranked}, and their choice accuracy "
-        f"with a mean error of {missed}"
-    )
-    sure = (
-        f"each of {row['architectures']} architectures foretold from the others, {row['places']} places; "
-        f"{100 * SHARE:.0f} % of them lie between {row['below']:+.1f} and {row['above']:+.1f} of the forecast, in "
-        "logits; of other models: `study predict MODEL`"
-    )
-    return Question(asks, escape(answer), escape(sure))
+    told, sure = [], []
+    for row in decided.forecast.to_dict("records"):
+        arm, (name,) = str(row["arm"]), FEATURES[str(row["arm"])]
+        trained = "adapters everywhere" if arm == PLAIN else words_of(arm)
+        ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
+        missed = f"{100 * row['error']:.0f} points ({100 * row['baseline_error']:.0f})"
+        told.append(
+            f"with {trained} {PREDICTORS[name].words} foretells the order of layers and wordings with a rank "
+            f"correlation of {ranked}, and choice accuracy with a mean error of {missed}"
+        )
+        sure.append(f"{row['architectures']} architectures, {row['places']} places")
+    answer = f"Measured before any class is trained: {'; '.join(told)}"
+    held = f"each architecture foretold from the others ({'; '.join(sure)}); of other models: `study predict MODEL`"
+    return Question(asks, escape(answer), escape(held))
 
 
 def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:

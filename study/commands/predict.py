@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pandas as pd
 from rich.console import Console
@@ -17,6 +17,9 @@ from study.config.catalogue import WeightFormat
 from study.config.study import Grid, Lora, Stage2, Study
 from study.config.units import pair_name
 from study.results.files import UnwritableError
+
+if TYPE_CHECKING:
+    from analysis.outcomes.forecast import Forecast
 
 PROMPTS = 32
 """Held-out prompts of each operation in each tier."""
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.pipeline.before_training import measured_model
     from study.plan.read import ConfigError, catalogue_of, read_study
 
-    (forecast, depth_alone), began = read_forecasts(), time.perf_counter()
+    forecasts, began = read_forecasts(), time.perf_counter()
     try:
         study = read_study(options.study).study if options.study else ARITHMETIC
         study = study.model_copy(update={"stage2": Stage2(lora=ADAPTER)})
@@ -60,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tiers that labels are given on are no transfer, and the last block has the answer to tell.
     first = {study.data.tiers_of(operations)[0] for operations in study.data.by_task}
     measured = measured[~measured["tier"].isin(first) & (measured["layer"] < loaded.blocks - 1)]
-    alone = depth_alone.of(measured)["foretold"].rename("depth_alone")
-    layers = measured.join([forecast.of(measured), alone]).reset_index(drop=True)
+    told = []
+    for arm, (forecast, depth_alone) in forecasts.items():
+        alone = depth_alone.of(measured)["foretold"].rename("depth_alone")
+        told.append(measured.assign(arm=arm).join([forecast.of(measured), alone]))
+    layers = pd.concat(told, ignore_index=True)
     depths = depths_of(layers)
     folder = options.out or Path("predictions") / Path(options.model).name
     try:
@@ -73,16 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     console.print(f"{options.model}, {loaded.blocks} blocks; nothing was trained; {time.perf_counter() - began:.0f} s")
     console.print(_table(depths))
-    console.print(
-        f"From {forecast.models} models of {forecast.architectures} architectures ({forecast.study}, rows of "
-        f"{forecast.rows}). In architectures that were left out: rank correlation {forecast.rank:.2f} over layers and "
-        f"wordings ({forecast.baseline_rank:.2f} from depth alone), mean error {100 * forecast.error:.0f} points "
-        f"({100 * forecast.baseline_error:.0f} from depth alone).",
-        markup=False,
-        highlight=False,
-    )
+    for arm, (forecast, _) in forecasts.items():
+        console.print(_said(arm, forecast), markup=False, highlight=False)
     console.print(f"{folder / 'depths.csv'}, {folder / 'curves.csv'}, {folder / picture}", markup=False)
     return 0
+
+
+def _said(arm: str, forecast: "Forecast") -> str:
+    """How well a forecast held."""
+    return (
+        f"{arm}: from {forecast.models} models of {forecast.architectures} architectures ({forecast.study}, rows of "
+        f"{forecast.rows}). In architectures that were left out: rank correlation {forecast.rank:.2f} over layers and "
+        f"wordings ({forecast.baseline_rank:.2f} from depth alone), mean error {100 * forecast.error:.0f} points "
+        f"({100 * forecast.baseline_error:.0f} from depth alone)."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,11 +134,11 @@ def _prompts(text: str) -> int:
 
 
 def _table(depths: pd.DataFrame) -> Table:
-    table = Table("class tokens", "wording", "area", "read from depth", box=None, pad_edge=False)
+    table = Table("class tokens", "wording", "trained", "area", "read from depth", box=None, pad_edge=False)
     for row in depths.to_dict("records"):
         area = f"{row['area']:.2f} [{row['area_low']:.2f}, {row['area_high']:.2f}]"
         told = [_depth(row[f"readable_from{end}"]) for end in ("", "_low", "_high")]
-        table.add_row(str(row["pair"]), str(row["tier"]), area, f"{told[0]} [{told[1]}, {told[2]}]")
+        table.add_row(str(row["pair"]), str(row["tier"]), str(row["arm"]), area, f"{told[0]} [{told[1]}, {told[2]}]")
     return table
 
 

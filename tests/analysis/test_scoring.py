@@ -19,7 +19,14 @@ def write(place: Path, noise: float = 0.0) -> tuple[Path, Path]:
     measured = []
     for model, shift in (("one", 0.0), ("two", 0.2)):
         rows = [
-            {"pair": "x/y", "tier": tier, "layer": layer, "depth": depth, "foretold": 0.3 + 0.6 * depth + 0.1 * place_}
+            {
+                "arm": "plain",
+                "pair": "x/y",
+                "tier": tier,
+                "layer": layer,
+                "depth": depth,
+                "foretold": 0.3 + 0.6 * depth + 0.1 * place_,
+            }
             for place_, tier in enumerate(("near", "far"))
             for layer, depth in enumerate(DEPTHS)
         ]
@@ -29,9 +36,11 @@ def write(place: Path, noise: float = 0.0) -> tuple[Path, Path]:
         (predictions / model).mkdir(parents=True)
         told.to_csv(predictions / model / "curves.csv", index=False)
         choice = told["foretold"] - shift + noise * random.standard_normal(len(told))
-        seen = told[["pair", "tier", "layer"]].assign(model=model, choice=choice, choice_low=choice, choice_high=choice)
+        seen = told[["arm", "pair", "tier", "layer"]].assign(
+            model=model, choice=choice, choice_low=choice, choice_high=choice
+        )
         measured.append(seen[seen["layer"].isin(TRAINED)])
-    means = pd.concat(measured).assign(arm="plain", templates="unseen", seeds=3, weight=0.5, wordings="first")
+    means = pd.concat(measured).assign(templates="unseen", seeds=3, weight=0.5, wordings="first")
     others = [means.assign(**{key: value, "choice": 0.0}) for key, value in _others.items()]
     report.mkdir()
     pd.concat([means, *others]).to_csv(report / "table_means.csv", index=False)
@@ -75,8 +84,8 @@ def test_the_page_says_whether_the_goal_was_reached(tmp_path: Path) -> None:
     predictions, report = write(tmp_path)
     assert main([str(predictions), str(report), str(tmp_path / "page.md")]) == 0
     said = (tmp_path / "page.md").read_text()
-    assert "**The order of layers and wordings was foretold**: rank correlation one 1.00" in said
-    assert "| two | 6 | 1.00 |" in said
+    assert "**The order of layers and wordings was foretold**: rank correlation one (plain) 1.00" in said
+    assert "| two | plain | 6 | 1.00 |" in said
     assert (tmp_path / "page" / "foretold.svg").is_file()
     tables = pd.read_csv(report / "table_means.csv")
     lower = 1 - tables["choice"]

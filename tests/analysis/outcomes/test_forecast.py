@@ -8,7 +8,18 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from analysis.outcomes.forecast import DEPTH, FEATURES, SHARE, depths_of, fit, left_out, read_forecasts, write_forecasts
+from analysis.outcomes.forecast import (
+    DEPTH,
+    FEATURES,
+    SHARE,
+    Pair,
+    depths_of,
+    fit,
+    held_out,
+    left_out,
+    read_forecasts,
+    write_forecasts,
+)
 
 SLOPES = {"probe_below": 3.0, "a_lin": 1.0}
 TWO = list(SLOPES)
@@ -72,7 +83,7 @@ def test_an_architecture_with_more_places_weighs_no_more() -> None:
 
 
 def test_areas_and_crossings_are_those_of_the_curve_and_of_its_band() -> None:
-    rows = pd.DataFrame({"pair": "x/y", "tier": "one", "depth": [0.25, 0.5, 0.75]})
+    rows = pd.DataFrame({"arm": "plain", "pair": "x/y", "tier": "one", "depth": [0.25, 0.5, 0.75]})
     rows = rows.assign(
         chance=0.5, foretold=[0.5, 0.7, 0.9], foretold_low=[0.4, 0.5, 0.6], foretold_high=[0.8, 0.9, 1.0]
     )
@@ -91,9 +102,18 @@ def test_of_more_classes_accuracies_count_from_their_chance() -> None:
     np.testing.assert_allclose(above[0].clip(-1 / 3), above[1])  # no accuracy is below 0
 
 
-def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found, alone = fit(sample(0.5), "planted", "abc"), fit(sample(0.5), "planted", "abc", DEPTH)
-    write_forecasts(found, alone, tmp_path / "forecast.json")
-    assert read_forecasts(tmp_path / "forecast.json") == (found, alone)
-    assert (found.features, alone.features) == (list(FEATURES), list(DEPTH))
+def test_forecasts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    found, alone = fit(sample(0.5), "planted", "abc", ["probe_below"]), fit(sample(0.5), "planted", "abc", DEPTH)
+    write_forecasts({"plain": Pair(found, alone)}, tmp_path / "forecast.json")
+    assert read_forecasts(tmp_path / "forecast.json") == {"plain": Pair(found, alone)}
     assert (alone.rank, alone.error) == (found.baseline_rank, found.baseline_error)
+
+
+def test_every_arm_of_enough_architectures_says_how_well_its_forecast_held() -> None:
+    cells = sample(0.3)
+    few = cells[cells["architecture"].isin(["a0", "a1", "a2"])].assign(probe=0.5)
+    table = held_out({"plain": cells, "lora_at": few})
+    assert list(table["arm"]) == ["plain"]
+    expected = fit(cells, "", "", FEATURES["plain"])
+    assert table.loc[0, ["rank", "error"]].tolist() == [expected.rank, expected.error]
+    assert held_out({"plain": cells.iloc[:0]}).empty
