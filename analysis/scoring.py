@@ -1,6 +1,6 @@
-"""`python -m analysis.scoring PREDICTIONS REPORT OUT.md`: forecasts of models outside the sample, held against a study.
+"""`python -m analysis.scoring PREDICTIONS OUT.md REPORT…`: forecasts of models outside the sample, against studies.
 
-PREDICTIONS has a folder of `study predict` for each model, which were written before; REPORT is the folder of a
+PREDICTIONS has a folder of `study predict` for each model, which were written before; each REPORT is the folder of a
 report's tables. Writes OUT.md, and beside it a folder with every place that is compared, scores and a picture.
 """
 
@@ -52,17 +52,26 @@ def compared(predictions: Path, report: Path) -> pd.DataFrame:
     own = own[own["wordings"] == own["wordings"].iloc[0]]
     keys = ["model", "arm", "pair", "tier", "layer"]
     measured = own[[*keys, "choice", "choice_low", "choice_high", "seeds"]]
-    return pd.concat(foretold).merge(measured, on=keys, how="inner").reset_index(drop=True)
+    found = pd.concat(foretold).merge(measured, on=keys, how="inner").reset_index(drop=True)
+    if found.empty:
+        raise ResultsError(f"no layer and wording of {predictions} was trained in {report}")
+    return found.assign(study=report.name)
 
 
 def scores(places: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each model and arm: the rank correlation over layers and tiers, the mean error of choice
+    """Return a row for each study, model and arm: the rank correlation over layers and tiers, the mean error of choice
     accuracy and of the depth at which it reaches READABLE, each beside that of a forecast from depth alone, and the
     share of places in the band."""
     rows = []
-    for (model, arm), own in places.groupby(["model", "arm"], sort=False):
+    for (study, arm, model), own in places.groupby(["study", "arm", "model"], sort=False):
         inside = (own["foretold_low"] <= own["choice"]) & (own["choice"] <= own["foretold_high"])
-        row: dict[str, object] = {"model": model, "arm": arm, "places": len(own), "in_band": float(inside.mean())}
+        row: dict[str, object] = {
+            "study": study,
+            "arm": arm,
+            "model": model,
+            "places": len(own),
+            "in_band": float(inside.mean()),
+        }
         for name in FORETOLD:
             row[f"rank_{name}"] = float(spearmanr(own[name], own["choice"]).statistic)
             row[f"error_{name}"] = float((own[name] - own["choice"]).abs().mean())
@@ -89,8 +98,8 @@ def _reached(part: pd.DataFrame, column: str) -> float:
 
 
 def picture(predictions: Path, places: pd.DataFrame) -> Drawing:
-    """Describe the forecasts of all models, with what was measured: a row a model and arm, a panel a tier."""
-    rows, tiers = list(places.groupby(["model", "arm"], sort=False)), list(dict.fromkeys(places["tier"]))
+    """Describe the forecasts of all models, with what was measured: a row a study, arm and model, a panel a tier."""
+    rows, tiers = list(places.groupby(["study", "arm", "model"], sort=False)), list(dict.fromkeys(places["tier"]))
     told = {model: pd.read_csv(predictions / model / "curves.csv") for model in places["model"].unique()}
     return Drawing(
         name="foretold",
@@ -103,7 +112,7 @@ def picture(predictions: Path, places: pd.DataFrame) -> Drawing:
 
 def _draw(told: dict[str, pd.DataFrame], rows: Sequence[tuple[Any, pd.DataFrame]], tiers: list[str]) -> Figure:
     figure, axes = panels(len(rows), len(tiers), height=1.9)
-    for number, (((model, arm), places), row) in enumerate(zip(rows, axes, strict=True)):
+    for number, (((study, arm, model), places), row) in enumerate(zip(rows, axes, strict=True)):
         for tier, ax in zip(tiers, row, strict=True):
             own = told[model][(told[model]["tier"] == tier) & (told[model]["arm"] == arm)].sort_values("depth")
             seen = places[places["tier"] == tier]
@@ -114,7 +123,7 @@ def _draw(told: dict[str, pd.DataFrame], rows: Sequence[tuple[Any, pd.DataFrame]
             ax.errorbar(seen["depth"], seen["choice"], yerr=ends, color="#222222", fmt="o", markersize=4, linewidth=0.8)
             ax.axhline(READABLE, color=NEUTRAL, linestyle=":", linewidth=0.8)
             ax.set_title(tier if number == 0 else "")
-        row[0].set_ylabel(f"{model}, {arm}\nchoice accuracy")
+        row[0].set_ylabel(f"{study}\n{model}, {arm}")
     axes[0][0].set_ylim(0, 1.03)
     axes[0][0].set_xlim(0, 1)
     axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -134,8 +143,7 @@ def page(found: pd.DataFrame, image: str, folder: str) -> str:
 
 def _said(found: pd.DataFrame) -> str:
     told = ", ".join(
-        f"{row['model']} ({row['arm']}) {row['rank_foretold']:.2f} ({row['rank_depth_alone']:.2f} from depth alone)"
-        for row in found.to_dict("records")
+        f"{row['model']} ({row['study']}, {row['arm']}) {row['rank_foretold']:.2f}" for row in found.to_dict("records")
     )
     reached = (found["rank_foretold"] >= GOAL).all() and (found["rank_foretold"] > found["rank_depth_alone"]).all()
     verdict = "The order of layers and wordings was foretold" if reached else "The goal was missed"
@@ -147,14 +155,12 @@ def _said(found: pd.DataFrame) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; returns the exit code, 2 where there is nothing to score."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 3:
-        print("usage: python -m analysis.scoring PREDICTIONS REPORT_FOLDER OUT.md", file=sys.stderr)
+    if len(given) < 3:
+        print("usage: python -m analysis.scoring PREDICTIONS OUT.md REPORT_FOLDER…", file=sys.stderr)
         return 2
-    predictions, report, out = map(Path, given)
+    predictions, out, *reports = map(Path, given)
     try:
-        places = compared(predictions, report)
-        if places.empty:
-            raise ResultsError(f"no layer and wording of {predictions} was trained in {report}")
+        places = pd.concat([compared(predictions, report) for report in reports], ignore_index=True)
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,17 +14,15 @@ from rich.table import Table
 
 from study.commands import arguments as given
 from study.config.catalogue import WeightFormat
-from study.config.study import Grid, Lora, Stage2, Study
+from study.config.study import Grid, Study
 from study.config.units import pair_name
 from study.results.files import UnwritableError
 
 if TYPE_CHECKING:
     from analysis.outcomes.forecast import Forecast
 
-PROMPTS = 32
+PROMPTS = 64
 """Held-out prompts of each operation in each tier."""
-ADAPTER = Lora(rank=8, alpha=16.0, projections="all")
-"""That of the sample that forecasts rest on, whose gradients are measured."""
 ARITHMETIC = Study(
     name="predict",
     models=["any"],
@@ -45,15 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.models import ModelError
     from study.models.limits import EncodingError
     from study.models.named import load_named
-    from study.pipeline.before_training import measured_model
+    from study.pipeline.before_training import probed_model
     from study.plan.read import ConfigError, catalogue_of, read_study
 
     forecasts, began = read_forecasts(), time.perf_counter()
     try:
         study = read_study(options.study).study if options.study else ARITHMETIC
-        study = study.model_copy(update={"stage2": Stage2(lora=ADAPTER)})
         loaded = load_named(options.model, catalogue_of(options.models), options.weights)
-        rows = measured_model(loaded, study, options.prompts)
+        rows = probed_model(loaded, study, options.prompts)
     except (ConfigError, ModelError, ClassTokenError, EncodingError, LensError) as error:
         print(f"nothing is foretold: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from study.config.units import Readout
 from study.lens.prompt_checks import usable_tokens
 from study.lens.tokens import Encoded, Readouts, encode
 from study.measures import predictors
+from study.measures.predictors import measure_probes
 from study.models.limits import CheckedTokenizer
 from study.models.load import Loaded
 from study.results.schema import Row
@@ -47,22 +48,29 @@ def measured_before(
     return rows
 
 
-def measured_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> list[Row]:
-    """Return the predictors of a model as it is, before stage 1, for the tasks and class tokens of a study.
+def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> list[Row]:
+    """Return what probes tell of a model as it is, before stage 1, for the tasks and class tokens of a study.
 
-    `prompts` is the number of held-out prompts of each operation in each tier, or all that a tier has. Raises
-    ClassTokenError where a class name is not one token or stands in a prompt, EncodingError where the model cannot take
-    a prompt, LensError where the lens cannot read its blocks.
+    A row is a pair, layer and tier, with `probe`, `probe_below` and the depth. `prompts` is the number of held-out
+    prompts of each operation in each tier, or all that a tier has. Raises ClassTokenError where a class name is not one
+    token or stands in a prompt, EncodingError where the model cannot take a prompt, LensError where the lens cannot
+    read its blocks.
     """
     data, tokenizer = study.data, loaded.tokenizer
-    task = task_of(data)
+    task, batch_size = task_of(data), study.evaluation.batch_size
     counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
     evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
     encoded = [encode(tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
-    readouts = [
-        (asked, usable_tokens(tokenizer, asked, seed, task.words, encoded))
-        for asked in (Readout(pair=pair) for pair in study.grid.pairs)
-    ]
-    return measured_before(
-        loaded.model, tokenizer, data, readouts, encoded, study.stage2.lora, seed, evaluation.batch_size
-    )
+    pairs = [Readout(pair=pair) for pair in study.grid.pairs]
+    for pair in pairs:
+        usable_tokens(tokenizer, pair, seed, task.words, encoded)
+    rows: list[Row] = []
+    for operations in data.by_task:
+        names = [one.name for one in pairs if set(one.pair) <= set(operations)]
+        if names:
+            fitting = task.fitting_prompts(operations, FITTING_PROMPTS, seed)
+            asked = [item for item in encoded if item.prompt.operation in operations]
+            trained = [encode(tokenizer, prompt) for prompt in fitting]
+            found = measure_probes(loaded.model, asked, trained, batch_size)
+            rows += [{"pair": name, **row} for name in names for row in found]
+    return rows

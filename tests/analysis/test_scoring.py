@@ -82,15 +82,15 @@ def test_the_error_in_depth_is_the_distance_of_the_crossings_and_never_counts_as
 
 def test_the_page_says_whether_the_goal_was_reached(tmp_path: Path) -> None:
     predictions, report = write(tmp_path)
-    assert main([str(predictions), str(report), str(tmp_path / "page.md")]) == 0
+    assert main([str(predictions), str(tmp_path / "page.md"), str(report)]) == 0
     said = (tmp_path / "page.md").read_text()
-    assert "**The order of layers and wordings was foretold**: rank correlation one (plain) 1.00" in said
-    assert "| two | plain | 6 | 1.00 |" in said
+    assert "**The order of layers and wordings was foretold**: rank correlation one (report, plain) 1.00" in said
+    assert "| [report](report.md) | plain | two | 6 | 1.00 |" in said
     assert (tmp_path / "page" / "foretold.svg").is_file()
     tables = pd.read_csv(report / "table_means.csv")
     lower = 1 - tables["choice"]
     tables.assign(choice=lower, choice_low=lower, choice_high=lower).to_csv(report / "table_means.csv", index=False)
-    assert main([str(predictions), str(report), str(tmp_path / "page.md")]) == 0
+    assert main([str(predictions), str(tmp_path / "page.md"), str(report)]) == 0
     assert "**The goal was missed**" in (tmp_path / "page.md").read_text()
 
 
@@ -98,6 +98,6 @@ def test_what_cannot_be_scored_is_one_message(tmp_path: Path, capsys: pytest.Cap
     predictions, report = write(tmp_path)
     (tmp_path / "empty").mkdir()
     for told, of in ((tmp_path / "empty", report), (predictions, tmp_path / "empty")):
-        assert main([str(told), str(of), str(tmp_path / "page.md")]) == 2
+        assert main([str(told), str(tmp_path / "page.md"), str(of)]) == 2
         assert capsys.readouterr().err.startswith("error: ")
     assert main([]) == 2

@@ -26,7 +26,7 @@ from study.lens.head import head_of
 from study.lens.hooks import attached
 from study.lens.tokens import ClassToken, Encoded, class_tokens, encode
 from study.measures import predictors
-from study.measures.predictors import measure
+from study.measures.predictors import measure, measure_probes
 from study.models.load import Loaded, load
 from study.tasks import GRADIENT_PROMPTS
 from study.tasks.arithmetic import Arithmetic
@@ -92,20 +92,8 @@ def test_there_is_one_row_for_each_pair_layer_and_tier(measured: Measured) -> No
     for (_, layer, _), row in measured.rows.items():
         assert (row["depth"], row["remaining"]) == ((layer + 1) / 4, 3 - layer)
         assert set(row) == {
-            *(
-                "pair",
-                "layer",
-                "tier",
-                "depth",
-                "remaining",
-                "log_p",
-                "rank",
-                "kl",
-                "a_lin",
-                "probe",
-                "probe_below",
-                "probe_control",
-            ),
+            *("pair", "layer", "tier", "depth", "remaining", "log_p", "rank", "kl", "a_lin"),
+            *("probe", "probe_below", "probe_control"),
             *("selectivity", "direction_cosine", "unembedding_norm", "pair_cosine", "tied", "residual_growth"),
             *("lora_parameters", "gradient_cosine", "gradient_ratio"),
         }
@@ -285,6 +273,14 @@ def test_the_rows_of_the_head_stand_in_the_rows_of_the_model(measured: Measured)
             row = measured.rows[readout_.name, layer, "story"]
             assert row["unembedding_norm"] == pytest.approx(np.mean(norms))
             assert row["tied"] == float(not own)
+
+
+def test_probes_alone_are_those_of_all_predictors(measured: Measured) -> None:
+    alone = measure_probes(measured.model, measured.held_out, measured.training, 16)
+    assert len(alone) == len(LAYERS) * len(TIERS)
+    for row in alone:
+        whole = measured.rows[PAIR.name, row["layer"], row["tier"]]
+        assert row == {name: pytest.approx(whole[name]) if name != "tier" else row["tier"] for name in row}
 
 
 def test_probes_up_to_a_layer_are_the_mean_of_those_at_it_and_below(measured: Measured) -> None:
