@@ -73,7 +73,7 @@ def _sentence(results: Results, decided: Decided, areas: pd.DataFrame) -> Markdo
     models = f"{_counted(areas['model'], 'model')} of {_counted(areas['architecture'], 'architecture')}"
     return escape(
         f"In {models}, a class token that is trained into a block on the easiest wordings of a task is read over the "
-        f"depth of the model: {read}. {_what_sets(decided)} {_what_explains(decided)}"
+        f"depth of the model: {read}. {_what_sets(decided)} {_what_explains(decided)}{_what_foretells(decided)}"
     )
 
 
@@ -122,6 +122,22 @@ def _what_explains(decided: Decided) -> str:
     if not names:
         return "No measurement of the models before says more about other architectures."
     return f"Beyond that, {listed(names)} of a model tells{'' if len(names) == 1 else ' each'} where it is read."
+
+
+def _what_foretells(decided: Decided) -> str:
+    """What orders layers and wordings in architectures that were left out, where it does so better than depth."""
+    better = [row for row in decided.forecast.to_dict("records") if row["rank"] > row["baseline_rank"]]
+    if not better:
+        return ""
+    told = listed([f"{row['rank']:.2f} with {_trained(str(row['arm']))}" for row in better])
+    return (
+        " What a linear probe that is fitted on the first wording makes of the others, before any class is trained, "
+        f"foretells where they are read in other architectures (rank correlation {told})."
+    )
+
+
+def _trained(arm: str) -> str:
+    return "adapters everywhere" if arm == PLAIN else words_of(arm)
 
 
 def _rows(results: Results, decided: Decided, areas: pd.DataFrame, depths: list[float]) -> list[list[Markdown]]:
@@ -232,11 +248,10 @@ def _another_model(decided: Decided) -> Question:
     told, sure = [], []
     for row in decided.forecast.to_dict("records"):
         arm, (name,) = str(row["arm"]), FEATURES[str(row["arm"])]
-        trained = "adapters everywhere" if arm == PLAIN else words_of(arm)
         ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
         missed = f"{100 * row['error']:.0f} points ({100 * row['baseline_error']:.0f})"
         told.append(
-            f"with {trained} {PREDICTORS[name].words} foretells the order of layers and wordings with a rank "
+            f"with {_trained(arm)} {PREDICTORS[name].words} foretells the order of layers and wordings with a rank "
             f"correlation of {ranked}, and choice accuracy with a mean error of {missed}"
         )
         sure.append(f"{row['architectures']} architectures, {row['places']} places")

@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="study predict",
         description="Foretell at which depth of a model a class token could be read, on wordings that its class loss "
-        "would not see. The model is measured as it is, and nothing is trained: minutes for a small one.",
+        "would not see. The model is measured as it is, and nothing is trained: a minute for a small one.",
     )
     parser.add_argument(
         "model",

@@ -1,0 +1,45 @@
+"""Samples are drawn with the variances that they are said to have, and what is planted is found the more, the larger."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.statistics.variance import COMPONENTS, components
+from simulations.samples import EFFECTS, EXPLAINS, measured, of_factors, of_predictors, tables
+
+SIZES = dict(zip(COMPONENTS, (0.2, 0.01, 0.002, 0.003, 0.02, 0.005, 0.01), strict=True))
+
+
+def test_tables_have_the_components_that_they_are_drawn_with() -> None:
+    random = np.random.default_rng(0)
+    found = [components(tables(SIZES, (40, 2, 2, 12), random)) for _ in range(60)]
+    for name, size in SIZES.items():
+        values = np.array([one[name] for one in found])
+        assert values.mean() == pytest.approx(size, abs=4 * values.std() / np.sqrt(len(values)))
+
+
+def test_the_components_of_a_pilot_are_those_of_its_areas() -> None:
+    table = tables(SIZES, (30, 1, 2, 10), np.random.default_rng(1))
+    rows = [
+        {"architecture": f"a{a}", "model": f"a{a}-4", "pair": "x/y", "seed": s, "tier": f"t{t}", "learned": True}
+        | {"area": table[a, 0, s, t]}
+        for a, s, t in np.ndindex(30, 2, 10)
+    ]
+    found, expected = measured(pd.DataFrame(rows)), components(table)
+    assert found == {
+        name: pytest.approx(max(0.0, expected[name])) for name in COMPONENTS if not np.isnan(expected[name])
+    } | {name: 0.0 for name in COMPONENTS if np.isnan(expected[name])}
+
+
+@pytest.mark.slow
+def test_the_larger_what_is_planted_the_more_often_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.samples.DRAWS", 40)
+    monkeypatch.setattr("simulations.samples.PERMUTATIONS", 199)
+    shape = (16, 1, 2, 6)
+    for rates, planted in (
+        (of_factors(SIZES, shape, np.random.default_rng(0)), EFFECTS),
+        (of_predictors(SIZES, shape, np.random.default_rng(0)), EXPLAINS),
+    ):
+        assert len(rates) == len(planted)
+        assert rates[0] <= 0.2  # 5 %, and three standard errors
+        assert rates[-1] > rates[0] + 0.3
