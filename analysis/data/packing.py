@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +17,12 @@ from study.results.files import write_bytes, write_json
 from study.results.finished import DONE
 from study.results.schema import COLUMNS, TEXT
 from study.results.store import MANIFEST
+
+SHORT = 8
+"""Significant bits of floats in the rows of a sample, which has millions of them: they are right to 0.2 %."""
+SHORTENED = ("answers", "lens", "curves")
+_BITS = 24
+"""Significant bits of a float32."""
 
 
 def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
@@ -36,8 +43,9 @@ def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
+    short = _is_of_a_sample(results)
     for name, rows in stored.rows.items():
-        write_bytes(target / f"{name}.parquet", _parquet(name, rows))
+        write_bytes(target / f"{name}.parquet", _parquet(name, rows, short))
     write_json(target / UNFINISHED, unfinished)
     write_manifest(target, names)  # last: it is what tells a packed study from a folder of results
     labels = {entry["id"]: entry["label"] for entry in entries}
@@ -70,12 +78,29 @@ def _joined(stored: Stored, before: Stored, entries: list[Entry]) -> Stored:
     return Stored(done, {unit: told for unit, told in stored.unfinished.items() if unit not in done}, rows)
 
 
-def _parquet(name: str, rows: UnitRows) -> bytes:
-    """The rows of all units under each other, with the unit's id as the last column."""
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Return float32 values rounded to SHORT significant bits, halves away from zero; infinity and NaN stay."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    dropped = np.uint32(_BITS - SHORT)
+    half = np.uint32(1) << (dropped - np.uint32(1))
+    found = ((bits + half) >> dropped << dropped).view(np.float32)
+    return np.where(np.isfinite(values), found, values)
+
+
+def _is_of_a_sample(results: Path) -> bool:
+    """Whether a study has a sample of small models."""
+    return bool((read_description(results)["config"].get("nursery") or {}).get("sample"))
+
+
+def _parquet(name: str, rows: UnitRows, short: bool) -> bytes:
+    """The rows of all units under each other, with the unit's id as the last column; where they are to be short, floats
+    of rows of single prompts and steps in SHORT bits."""
     frame = rows.frame[[*(column for column in rows.frame if column != "unit"), "unit"]]
     text = [column for column in frame if column in TEXT or column == "unit"]
     floats = [str(column) for column in frame if frame[column].dtype.kind == "f"]
     frame = frame.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(floats, "float32")})
+    if short and name in SHORTENED:
+        frame = frame.assign(**{column: rounded(frame[column].to_numpy(np.float32)) for column in floats})
     stream = io.BytesIO()
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None),

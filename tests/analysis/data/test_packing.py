@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.manifest import write_manifest
-from analysis.data.packing import pack
+from analysis.data.packing import SHORT, pack, rounded
 from analysis.data.results import Results, read_results
 from analysis.report import write_report
 from study.commands.pack import main
@@ -187,3 +187,15 @@ def test_the_command_says_how_large_the_packed_rows_are(
     assert json.loads((tmp_path / "packed" / "unfinished.json").read_text())
     assert main([str(tmp_path / "absent"), str(tmp_path / "other")]) == 2
     assert "holds no study.json" in capsys.readouterr().err
+
+
+def test_floats_of_a_sample_are_right_to_a_few_bits_and_rounding_them_again_changes_nothing() -> None:
+    random = np.random.default_rng(0)
+    values = (random.standard_normal(2000) * np.exp(random.uniform(-30, 30, 2000))).astype(np.float32)
+    short = rounded(values)
+    assert np.abs(short / values - 1).max() <= 2.0**-SHORT
+    np.testing.assert_array_equal(rounded(short), short)
+    mantissas, _ = np.frexp(short)
+    np.testing.assert_array_equal(mantissas * 2**SHORT % 1, 0)
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5], np.float32)
+    np.testing.assert_array_equal(rounded(special), special)
