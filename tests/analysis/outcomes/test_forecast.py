@@ -38,7 +38,7 @@ def sample(noise: float, architectures: int = 12, seed: int = 0) -> pd.DataFrame
         for layer in range(5)
     ]
     frame = pd.DataFrame(rows)
-    told = sum(slope * frame[name] for name, slope in SLOPES.items()) - 2
+    told = sum(slope * (frame[name] - 0.5) for name, slope in SLOPES.items())
     return frame.assign(target=told + noise * random.standard_normal(len(frame)))
 
 
@@ -64,6 +64,15 @@ def test_each_architecture_is_foretold_from_the_others_alone() -> None:
     rest = cells[~own]
     plain = LinearRegression().fit(rest[columns], rest["target"]).predict(cells.loc[own, columns])
     np.testing.assert_allclose(told[own], plain, atol=0.02)  # but for the penalty
+
+
+def test_a_forecast_from_accuracies_passes_through_chance_whatever_the_mean() -> None:
+    cells = sample(0.3).assign(target=lambda rows: rows["target"] + 1)
+    found = fit(cells, "planted", "none", TWO)
+    chance = pd.DataFrame({"probe_below": [0.5], "a_lin": [0.5], "depth": [0.3], "chance": [0.5]})
+    assert found.of(chance)["foretold"].item() == pytest.approx(0.5)
+    one, other = (pd.DataFrame({"probe_below": [p], "a_lin": [p], "depth": [0.3], "chance": [0.5]}) for p in (0.8, 0.2))
+    assert found.of(one)["foretold"].item() == pytest.approx(1 - found.of(other)["foretold"].item())
 
 
 def test_the_band_holds_its_share_of_new_architectures() -> None:
