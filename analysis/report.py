@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from analysis.data import markdown
-from analysis.data.files import to_csv, write_file
+from analysis.data.files import table_file, write_file
 from analysis.data.left_out import LeftOut
 from analysis.data.results import Results, read_results
 from analysis.data.stored import is_packed
@@ -55,8 +55,10 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     folder = out.with_suffix("")
     before = _files_named_in(out)
     tables = decided.tables | {"units": _units(study)}
+    suffixes = {}
     for name, table in tables.items():
-        write_file(folder, f"table_{name}", ".csv", to_csv(table))
+        suffixes[name], content = table_file(table)
+        write_file(folder, f"table_{name}", suffixes[name], content)
     pictures, drawn, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
@@ -64,6 +66,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         study=study,
         tiers=list(study.tiers),
         folder=folder.name,
+        suffixes=suffixes,
         named=named(study),
         progress=progress(study),
         out_of_reach=out_of_reach(study),
@@ -87,7 +90,11 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     )
     write_bytes(out, text.encode(errors="replace"))
     write_page(out, study.tiers, pictures, list(drawn.values()), tables)
-    made = {f"table_{name}.csv" for name in tables} | {f"{one.name}.csv" for one in pictures} | set(drawn.values())
+    made = (
+        {f"table_{name}{suffix}" for name, suffix in suffixes.items()}
+        | {f"{one.name}.csv" for one in pictures}
+        | set(drawn.values())
+    )
     for name in before - made:  # which tells of other rows
         (folder / name).unlink(missing_ok=True)
     return left_out
@@ -103,7 +110,7 @@ def _files_named_in(report: Path) -> set[str]:
     if not report.is_file():
         return set()
     text, folder = report.read_text(encoding="utf-8", errors="replace"), markdown.path(report.stem)
-    names = map(unquote, re.findall(rf"\({re.escape(folder)}/([\w.%-]+\.(?:csv|svg|png))\)", text))
+    names = map(unquote, re.findall(rf"\({re.escape(folder)}/([\w.%-]+\.(?:csv|parquet|svg|png))\)", text))
     return {name for name in names if Path(name).name == name}
 
 

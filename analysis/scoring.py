@@ -38,7 +38,8 @@ def compared(predictions: Path, report: Path) -> pd.DataFrame:
     Raises ResultsError where a folder is not what it should be.
     """
     try:
-        means = pd.read_csv(report / "table_means.csv")
+        table = report / "table_means.csv"
+        means = pd.read_csv(table) if table.is_file() else pd.read_parquet(table.with_suffix(".parquet"))
         files = sorted(predictions.glob("*/curves.csv"))
         foretold = [pd.read_csv(file).assign(model=file.parent.name) for file in files]
     except (OSError, ValueError) as error:

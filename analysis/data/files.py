@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from study.config.base import content_hash
 from study.results.description import ResultsError
@@ -16,6 +18,8 @@ from study.results.files import write_bytes
 
 LONGEST_NAME = 120
 """Largest number of characters of the name of a figure or table."""
+LONG = 2000
+"""Rows of a table above which it is written as Parquet."""
 FORMULA = re.compile(r"'*[=+\-@\t\n]")
 """Beginning of a text that gets a leading apostrophe: of a formula, or of what would be taken for a quoted one."""
 QUOTED = re.compile(r"'+[=+\-@\t\n]")
@@ -49,6 +53,20 @@ def to_csv(table: pd.DataFrame) -> bytes:
     for column in text_columns(table):
         safe[column] = table[column].astype(object).map({value: _quoted(value) for value in table[column].unique()})
     return safe.to_csv(index=False, float_format="%.6g").encode(errors="replace")
+
+
+def table_file(table: pd.DataFrame) -> tuple[str, bytes]:
+    """Return the suffix and the content of a report's table: CSV, or Parquet for one of more than LONG rows, which is a
+    tenth as large."""
+    if len(table) <= LONG:
+        return ".csv", to_csv(table)
+    floats = [str(column) for column in table if table[column].dtype.kind == "f"]
+    short = table.astype(dict.fromkeys(floats, "float32")).reset_index(drop=True)
+    short = short.astype({column: "str" for column in text_columns(short)})
+    stream = io.BytesIO()
+    packed = pa.Table.from_pandas(short, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(packed, stream, compression="zstd", compression_level=19, write_statistics=False)
+    return ".parquet", stream.getvalue()
 
 
 def from_csv(content: bytes, table: pd.DataFrame) -> pd.DataFrame:

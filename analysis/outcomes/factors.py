@@ -25,7 +25,8 @@ def factors(results: Results, areas: pd.DataFrame) -> pd.DataFrame:
 
     An architecture counts once: the mean of its areas over models and seeds, of those that learned their task; for all
     tiers together the mean over tiers, of the architectures that have every tier. The difference is Welch's (1947),
-    with its interval. Only for all tiers together there is a p, corrected for the number of contrasts (Holm 1979).
+    with its interval. `p_holm` is corrected for the number of contrasts for all tiers together, and for all contrasts
+    and tiers for single ones (Holm 1979).
     """
     known = learned(areas)
     known = known[known["architecture"].isin(list(DESIGNS))] if len(known) else known
@@ -41,10 +42,10 @@ def factors(results: Results, areas: pd.DataFrame) -> pd.DataFrame:
             about = {"contrast": name, "tier": tier, "with_it": len(own), "without_it": len(others)}
             rows.append({**about, **_welch(own, others, results.decisions.confidence)})
     frame = pd.DataFrame(rows).reindex(columns=FACTORS)
-    frame.loc[frame["tier"] != ALL_TIERS, "p"] = math.nan
-    tested = frame["p"].notna()
-    if tested.any():
-        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
+    for family in (frame["tier"] == ALL_TIERS, frame["tier"] != ALL_TIERS):
+        tested = family & frame["p"].notna()
+        if tested.any():
+            frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
     return frame
 
 
@@ -55,6 +56,8 @@ def _welch(having: np.ndarray, others: np.ndarray, confidence: float) -> dict[st
     }
     if min(len(having), len(others)) < FEWEST:
         return means
+    if having.std() == others.std() == 0:  # nothing to test with: all at the ceiling
+        return {**means, "difference": means["area_with"] - means["area_without"]}
     told = stats.ttest_ind(having, others, equal_var=False)
     low, high = told.confidence_interval(confidence)
     ends = {"difference_low": float(low), "difference_high": float(high)}

@@ -1,5 +1,7 @@
 """Of a sample of small models: what a change in how cells are trained does to choice accuracy, over architectures."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -9,6 +11,8 @@ from analysis.data.results import Results
 from analysis.outcomes.effects import overall
 from analysis.outcomes.factors import ALL_TIERS
 from analysis.outcomes.sample import learned
+from analysis.statistics.intervals import Interval, bounds
+from analysis.statistics.seeds import mean_over_seeds
 from study.config.arms import arms_that_are
 
 MANIPULATIONS = [
@@ -62,16 +66,15 @@ def _told(own: pd.DataFrame, complete: int, results: Results) -> dict[str, float
     about: dict[str, float] = {"architectures": len(means), "models": kept["model"].nunique()}
     if len(means) < FEWEST:
         return about
-    told = stats.ttest_1samp(differences, 0.0)
-    low, high = told.confidence_interval(results.decisions.confidence)
+    mean, low, high = mean_over_seeds(differences, 0.0, results.decisions.confidence)
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    p = 2 * stats.t.sf(abs(mean) / error, len(differences) - 1) if error > 0 else float(mean == 0)
     return {
         **about,
         "choice": float(means["value_beside"].mean()),
         "choice_plain": float(means["value"].mean()),
-        "difference": float(differences.mean()),
-        "difference_low": float(low),
-        "difference_high": float(high),
+        **bounds("difference", Interval(mean, low, high)),
         "lowest": float(differences.min()),
         "highest": float(differences.max()),
-        "p": float(told.pvalue),
+        "p": float(p),
     }

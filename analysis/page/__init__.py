@@ -39,7 +39,8 @@ def write_page(
     'unsafe-eval'. Tables as CSV, charts and the library are compressed; all else is there without any script.
     """
     folder = markdown.with_suffix("")
-    names = sorted([*(picture.name for picture in pictures), *(f"table_{name}" for name in tables)])
+    names = [*(picture.name for picture in pictures), *(f"table_{name}" for name in tables)]
+    names = sorted(name for name in names if (folder / f"{name}.csv").is_file())  # not those that are Parquet
     files = {name: (folder / f"{name}.csv").read_text(encoding="utf-8") for name in _smallest(folder, names)}
     drawings = {Path(name).stem: data_uri(folder / name) for name in drawn}
     described = {picture.name: picture for picture in pictures if isinstance(picture, Chart)}

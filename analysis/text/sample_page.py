@@ -121,7 +121,8 @@ def _what_explains(decided: Decided) -> str:
     names = list(found.loc[found["words"] == EXPLAINS, "predictor"])
     if not names:
         return "No measurement of the models before says more about other architectures."
-    return f"Beyond that, {listed(names)} of a model tells{'' if len(names) == 1 else ' each'} where it is read."
+    told = listed([PREDICTORS[name].words for name in names])
+    return f"Within a wording, where it is read follows from what is measured before: {told}."
 
 
 def _what_foretells(decided: Decided) -> str:
@@ -233,11 +234,21 @@ def _designs(results: Results, decided: Decided) -> Question:
         if shown
         else "none of these differences is shown"
     )
+    single = found[(found["tier"] != ALL_TIERS) & (found["p_holm"] <= 1 - results.decisions.confidence)]
+    of_tiers = [
+        f"{CONTRASTS[row['contrast']].words} on {row['tier']}: {row['difference']:+.2f} {_ends(row, 2, 1)}"
+        for row in single.sort_values("p", kind="stable").to_dict("records")
+    ]
+    parts.append(f"of single wordings, corrected for all, {'; '.join(of_tiers)}" if of_tiers else "no single wording")
     sure = (
         f"{verdict}; differences of mean areas over all wordings, Welch's intervals over architectures, p corrected "
         f"for {len(told)} contrasts (Holm); designs are not drawn independently, so that none is a cause by itself"
     )
-    return Question(asks, escape("; ".join(parts)), escape(sure))
+    return Question(
+        asks,
+        escape(f"Area, in architectures with the first minus those with the second: {'; '.join(parts)}"),
+        escape(sure),
+    )
 
 
 def _another_model(decided: Decided) -> Question:
@@ -256,7 +267,7 @@ def _another_model(decided: Decided) -> Question:
         )
         sure.append(f"{row['architectures']} architectures, {row['places']} places")
     answer = f"Measured before any class is trained: {'; '.join(told)}"
-    held = f"each architecture foretold from the others ({'; '.join(sure)}); of other models: `study predict MODEL`"
+    held = f"each architecture foretold from the others ({'; '.join(sure)}); of other models: study predict MODEL"
     return Question(asks, escape(answer), escape(held))
 
 

@@ -86,14 +86,14 @@ ARMS: dict[str, ArmSettings] = {
         "manipulation",
         "class rows along the classes",
         "the class tokens' rows of the unembedding point to the class means at the layer before stage 2",
-        "whether it helps that the rows lie along what the model tells apart",
+        "whether the class rows lie along what the model tells apart",
         class_rows="aligned",
     ),
     "orthogonal_rows": ArmSettings(
         "manipulation",
         "class rows across the classes",
         "the class tokens' rows of the unembedding are at right angles to the class means at the layer before stage 2",
-        "whether it hurts that the rows lie across what the model tells apart",
+        "whether the class rows lie across what the model tells apart",
         class_rows="orthogonal",
     ),
 }

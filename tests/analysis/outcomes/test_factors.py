@@ -49,10 +49,20 @@ def test_without_a_difference_few_samples_find_one_among_all_contrasts() -> None
     assert found <= 12  # 5 % of 100, and three standard errors
 
 
-def test_single_tiers_have_no_p_and_too_few_architectures_no_difference() -> None:
+def test_single_tiers_are_corrected_for_all_contrasts_and_tiers() -> None:
+    table = factors(RESULTS, areas(0.3))
+    single = table[table["tier"] != ALL_TIERS]
+    smallest = single.loc[single["p"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(1.0, smallest["p"] * single["p"].notna().sum()))
+    constant = factors(RESULTS, areas(0.3).assign(area=1.0))
+    assert (constant["difference"] == 0).all()
+    assert constant["p"].isna().all()
+
+
+def test_with_too_few_architectures_there_is_no_difference() -> None:
     table = factors(RESULTS, areas(0.3, ["llama", "qwen3", "gpt2", "olmo2", "mamba2"]))
-    assert table.loc[table["tier"] != ALL_TIERS, "p"].isna().all()
     assert table["difference"].isna().all()
+    assert table["p"].isna().all()
     assert table["area_with"].notna().any()
 
 
