@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.outcomes.effects import overall
-from analysis.outcomes.factors import ALL_TIERS
+from analysis.outcomes.factors import ALL_TIERS, SAME
 from analysis.outcomes.sample import learned
 from analysis.statistics.intervals import Interval, bounds
 from analysis.statistics.seeds import mean_over_seeds
@@ -68,7 +68,7 @@ def _told(own: pd.DataFrame, complete: int, results: Results) -> dict[str, float
         return about
     mean, low, high = mean_over_seeds(differences, 0.0, results.decisions.confidence)
     error = differences.std(ddof=1) / math.sqrt(len(differences))
-    p = 2 * stats.t.sf(abs(mean) / error, len(differences) - 1) if error > 0 else float(mean == 0)
+    p = 2 * stats.t.sf(abs(mean) / error, len(differences) - 1) if error > SAME else 1.0
     return {
         **about,
         "choice": float(means["value_beside"].mean()),
