@@ -73,7 +73,7 @@ def _sentence(results: Results, decided: Decided, areas: pd.DataFrame) -> Markdo
     models = f"{_counted(areas['model'], 'model')} of {_counted(areas['architecture'], 'architecture')}"
     return escape(
         f"In {models}, a class token that is trained into a block on the easiest wordings of a task is read over the "
-        f"depth of the model: {read}. {_what_sets(decided)} {_what_explains(decided)}{_what_foretells(decided)}"
+        f"depth of the model: {read}. {_what_sets(decided)} {_what_foretells(decided) or _what_explains(decided)}"
     )
 
 
@@ -132,7 +132,7 @@ def _what_foretells(decided: Decided) -> str:
         return ""
     told = listed([f"{row['rank']:.2f} with {_trained(str(row['arm']))}" for row in better])
     return (
-        " What a linear probe that is fitted on the first wording makes of the others, before any class is trained, "
+        "What a linear probe that is fitted on the first wording makes of the others, before any class is trained, "
         f"foretells where they are read in other architectures (rank correlation {told})."
     )
 

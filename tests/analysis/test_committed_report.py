@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
+import pandas as pd
 import pytest
 
 from analysis.data.packing import pack
@@ -37,6 +38,8 @@ def check_report(packed: Path, report: Path, again: Path) -> None:
     assert {file.name for file in committed.iterdir()} == {file.name for file in made.iterdir()}
     for file in made.glob("*.csv"):
         assert (committed / file.name).read_bytes() == file.read_bytes(), file.name
+    for file in made.glob("*.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(committed / file.name), pd.read_parquet(file))
     for file in (*made.glob("*.svg"), *made.glob("*.png")):
         assert _size(committed / file.name) == _size(file), file.name
 
