@@ -1,5 +1,6 @@
 """Forecasts that are held against a study, on tables whose scores are known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import spearmanr
 
 from analysis.scoring import compared, main, scores
 
+REPORTS = Path(__file__).parents[2] / "reports"
 DEPTHS = np.arange(1, 9) / 9
 TRAINED = (1, 4, 7)
 
@@ -92,6 +94,15 @@ def test_the_page_says_whether_the_goal_was_reached(tmp_path: Path) -> None:
     tables.assign(choice=lower, choice_low=lower, choice_high=lower).to_csv(report / "table_means.csv", index=False)
     assert main([str(predictions), str(tmp_path / "page.md"), str(report)]) == 0
     assert "**The goal was missed**" in (tmp_path / "page.md").read_text()
+
+
+def test_the_committed_page_is_made_from_the_committed_forecasts_and_reports(tmp_path: Path) -> None:
+    shutil.copytree(REPORTS / "predictions", tmp_path / "predictions")
+    studies = [str(REPORTS / name) for name in ("foretold", "architecture_comparison")]
+    assert main([str(tmp_path / "predictions"), str(tmp_path / "predictions.md"), *studies]) == 0
+    assert (tmp_path / "predictions.md").read_bytes() == (REPORTS / "predictions.md").read_bytes()
+    for name in ("places.csv", "scores.csv"):
+        assert (tmp_path / "predictions" / name).read_bytes() == (REPORTS / "predictions" / name).read_bytes()
 
 
 def test_what_cannot_be_scored_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The forecast of choice accuracy, against samples in which it follows from what is measured by a known rule."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from analysis.data.results import read_results
+from analysis.forecasting import fitted
 from analysis.outcomes.forecast import (
     DEPTH,
     FEATURES,
@@ -21,6 +24,7 @@ from analysis.outcomes.forecast import (
     write_forecasts,
 )
 
+PACKED = Path(__file__).parents[3] / "reports/data"
 SLOPES = {"probe_below": 3.0, "a_lin": 1.0}
 TWO = list(SLOPES)
 
@@ -126,3 +130,19 @@ def test_every_arm_of_enough_architectures_says_how_well_its_forecast_held() -> 
     expected = fit(cells, "", "", FEATURES["plain"])
     assert table.loc[0, ["rank", "error"]].tolist() == [expected.rank, expected.error]
     assert held_out({"plain": cells.iloc[:0]}).empty
+
+
+@pytest.mark.slow
+def test_the_committed_forecasts_are_those_of_the_committed_rows() -> None:
+    kept = read_forecasts()
+    (study,) = {one.study for pair in kept.values() for one in pair}
+    (commit,) = {one.rows for pair in kept.values() for one in pair}
+    made = fitted(read_results(PACKED / study), commit)
+    for arm, pair in kept.items():
+        for one, other in zip(pair, made[arm], strict=True):
+            assert asdict(one) == {
+                name: pytest.approx(value, rel=1e-9)
+                if isinstance(value, float | list) and name != "features"
+                else value
+                for name, value in asdict(other).items()
+            }
