@@ -39,7 +39,7 @@ def test_a_table_that_is_cut_says_how_many_rows_there_are(tmp_path: Path, monkey
     write_report(results, tmp_path / "many.md")
     text, page = (tmp_path / "many.md").read_text(), (tmp_path / "many.html").read_text()
     assert "<details><summary>alpha (16)</summary>" in text
-    assert "*The first 3 of 16 rows; all are in the tables as CSV.*" in text
+    assert "*The first 3 of 16 rows; all are in the tables.*" in text
     assert len(re.findall(r"^\| multiply/add · L\d \(0\.\d\d\)", text, re.MULTILINE)) == 3
     assert len(pd.read_csv(tmp_path / "many" / "table_outcomes.csv")) == 16 * 4
     assert "The first 5 of 16 cells, of which the others are in the table as CSV." in page
