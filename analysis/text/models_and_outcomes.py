@@ -105,6 +105,8 @@ def decision_rows(study: Results) -> list[Row]:
         if name == "learned" and not has_sample:
             continue
         value = getattr(study.decisions, name)
+        if value is None:  # left to another setting
+            continue
         told = ", ".join(value) or "none" if isinstance(value, list) else str(value)
         rows.append([name, told, Markdown(" ".join((field.description or "").split()))])
     return rows

@@ -280,7 +280,7 @@ class Decisions(Settings):
     """What is tested for saying where classifiers carry over; p values are corrected for their number. With none, no
     predictor is measured."""
     predictor_prompts: PromptCount | None = None
-    """Held-out prompts of each operation in each tier on which predictors are measured; as many as
+    """Held-out prompts of each class in each tier on which predictors are measured; as many as
     `evaluation.profile_prompts` if left out."""
     floor: Fraction = 0.1
     """Stage-1 accuracy on a tier below which there is too little to lose to show preservation there."""

@@ -40,7 +40,7 @@ def test_a_model_is_measured_and_foretold_at_every_layer_but_the_last(
 def test_a_study_of_the_users_own_says_what_is_asked(place: Path) -> None:
     lines = [
         {
-            "prompt": f"{kind} {n} is",
+            "prompt": f"{kind} {n} is" if of == "plain" else f"{n} {kind} is",
             "answer": kind,
             "class": kind,
             "split": "train" if n < 8 else "test",
@@ -62,7 +62,8 @@ def test_a_study_of_the_users_own_says_what_is_asked(place: Path) -> None:
     (place / "study.yaml").write_text(yaml.safe_dump(study))
     assert main(["own", "--models", "models.yaml", "--study", "study.yaml", "--prompts", "4", "--out", "told"]) == 0
     depths = pd.read_csv(place / "told/depths.csv")
-    assert (list(depths["pair"]), list(depths["tier"])) == (["warm/cold"], ["other"])
+    assert list(depths["arm"]) == ["plain", "lora_at"]
+    assert (set(depths["pair"]), set(depths["tier"])) == ({"warm/cold"}, {"other"})
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from analysis.text.models_and_outcomes import model_row
 from study.config.catalogue import BuiltSource, FolderSource, Model
 from study.config.study import Lora, Stage1, Study
 from study.config.units import Cell, Predictors, Reference
+from study.lens.head import head_of
 from study.lens.hooks import attached
-from study.measures import predictors
 from study.models import ModelError, quantized_matmul
 from study.models import load as loading
 from study.models.quantised import held_as, held_gb
@@ -288,8 +288,8 @@ def test_the_rows_of_a_quantised_head_are_those_of_the_written_out_one(built: st
         with attached(model) as lens:
             lens.hidden(some_ids())
             width = lens.vocabulary(mx.zeros((1, 64)))
-        head, tied = predictors._head(model, width, 64)
-        rows.append((head(mx.array([5, 90])), tied))
+        head = head_of(model, width, 64)
+        rows.append((head.rows(mx.array([5, 90])), head.tied))
     (ours, tied), (theirs, tied_too) = rows
     assert tied == tied_too
     assert mx.array_equal(ours, theirs)
