@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from study.commands import arguments as given
@@ -135,7 +136,8 @@ def _table(depths: pd.DataFrame) -> Table:
     for row in depths.to_dict("records"):
         area = f"{row['area']:.2f} [{row['area_low']:.2f}, {row['area_high']:.2f}]"
         told = [_depth(row[f"readable_from{end}"]) for end in ("", "_low", "_high")]
-        table.add_row(str(row["pair"]), str(row["tier"]), str(row["arm"]), area, f"{told[0]} [{told[1]}, {told[2]}]")
+        cells = [str(row["pair"]), str(row["tier"]), str(row["arm"]), area, f"{told[0]} [{told[1]}, {told[2]}]"]
+        table.add_row(*map(escape, cells))
     return table
 
 

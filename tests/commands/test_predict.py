@@ -32,6 +32,8 @@ def test_a_model_is_measured_and_foretold_at_every_layer_but_the_last(
     assert sorted(set(layers["layer"])) == [0, 1, 2]
     assert layers["foretold"].between(0, 1).all()
     assert ((layers["foretold_low"] <= layers["foretold"]) & (layers["foretold"] <= layers["foretold_high"])).all()
+    # Square brackets are no markup to the table.
+    assert len(re.findall(r"\[(first|never|\d\.\d\d), (first|never|\d\.\d\d)\]", told)) == len(depths)
     for text in ("nothing was trained", "multiply/add", "story", "architectures that were left out"):
         assert text in " ".join(told.split())
 
