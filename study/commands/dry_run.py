@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.cluster import MEMORY, resources, share
@@ -36,7 +37,7 @@ def show(
     if console.is_terminal:
         table = Table("unit", "state", "why", box=None, pad_edge=False)
         for unit in units:
-            table.add_row(unit.label, standing[unit.id].state, standing[unit.id].reason)
+            table.add_row(*map(escape, (unit.label, standing[unit.id].state, standing[unit.id].reason)))
         console.print(table)
     else:
         for unit in units:

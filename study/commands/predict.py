@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console = Console()
-    console.print(f"{options.model}, {loaded.blocks} blocks; nothing was trained; {time.perf_counter() - began:.0f} s")
+    spent = f"{time.perf_counter() - began:.0f} s"
+    console.print(f"{options.model}, {loaded.blocks} blocks; nothing was trained; {spent}", markup=False)
     console.print(_table(depths))
     for arm, (forecast, _) in forecasts.items():
         console.print(_said(arm, forecast), markup=False, highlight=False)

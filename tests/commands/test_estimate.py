@@ -1,18 +1,21 @@
 """What a dry run tells of a study before anything of it runs: what fits, what is to fetch, how long it takes."""
 
+import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from study.commands.dry_run import outlook
+from study.commands.dry_run import outlook, show
 from study.commands.estimate import MARGIN, UTILISATION, Machine, Speed, Work, measured, prospects, remember, works
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
 from study.config.units import Cell, Unit, kind, origin
 from study.plan.expand import expand
 from study.plan.read import Plan, read_study
+from study.results.store import Status
 
 ROOT = Path(__file__).parents[2]
 STUDY = read_study(ROOT / "configs" / "architectures.yaml")
@@ -151,3 +154,11 @@ def test_a_measured_speed_is_remembered_and_a_torn_record_is_none(tmp_path: Path
     (tmp_path / "cache" / "speed.json").write_text('{"gflops": ')
     assert measured() is None
     assert 0 < UTILISATION < 1
+
+
+def test_reasons_with_brackets_stand_in_the_table_of_a_terminal_as_they_are() -> None:
+    plan = read_study(ROOT / "configs" / "smoke.yaml")
+    reason, screen = "LensError: a block returns list, not [rows, seq, hidden] [/x]", io.StringIO()
+    standing = {unit.id: Status("failed", reason) for unit in plan.units}
+    show(plan, plan.units, standing, [], Console(file=screen, force_terminal=True, width=200))
+    assert screen.getvalue().count(reason) == len(plan.units)
