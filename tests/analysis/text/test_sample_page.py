@@ -15,6 +15,7 @@ from analysis.report import write_report
 from analysis.text.first_page import FirstPage
 from analysis.text.limits import limits, named
 from analysis.text.sample_page import sample_page
+from study.config.designs import DESIGNS
 from study.config.nursery import NurserySample
 from tests.simulated import Plan, Point, Truth, write_study
 
@@ -188,3 +189,11 @@ def test_the_report_has_the_page_and_its_picture(folder: Path, results: Results,
     drawn = pd.read_csv(tmp_path / "report" / "areas.csv")
     assert len(drawn) == 3 * 4
     assert (drawn["models"] == 3).all()
+    # A card for each architecture, with the areas of its models.
+    cards = text[text.index("Every architecture, with its design") :]
+    for architecture in SAMPLE["architectures"]:
+        assert f"<details><summary>{architecture}: {DESIGNS[str(architecture)].words}</summary>" in cards
+    areas = decide_study(results).areas
+    own = areas[areas["model"] == SECOND].groupby("tier", sort=False)["area"].mean()
+    told = ", ".join(f"{tier} {area:.2f}" for tier, area in own.items())
+    assert re.search(rf"\| {SECOND} \| +\| multiply/add \| {re.escape(told)} \|", cards)
