@@ -89,14 +89,11 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         memory=max((done.get("peak_memory_gb") or 0 for done in study.done.values()), default=0),
     )
     write_bytes(out, text.encode(errors="replace"))
-    write_page(out, study.tiers, pictures, list(drawn.values()), tables)
-    made = (
-        {f"table_{name}{suffix}" for name, suffix in suffixes.items()}
-        | {f"{one.name}.csv" for one in pictures}
-        | set(drawn.values())
-    )
-    for name in before - made:  # which tells of other rows
+    made = {f"table_{name}{suffix}" for name, suffix in suffixes.items()}
+    made |= {f"{one.name}.csv" for one in pictures} | set(drawn.values())
+    for name in before - made:  # which tells of other rows, and is not to get into the page
         (folder / name).unlink(missing_ok=True)
+    write_page(out, study.tiers, pictures, list(drawn.values()), tables)
     return left_out
 
 

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from analysis.data.results import Results
 from analysis.outcomes.sample import learned
+from analysis.statistics.intervals import Interval, bounds
 from study.config.designs import CONTRASTS, DESIGNS
 
 FACTORS = [
@@ -59,13 +60,9 @@ def _welch(having: np.ndarray, others: np.ndarray, confidence: float) -> dict[st
     if min(len(having), len(others)) < FEWEST:
         return means
     difference = means["area_with"] - means["area_without"]
-    parts = [side.var(ddof=1) / len(side) for side in (having, others)]
-    if math.sqrt(sum(parts)) < SAME:  # nothing to test with: all at the ceiling
+    both = CompareMeans(DescrStatsW(having), DescrStatsW(others))
+    if both.std_meandiff_separatevar < SAME:  # nothing to test with: all at the ceiling
         return {**means, "difference": difference}
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, (having, others), strict=True)
-    )
-    error = math.sqrt(sum(parts))
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
-    ends = {"difference_low": difference - half, "difference_high": difference + half}
-    return {**means, "difference": difference, **ends, "p": float(2 * stats.t.sf(abs(difference) / error, freedom))}
+    low, high = both.tconfint_diff(1 - confidence, usevar="unequal")
+    _, p, _ = both.ttest_ind(usevar="unequal")
+    return {**means, **bounds("difference", Interval(difference, float(low), float(high))), "p": float(p)}

@@ -1,18 +1,15 @@
 """Of a sample of small models: what a change in how cells are trained does to choice accuracy, over architectures."""
 
-import math
-
 import numpy as np
 import pandas as pd
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.data.results import Results
 from analysis.outcomes.effects import overall
 from analysis.outcomes.factors import ALL_TIERS, SAME
 from analysis.outcomes.sample import learned
 from analysis.statistics.intervals import Interval, bounds
-from analysis.statistics.seeds import mean_over_seeds
 from study.config.arms import arms_that_are
 
 MANIPULATIONS = [
@@ -66,14 +63,15 @@ def _told(own: pd.DataFrame, complete: int, results: Results) -> dict[str, float
     about: dict[str, float] = {"architectures": len(means), "models": kept["model"].nunique()}
     if len(means) < FEWEST:
         return about
-    mean, low, high = mean_over_seeds(differences, 0.0, results.decisions.confidence)
-    error = differences.std(ddof=1) / math.sqrt(len(differences))
-    p = 2 * stats.t.sf(abs(mean) / error, len(differences) - 1) if error > SAME else 1.0
+    described = DescrStatsW(differences)
+    low, high = described.tconfint_mean(1 - results.decisions.confidence)
+    # Where all are the same, at the ceiling, there is nothing to test with.
+    p = described.ttest_mean(0.0)[1] if described.std_mean > SAME else 1.0
     return {
         **about,
         "choice": float(means["value_beside"].mean()),
         "choice_plain": float(means["value"].mean()),
-        **bounds("difference", Interval(mean, low, high)),
+        **bounds("difference", Interval(float(described.mean), float(low), float(high))),
         "lowest": float(differences.min()),
         "highest": float(differences.max()),
         "p": float(p),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.markdown import Markdown, escape
+from analysis.data.numbers import signed_points, signed_probability
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
@@ -18,6 +19,7 @@ from analysis.outcomes.factors import ALL_TIERS
 from analysis.outcomes.forecast import FEATURES
 from analysis.outcomes.prediction import EXPLAINS
 from analysis.outcomes.sample import ALL_TASKS, learned, main_cells
+from analysis.statistics.intervals import interval_of
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
@@ -227,7 +229,7 @@ def _designs(results: Results, decided: Decided) -> Question:
     if told.empty:
         return Question(asks, NOT_RUN, Markdown("fewer than three architectures on a side of every contrast"))
     ordered = told.sort_values("p", kind="stable").to_dict("records")
-    parts = [f"{CONTRASTS[row['contrast']].words}: {row['difference']:+.2f} {_ends(row, 2, 1)}" for row in ordered]
+    parts = [_contrast(row) for row in ordered]
     shown = [row for row in ordered if row["p_holm"] <= 1 - results.decisions.confidence]
     verdict = (
         f"shown for {listed([CONTRASTS[row['contrast']].words for row in shown])}"
@@ -236,10 +238,9 @@ def _designs(results: Results, decided: Decided) -> Question:
     )
     single = found[(found["tier"] != ALL_TIERS) & (found["p_holm"] <= 1 - results.decisions.confidence)]
     of_tiers = [
-        f"{CONTRASTS[row['contrast']].words} on {row['tier']}: {row['difference']:+.2f} {_ends(row, 2, 1)}"
-        for row in single.sort_values("p", kind="stable").to_dict("records")
+        _contrast(row, f" on {row['tier']}") for row in single.sort_values("p", kind="stable").to_dict("records")
     ]
-    parts.append(f"of single wordings, corrected for all, {'; '.join(of_tiers)}" if of_tiers else "no single wording")
+    parts.append(f"of single wordings, corrected for all, {'; '.join(of_tiers) or 'none is shown'}")
     sure = (
         f"{verdict}; differences of mean areas over all wordings, Welch's intervals over architectures, p corrected "
         f"for {len(told)} contrasts (Holm); designs are not drawn independently, so that none is a cause by itself"
@@ -249,6 +250,10 @@ def _designs(results: Results, decided: Decided) -> Question:
         escape(f"Area, in architectures with the first minus those with the second: {'; '.join(parts)}"),
         escape(sure),
     )
+
+
+def _contrast(row: Mapping[Any, Any], where: str = "") -> str:
+    return f"{CONTRASTS[row['contrast']].words}{where}: {signed_probability(interval_of(row, 'difference'))}"
 
 
 def _another_model(decided: Decided) -> Question:
@@ -280,13 +285,13 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
         if together is None or np.isnan(together["difference"]):
             continue
         tiers = ", ".join(
-            f"{tier} {100 * row['difference']:+.0f} {_ends(row, 0, 100)}"
+            f"{tier} {signed_points(interval_of(row, 'difference'))}"
             for tier, row in rows.items()
             if not np.isnan(row["difference"])
         )
         answer = (
             f"{_verdict(results, together)}. Choice accuracy with {words_of(arm)} minus plain, in points: all wordings "
-            f"{100 * together['difference']:+.1f} {_ends(together, 1, 100)}; {tiers}"
+            f"{signed_points(interval_of(together, 'difference'))}; {tiers}"
         )
         depths = "one depth" if together["depths"] == 1 else f"{together['depths']} depths"
         sure = (
@@ -302,10 +307,6 @@ def _verdict(results: Results, row: Mapping[Any, Any]) -> str:
         return "Yes, more is read" if row["difference"] > 0 else "Yes, less is read"
     within = -margin < row["difference_low"] and row["difference_high"] < margin
     return f"No, not by {100 * margin:g} points" if within else "Undecided"
-
-
-def _ends(row: Mapping[Any, Any], digits: int, times: float) -> str:
-    return f"[{times * row['difference_low']:+.{digits}f}, {times * row['difference_high']:+.{digits}f}]"
 
 
 def _p(value: float) -> str:

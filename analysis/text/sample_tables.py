@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.numbers import signed_probability
 from analysis.data.results import Results
 from analysis.outcomes.factors import ALL_TIERS
 from analysis.outcomes.sample import learned
+from analysis.statistics.intervals import interval_of
 from analysis.text.rows import Row, Rows, first_rows
 from study.config.designs import CONTRASTS, DESIGNS
 
@@ -28,15 +30,11 @@ def factor_rows(found: pd.DataFrame) -> Rows:
 
     def row(one: Mapping[Any, Any]) -> Row:
         counts = f"{one['with_it']} against {one['without_it']}"
-        told = "too few" if pd.isna(one["difference"]) else f"{one['difference']:+.2f} {_ends(one)}"
+        told = "too few" if pd.isna(one["difference"]) else signed_probability(interval_of(one, "difference"))
         p = "" if pd.isna(one["p_holm"]) else f"{one['p_holm']:.3f}"
         return [CONTRASTS[one["contrast"]].words, counts, told, p]
 
     return first_rows(found[found["tier"] == ALL_TIERS].to_dict("records"), row)
-
-
-def _ends(one: Mapping[Any, Any]) -> str:
-    return f"[{one['difference_low']:+.2f}, {one['difference_high']:+.2f}]"
 
 
 def card_rows(results: Results, areas: pd.DataFrame) -> list[tuple[str, list[Row]]]:

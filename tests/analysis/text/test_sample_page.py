@@ -17,6 +17,7 @@ from analysis.text.limits import limits, named
 from analysis.text.sample_page import sample_page
 from study.config.designs import DESIGNS
 from study.config.nursery import NurserySample
+from tests.page_data import inflated
 from tests.simulated import Plan, Point, Truth, write_study
 
 pytestmark = pytest.mark.slow
@@ -137,10 +138,10 @@ def test_each_manipulation_is_a_question(page: FirstPage, decided: Decided) -> N
     own = effects[(effects["contrast"] == "plain against lora_at") & effects["depth"].isna()]
     own = own.assign(architecture=own["model"].str.partition("-")[0])
     of_tiers = -100 * own.pivot_table(index="architecture", columns="tier", values="difference")
-    told = re.search(r"semantic ([+-]\d+) \[([+-]\d+), ([+-]\d+)\]", asked.answer)
+    told = re.search(r"semantic ([+-]\d+\.\d) \[([+-]\d+\.\d), ([+-]\d+\.\d)\]", asked.answer)
     assert told
     interval = stats.ttest_1samp(of_tiers["semantic"], 0).confidence_interval(0.95)
-    assert [float(part) for part in told.groups()] == pytest.approx([of_tiers["semantic"].mean(), *interval], abs=0.6)
+    assert [float(part) for part in told.groups()] == pytest.approx([of_tiers["semantic"].mean(), *interval], abs=0.06)
     means = of_tiers.mean(axis=1)
     together = re.search(r"all wordings ([+-]\d+\.\d) \[([+-]\d+\.\d), ([+-]\d+\.\d)\]", asked.answer)
     assert together
@@ -197,3 +198,24 @@ def test_the_report_has_the_page_and_its_picture(folder: Path, results: Results,
     own = areas[areas["model"] == SECOND].groupby("tier", sort=False)["area"].mean()
     told = ", ".join(f"{tier} {area:.2f}" for tier, area in own.items())
     assert re.search(rf"\| {SECOND} \| +\| multiply/add \| {re.escape(told)} \|", cards)
+
+
+def test_a_table_that_has_grown_long_leaves_no_older_one_behind_nor_in_the_page(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report.md"
+    write_report(folder, out)
+    short = pd.read_csv(tmp_path / "report" / "table_areas.csv")
+    assert "table_areas" in json.loads(inflated(_data_of(out)))["tables"]
+    monkeypatch.setattr("analysis.data.files.LONG", len(short) - 1)
+    write_report(folder, out)
+    assert not (tmp_path / "report" / "table_areas.csv").exists()
+    assert "table_areas" not in json.loads(inflated(_data_of(out)))["tables"]
+    long = pd.read_parquet(tmp_path / "report" / "table_areas.parquet")
+    pd.testing.assert_frame_equal(long, short, check_dtype=False, rtol=1e-5)
+
+
+def _data_of(report: Path) -> str:
+    found = re.search(r'(?<= id="data">)[^<]*', report.with_suffix(".html").read_text(encoding="utf-8"))
+    assert found
+    return found[0]
