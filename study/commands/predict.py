@@ -61,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tiers that labels are given on are no transfer, and the last block has the answer to tell.
     first = {study.data.tiers_of(operations)[0] for operations in study.data.by_task}
     measured = measured[~measured["tier"].isin(first) & (measured["layer"] < loaded.blocks - 1)]
+    if measured.empty:
+        told_of = f"{loaded.blocks} blocks and {len(study.data.tiers)} wordings"
+        print(
+            f"nothing is foretold: {told_of} leave nothing to foretell; a forecast needs two blocks, and a wording "
+            "besides the one that labels are given on",
+            file=sys.stderr,
+        )
+        return 2
     told = []
     for arm, (forecast, depth_alone) in forecasts.items():
         alone = depth_alone.of(measured)["foretold"].rename("depth_alone")

@@ -61,16 +61,14 @@ def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> l
     counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
     evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
     encoded = [encode(tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
-    pairs = [Readout(pair=pair) for pair in study.grid.pairs]
-    for pair in pairs:
-        usable_tokens(tokenizer, pair, seed, task.words, encoded)
     rows: list[Row] = []
-    for operations in data.by_task:
-        names = [one.name for one in pairs if set(one.pair) <= set(operations)]
-        if names:
-            fitting = task.fitting_prompts(operations, FITTING_PROMPTS, seed)
-            asked = [item for item in encoded if item.prompt.operation in operations]
-            trained = [encode(tokenizer, prompt) for prompt in fitting]
-            found = measure_probes(loaded.model, asked, trained, batch_size)
-            rows += [{"pair": name, **row} for name in names for row in found]
+    found: dict[frozenset[str], list[Row]] = {}
+    for pair in (Readout(pair=pair) for pair in study.grid.pairs):
+        usable_tokens(tokenizer, pair, seed, task.words, encoded)
+        own = frozenset(pair.pair)  # a probe tells apart what the class tokens do, and no other operation
+        if own not in found:
+            fitting = task.fitting_prompts([one for one in data.operations if one in own], FITTING_PROMPTS, seed)
+            asked = [item for item in encoded if item.prompt.operation in own]
+            found[own] = measure_probes(loaded.model, asked, [encode(tokenizer, one) for one in fitting], batch_size)
+        rows += [{"pair": pair.name, **row} for row in found[own]]
     return rows

@@ -92,3 +92,42 @@ def test_a_number_of_prompts_that_is_none_is_refused(prompts: str, capsys: pytes
         main(["tiny", "--prompts", prompts])
     assert ended.value.code == 2
     assert "is no whole number from 4 to 1000" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_pair_of_three_operations_is_told_apart_by_a_probe_of_its_two(place: Path) -> None:
+    study = {
+        "name": "three",
+        "models": ["tiny"],
+        "grid": {"layers": [1], "pairs": [{"multiply": "multiply", "add": "add"}], "weights": [0.5]},
+    }
+    told = {}
+    for name, operations in (("two", ["multiply", "add"]), ("three", ["multiply", "add", "subtract"])):
+        (place / "study.yaml").write_text(yaml.safe_dump({**study, "data": {"operations": operations}}))
+        assert main(["tiny", "--models", "models.yaml", "--study", "study.yaml", "--prompts", "8", "--out", name]) == 0
+        told[name] = pd.read_csv(place / name / "curves.csv")
+    # Of three classes a probe at chance would be at a third, which two class tokens read as worse than chance.
+    assert (told["three"]["chance"] == 0.5).all()
+    assert told["three"]["probe"].mean() == pytest.approx(told["two"]["probe"].mean(), abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_study_of_one_wording_leaves_nothing_to_foretell(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        {"prompt": f"{kind} {n} is", "answer": kind, "class": kind, "split": "train" if n < 8 else "test"}
+        for kind in ("sun", "rain")
+        for n in range(16)
+    ]
+    (place / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = {"source": {"built": "llama", "words": ["sun", "rain", "is", "warm", "cold"]}, "blocks": 3}
+    (place / "models.yaml").write_text(yaml.safe_dump({"own": words}))
+    study = {
+        "name": "one",
+        "models": ["own"],
+        "grid": {"layers": [1], "pairs": [{"sun": "warm", "rain": "cold"}], "weights": [0.5]},
+        "data": {"file": "task.jsonl"},
+    }
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["own", "--models", "models.yaml", "--study", "study.yaml", "--prompts", "4"]) == 2
+    assert "a wording besides the one that labels are given on" in capsys.readouterr().err
+    assert not (place / "predictions").exists()
