@@ -6,6 +6,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from study.lens.hooks import LensError
+
+SAME = 1e-6
+"""Share of its length by which a class mean has to differ from that of all classes, more than float32 rounds."""
+
 
 def class_rows(
     kind: Literal["aligned", "orthogonal"],
@@ -18,12 +23,14 @@ def class_rows(
     `inputs` [prompts, hidden] are, for each class, what the unembedding is applied to at a layer. *Aligned* rows point
     from the mean of all classes to that of their own. *Orthogonal* ones are the same figure turned out of the space of
     these directions, at random: they have the same angles with one another, and a right angle with every difference of
-    class means.
+    class means. Raises LensError where a class has the mean of all.
     """
     means = np.stack([of_class.mean(axis=0) for of_class in inputs])
     apart = means - means.mean(axis=0)
     lengths = np.linalg.norm(apart, axis=1, keepdims=True)
-    units = np.divide(apart, lengths, out=np.zeros_like(apart), where=lengths > 0)
+    if (lengths < SAME * np.linalg.norm(means, axis=1, keepdims=True)).any():
+        raise LensError("the mean of a class is that of all classes at this layer: its row has no direction")
+    units = apart / lengths
     if kind == "orthogonal":
         # Differences of k means span k - 1 dimensions.
         span = np.linalg.svd(apart, full_matrices=False)[2][: len(own) - 1]

@@ -89,3 +89,9 @@ def test_aligned_rows_point_to_the_class_means_and_orthogonal_ones_see_no_differ
     np.testing.assert_allclose(orthogonal @ orthogonal.T, aligned @ aligned.T, atol=1e-9)
     assert not np.allclose(orthogonal, class_rows("orthogonal", inputs, own, 4))
     np.testing.assert_array_equal(orthogonal, class_rows("orthogonal", inputs, own, 3))
+
+
+def test_a_class_with_the_mean_of_all_has_no_direction() -> None:
+    same = np.random.default_rng(0).normal(size=(30, 20))
+    with pytest.raises(LensError, match="its row has no direction"):
+        class_rows("aligned", [same, same], np.ones((2, 20)), 0)
