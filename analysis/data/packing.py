@@ -19,7 +19,7 @@ from study.results.schema import COLUMNS, TEXT
 from study.results.store import MANIFEST
 
 SHORT = 8
-"""Significant bits of floats in the rows of a sample, which has millions of them: they are right to 0.2 %."""
+"""Significant bits of floats in the rows of a sample, which has millions of them: they are right to 0.4 %."""
 SHORTENED = ("answers", "lens", "curves")
 _BITS = 24
 """Significant bits of a float32."""
@@ -36,14 +36,15 @@ def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     names = {"study.json", DONE, UNFINISHED, *(f"{name}.parquet" for name in COLUMNS)}
     if target.is_dir() and (others := sorted(visible(target) - names - {MANIFEST})):
         raise ResultsError(f"{target} has {', '.join(others)}, which no packed study has: name an empty or new folder")
-    entries = read_description(results)["units"]
+    description = read_description(results)
+    entries = description["units"]
     stored = read_stored(results, entries)
     if add:
         stored = _joined(stored, _packed_before(target), entries)
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     write_bytes(target / "study.json", (results / "study.json").read_bytes())
     write_json(target / DONE, stored.done)
-    short = _is_of_a_sample(results)
+    short = bool((description["config"].get("nursery") or {}).get("sample"))
     for name, rows in stored.rows.items():
         write_bytes(target / f"{name}.parquet", _parquet(name, rows, short))
     write_json(target / UNFINISHED, unfinished)
@@ -85,11 +86,6 @@ def rounded(values: np.ndarray) -> np.ndarray:
     half = np.uint32(1) << (dropped - np.uint32(1))
     found = ((bits + half) >> dropped << dropped).view(np.float32)
     return np.where(np.isfinite(values), found, values)
-
-
-def _is_of_a_sample(results: Path) -> bool:
-    """Whether a study has a sample of small models."""
-    return bool((read_description(results)["config"].get("nursery") or {}).get("sample"))
 
 
 def _parquet(name: str, rows: UnitRows, short: bool) -> bytes:

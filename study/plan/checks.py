@@ -55,6 +55,12 @@ def cross_checks(study: Study) -> Iterator[str]:
                 f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
                 f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
             )
+    few = min(map(study.evaluation.prompts_in, study.data.tiers))
+    if (study.decisions.predictor_prompts or 0) > few:
+        yield (
+            f"decisions.predictor_prompts: {study.decisions.predictor_prompts} is more than the {few} of "
+            "evaluation.prompts_per_class, among which they are; ask for fewer, or raise that"
+        )
     if len(set(study.models)) < len(study.models):
         yield f"models: {study.models} names a model twice"
     if twice := [name for name in study.models if name.endswith(CHAT) and name.removesuffix(CHAT) in study.models]:

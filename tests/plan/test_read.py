@@ -178,3 +178,10 @@ def test_names_of_models_that_only_a_careful_reader_tells_apart_are_refused(conf
 def test_a_missing_catalogue_is_told_by_name(configs):
     (configs / "models.yaml").unlink()
     assert f"{configs / 'models.yaml'}: 1 mistake\n  cannot be read: No such file" in mistakes(configs, STUDY)
+
+
+def test_predictors_cannot_be_measured_on_more_prompts_than_are_evaluated(configs):
+    asked = "evaluation: {prompts_per_class: 20}\ndecisions: {predictor_prompts: %d}\n"
+    assert read(configs, STUDY + asked % 20).decisions.predictor_prompts == 20
+    (told,) = [line for line in mistakes(configs, STUDY + asked % 21).splitlines() if "predictor_prompts" in line]
+    assert "21 is more than the 20 of evaluation.prompts_per_class" in told
