@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -59,9 +60,10 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     for name, table in tables.items():
         suffixes[name], content = table_file(table)
         write_file(folder, f"table_{name}", suffixes[name], content)
-    pictures, drawn, left_out = _figures(study, decided, folder)
+    pictures, files, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
+        "sample.md.j2" if len(learned(decided.areas)) else "report.md.j2",
         title=markdown.Markdown(REPORT_TITLE),
         study=study,
         tiers=list(study.tiers),
@@ -77,7 +79,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         pictures={picture.name: picture for picture in pictures},
         drawn_pairs=shown_pairs(study),
         drawn_models=paneled_models(study),
-        drawn=drawn,
+        files=files,
         **_outcomes(study, decided),
         **_reasons(study, decided),
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
@@ -90,10 +92,10 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     )
     write_bytes(out, text.encode(errors="replace"))
     made = {f"table_{name}{suffix}" for name, suffix in suffixes.items()}
-    made |= {f"{one.name}.csv" for one in pictures} | set(drawn.values())
+    made |= set(chain(*files.values()))
     for name in before - made:  # which tells of other rows, and is not to get into the page
         (folder / name).unlink(missing_ok=True)
-    write_page(out, study.tiers, pictures, list(drawn.values()), tables)
+    write_page(out, study.tiers, pictures, [drawing for drawing, _ in files.values()], tables)
     return left_out
 
 
@@ -120,23 +122,26 @@ def _check_beside(results: Path, out: Path) -> None:
         )
 
 
-def _figures(study: Results, decided: Decided, folder: Path) -> tuple[list[Picture], dict[str, str], list[LeftOut]]:
-    """Save the figures; return them, the names of their files by their own, and what the report leaves out."""
+def _figures(
+    study: Results, decided: Decided, folder: Path
+) -> tuple[list[Picture], dict[str, tuple[str, str]], list[LeftOut]]:
+    """Save the figures; return them, the names of their files (drawing and data) by their own, and what the report
+    leaves out."""
     unreadable = [unit for unit in study.everything.values() if unit.status == "unreadable"]
     described, failed = describe_pictures(study, decided)
-    saved, drawn = [], {}
+    saved, files = [], {}
     for picture in described:
         try:
-            file = save(picture, folder)
+            written = save(picture, folder)
             if isinstance(picture, Chart):
                 json.dumps(specification(picture), allow_nan=False)
             saved.append(picture)
-            drawn[picture.name] = file
+            files[picture.name] = written
         except UnwritableError:
             raise
         except Exception as error:
             failed.append(LeftOut.figure(picture.name, error))
-    return saved, drawn, [*(LeftOut(unit.label, unit.reason, unit.id) for unit in unreadable), *failed]
+    return saved, files, [*(LeftOut(unit.label, unit.reason, unit.id) for unit in unreadable), *failed]
 
 
 def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
@@ -166,6 +171,8 @@ def _reasons(study: Results, decided: Decided) -> dict[str, Any]:
         "sources": sample_tables.variance_rows(decided.variance),
         "factors": sample_tables.factor_rows(decided.factors),
         "cards": sample_tables.card_rows(study, decided.areas),
+        "manipulations": sample_tables.manipulation_table(decided.manipulations),
+        "forecast": sample_tables.forecast_rows(decided.forecast),
         "gains": effects_and_use.contrast_rows(study, decided.effects, "gain"),
         "cues": effects_and_use.cue_rows(study, decided.cues),
         "readable": f"{100 * READABLE:.0f}",
@@ -199,7 +206,7 @@ def _changed(study: Results, decided: Decided) -> dict[str, Any]:
     }
 
 
-def _render(**values: Any) -> str:
+def _render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -212,7 +219,7 @@ def _render(**values: Any) -> str:
     )
     for name in ("cell", "code", "in_tag", "path"):
         environment.filters[name] = getattr(markdown, name)
-    return environment.get_template("report.md.j2").render(values)
+    return environment.get_template(template).render(values)
 
 
 def _units(study: Results) -> pd.DataFrame:

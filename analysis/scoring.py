@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found, folder = scores(places), out.with_suffix("")
     for name, table in (("places", places), ("scores", found)):
         write_file(folder, name, ".csv", to_csv(table))
-    image = save(picture(predictions, places), folder)
+    image, _ = save(picture(predictions, places), folder)
     write_bytes(out, page(found, image, folder.name).encode())
     print(out)
     return 0

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from actors import environment
@@ -30,6 +31,12 @@ from study.results.description import write_description
 environment.prepare(serving=False)  # which Ray reads when a test file imports it
 # Ray's workers are as important as the other tests beside them; as a rule they would wait for those.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# The same examples every time, and a slow machine is no failure.
+settings.register_profile(
+    "leisure", derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("leisure")
 
 # Programs that tests interrupt would ignore it too, where the shell began this one in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from study.config.names import NOBODY
 from study.results.finished import UNREADABLE, DamagedError
 from study.results.schema import PROFILE
 from study.results.values import FigureError
@@ -15,10 +16,16 @@ Entry = Mapping[str, Any]
 
 
 class LensLayers:
-    """Leaves a row a prompt at the last layer and where a cell is trained, and means over prompts at every layer."""
+    """Leaves a row a prompt at the last layer and where a cell is trained, and means over prompts at every layer.
 
-    def __init__(self, entries: Sequence[Entry], read: Callable[[Entry], pa.Table]) -> None:
-        """Take all units of a study, and what reads the lens of one of them."""
+    Of a designed sample, which has millions of such rows, only what it is decided on: where a cell is trained, prompts
+    in templates that no training saw, where a tier has such templates.
+    """
+
+    def __init__(self, description: Mapping[str, Any], read: Callable[[Entry], pa.Table]) -> None:
+        """Take the description of a study, and what reads the lens of one of its units."""
+        entries: Sequence[Entry] = description["units"]
+        self._is_sample = is_sample(description)
         self._read = read
         self._cells: dict[tuple[str, int], list[Entry]] = {}
         self._trained: dict[str, set[int]] = {}
@@ -33,8 +40,10 @@ class LensLayers:
         layers = {entry["layer"]} if entry["layer"] is not None else self._trained.get(entry["model"], set())
         prompts = self._prompts(entry["model"], entry["seed"])
         means = profile(lens if prompts is None else lens.filter(pc.is_in(lens["prompt_id"], prompts)))
-        kept = pa.array(sorted(layers | {entry["blocks"] - 1}), lens["layer"].type)
-        return {"lens": lens.filter(pc.is_in(lens["layer"], kept)), "profile": means}
+        if not self._is_sample:
+            layers = layers | {entry["blocks"] - 1}
+        lens = lens.filter(pc.is_in(lens["layer"], pa.array(sorted(layers), lens["layer"].type)))
+        return {"lens": _shown(lens) if self._is_sample else lens, "profile": means}
 
     def _prompts(self, model: str, seed: int) -> pa.Array | None:
         """The prompts that the first finished cell of a model and seed has at every layer; None without such a cell."""
@@ -48,6 +57,18 @@ class LensLayers:
                 self._everywhere[model, seed] = prompts_at_every_layer(lens, entry["blocks"])
                 break
         return self._everywhere[model, seed]
+
+
+def is_sample(description: Mapping[str, Any]) -> bool:
+    """Return whether a study is of a designed sample of small models."""
+    return bool((description["config"].get("nursery") or {}).get("sample"))
+
+
+def _shown(lens: pa.Table) -> pa.Table:
+    """Return the rows in templates that no training saw, and all rows of tiers that have none."""
+    unseen = pc.equal(lens["seen"], NOBODY)
+    without = pa.array(set(lens["tier"].to_pylist()) - set(lens["tier"].filter(unseen).to_pylist()), pa.string())
+    return lens.filter(pc.or_(unseen, pc.is_in(lens["tier"], without)))
 
 
 def prompts_at_every_layer(lens: pa.Table, blocks: int) -> pa.Array:

@@ -203,7 +203,7 @@ def read_results(folder: Path) -> Results:
     study = read_description(folder)
     try:
         json.dumps(study, ensure_ascii=False).encode()  # which text with halves of characters has no form for
-        stored = read_stored(folder, study["units"])
+        stored = read_stored(folder, study)
         units = [study_unit(entry, *stored.unfinished.get(entry["id"], ("finished", ""))) for entry in study["units"]]
         main, apart = ({unit.id: unit for unit in units if unit.apart == beside} for beside in (False, True))
         results = Results(study["name"], study["config"], study["models"], main, apart, stored.done, stored.rows)

@@ -7,13 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.lens_layers import Entry, LensLayers
 from analysis.data.manifest import UNFINISHED, check_manifest
 from analysis.data.unit_rows import Gathering, UnitRows
-from study.config.json_files import read_json
+from study.config.json_files import read_json, shortest
 from study.config.predictors import PREDICTORS
 from study.config.units import Kind
 from study.results.description import ResultsError, read_record
@@ -42,16 +44,16 @@ def is_packed(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (MANIFEST, UNFINISHED))
 
 
-def read_stored(folder: Path, entries: list[Entry]) -> Stored:
+def read_stored(folder: Path, description: Mapping[str, Any]) -> Stored:
     """The rows of the study in `folder`, packed or not; both give the same."""
-    return read_packed(folder, entries) if is_packed(folder) else read_folders(folder, entries)
+    return read_packed(folder, description["units"]) if is_packed(folder) else read_folders(folder, description)
 
 
 def read_packed(folder: Path, entries: list[Entry]) -> Stored:
     """From the files of `study pack`, after checking each. Raises ResultsError where one is missing or damaged."""
     check_manifest(folder)
     try:
-        done = read_json(folder / DONE)
+        done = read_json(shortest(folder / DONE))
         unfinished = read_json(folder / UNFINISHED)
         rows = {
             name: _read_packed(folder / f"{name}.parquet", name, units_with(name, entries, done)) for name in COLUMNS
@@ -67,12 +69,13 @@ def units_with(name: str, entries: list[Entry], done: Mapping[str, Any]) -> list
     return [entry["id"] for entry in entries if own in chain(*tables_of(entry["kind"])) and entry["id"] in done]
 
 
-def read_folders(folder: Path, entries: list[Entry]) -> Stored:
+def read_folders(folder: Path, description: Mapping[str, Any]) -> Stored:
     """From results/<study>, which holds one folder a unit."""
+    entries: list[Entry] = description["units"]
     done: dict[str, dict[str, Any]] = {}
     unfinished: dict[str, tuple[UnitState, str]] = {}
     gathered = {name: Gathering(columns) for name, columns in COLUMNS.items()}
-    lens = LensLayers(entries, lambda entry: _tables(folder, entry)[1]["lens"])
+    lens = LensLayers(description, lambda entry: _tables(folder, entry)[1]["lens"])
     for entry in entries:
         unit: str = entry["id"]
         if not os.path.lexists(folder / FOLDERS[entry["kind"]] / entry["folder"]):
@@ -115,7 +118,8 @@ def _read_packed(file: Path, name: str, units: list[str]) -> UnitRows:
     if name in TABLES and TABLES[name].sometimes and not file.exists():
         return gathered.together(units)
     written = pq.read_schema(file).names
-    if lacking := [column for column in ("unit", *COLUMNS[name]) if column not in {*written, *PREDICTORS}]:
+    derived = name == "lens" and "log_p" not in written
+    if lacking := [column for column in ("unit", *COLUMNS[name]) if column not in {*written, *PREDICTORS, "log_p"}]:
         raise FigureError(
             f"{name} has no column {', '.join(lacking)}: run the study with this version, and pack it again"
         )
@@ -123,10 +127,18 @@ def _read_packed(file: Path, name: str, units: list[str]) -> UnitRows:
     with pq.ParquetFile(file, read_dictionary=text) as parquet:
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number, use_threads=False)
+            if derived:
+                table = table.append_column("log_p", pa.array(log_p(table["log_mass"], table["margin"])))
             # A predictor that was declared later is missing in the rows of earlier units.
             check_values(name, table, missing=PREDICTORS)
             gathered.add(table)
     return gathered.together(units)
+
+
+def log_p(log_mass: npt.ArrayLike, margin: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the log-probability of the right class token of two, which `study pack` leaves out of the rows of a
+    sample: `log_mass` is that of both, and the other one's probability is the right one's times exp(-margin)."""
+    return np.asarray(np.asarray(log_mass, float) - np.logaddexp(0, -np.asarray(margin, float)))
 
 
 def _read_rows(file: Path) -> pa.Table:

@@ -15,7 +15,7 @@ DRAWN, ROW, PANEL, SERIES = "drawn", "row", "panel", "series"
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A figure of the report: files `name`.svg, or .png where it has many marks, and .csv."""
+    """A figure of the report: files `name`.svg, or .png where it has many marks, and the table of what is drawn."""
 
     name: str
     data: pd.DataFrame
@@ -24,7 +24,7 @@ class Described:
 
     @property
     def csv(self) -> bytes:
-        """The rows that are drawn."""
+        """The rows that are drawn, with the digits that files have."""
         return to_csv(self.data)
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from analysis.data.files import write_file
+from analysis.data.files import table_file, write_file
 from analysis.drawing.axes import DPI, STYLE
 from analysis.drawing.description import Drawing, Picture
 from analysis.drawing.matplotlib_chart import draw
@@ -25,8 +25,8 @@ LARGEST_SVG = 200_000
 """Bytes of an SVG above which a picture, of some thousand marks, is a PNG."""
 
 
-def save(picture: Picture, folder: Path) -> str:
-    """Write the picture, and its data as CSV; return the name of the picture's file.
+def save(picture: Picture, folder: Path) -> tuple[str, str]:
+    """Write the picture, and its data as a table; return the names of both files.
 
     Raises ResultsError where its name is none of a file.
     """
@@ -42,8 +42,9 @@ def save(picture: Picture, folder: Path) -> str:
             FigureCanvasAgg(figure).print_png(drawn)  # type: ignore[no-untyped-call]
             content = _of_few_colours(drawn)
     write_file(folder, picture.name, suffix, content)
-    write_file(folder, picture.name, ".csv", picture.csv)
-    return picture.name + suffix
+    kind, rows = table_file(picture.data)
+    write_file(folder, picture.name, kind, rows)
+    return picture.name + suffix, picture.name + kind
 
 
 def _of_few_colours(png: io.BytesIO) -> bytes:

@@ -13,10 +13,11 @@ from analysis.figures.emergence import emergence, evaluations
 from analysis.figures.lens import lens
 from analysis.figures.predictors import predictors, predictors_added
 from analysis.figures.recipes import by_choice
-from analysis.figures.sample import model_map, points
+from analysis.figures.sample import model_map, points, probed
 from analysis.figures.series import MOST_MAPPED, paneled_models, shown, spread
 from analysis.figures.use import use
 from analysis.outcomes import Decided
+from analysis.outcomes.sample import learned
 
 
 def describe_pictures(study: Results, decided: Decided) -> tuple[list[Picture], list[LeftOut]]:
@@ -39,6 +40,12 @@ def describe_pictures(study: Results, decided: Decided) -> tuple[list[Picture], 
 
 def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterable[Picture]]]:
     """The functions that describe pictures, by the name of their picture or the first part of it."""
+    if len(learned(decided.areas)):  # of a sample with many models, what holds over its architectures
+        return {
+            "areas": lambda: points(study, decided.areas),
+            "sample": lambda: model_map(study, decided.areas),
+            "foretold": lambda: probed(decided.foretold),
+        }
     finished = set(decided.plain["unit"])
     first, *others = dict.fromkeys(cell.wordings for cell in study.plain if cell.id in finished)
     main, primary = shown(study, first), study.decisions.primary_tier
@@ -63,8 +70,6 @@ def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterab
         "use": lambda: use(study, decided.doses, decided.shares, main),
         "lens": lambda: lens(study, main),
         "emergence": watched,
-        "areas": lambda: points(study, decided.areas),
-        "sample": lambda: model_map(study, decided.areas),
         "changes": lambda: one_change(study, decided.changes),
         "predictors": lambda: predictors(study.model_names, decided.associations_by_model, primary),
         "predictors_added": lambda: predictors_added(decided.associations),

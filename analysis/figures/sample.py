@@ -5,14 +5,18 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.data.results import Results
-from analysis.drawing.axes import panels
+from analysis.drawing.axes import legend_above, panels
 from analysis.drawing.description import Drawing
 from analysis.drawing.style import DIVERGING, MISSING, NEUTRAL, colour
 from analysis.figures.series import counted
+from analysis.outcomes.forecast import FEATURES
 from analysis.outcomes.sample import learned
 from analysis.statistics.intervals import Floats
+from study.config.arms import adapters_of
+from study.config.predictors import PREDICTORS
 
 _WRITTEN = 30
 """With more models, numbers would not fit into the fields of the map."""
@@ -81,6 +85,53 @@ def points(results: Results, areas: pd.DataFrame) -> list[Drawing]:
         draw=lambda: _draw_points(found, {str(pair): list(rows["tier"]) for pair, rows in order.items()}),
     )
     return [drawing]
+
+
+def probed(foretold: pd.DataFrame) -> list[Drawing]:
+    """Describe choice accuracy against what was measured before any class was trained: a point an architecture and
+    tier, a panel for each way to train; none where nothing was foretold."""
+    if foretold.empty:
+        return []
+    places = foretold.groupby(["arm", "pair", "tier", "architecture"], sort=False, as_index=False)
+    figures = ["measured", "foretold", "choice"]
+    found = places.agg(models=("model", "nunique"), **{name: (name, "mean") for name in figures})
+    told = "; ".join(
+        f"{adapters_of(str(arm))}: {len(own)} points, rank correlation "
+        f"{own['measured'].corr(own['choice'], method='spearman'):.2f}"
+        for arm, own in found.groupby("arm", sort=False)
+    )
+    drawing = Drawing(
+        name="foretold",
+        data=found,
+        alt=f"Choice accuracy after training against the accuracy of a linear probe before: {told}.",
+        caption=(
+            "What a linear probe that is fitted on the labelled wording makes of another wording before any class is "
+            "trained, and the choice accuracy there after training: a point an architecture and tier (mean over "
+            "models, seeds and depths but the last), a colour a pair of class tokens. On the dotted line both are the "
+            "same; 0.5 is chance, below it the classes are told apart the wrong way round."
+        ),
+        draw=lambda: _draw_probed(found),
+    )
+    return [drawing]
+
+
+def _draw_probed(found: pd.DataFrame) -> Figure:
+    arms, pairs = list(dict.fromkeys(found["arm"])), list(dict.fromkeys(found["pair"]))
+    figure, axes = panels(1, len(arms), height=2.9)
+    for ax, arm in zip(axes[0], arms, strict=True):
+        ax.axline((0, 0), slope=1, color=NEUTRAL, linestyle=":", linewidth=0.8)
+        for number, pair in enumerate(pairs):
+            own = found[(found["arm"] == arm) & (found["pair"] == pair)]
+            ax.scatter(own["measured"], own["choice"], s=9, color=colour(number), alpha=0.7, linewidths=0)
+        ax.set_title(adapters_of(arm))
+        ax.set_xlabel(PREDICTORS[FEATURES[arm][0]].words)
+        ax.set_aspect("equal")
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_ylim(-0.02, 1.02)
+    axes[0][0].set_ylabel("choice accuracy")
+    dots = [Line2D([], [], color=colour(n), marker="o", linestyle="", label=pair) for n, pair in enumerate(pairs)]
+    legend_above(figure, dots)
+    return figure
 
 
 def _draw_points(found: pd.DataFrame, tiers: dict[str, list[str]]) -> Figure:

@@ -14,7 +14,7 @@ from analysis.outcomes.effects import differences, effects, pooled
 from analysis.outcomes.emergence import judge
 from analysis.outcomes.explanation import explanations, sample_cells
 from analysis.outcomes.factors import factors
-from analysis.outcomes.forecast import FEATURES, held_out
+from analysis.outcomes.forecast import FEATURES, foretold_places, held_out
 from analysis.outcomes.levels import levels, means
 from analysis.outcomes.manipulations import manipulations
 from analysis.outcomes.onset import onsets
@@ -26,6 +26,7 @@ from study.config.arms import PLAIN
 
 OPTIONAL = (
     *("cues", "pooled", "changes", "areas", "variance", "factors", "manipulations", "explained", "forecast"),
+    "foretold",
     *("recipes_told", "recipes_measured"),
 )
 
@@ -56,6 +57,7 @@ class Decided:
     manipulations: pd.DataFrame
     explained: pd.DataFrame
     forecast: pd.DataFrame
+    foretold: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
 
@@ -111,6 +113,7 @@ def _decided(results: Results) -> Decided:
         manipulations=manipulations(results, contrasted, drawn),
         explained=explanations(results, places[PLAIN]),
         forecast=held_out(places),
+        foretold=foretold_places(places),
         recipes_told=told(results),
         recipes_measured=measured(results),
     )

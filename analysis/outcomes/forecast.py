@@ -33,6 +33,9 @@ FEWEST = 6
 HELD_OUT = [
     *("arm", "architectures", "models", "places", "rank", "baseline_rank", "error", "baseline_error", "below", "above"),
 ]
+FORETOLD = [
+    *("arm", "architecture", "model", "seed", "pair", "tier", "layer", "depth", "measured", "foretold", "choice"),
+]
 PENALTY = 0.1
 """Of the ridge regression."""
 FORECAST = Path(__file__).parent / "forecast.json"
@@ -125,12 +128,28 @@ class Pair(NamedTuple):
 def held_out(places: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return, for each arm, how well its forecast held in architectures that were left out; without those that fewer
     than FEWEST architectures have. `places` are `sample_cells` by arm."""
-    rows = []
-    for arm, cells in places.items():
-        known = cells.dropna(subset=[*FEATURES[arm], "target"]) if len(cells) else cells
-        if len(known) and known["architecture"].nunique() >= FEWEST:
-            rows.append({"arm": arm, **asdict(fit(known, "", "", FEATURES[arm]))})
+    rows = [{"arm": arm, **asdict(fit(cells, "", "", FEATURES[arm]))} for arm, cells in _enough(places).items()]
     return pd.DataFrame(rows).reindex(columns=HELD_OUT)
+
+
+def foretold_places(places: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return every place of the arms that `held_out` tells of: what was `measured` before (the predictor that the
+    forecast rests on), the choice accuracy `foretold` from all other architectures, and the one that came."""
+    found = []
+    for arm, cells in _enough(places).items():
+        (name,) = FEATURES[arm]
+        told = 1 / (1 + np.exp(-left_out(cells, [name])))
+        came = 1 / (1 + np.exp(-cells["target"].to_numpy(float)))
+        found.append(cells.assign(arm=arm, measured=cells[name], foretold=told, choice=came)[FORETOLD])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=FORETOLD)
+
+
+def _enough(places: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The places of each arm that have their predictor, of arms that FEWEST architectures have."""
+    known = {
+        arm: cells.dropna(subset=[*FEATURES[arm], *DEPTH, "target"]) for arm, cells in places.items() if len(cells)
+    }
+    return {arm: cells for arm, cells in known.items() if cells["architecture"].nunique() >= FEWEST}
 
 
 def left_out(cells: pd.DataFrame, columns: list[str]) -> Floats:

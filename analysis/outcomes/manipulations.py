@@ -8,12 +8,13 @@ from statsmodels.stats.weightstats import DescrStatsW
 from analysis.data.results import Results
 from analysis.outcomes.effects import overall
 from analysis.outcomes.factors import ALL_TIERS, SAME
-from analysis.outcomes.sample import learned
+from analysis.outcomes.fit import has_fitted
+from analysis.outcomes.sample import learned, main_cells
 from analysis.statistics.intervals import Interval, bounds
 from study.config.arms import arms_that_are
 
 MANIPULATIONS = [
-    *("arm", "tier", "architectures", "models", "depths", "choice", "choice_plain"),
+    *("arm", "tier", "pairs", "fitted", "architectures", "models", "depths", "choice", "choice_plain"),
     *("difference", "difference_low", "difference_high", "lowest", "highest", "p", "p_holm"),
 ]
 FEWEST = 3
@@ -26,7 +27,8 @@ def manipulations(results: Results, effects: pd.DataFrame, areas: pd.DataFrame) 
     `difference` is choice accuracy with the manipulation minus that of plain cells, mean over the depths that both
     have. An architecture counts once, as the mean of its models and seeds that learned their task; the interval is
     Student's over architectures. For all tiers together it is the mean over tiers, of architectures that have all; only
-    there is a p, corrected for the number of manipulations (Holm 1979). `lowest` and `highest` are architectures'.
+    there is a p, corrected for the number of manipulations (Holm 1979). `lowest` and `highest` are architectures'. Of
+    the `pairs` of cells, those count of which both `fitted`.
     """
     sample = results.nursery.sample if results.nursery else None
     known = learned(areas)
@@ -40,16 +42,28 @@ def manipulations(results: Results, effects: pd.DataFrame, areas: pd.DataFrame) 
         found = found[[place in pairs for place in zip(found["model"], found["pair"], strict=True)]]
         if found.empty:
             continue
+        counts = dict(zip(("pairs", "fitted"), _pairs(results, arm, pairs), strict=True))
         found = found.assign(architecture=[sample.models[model].architecture for model in found["model"]])
         for tier, own in {**dict(list(found.groupby("tier", sort=False))), ALL_TIERS: found}.items():
             told = _told(own, complete=found["tier"].nunique() if tier == ALL_TIERS else 1, results=results)
-            rows.append({"arm": arm, "tier": tier, "depths": found["depths"].max(), **told})
+            rows.append({"arm": arm, "tier": tier, **counts, "depths": found["depths"].max(), **told})
     frame = pd.DataFrame(rows).reindex(columns=MANIPULATIONS)
     frame.loc[frame["tier"] != ALL_TIERS, "p"] = np.nan
     tested = frame["p"].notna()
     if tested.any():
         frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
     return frame
+
+
+def _pairs(results: Results, arm: str, known: set[tuple[str, str]]) -> tuple[int, int]:
+    """How many finished cells of an arm have a plain one beside them, and of how many both fitted."""
+    pairs = [
+        (plain, cell)
+        for plain in main_cells(results)
+        if plain.finished and (plain.model, plain.pair) in known
+        for cell in results.partners(plain, arm=arm)
+    ]
+    return len(pairs), sum(has_fitted(results, plain) and has_fitted(results, cell) for plain, cell in pairs)
 
 
 def _told(own: pd.DataFrame, complete: int, results: Results) -> dict[str, float]:

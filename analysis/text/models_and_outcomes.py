@@ -18,6 +18,8 @@ from study.config.catalogue import KEYS
 from study.config.study import Decisions
 from study.config.units import number_text
 
+MANY_MODELS = 8
+"""Models of which more are told of together, where they are alike."""
 EMERGENT = (Outcome.EMERGENT, Outcome.UNCONTROLLED)
 
 
@@ -73,7 +75,15 @@ def token_rows(study: Results) -> list[Row]:
         for (pair, told), seeds in sorted(found.items(), key=lambda one: (one[0][0], sorted(one[1]), one[0][1])):
             of = f"{pair}, seed {', '.join(map(str, sorted(set(seeds))))}" if pair in several else pair
             rows.append([model, of, Markdown(told)])
-    return rows
+    return _of_all(rows, len(study.model_names))
+
+
+def _of_all(rows: list[Row], models: int) -> list[Row]:
+    """Rows that all of many models have alike become one."""
+    alike = Counter(tuple(rest) for _, *rest in rows)
+    once = dict.fromkeys(rest for rest, count in alike.items() if models > MANY_MODELS and count == models)
+    others = [row for row in rows if tuple(row[1:]) not in once]
+    return [*([f"all {models}", *rest] for rest in once), *others]
 
 
 def _tokens_told(tokens: dict[str, Any]) -> str:
@@ -83,12 +93,13 @@ def _tokens_told(tokens: dict[str, Any]) -> str:
 
 
 def gate_rows(study: Results) -> list[Row]:
-    """Per model and gate: the largest figure, the limit and how many passed."""
-    rows = []
-    for model in study.model_names:
+    """Per model and gate, or of many models together: the largest figure, the limit and how many passed."""
+    rows, names = [], study.model_names
+    groups = {f"all {len(names)}": names} if len(names) > MANY_MODELS else {name: [name] for name in names}
+    for model, together in groups.items():
         found: dict[str, list[dict[str, Any]]] = {}
         for unit_id, done in study.done.items():
-            if study.everything[unit_id].model == model:
+            if study.everything[unit_id].model in together:
                 for gate in done.get("gates", []):
                     found.setdefault(gate["gate"], []).append(gate)
         for name, gates in found.items():

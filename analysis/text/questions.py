@@ -24,10 +24,12 @@ from analysis.text.telling import (
     depth_words,
     groups,
     how_decided,
+    listed,
     main_rows,
     span,
 )
 from study.config.arms import ARMS, arms_that_are, words_of
+from study.config.predictors import PREDICTORS
 from study.config.units import CHAT
 
 
@@ -213,13 +215,11 @@ def why(results: Results, decided: Decided) -> Question:
 
 def _by_architecture(asks: str, found: pd.DataFrame) -> Question:
     """Whether a predictor tells architectures of a sample apart."""
-    by_words = {
-        told: list(found.loc[found["words"] == word, "predictor"])
-        for word, told in ((EXPLAINS, "explained by"), (DOES_NOT, "not explained by"))
-    }
-    told = [f"{words} {', '.join(names)}" for words, names in by_words.items() if names]
-    others = [name for name in found["predictor"] if not any(name in names for names in by_words.values())]
-    told += [f"undecided: {', '.join(others)}"] if others else []
+    by_words: dict[str, list[str]] = {"explained by": [], "not explained by": [], "undecided:": []}
+    said = {EXPLAINS: "explained by", DOES_NOT: "not explained by"}
+    for name, words in zip(found["predictor"], found["words"], strict=True):
+        by_words[said.get(words, "undecided:")].append(f"{PREDICTORS[name].words} ({name})")
+    told = [f"{words} {listed(names)}" for words, names in by_words.items() if names]
     count = int(found["architectures"].max())
     known = "beyond tier, depth, answers and sizes"
     sure = f"{count} architectures left out in turn, {known}; Holm over {len(found)} predictors"

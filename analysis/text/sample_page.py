@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.markdown import Markdown, escape
+from analysis.data.markdown import Markdown, code, escape
 from analysis.data.numbers import signed_points, signed_probability
 from analysis.data.results import Results
 from analysis.outcomes import Decided
@@ -22,11 +22,14 @@ from analysis.outcomes.sample import ALL_TASKS, learned, main_cells
 from analysis.statistics.intervals import interval_of
 from analysis.text.first_page import FirstPage, asked_depths, layer_at
 from analysis.text.questions import why
-from analysis.text.telling import NOT_RUN, Question, listed, mean_and_range
-from study.config.arms import ARMS, PLAIN, arms_that_are, words_of
+from analysis.text.telling import NOT_RUN, Question, listed
+from study.config.arms import ARMS, adapters_of, arms_that_are, words_of
 from study.config.designs import CONTRASTS
 from study.config.predictors import PREDICTORS
+from study.config.small_tasks import SmallTasks
+from study.config.study import Evaluation
 from study.config.units import number_text
+from study.tasks.small import Small
 
 NEARLY_ALL, NEARLY_NONE = 0.75, 0.25
 """Mean areas from which on a wording is said to be read nearly everywhere, and up to which nearly nowhere."""
@@ -39,7 +42,7 @@ def sample_page(results: Results, decided: Decided) -> FirstPage:
     columns = asked_depths(results)
     return FirstPage(
         sentence=_sentence(results, decided, areas),
-        head=["task", "wording", "models", "area", "lowest and highest model", *columns.values(), "right answers"],
+        head=["task", "wording", "for example", "models", "area", "range", *columns.values(), "right answers"],
         rows=_rows(results, decided, areas, list(columns)),
         reading=_reading(results, areas),
         order=[],
@@ -132,15 +135,11 @@ def _what_foretells(decided: Decided) -> str:
     better = [row for row in decided.forecast.to_dict("records") if row["rank"] > row["baseline_rank"]]
     if not better:
         return ""
-    told = listed([f"{row['rank']:.2f} with {_trained(str(row['arm']))}" for row in better])
+    told = listed([f"{row['rank']:.2f} with {adapters_of(str(row['arm']))}" for row in better])
     return (
         "What a linear probe that is fitted on the first wording makes of the others, before any class is trained, "
         f"foretells where they are read in other architectures (rank correlation {told})."
     )
-
-
-def _trained(arm: str) -> str:
-    return "adapters everywhere" if arm == PLAIN else words_of(arm)
 
 
 def _rows(results: Results, decided: Decided, areas: pd.DataFrame, depths: list[float]) -> list[list[Markdown]]:
@@ -150,21 +149,31 @@ def _rows(results: Results, decided: Decided, areas: pd.DataFrame, depths: list[
     own = own[[key in main for key in zip(own["model"], own["pair"], own["wordings"], strict=True)]]
     own = own[own["templates"] == "unseen"]
     choice = own.set_index(["tier", "model", "layer"])["choice"]
-    rows, task = [], ""
+    rows, task, examples = [], "", _examples(results)
     for tier, here in _by_tier(results, areas).items():
         pair = str(here["pair"].iloc[0])
         name, task = (pair if pair != task else ""), pair
-        ordered = here.sort_values("area", kind="stable")
-        low, high = ordered.iloc[0], ordered.iloc[-1]
-        ends = f"{low['model']} {_area(low['area'])}, {high['model']} {_area(high['area'])}"
+        ends = f"{_area(here['area'].min())} to {_area(here['area'].max())}"
         at_depths = []
         for depth in depths:
             values = [choice.get((tier, model, layer_at(results, model, depth))) for model in here["model"]]
             known = [value for value in values if value is not None]
             at_depths.append(f"{100 * sum(known) / len(known):.0f}" if known else "")
-        told = [name, tier, str(len(here)), _area(here["area"].mean()), ends, *at_depths]
-        rows.append([escape(one) for one in (*told, f"{100 * here['answers'].mean():.0f}")])
+        told = [str(len(here)), _area(here["area"].mean()), ends, *at_depths, f"{100 * here['answers'].mean():.0f}"]
+        rows.append([escape(name), escape(tier), examples.get(tier, Markdown("")), *map(escape, told)])
     return rows
+
+
+def _examples(results: Results) -> dict[str, Markdown]:
+    """A prompt of each tier of the small tasks that cells were evaluated on, with its answer, of the second class."""
+    written = results.config.get("data") or {}
+    if "tasks" not in written:
+        return {}
+    data = SmallTasks.model_validate(written)
+    told = {}
+    for prompt in Small(data).evaluation_prompts(data.operations, Evaluation(prompts_per_class=1), results.seeds[0]):
+        told[prompt.tier] = Markdown(f"{code(prompt.text)} {escape(prompt.answer)}")
+    return told
 
 
 def _area(value: float) -> str:
@@ -176,12 +185,12 @@ def _reading(results: Results, areas: pd.DataFrame) -> Markdown:
     chance = 100 * results.plain[0].chance
     return escape(
         "Area: that under (choice accuracy - chance) / (1 - chance) from relative depth "
-        f"{depths[0]:.2f} to {depths[1]:.2f}, mean over models and seeds; 1 is always right at every depth, 0 chance, "
-        "below 0 more often wrong than right. "
+        f"{depths[0]:.2f} to {depths[1]:.2f}, mean over models and seeds, with the lowest and the highest model; 1 is "
+        "always right at every depth, 0 chance, below 0 more often wrong than right. "
         f"Then the mean choice accuracy in % at the trained block, by the relative depth that was asked for (chance is "
-        f"{chance:.0f}), and right answers before the class loss. The first wording of each task is the one that class "
-        f"labels were given on, w = {number_text(first['weight'])}; templates and {results.terms.group}s are new to "
-        "the class loss, and templates to every training."
+        f"{chance:.0f}); {results.terms.group}s are held out, and templates new to every training. Then right answers "
+        "before the class loss, in all templates. The first wording of each task is the one that class labels were "
+        f"given on, w = {number_text(first['weight'])}."
     )
 
 
@@ -215,8 +224,11 @@ def _cost(results: Results, decided: Decided) -> Question:
         f"of {len(rows)} models and wordings {counts.get('preserved', 0)} kept within the margin of {margin:g} points, "
         f"{counts.get('hurt', 0)} hurt, {counts.get('undecided', 0)} undecided"
     )
+    by_tier = 100 * rows.groupby("tier", sort=False)["difference"].mean()
+    means = [f"{tier} {value:+.1f}" for tier, value in by_tier.sort_values().iloc[[0, -1]].items()]
     answer = (
-        f"Right answers, with the class loss minus the same steps without, in points: {mean_and_range(results, rows)}"
+        "Right answers, with the class loss minus the same steps without, in points: mean over wordings "
+        f"{by_tier.mean():+.1f}; the most and the least: {', '.join(means)}"
     )
     return Question(asks, escape(answer), escape(sure))
 
@@ -267,7 +279,7 @@ def _another_model(decided: Decided) -> Question:
         ranked = f"{row['rank']:.2f} (depth alone {row['baseline_rank']:.2f})"
         missed = f"{100 * row['error']:.0f} points ({100 * row['baseline_error']:.0f})"
         told.append(
-            f"with {_trained(arm)} {PREDICTORS[name].words} foretells the order of layers and wordings with a rank "
+            f"with {adapters_of(arm)} {PREDICTORS[name].words} foretells the order of layers and wordings with a rank "
             f"correlation of {ranked}, and choice accuracy with a mean error of {missed}"
         )
         sure.append(f"{row['architectures']} architectures, {row['places']} places")
@@ -284,19 +296,18 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
         together = rows.pop(ALL_TIERS, None)
         if together is None or np.isnan(together["difference"]):
             continue
-        tiers = ", ".join(
-            f"{tier} {signed_points(interval_of(row, 'difference'))}"
-            for tier, row in rows.items()
-            if not np.isnan(row["difference"])
-        )
+        known = [row for row in rows.values() if not np.isnan(row["difference"])]
+        most, least = (f(known, key=lambda row: row["difference"]) for f in (max, min))
+        ends = ", ".join(f"{row['tier']} {signed_points(interval_of(row, 'difference'))}" for row in (most, least))
         answer = (
             f"{_verdict(results, together)}. Choice accuracy with {words_of(arm)} minus plain, in points: all wordings "
-            f"{signed_points(interval_of(together, 'difference'))}; {tiers}"
+            f"{signed_points(interval_of(together, 'difference'))}; the most and the least: {ends}"
         )
         depths = "one depth" if together["depths"] == 1 else f"{together['depths']} depths"
         sure = (
             f"{100 * results.decisions.confidence:g} % intervals over {together['architectures']} architectures, at "
-            f"{depths}; all wordings: p = {_p(together['p_holm'])}, corrected for the manipulations (Holm)"
+            f"{depths}, of the {together['fitted']} of {together['pairs']} pairs of cells that both fitted; all "
+            f"wordings: p = {_p(together['p_holm'])}, corrected for the manipulations (Holm)"
         )
         yield Question(f"Does it matter {ARMS[arm].asks}?", escape(answer), escape(sure))
 

@@ -6,13 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.numbers import signed_probability
+from analysis.data.numbers import signed_points, signed_probability
 from analysis.data.results import Results
 from analysis.outcomes.factors import ALL_TIERS
+from analysis.outcomes.forecast import FEATURES
 from analysis.outcomes.sample import learned
 from analysis.statistics.intervals import interval_of
 from analysis.text.rows import Row, Rows, first_rows
+from study.config.arms import adapters_of, words_of
 from study.config.designs import CONTRASTS, DESIGNS
+from study.config.predictors import PREDICTORS
 
 
 def variance_rows(found: pd.DataFrame) -> Rows:
@@ -35,6 +38,37 @@ def factor_rows(found: pd.DataFrame) -> Rows:
         return [CONTRASTS[one["contrast"]].words, counts, told, p]
 
     return first_rows(found[found["tier"] == ALL_TIERS].to_dict("records"), row)
+
+
+def manipulation_table(found: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return what each manipulation changes: `head`, the manipulations in words, and `rows`, one a tier, the last of
+    all tiers together with its corrected p."""
+    arms = list(dict.fromkeys(found.loc[found["difference"].notna(), "arm"]))
+    by_place = {(row["arm"], row["tier"]): row for row in found.to_dict("records")}
+    rows: list[Row] = []
+    for tier in dict.fromkeys(found["tier"]):
+        told = [by_place.get((arm, tier)) for arm in arms]
+        rows.append([str(tier), *map(_difference, told)])
+    return {"head": [words_of(arm) for arm in arms], "rows": rows if arms else []}
+
+
+def _difference(row: Mapping[Any, Any] | None) -> str:
+    if row is None or pd.isna(row["difference"]):
+        return ""
+    p = "" if pd.isna(row["p_holm"]) else f", p = {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else ", p below 0.001"
+    return f"{signed_points(interval_of(row, 'difference'))}{p}"
+
+
+def forecast_rows(found: pd.DataFrame) -> list[Row]:
+    """How well choice accuracy was foretold in architectures that were left out, an arm a row."""
+    return [
+        [
+            *(adapters_of(str(row["arm"])), PREDICTORS[FEATURES[str(row["arm"])][0]].words),
+            *(str(row["architectures"]), f"{row['places']:,}", f"{row['rank']:.2f}", f"{row['baseline_rank']:.2f}"),
+            *(f"{100 * row['error']:.0f}", f"{100 * row['baseline_error']:.0f}"),
+        ]
+        for row in found.to_dict("records")
+    ]
 
 
 def card_rows(results: Results, areas: pd.DataFrame) -> list[tuple[str, list[Row]]]:

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.out or Path("predictions") / Path(options.model).name
     try:
         write_file(folder, "depths", ".csv", to_csv(depths))
-        picture = save(forecast_curves(options.model, layers), folder)
+        picture, _ = save(forecast_curves(options.model, layers), folder)
     except (OSError, UnwritableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

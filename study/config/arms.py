@@ -114,6 +114,11 @@ def arms_that_are(role: Literal["control", "manipulation"]) -> tuple[str, ...]:
     return tuple(name for name, arm in ARMS.items() if arm.role == role)
 
 
+def adapters_of(arm: str) -> str:
+    """Return which adapters the cells of an arm train, in words."""
+    return "adapters everywhere" if arm == PLAIN else words_of(arm)
+
+
 def words_of(arm: str) -> str:
     """What a report calls an arm; its name where it is not declared here, as in results of another version."""
     return ARMS[arm].words if arm in ARMS else arm

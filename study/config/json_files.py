@@ -1,10 +1,12 @@
 """JSON files: read with checks, and sealed by a digest of themselves, by which a change is noticed; file digests."""
 
 import errno
+import gzip
 import hashlib
 import json
 import math
 import stat
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ LONGEST_NUMBER = 400
 """Largest number of digits of a whole number."""
 SHOWN = 80
 """Largest number of characters of a value that a message shows."""
+COMPRESSED = ".gz"
+"""What the name of a compressed JSON file ends in."""
 SEAL = "seal"
 """Key of the SHA-256 of the rest of the object as canonical JSON."""
 
@@ -42,14 +46,26 @@ def unseal(content: Any, older: Collection[str]) -> dict[str, Any]:
 
 
 def read_json(file: Path, lenient: bool = False) -> Any:
-    """Return the content of a JSON file; `lenient` as for `parse_json`.
+    """Return the content of a JSON file, which may end in `.gz` and be compressed; `lenient` as for `parse_json`.
 
     Raises ValueError where its content is refused, OSError where it cannot be read or is no file, such as a pipe, which
     would be waited for.
     """
     if not stat.S_ISREG(file.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no file", str(file))
-    return parse_json(file.read_bytes(), lenient)
+    content = file.read_bytes()
+    if file.suffix == COMPRESSED:
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"it cannot be decompressed: {error}") from None
+    return parse_json(content, lenient)
+
+
+def shortest(file: Path) -> Path:
+    """Return a JSON file's compressed form where there is one, as in packed studies, or else the file."""
+    packed = file.with_name(f"{file.name}{COMPRESSED}")
+    return packed if packed.is_file() else file
 
 
 def parse_json(content: str | bytes, lenient: bool = False) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from study.config.json_files import read_json, seal, unseal
+from study.config.json_files import read_json, seal, shortest, unseal
 from study.config.text import check_name
 from study.config.units import Kind, Unit, describe, origin, shown_name
 from study.results.files import remove, write_json
@@ -14,6 +14,7 @@ from study.results.finished import unit_id
 REPORT_TITLE = "# Where can a classifier be trained into a language model, and what does it cost?"
 """First line of every report, which tells one from other files."""
 KIND_NAMES: tuple[str, ...] = get_args(Kind)
+DESCRIPTION = "study.json"
 DESCRIPTION_KEYS = ("name", "config", "models", "units")
 RECORD_KEYS = ("status", "reason", "detail", "label", "kind", "id")
 """Keys of `study.json` and of records, which were the same before these had seals."""
@@ -51,7 +52,7 @@ def check_root(root: Path) -> None:
 def read_description(root: Path) -> dict[str, Any]:
     """Return `study.json` of a results folder. Raises ResultsError where it is missing, damaged or of another form."""
     check_root(root)
-    file = root / "study.json"
+    file = shortest(root / DESCRIPTION)
     try:
         study = unseal(read_json(file), DESCRIPTION_KEYS)
         _ = study["name"].strip(), study["config"].keys()
@@ -87,7 +88,7 @@ def write_description(
     shown = {shown_name(unit): origin(unit).model_name for unit in units}
     models = {**models, **{name: models[own] for name, own in shown.items() if own in models}}
     content = {"name": name, "config": config, "models": models, "units": [described(unit) for unit in units]}
-    write_json(root / "study.json", seal(content))
+    write_json(root / DESCRIPTION, seal(content))
 
 
 def described(unit: Unit) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import pytest
 
 from analysis.data.packing import pack
 from analysis.report import write_report
+from study.results.store import MANIFEST
 from tests.page_data import inflated
 from tests.simulated import Plan, write_study
 
 pytestmark = pytest.mark.slow
 
 REPORTS = Path(__file__).parents[2] / "reports"
-PACKED = sorted(path.parent for path in (REPORTS / "data").glob("*/study.json"))
+PACKED = sorted(path.parent for path in (REPORTS / "data").glob(f"*/{MANIFEST}"))
 
 
 def _text_of_page(page: Path) -> str:
@@ -52,7 +53,11 @@ def _size(drawing: Path) -> object:
     return found[0]
 
 
-@pytest.mark.skipif(not PACKED, reason="reports/data holds no packed study yet")
+def test_every_report_has_its_rows() -> None:
+    made = {page.stem for page in REPORTS.glob("*.md") if page.stem != "predictions"}
+    assert {folder.name for folder in PACKED} == made > {"architecture_comparison"}
+
+
 @pytest.mark.parametrize("packed", PACKED, ids=lambda path: path.name)
 def test_the_committed_report_is_made_from_the_committed_rows(packed: Path, tmp_path: Path) -> None:
     check_report(packed, REPORTS / f"{packed.name}.md", tmp_path / f"{packed.name}.md")

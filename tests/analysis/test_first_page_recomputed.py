@@ -4,6 +4,7 @@ Nothing here imports `analysis` or `study`: pandas on reports/data alone, with i
 quadrature, beside the tables and the Markdown that are committed.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Hashable, Mapping
@@ -42,7 +43,7 @@ class Place:
 @cache
 def places() -> dict[str, Place]:
     """Every finished cell, by unit."""
-    done = json.loads((PACKED / "done.json").read_text())
+    done = json.loads(gzip.decompress((PACKED / "done.json.gz").read_bytes()))
     return {unit: _place(facts["label"]) for unit, facts in done.items() if facts["kind"] == "cell"}
 
 

@@ -12,9 +12,11 @@ from rich.console import Console
 from study.commands.dry_run import outlook, show
 from study.commands.estimate import MARGIN, UTILISATION, Machine, Speed, Work, measured, prospects, remember, works
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
+from study.config.json_files import read_json, shortest
 from study.config.units import Cell, Unit, kind, origin
 from study.plan.expand import expand
 from study.plan.read import Plan, read_study
+from study.results.description import read_description
 from study.results.store import Status
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +37,10 @@ def seconds_taken(units: Sequence[Unit]) -> dict[str, float]:
     """Of every unit of the committed study, by its id: of one worker of two, on two cores. The rows may be of an
     earlier version, whose ids are other ones."""
     folder = ROOT / "reports" / "data" / "architecture_comparison"
-    done = json.loads((folder / "done.json").read_text())
+    done = read_json(shortest(folder / "done.json"))
     if json.loads((folder / "unfinished.json").read_text()):
         pytest.skip("the committed study is not finished: its times are not those of all its units")
-    theirs = {unit["label"]: unit["id"] for unit in json.loads((folder / "study.json").read_text())["units"]}
+    theirs = {unit["label"]: unit["id"] for unit in read_description(folder)["units"]}
     return {unit.id: sum(done[theirs[unit.label]]["seconds"].values()) for unit in units}
 
 

@@ -5,7 +5,7 @@ tests/test_fuzzing.py tries inputs of other kinds too, and `make soak` some thou
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak.inputs import CONFIGS, command
@@ -26,10 +26,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 RIGHT = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
-AT_LEISURE = settings(
-    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
-"""The same examples every time, and a slow machine is no failure."""
+MANY = settings(max_examples=150)
 
 
 def taken(tmp_path, text):
@@ -40,19 +37,19 @@ def taken(tmp_path, text):
     return command(["run", str(file), "--dry-run", "--results", str(tmp_path / "results")])[0]
 
 
-@AT_LEISURE
+@MANY
 @given(changes=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
 def test_a_right_configuration_with_other_values_is_refused_or_right(tmp_path, changes):
     assert taken(tmp_path, yaml.safe_dump({**RIGHT, **changes}, allow_unicode=True)) in ("refused", "taken")
 
 
-@AT_LEISURE
+@MANY
 @given(document=VALUES)
 def test_any_document_that_is_no_study_is_refused(tmp_path, document):
     assert taken(tmp_path, yaml.safe_dump(document, allow_unicode=True)) == "refused"
 
 
-@AT_LEISURE
+@MANY
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_is_refused(tmp_path, text):
     assert taken(tmp_path, text) == "refused"

@@ -1,4 +1,3 @@
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1
 from study.config.units import RESULTS_VERSION, Cell, StageOne, describe, folder_name, kind, origin
 from study.plan.expand import absolute_layer, expand
 from study.plan.read import read_study
+from study.results.description import read_description
 
 ROOT = Path(__file__).parents[2]
 SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
@@ -73,7 +73,7 @@ def test_the_study_of_the_repository_has_46_cells_on_two_models():
 def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(config: str, count: int) -> None:
     """Where the rows are of this version; rows of an earlier one are of the same units, and taken for none of them."""
     plan = read_study(ROOT / "configs" / f"{config}.yaml")
-    described = json.loads((ROOT / "reports" / "data" / plan.study.name / "study.json").read_text())["units"]
+    described = read_description(ROOT / "reports" / "data" / plan.study.name)["units"]
     assert len(described) == count
     (version,) = {unit["results_version"] for unit in described}
     assert version <= RESULTS_VERSION

@@ -1,5 +1,7 @@
 """Packing the rows of a study."""
 
+import gzip
+import io
 import json
 import re
 import shutil
@@ -11,8 +13,9 @@ import pandas as pd
 import pytest
 
 from analysis.data.manifest import write_manifest
-from analysis.data.packing import SHORT, pack, rounded
+from analysis.data.packing import SHORT, _parquet, pack, rounded
 from analysis.data.results import Results, read_results
+from analysis.data.stored import log_p
 from analysis.report import write_report
 from study.commands.pack import main
 from study.results.description import ResultsError
@@ -199,3 +202,83 @@ def test_floats_of_a_sample_are_right_to_a_few_bits_and_rounding_them_again_chan
     np.testing.assert_array_equal(mantissas * 2**SHORT % 1, 0)
     special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5], np.float32)
     np.testing.assert_array_equal(rounded(special), special)
+
+
+def _sample(folder: Path, root: Path) -> Path:
+    """A copy of a study that says that its models are drawn."""
+    copy = shutil.copytree(folder, root)
+    study = json.loads((copy / "study.json").read_text())
+    study["config"]["nursery"] = {"sample": {"architectures": ["llama", "gpt2"], "each": 1, "hidden_size": [32]}}
+    (copy / "study.json").write_text(json.dumps(study))
+    return copy
+
+
+def test_of_a_sample_rows_in_new_templates_where_cells_are_trained_are_kept(folder: Path, tmp_path: Path) -> None:
+    partly = shutil.copytree(folder, tmp_path / "partly")
+    for file in partly.glob("*/*/lens.parquet"):
+        lens = pd.read_parquet(file)
+        seen = (lens["tier"] == "story") | ((lens["tier"] == "semantic") & (lens["prompt_id"] % 3 == 0))
+        lens.assign(seen=lens["seen"].mask(seen, "nursery")).to_parquet(file, index=False)
+        list_again(file.parent)
+    whole, sample = read_results(partly), read_results(_sample(partly, tmp_path / "sample"))
+    cell = whole.cells[0]
+    reference = whole.reference_of(cell)
+    assert reference is not None
+    for unit, layers in ((cell, {cell.layer}), (reference, {1, 3})):
+        rows, kept = whole.rows["lens"][unit.id], sample.rows["lens"][unit.id]
+        with_new = set(rows.loc[rows["seen"] == "nobody", "tier"])
+        assert with_new == {"symbolic", "semantic", "construction"}
+        wanted = rows[rows["layer"].isin(layers) & ((rows["seen"] == "nobody") | ~rows["tier"].isin(with_new))]
+        assert 0 < len(wanted) < len(rows)
+        plain = (frame.astype({"tier": str, "seen": str, "template": str}) for frame in (kept, wanted))
+        pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in plain), check_categorical=False)
+        pd.testing.assert_frame_equal(sample.rows["profile"][unit.id], whole.rows["profile"][unit.id])
+
+
+def test_the_log_p_of_one_of_two_classes_is_not_packed_but_follows(folder: Path, tmp_path: Path) -> None:
+    sample = _sample(folder, tmp_path / "sample")
+    for study in (folder, sample):
+        pack(study, tmp_path / "packed" / study.name)
+    assert "log_p" in pd.read_parquet(tmp_path / "packed" / folder.name / "lens.parquet")
+    packed = tmp_path / "packed" / "sample"
+    assert "log_p" not in pd.read_parquet(packed / "lens.parquet")
+    rows, came = read_results(packed).rows["lens"], read_results(sample).rows["lens"]
+    for unit in rows:
+        mine, theirs = rows[unit], came[unit]
+        assert list(mine) == list(theirs)
+        # Both parts are right to 2**-SHORT, and neither sum has parts of different signs.
+        right = np.abs(theirs["log_mass"]) + np.abs(theirs["margin"]) + 1
+        assert (np.abs(mine["log_p"] - theirs["log_p"]) <= 2.0**-SHORT * right).all()
+        assert (mine["choice"] == theirs["choice"]).all()
+    pack(packed, tmp_path / "again")
+    for file in packed.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_of_three_classes_it_is_packed() -> None:
+    lens = pd.DataFrame({"log_p": [-1.0, -0.5], "log_mass": [-0.3, -0.2], "margin": [0.1, 0.4]}, dtype=np.float32)
+    lens = lens.assign(unit="a")
+    assert "log_p" in pd.read_parquet(io.BytesIO(_parquet("lens", lens, True)))
+    of_two = lens.assign(log_p=log_p(lens["log_mass"], lens["margin"]))
+    assert "log_p" not in pd.read_parquet(io.BytesIO(_parquet("lens", of_two, True)))
+    assert "log_p" in pd.read_parquet(io.BytesIO(_parquet("lens", of_two, False)))
+
+
+def test_what_an_earlier_version_packed_without_compressing_is_read_and_replaced(packed: Path, tmp_path: Path) -> None:
+    earlier = shutil.copytree(packed, tmp_path / "earlier")
+    for name in ("study.json", "done.json"):
+        (earlier / name).write_bytes(gzip.decompress((earlier / f"{name}.gz").read_bytes()))
+        (earlier / f"{name}.gz").unlink()
+    write_manifest(earlier, [path.name for path in earlier.iterdir() if path.name != "manifest.json"])
+    _same(read_results(packed), read_results(earlier))
+    pack(packed, earlier)
+    assert {path.name: path.read_bytes() for path in earlier.iterdir()} == {
+        path.name: path.read_bytes() for path in packed.iterdir()
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b\x08\x00", gzip.compress(b"{")])
+def test_a_compressed_file_that_cannot_be_read_is_one_message(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "study.json.gz").write_bytes(content)
+    with pytest.raises(ResultsError, match=r"study\.json\.gz is not a study's description"):
+        read_results(tmp_path)

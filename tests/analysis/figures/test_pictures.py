@@ -1,5 +1,6 @@
 """Whether every picture comes out whole: as files, within its frame, for one cell and for many models."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,15 @@ def test_pictures_are_whole_and_have_words_and_data(
     pictures = _pictures(models, layers, seeds)
     # A model's name that is none of a file is refused where files are written.
     pictures = [picture for picture in pictures if "$" not in picture.name]
-    drawn = {save(picture, tmp_path) for picture in pictures}
-    assert {file.name for file in tmp_path.iterdir()} == drawn | {f"{picture.name}.csv" for picture in pictures}
+    written = {picture.name: save(picture, tmp_path) for picture in pictures}
+    assert {file.name for file in tmp_path.iterdir()} == set(chain(*written.values()))
     for picture in pictures:
         assert len(picture.alt) > 30
         assert picture.caption.endswith(".")
         assert "nan" not in picture.alt + picture.caption
-        assert not pd.read_csv(tmp_path / f"{picture.name}.csv").empty
+        data = tmp_path / written[picture.name][1]
+        assert data.stem == picture.name
+        assert not (pd.read_csv(data) if data.suffix == ".csv" else pd.read_parquet(data)).empty
         pixels = pixels_of(tmp_path, picture.name)
         assert 500 < pixels.shape[1] <= 1120
         assert pixels[..., :3].min() < 0.2
