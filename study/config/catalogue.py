@@ -130,6 +130,8 @@ class BuiltSource(Settings):
 
 WeightFormat = Literal["float32", "8bit", "4bit"]
 """How the weights of a model are kept in memory."""
+UNKNOWN = "unknown"
+"""The licence of a model that states none."""
 KEYS = ("hub", "folder", "gguf", "wheels", "built")
 
 
@@ -179,7 +181,8 @@ class Entry(Settings):
     """How the weights are kept in memory; hidden states, adapters and gradients are float32 in any case. `float32`:
     dequantised where they are stored quantised. `8bit`, `4bit`: as stored, where they are stored with that many bits;
     otherwise quantised when the model is loaded, as mlx-lm does it (affine, in groups of 64)."""
-    licence: Note = "unknown"
+    licence: Note = UNKNOWN
+    """As the model states it, where it is left out: in its model card or its GGUF header."""
     note: Note = ""
 
     @model_validator(mode="after")

@@ -63,6 +63,8 @@ Arm = Annotated[str, AfterValidator(_arm), Field(json_schema_extra={"enum": list
 """The name of one of ARMS."""
 PredictorName = Annotated[str, AfterValidator(_predictor), Field(json_schema_extra={"enum": list(TESTABLE)})]
 """The name of one of PREDICTORS that can be tested."""
+LONGEST_MODEL = 200
+"""Largest number of characters of what names a model: a short name, a path or an id."""
 MANY = 1000
 """Largest length of a list of settings."""
 Role = Literal["query", "key", "value", "output", "mlp"]

@@ -29,6 +29,7 @@ from study.config.bounds import (
 from study.config.catalogue import Model
 from study.config.examples import Examples
 from study.config.names import (
+    LONGEST_MODEL,
     MANY,
     TIERS,
     Arms,
@@ -332,8 +333,9 @@ class Study(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
     """Name of the results folder and of the report: lower-case letters, digits, - and _."""
-    models: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MANY)] = []
-    """Short names from `models.yaml` in the same folder; may be left out if there is a `nursery`."""
+    models: Annotated[list[Annotated[str, Field(max_length=LONGEST_MODEL)]], Field(max_length=MANY)] = []
+    """Short names from `models.yaml` in the same folder, and models by what they are: a folder or a `.gguf` file, with
+    paths relative to this file, or a repository of the hub (owner/name). May be left out if there is a `nursery`."""
     nursery: Nursery | None = None
     """Small models that the study trains itself."""
     grid: Grid

@@ -16,13 +16,15 @@ CONVERSION = 2
 """Raised when a change of the code changes converted folders, so that older ones are made again."""
 
 MARKER = "complete.json"
+SECONDS = 10
+"""For which an answer of the hub is waited for."""
 WORD_TOKENIZER = "words"
 """The `tokenizer` in the configuration of a model that is built locally."""
 FETCHED = [
     *("*.json", "model*.safetensors", "*.py", "tokenizer.model", "*.tiktoken", "tiktoken.model"),
-    *("*.txt", "*.jsonl", "*.jinja"),
+    *("*.txt", "*.jsonl", "*.jinja", "README.md"),
 ]
-"""Patterns of the files of a repository that mlx-lm loads."""
+"""Patterns of the files of a repository that mlx-lm loads, and of the one that states its licence."""
 
 
 def locate(model: Entry) -> Path | None:
@@ -35,13 +37,50 @@ def locate(model: Entry) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return snapshot(source, local_files_only=True)
+            folder = snapshot(source, local_files_only=True)
         except LocalEntryNotFoundError:
             return None
+        return folder if _has_weights(folder) else None
     if isinstance(source, GgufSource) and source.missing:
         return None
     folder, identity = converted(model, source)
     return folder if is_complete(folder, identity) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all weights are there: other programs fetch some files of a repository alone, and downloads stop."""
+    try:
+        parts = set(read_json(folder / "model.safetensors.index.json", lenient=True)["weight_map"].values())
+    except FileNotFoundError:
+        return any(folder.glob("model*.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # which loading the model tells of
+    return all((folder / str(part)).is_file() for part in parts)
+
+
+def configuration(source: HubSource) -> Path:
+    """Return a folder with the config.json of a repository alone; the one that was fetched last where the hub cannot be
+    reached. Raises OSError where there is none either, or the repository has none."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    folder = cache_root() / "configurations" / content_hash([source.hub, source.revision])
+    file = folder / "config.json"
+    try:  # once, since what huggingface_hub downloads itself it tries for half a minute
+        url = hf_hub_url(source.hub, file.name, revision=source.revision)
+        answer = get_session().get(url, headers=build_hf_headers(), timeout=SECONDS, follow_redirects=True)
+        hf_raise_for_status(answer)
+        content = bytes(answer.content)
+    except Exception as error:  # of a type of the HTTP library, which changes with huggingface_hub
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if not file.is_file() or 400 <= status < 500:  # not there, or not for everybody
+            raise OSError(str(error) or type(error).__name__) from error
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{file.name}.{os.getpid()}"
+    partial.write_bytes(content)
+    os.replace(partial, file)
+    return folder
 
 
 def snapshot(source: HubSource, local_files_only: bool) -> Path:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -9,16 +10,19 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
-from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, Model
+from study.config.catalogue import UNKNOWN, BuiltSource, Entry, FolderSource, GgufSource, HubSource, Model
 from study.config.json_files import parse_json, read_json
 from study.models import ModelError
-from study.models.cache import locate
+from study.models.cache import configuration, locate
 from study.models.gguf_header import architecture_of, read_header
 
 LARGEST_SIZE = 2**31 - 1
 """Largest size of a model: no index is larger."""
+LARGEST_CARD, LONGEST_LICENCE = 2**16, 100
+"""Characters of a model card that are looked at, and of a licence that are told."""
 LARGEST_JSON, LARGEST_HEADER = 2**24, 2**27
 """Largest size of a JSON file of a model, and of the header of its weights, in bytes."""
 BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -40,6 +44,7 @@ class Facts:
     vocabulary_size: int | None = None
     parameters: float | None = None
     architecture: str | None = None
+    licence: str | None = None
 
 
 def known_model(entry: Entry, mistakes: list[str]) -> Model | None:
@@ -61,12 +66,23 @@ def known_model(entry: Entry, mistakes: list[str]) -> Model | None:
         return None
     before = len(mistakes)
     mistakes += _contradictions(entry, found)
-    if entry.blocks is None and found.blocks is None:
-        where = f"{source.hub} is not on this machine" if isinstance(source, HubSource) else "its files do not tell"
-        mistakes.append(f"blocks: is missing, and {where}: give it, or download the model first")
+    if entry.blocks is None and found.blocks is None and isinstance(source, HubSource):
+        try:
+            found = _of_folder(configuration(source))
+        except ModelError as error:
+            mistakes.append(f"source: {error}")
+        except OSError as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            mistakes.append(
+                f"source.hub: {source.hub} is not on this machine, and its config.json cannot be fetched from the "
+                f"Hugging Face hub: {reason}. Check the name and the network, or give its `blocks` in models.yaml"
+            )
+    elif entry.blocks is None and found.blocks is None:
+        mistakes.append("blocks: is missing, and its files do not tell: give it")
     if len(mistakes) > before:
         return None
-    told = {one.name: getattr(found, one.name) for one in fields(found) if getattr(entry, one.name) is None}
+    told = {one.name: getattr(found, one.name) for one in fields(found) if getattr(entry, one.name) in (None, UNKNOWN)}
+    told["licence"] = told.get("licence") or entry.licence
     try:
         return Model(**{**dict(entry), **told})
     except ValidationError as error:
@@ -108,6 +124,7 @@ def _of_gguf(file: Path) -> Facts:
         vocabulary_size=embedding.shape[0] if embedding else None,
         parameters=float(sum(prod(tensor.shape) for tensor in header.tensors.values())),
         architecture=architecture,
+        licence=_licence(header.values.get("general.license")),
     )
 
 
@@ -127,7 +144,25 @@ def _of_folder(folder: Path) -> Facts:
         vocabulary_size=_size(text, VOCABULARY, file),
         parameters=_parameters(folder, config),
         architecture=architecture,
+        licence=_licence(_front_matter(folder / "README.md").get("license")),
     )
+
+
+def _front_matter(file: Path) -> dict[str, Any]:
+    """Return the YAML at the head of a model card, as the hub has it; empty where there is none that can be read."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            found = re.match(r"---\n(.*?)\n---\s", stream.read(LARGEST_CARD), re.DOTALL)
+        content = yaml.safe_load(found[1]) if found else None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _licence(stated: Any) -> str | None:
+    """Return the licence that a model states, in a word or two; None where it states none."""
+    text = " ".join(stated.split()) if isinstance(stated, str) else ""
+    return text[:LONGEST_LICENCE] if text.isprintable() and text else None
 
 
 def _json(file: Path) -> dict[str, Any]:

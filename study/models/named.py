@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from study.config.catalogue import Entry, FolderSource, GgufSource, HubSource, Source, WeightFormat, is_hub_id
+from study.config.catalogue import Entry, WeightFormat
 from study.config.mistakes import nearest
 from study.models import ModelError
 from study.models.load import Loaded, fetch, load, load_folder
+from study.models.sources import source_named
 
 
 def load_named(name: str, catalogue: Mapping[str, Entry], weights: WeightFormat | None = None) -> Loaded:
@@ -21,17 +22,8 @@ def load_named(name: str, catalogue: Mapping[str, Entry], weights: WeightFormat 
     if name in catalogue:
         entry = catalogue[name]
         return load(entry.model_copy(update={"weights": weights or entry.weights}))
-    return load_folder(fetch(Entry(source=_source(name, catalogue))), None, weights or "float32")
-
-
-def _source(name: str, catalogue: Mapping[str, Entry]) -> Source:
-    place = Path(name).expanduser()
-    if place.is_dir():
-        return FolderSource(folder=str(place))
-    if place.is_file() and place.suffix == ".gguf":
-        return GgufSource(gguf=str(place))
-    if is_hub_id(name) and not place.exists():
-        return HubSource(hub=name)
+    if source := source_named(name, Path()):
+        return load_folder(fetch(Entry(source=source)), None, weights or "float32")
     raise ModelError(
         f"no model {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or a short name of "
         f"models.yaml{nearest(name, catalogue)} (known: {', '.join(catalogue) or 'none'})"

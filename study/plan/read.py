@@ -15,13 +15,14 @@ from study.config.architectures import NOT_TINY
 from study.config.catalogue import BuiltSource, Entry, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
-from study.config.names import Names
+from study.config.names import LONGEST_MODEL, Names
 from study.config.small_tasks import SmallTasks
 from study.config.study import Data, Evaluation, Study
 from study.config.text import Name, PathText, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
+from study.plan.by_name import ByName, with_short_names
 from study.plan.checks import alike, cross_checks
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
@@ -93,16 +94,20 @@ def read_study(file: Path) -> Plan:
     catalogue, entries = _catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
     if is_published_file(data) and catalogue is not None:
         data = _translated(data, catalogue, catalogue_file, mistakes[file])
-    study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
+    found: list[str] = []
     models: dict[str, Model] = {}
     if catalogue is not None:
-        models = _known(_list_at(data, "models"), catalogue, entries, mistakes[catalogue_file])
-        mistakes[file] += _catalogue_checks(data, catalogue, models, catalogue_file)
+        named = with_short_names(data, catalogue, file.parent)
+        data, catalogue = named.data, catalogue | named.entries
+        models = _known(_list_at(data, "models"), catalogue, entries, mistakes[catalogue_file], named, found)
+        found += [*named.mistakes, *_catalogue_checks(data, catalogue, models, catalogue_file)]
+    study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
+    mistakes[file] += found
     mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
     if study is None or any(mistakes.values()):
         raise ConfigError(mistakes)
-    named = {name: _knowing_words(models[name], study) for name in study.models}
-    return Plan(study, {**named, **nursery_models(study)})
+    listed = {name: _knowing_words(models[name], study) for name in study.models}
+    return Plan(study, {**listed, **nursery_models(study)})
 
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Entry] | None:
@@ -220,25 +225,38 @@ def _knowing_words(model: Model, study: Study) -> Model:
 
 
 def _known(
-    names: list[Any], catalogue: dict[str, Entry], entries: yaml_core.Document, mistakes: list[str]
+    names: list[Any],
+    catalogue: dict[str, Entry],
+    entries: yaml_core.Document,
+    mistakes: list[str],
+    named: ByName,
+    of_study: list[str],
 ) -> dict[str, Model]:
-    """Return the models of these names of which all is known that units need; mistakes in their entries are added."""
+    """Return the models of these names of which all is known that units need; mistakes in their entries are added, and
+    to `of_study` those of models without an entry."""
     models = {}
     for name in dict.fromkeys(name for name in names if isinstance(name, str) and name in catalogue):
         found: list[str] = []
-        if model := known_model(catalogue[name], found):
+        if model := known_model(_rooted(catalogue[name], Path()), found):
             models[name] = model
-        mistakes += [entries.placed(f"{name}.{mistake}") for mistake in found]
+        if name in named.places:
+            near = nearest(name, {other: None for other in catalogue if other != name})
+            of_study += [f"models.{named.places[name]}: {mistake}{near}" for mistake in found]
+        else:
+            mistakes += [entries.placed(f"{name}.{mistake}") for mistake in found]
     return models
 
 
 def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, Model], file: Path) -> Iterable[str]:
     """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
-        if isinstance(name, str) and name not in catalogue:
+        if isinstance(name, str) and name not in catalogue and len(name) <= LONGEST_MODEL:
             beside = "" if file == CATALOGUE else f"; a study reads the {file.name} in its own folder"
             known = ", ".join(catalogue)
-            yield f"models.{i}: {name!r} is not in {file}{nearest(name, catalogue)}; known: {known}{beside}"
+            yield (
+                f"models.{i}: {name!r} is not in {file}, and is no folder, .gguf file or hub id (owner/name)"
+                f"{nearest(name, catalogue)}; known: {known}{beside}"
+            )
     for where, part in _parts(data):
         for i, layer in enumerate(_list_at(part, "layers")):
             for name, model in models.items():

@@ -169,9 +169,9 @@ def test_more_blocks_than_any_model_has_are_refused(copied: Callable[..., Path])
 def test_a_model_of_the_hub_that_is_not_here_needs_its_number_of_blocks() -> None:
     source = HubSource(hub="nobody/no-such-model")
     assert known(Entry(source=source, blocks=7)).blocks == 7
-    assert refused(Entry(source=source)) == (
-        "blocks: is missing, and nobody/no-such-model is not on this machine: give it, or download the model first"
-    )
+    told = refused(Entry(source=source))
+    assert told.startswith("source.hub: nobody/no-such-model is not on this machine, and its config.json cannot be")
+    assert told.endswith("Check the name and the network, or give its `blocks` in models.yaml")
 
 
 def test_a_study_of_a_folder_needs_no_sizes_and_refuses_wrong_ones_with_their_line(built: Path, tmp_path: Path) -> None:
