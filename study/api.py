@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -70,12 +71,13 @@ def load(
     return Model(str(name), load_named(str(name), entries, weights))
 
 
-def read(file: str | PathLike[str]) -> Plan:
+def read(file: str | PathLike[str], changes: Sequence[str] = ()) -> Plan:
     """Read a study's YAML file, with the models that it names; `units` of the plan are its units of work.
 
+    `changes` are settings in place of the file's, as `--set` takes them, such as `["stage2.steps=200"]`.
     Raises ConfigError, which lists all mistakes of the file, TypeError where it is no path.
     """
-    return read_study(_path(file, "a study's file"))
+    return read_study(_path(file, "a study's file"), changes)
 
 
 def run(unit: AnyUnit, results: str | PathLike[str]) -> AnyUnit:

@@ -142,6 +142,7 @@ def _submit(asked: argparse.Namespace) -> int:
         _ask_for_token()
     environment.prepare(serving=True)
     study = ["python", "-m", "study.grid", "--address", "auto", "--results", str(asked.results)]
+    study += [f"--{name}={one}" for name, values in (("only", asked.only), ("set", asked.set)) for one in values]
     study += ["--report", str(report), "--", str(config.relative_to(Path.cwd()))]
     job = submit_study(study, asked.dashboard)
     status = shlex.join(["study", "status", str(asked.results)])
@@ -203,6 +204,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     submit.add_argument(
         "--results", type=given.path, required=True, metavar="DIR", help="absolute path on the head machine"
     )
+    for name, told in (("--only", "as for study run"), ("--set", "as for study run")):
+        submit.add_argument(name, action="append", default=[], metavar="KEY=VALUE", help=told)
     submit.add_argument(
         "--report", type=given.path, metavar="FILE", help="report (default: report.md in the results folder)"
     )

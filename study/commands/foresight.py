@@ -86,7 +86,7 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     except (OSError, ValueError, KeyError, TypeError):
         pass
     tell(f"checking the prompts, class tokens and settings of {', '.join([*folders, *made])} …")
-    command = [sys.executable, "-m", "study.pipeline.token_checks", str(config)]
+    command = [sys.executable, "-m", "study.pipeline.token_checks", str(config), *plan.changes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

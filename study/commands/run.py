@@ -46,6 +46,7 @@ class Command:
 
     config: Path
     only: Sequence[str]
+    changes: Sequence[str]
     dry_run: bool
     force_failed: bool
     results: Path | None
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     command = _parse(arguments)
     try:
-        plan = read_study(command.config)
+        plan = read_study(command.config, command.changes)
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
         exported = to_export(chosen, command.export, command.results) if command.export else None
@@ -204,6 +205,14 @@ def _parse(arguments: Sequence[str] | None) -> Command:
         default=[],
         metavar="KEY=VALUE",
         help="run only cells with this model, layer, pair, weight, arm, seed, recipe or id; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="a setting in place of the file's, such as stage2.steps=200 or grid.layers=[0.5]; may be repeated",
     )
     parser.add_argument("--force-failed", action="store_true", help="run failed units again")
     parser.add_argument("--results", type=given.some_path, metavar="DIR", help="results folder (default: results/NAME)")

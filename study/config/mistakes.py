@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from study.config.base import Settings
 from study.config.catalogue import KEYS as SOURCE_KEYS
-from study.config.names import Names
+from study.config.names import LAYER_KINDS, Names
 from study.config.study import DATA_KEYS
 
 SHOWN = 80
@@ -50,6 +50,7 @@ def _path(place: tuple[int | str, ...]) -> str:
             or (isinstance(part, str) and re.search(r"[\[(]", part))
             or (before == "source" and part in SOURCE_KEYS)
             or (before == "data" and part in DATA_KEYS)
+            or (before == "layers" and part in LAYER_KINDS)
         )
     ]
     return ".".join(parts) or "the file"

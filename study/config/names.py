@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from study.config.arms import ARMS
+from study.config.base import Settings
 from study.config.bounds import PromptCount, Seed, without_sign
 from study.config.predictors import TESTABLE
 from study.config.recipes import RecipeError, choices_of, recipe_of
@@ -130,7 +131,26 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Projections = Annotated[list[Name], Field(min_length=1, max_length=MANY), AfterValidator(_projections_differ)]
 PromptsByTier = Annotated[dict[Tier, PromptCount], AfterValidator(_every_tier)]
 Wordings = Annotated[list[Tier], Field(min_length=1, max_length=MANY), AfterValidator(_tiers_differ)]
-Layers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1, max_length=MANY)]
+
+
+class EveryLayer(Settings):
+    """Every so manieth block, counted from the last one, which is always among them."""
+
+    every: Annotated[int, Field(ge=1, lt=1000)]
+
+
+ListedLayers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1, max_length=MANY)]
+LAYER_KINDS = ("list", "every", "all")
+
+
+def _kind_of_layers(value: object) -> str:
+    return "all" if isinstance(value, str) else "every" if isinstance(value, dict | EveryLayer) else "list"
+
+
+Layers = Annotated[
+    Annotated[ListedLayers, Tag("list")] | Annotated[EveryLayer, Tag("every")] | Annotated[Literal["all"], Tag("all")],
+    Discriminator(_kind_of_layers),
+]
 Pairs = Annotated[list[TokenPair], Field(min_length=1, max_length=MANY)]
 Weights = Annotated[list[Weight], Field(min_length=1, max_length=MANY)]
 Arms = Annotated[list[Arm], Field(min_length=1, max_length=MANY)]

@@ -53,11 +53,16 @@ from study.config.nursery import Nursery
 from study.config.small_tasks import SmallTasks
 
 
+def _length(axis: Any) -> int:
+    return len(axis) if isinstance(axis, list) else 1
+
+
 class Grid(Settings):
     """The axes of the study; a cell is one point of their product with the models."""
 
     layers: Layers
-    """Classifier layers: an integer is the 0-based index of a block, a fraction in (0, 1] a relative depth (L+1)/N."""
+    """Classifier layers: an integer is the 0-based index of a block, a fraction in (0, 1] a relative depth (L+1)/N;
+    `all` of them, or `{every: 2}`, which counts from the last block."""
     pairs: Pairs
     """Class tokens by operation, e.g. `{multiply: multiply, add: add}`; more than two operations are allowed."""
     weights: Weights
@@ -360,7 +365,8 @@ class Study(Settings):
     def _not_too_many_cells(self) -> Self:
         models = len(self.models) + (len(self.nursery.models) if self.nursery else 0)
         axes = ("layers", "pairs", "weights", "arms", "wordings", "seeds", "prompts", "recipes")
-        cells = models * sum(math.prod(len(getattr(grid, axis)) for axis in axes) for grid, _ in self.grids)
+        # How many `all` layers are is known of a model alone: `too_many_cells` looks again.
+        cells = models * sum(math.prod(_length(getattr(grid, axis)) for axis in axes) for grid, _ in self.grids)
         if cells > MOST_CELLS:
             counts = {"cells": f"{cells:,}", "most": f"{MOST_CELLS:,}"}
             raise PydanticCustomError(

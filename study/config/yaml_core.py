@@ -29,6 +29,8 @@ _BOOLEANS_OF_1_1 = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _NUMBER_OF_1_1 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?|[-+]?0b[01_]+")
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_LINE = re.compile(r"line [0-9]+: ")
+
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where PyYAML has it, since it is faster
 
 
@@ -44,6 +46,8 @@ class Node:
     """A plain scalar as it is written; None for all others."""
     size: int = 1
     """Number of values in it, where what an alias stands for counts each time."""
+    given: str = ""
+    """The option of a command that gave it; empty for what a file holds."""
 
     def data(self) -> Any:
         """Return the value as lists, dicts and scalars."""
@@ -66,13 +70,32 @@ class Document:
         YAML 1.1 reads the value otherwise. A mistake of which no part of the path is in the file is returned as it
         is."""
         path, colon, _ = mistake.partition(": ")
-        node, rest = self._root, path if colon else ""
+        node, rest, given = self._root, path if colon else "", ""
         while node and rest and (step := _step(node, rest)):
             node, rest = step
+            given = node.given or given
         if node is None or node is self._root:
             return mistake
+        if given:
+            return f"{given}: {mistake}"
         advice = "" if rest else _advice(node, mistake)
         return f"line {node.line}: {mistake}{advice}"
+
+    def change(self, option: str, path: str, value: str, mistakes: list[str]) -> None:
+        """Put a value, written as YAML, at a dotted path, in place of what is there. `option` is what mistakes in it
+        are told of."""
+        found: list[str] = []
+        new = parse(value, found)._root or Node(0, None)
+        names = path.split(".")
+        if not all(names):
+            found.append("must be a dotted path and a value, such as stage2.steps=200")
+        try:
+            if not found:
+                self._root = _changed(self._root, names, replace(new, given=option))
+                self.data = self._root.data()
+        except ValueError as error:
+            found.append(str(error))
+        mistakes += [f"{option}: {_LINE.sub('', told)}" for told in found]
 
 
 def read(file: Path, mistakes: list[str]) -> Document:
@@ -239,6 +262,22 @@ def plain(text: str) -> Any:
     if _NOT_FINITE.fullmatch(text):
         return float(text.lower().replace(".", ""))
     return text
+
+
+def _changed(node: Node | None, path: list[str], new: Node) -> Node:
+    """Return the node with another one at a path below it. Raises ValueError where a list has no such item."""
+    if not path:
+        return new
+    name, *rest = path
+    if node is not None and isinstance(node.content, list):
+        if not name.isdecimal() or int(name) >= len(node.content):
+            raise ValueError(f"{name} is no item of the list there, whose {len(node.content)} items count from 0")
+        items = list(node.content)
+        items[int(name)] = _changed(items[int(name)], rest, new)
+        return replace(node, content=items)
+    if node is None or not isinstance(node.content, dict):
+        node = Node(new.line, {}, given=new.given)
+    return replace(node, content={**node.content, name: _changed(node.content.get(name), rest, new)})
 
 
 def _step(node: Node, path: str) -> tuple[Node, str] | None:

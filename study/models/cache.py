@@ -62,7 +62,7 @@ def configuration(source: HubSource) -> Path:
     """Return a folder with the config.json of a repository alone; the one that was fetched last where the hub cannot be
     reached. Raises OSError where there is none either, or the repository has none."""
     from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
     folder = cache_root() / "configurations" / content_hash([source.hub, source.revision])
     file = folder / "config.json"

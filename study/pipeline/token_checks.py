@@ -32,8 +32,8 @@ Found = dict[str, list[str]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what was found; returns 0."""
-    (file,) = arguments or sys.argv[1:]
-    plan = read_study(Path(file))
+    file, *changes = arguments or sys.argv[1:]
+    plan = read_study(Path(file), changes)
     found: Found = {}
     for name, model in plan.models.items():
         own = [unit for unit in plan.units if origin(unit).model_name == name]

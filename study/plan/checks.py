@@ -2,15 +2,30 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 
 from study.config.arms import ARMS
+from study.config.bounds import MOST_CELLS
 from study.config.examples import Examples
 from study.config.recipes import CORRECTED
 from study.config.study import FEWEST_TEMPLATES, AnyData, Data, Grid, Part, Study
 from study.config.text import normal_form
 from study.config.units import CHAT
+from study.plan.expand import trained_layers
 from study.tasks import task_of
 from study.tasks.arithmetic import operand_pairs
+
+
+def too_many_cells(study: Study, blocks: Sequence[int]) -> Iterator[str]:
+    """Yield a mistake where the grid gives more than MOST_CELLS cells in models of so many blocks each."""
+    axes = ("pairs", "weights", "arms", "wordings", "seeds", "prompts", "recipes")
+    cells = sum(
+        len(trained_layers(grid.layers, count)) * prod(len(getattr(grid, axis)) for axis in axes)
+        for grid, _ in study.grids
+        for count in blocks
+    )
+    if cells > MOST_CELLS:
+        yield f"grid: its axes give {cells:,} cells; at most {MOST_CELLS:,} are allowed"
 
 
 def cross_checks(study: Study) -> Iterator[str]:
@@ -36,8 +51,8 @@ def cross_checks(study: Study) -> Iterator[str]:
                 study.data, part.arms or study.grid.arms, part.wordings or study.grid.wordings, where
             )
         for axis in ("layers", "pairs", "weights", "arms", "wordings", "seeds", "prompts", "recipes"):
-            values = getattr(part, axis) or []
-            if len({(type(value), json.dumps(value)) for value in values}) < len(values):
+            values = getattr(part, axis)
+            if isinstance(values, list) and len({(type(value), json.dumps(value)) for value in values}) < len(values):
                 yield f"{where}.{axis}: {values} names a value twice"
     for place, wordings in named:
         for tier in wordings:

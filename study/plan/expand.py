@@ -4,7 +4,7 @@ from typing import Any
 
 from study.config.arms import ARMS, PLAIN
 from study.config.catalogue import Model
-from study.config.names import Arm, Tier
+from study.config.names import Arm, EveryLayer, Layers, Tier
 from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
 from study.config.study import Grid, Stage2Change, Study
 from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
@@ -47,7 +47,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
     read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
     readouts = [one for i, one in enumerate(read) if one not in read[:i]]
     scored = study.recipes != [CORRECTED]
-    layers = sorted({absolute_layer(layer, first.model.blocks) for grid in grids for layer in grid.layers})
+    layers = sorted({layer for grid in grids for layer in trained_layers(grid.layers, first.model.blocks)})
     reference = Reference(
         stage_one=first, readouts=readouts, evaluation=study.evaluation, scored_layers=layers if scored else []
     )
@@ -115,7 +115,7 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
         for wordings in grid.wordings
         for arm in grid.arms
         for pair in grid.pairs
-        for layer in sorted({absolute_layer(layer, blocks) for layer in grid.layers})
+        for layer in trained_layers(grid.layers, blocks)
         for weight in grid.weights
         if weight > 0
     ]
@@ -162,6 +162,15 @@ def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:
     for one in readouts:
         groups.setdefault(frozenset(one.pair), []).append(one)
     return list(groups.values())
+
+
+def trained_layers(layers: Layers, blocks: int) -> list[int]:
+    """Return the indices of the blocks that `layers` of a grid mean in a model of so many blocks, from the first."""
+    if layers == "all":
+        return list(range(blocks))
+    if isinstance(layers, EveryLayer):
+        return list(range(blocks))[:: -layers.every][::-1]
+    return sorted({absolute_layer(layer, blocks) for layer in layers})
 
 
 def absolute_layer(layer: int | float, blocks: int) -> int:

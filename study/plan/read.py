@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
 from study.plan.by_name import ByName, with_short_names
-from study.plan.checks import alike, cross_checks
+from study.plan.checks import alike, cross_checks, too_many_cells
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
@@ -56,6 +56,8 @@ class Plan:
 
     study: Study
     models: dict[str, Model]
+    changes: tuple[str, ...] = ()
+    """Settings that were given beside the file, as KEY=VALUE."""
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -78,9 +80,10 @@ class Plan:
         return next(unit for unit in self.units if isinstance(unit, Reference) and unit.id == cell.reference_id)
 
 
-def read_study(file: Path) -> Plan:
+def read_study(file: Path, changes: Sequence[str] = ()) -> Plan:
     """Read the study in `file`, with its models from `models.yaml` in the same folder. Raises ConfigError.
 
+    `changes` are settings in place of those of the file, such as `stage2.steps=200`: a dotted path and a value in YAML.
     The prompts of a custom task are read too, and their words are added to tokenizers that are built locally. `file`
     may also be the `config.yaml` of the published experiment; if its folder has no `models.yaml`, the project's is
     used.
@@ -88,6 +91,9 @@ def read_study(file: Path) -> Plan:
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
     document = yaml_core.read(file, mistakes[file])
+    for change in changes if not mistakes[file] else ():
+        path, _, value = change.partition("=")
+        document.change(f"--set {change}", path.strip() if "=" in change else "", value, mistakes[file])
     data = document.data
     if is_published_file(data) and not catalogue_file.exists():
         catalogue_file = CATALOGUE
@@ -107,7 +113,10 @@ def read_study(file: Path) -> Plan:
     if study is None or any(mistakes.values()):
         raise ConfigError(mistakes)
     listed = {name: _knowing_words(models[name], study) for name in study.models}
-    return Plan(study, {**listed, **nursery_models(study)})
+    plan = Plan(study, {**listed, **nursery_models(study)}, tuple(changes))
+    if too_many := list(too_many_cells(study, [model.blocks for model in plan.models.values()])):
+        raise ConfigError({file: too_many})
+    return plan
 
 
 def read_catalogue(file: Path, mistakes: list[str]) -> dict[str, Entry] | None:

@@ -8,9 +8,10 @@ import pytest
 
 from study.config.arms import ARMS as KNOWN
 from study.config.catalogue import BuiltSource, Model
+from study.config.names import EveryLayer, Layers
 from study.config.study import Data, Decisions, Evaluation, Grid, Part, RaySettings, Study
 from study.config.units import Cell, Predictors, Reference, Unit, kind
-from study.plan.expand import expand
+from study.plan.expand import expand, trained_layers
 from study.plan.selection import SelectionError, choose
 
 SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
@@ -194,8 +195,50 @@ def test_only_picks_arms_and_seeds(only: list[str], chosen: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("of_labels", "keys"),
+    [
+        (["L1"], ["layer=1"]),
+        (["s1", "shuffled_labels"], ["seed=1", "arm=shuffled_labels"]),
+        (["w=0.5", "plain"], ["weight=0.5", "arm=plain"]),
+        (["w=0"], ["weight=0"]),
+        (["multiply-add"], ["pair=multiply/add"]),
+        (["pair=multiply-add"], ["pair=multiply/add"]),
+        (["multiply/add", "s0"], ["pair=multiply/add", "seed=0"]),
+        (["corrected"], ["recipe=corrected"]),
+    ],
+)
+def test_what_a_label_shows_can_be_said_to_only(of_labels: list[str], keys: list[str]) -> None:
+    every = units(arms=list(ARMS), seeds=[0, 1])
+    assert labels(choose(every, of_labels)) == labels(choose(every, keys))
+    for cell in [unit for unit in every if isinstance(unit, Cell)]:
+        chosen = choose(every, [cell.label])
+        assert [unit for unit in chosen if isinstance(unit, Cell)] == [cell]
+        if cell.layer is not None and cell.arm == "plain":
+            assert cell in choose(every, cell.label.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("layers", "blocks", "found"),
+    [
+        ("all", 4, [0, 1, 2, 3]),
+        ("all", 1, [0]),
+        (EveryLayer(every=2), 4, [1, 3]),
+        (EveryLayer(every=2), 5, [0, 2, 4]),
+        (EveryLayer(every=3), 30, [2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
+        (EveryLayer(every=9), 4, [3]),
+        ([0.5, 1, 1.0], 4, [1, 3]),
+    ],
+)
+def test_layers_may_be_all_or_every_so_manieth(layers: Layers, blocks: int, found: list[int]) -> None:
+    assert trained_layers(layers, blocks) == found
+
+
+@pytest.mark.parametrize(
     ("only", "told"),
     [
+        ("arm=lora_bellow", "no cell matches; did you mean 'lora_below'\\?; there are"),
+        ("lora_bellow", "or what labels show, such as L16, w=0.5 or s1; did you mean 'lora_below'\\?"),
+        ("sed=1", "must be one of model=.*; did you mean 'seed'\\?"),
         ("arm=shuffled", "arm lora_below, plain; seed 0, 1"),
         ("seed=7", "arm lora_below, plain; seed 0, 1"),
         ("seed=one", "--only seed=one: must be a whole number from 0 to 4294967295"),

@@ -77,6 +77,82 @@ def test_a_whole_number_is_a_block_and_a_fraction_a_depth(configs):
     assert [type(layer) for layer in layers] == [int, float]
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [("all", [0, 1, 2, 3]), ("{every: 2}", [1, 3]), ("[0.5, 3]", [1, 3]), ("{every: 1}", [0, 1, 2, 3])],
+)
+def test_layers_may_be_a_word_a_step_or_a_list(configs, written, found):
+    (configs / "study.yaml").write_text(STUDY.replace("[0.5]\n  pairs", f"{written}\n  pairs"))
+    plan = read_study(configs / "study.yaml")
+    assert [cell.layer for cell in plan.cells()] == found
+
+
+@pytest.mark.parametrize("written", ["every", "{every: 0}", "{every: 1.5}", "{each: 2}", "[]", "{}", "7"])
+def test_other_layers_are_refused_in_the_same_line(configs, written):
+    assert "line 5: grid.layers" in mistakes(configs, STUDY.replace("[0.5]\n  pairs", f"{written}\n  pairs"))
+
+
+def test_more_cells_than_are_allowed_are_counted_with_the_blocks_of_the_models(configs):
+    (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 1000}")
+    text = STUDY.replace("[0.5]\n  pairs", "all\n  pairs") + f"  seeds: {list(range(101))}\n"
+    assert "grid: its axes give 101,000 cells; at most 100,000 are allowed" in mistakes(configs, text)
+
+
+def given(configs, *changes, text=STUDY):
+    (configs / "study.yaml").write_text(text)
+    return read_study(configs / "study.yaml", changes)
+
+
+def test_settings_given_beside_the_file_take_the_place_of_its_own(configs):
+    text = STUDY + "also:\n  - {seeds: [1]}\n  - {seeds: [2]}\nstage2: {steps: 9}\n"
+    changes = (
+        "stage2.steps=7",
+        "stage2.learning_rate=1e-4",
+        "grid.layers=[1, 0.5]",
+        "also.1.seeds=[5, 6]",
+        "name=other",
+    )
+    plan = given(configs, *changes, "grid.layers=[0.75]", "evaluation.prompts_per_class=8", text=text)
+    study = plan.study
+    assert (study.name, study.stage2.steps, study.stage2.learning_rate) == ("other", 7, 1e-4)
+    assert study.grid.layers == [0.75]  # the last one counts
+    assert [part.seeds for part in study.also] == [[1], [5, 6]]
+    written = STUDY.replace("example", "other").replace("[0.5]\n  pairs", "[0.75]\n  pairs")
+    written += "also: [{seeds: [1]}, {seeds: [5, 6]}]\nstage2: {steps: 7, learning_rate: 1e-4}\n"
+    same = given(configs, text=written + "evaluation: {prompts_per_class: 8}")
+    assert [unit.id for unit in plan.units] == [unit.id for unit in same.units]
+    assert plan.changes == (*changes, "grid.layers=[0.75]", "evaluation.prompts_per_class=8")
+
+
+def test_a_part_that_an_alias_stands_for_elsewhere_keeps_its_own(configs):
+    text = STUDY + "stage1: &both {steps: 7, warmup_steps: 3}\nstage2: *both\n"
+    study = given(configs, "stage2.steps=8", text=text).study
+    assert (study.stage1.steps, study.stage2.steps) == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("stage2.stesp=3", "--set stage2.stesp=3: stage2.stesp: unknown key; did you mean 'steps'?"),
+        ("stage2.steps=many", "--set stage2.steps=many: stage2.steps: input should be a valid integer"),
+        ("stage9.steps=3", "--set stage9.steps=3: stage9: unknown key; did you mean 'stage2'?"),
+        ("stage2.steps", "--set stage2.steps: must be a dotted path and a value, such as stage2.steps=200"),
+        ("=3", "--set =3: must be a dotted path and a value"),
+        ("a..b=3", "--set a..b=3: must be a dotted path and a value"),
+        ("grid.layers=[0.5", "--set grid.layers=[0.5: is not YAML"),
+        ("grid.layers.4=0.5", "--set grid.layers.4=0.5: 4 is no item of the list there, whose 1 items count from 0"),
+        ("grid.layers.x=0.5", "--set grid.layers.x=0.5: x is no item of the list there"),
+        ("models=[nothing]", "--set models=[nothing]: models.0: 'nothing' is not in"),
+        ("stage2=", "--set stage2=: stage2: "),
+    ],
+)
+def test_a_mistake_in_what_is_given_beside_the_file_is_told_of_the_option(configs, change, told):
+    with pytest.raises(ConfigError) as caught:
+        given(configs, change)
+    assert told in str(caught.value)
+    assert "1 mistake\n" in str(caught.value)
+
+
 def test_relative_paths_of_models_are_relative_to_the_file_that_names_them(configs):
     (configs / "mine").mkdir()
     (configs / "mine" / "config.json").write_text('{"model_type": "llama"}')
