@@ -5,6 +5,7 @@ study's folder, 3 not finished yet, 130 interrupted.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        return _show(Store(options.results), options.watch)
+        return _show(Store(options.results), options.watch, options.json)
     except (ResultsError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -117,13 +118,19 @@ def read_standing(store: Store, done: dict[str, Status]) -> Standing:
     return Standing(study["name"], study["units"], stored, running, [one for one in alive if one.is_silent])
 
 
-def _show(store: Store, every: float | None) -> int:
+def _show(store: Store, every: float | None, as_json: bool) -> int:
     """Print the progress once or, with `every` in seconds, until all units have ended; return the exit code.
 
-    Repeated output is a live display on a terminal, otherwise a line each time.
+    Repeated output is a live display on a terminal, otherwise a line each time; JSON is one line each time.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)  # a pipe has lines of any length
     done: dict[str, Status] = {}
+    while as_json:
+        standing = read_standing(store, done)
+        print(json.dumps(told(standing), ensure_ascii=False), flush=True)
+        if every is None or standing.exit_code != 3:
+            return standing.exit_code
+        time.sleep(every)
     if every is None:
         standing = read_standing(store, done)
         console.print(_picture(standing))
@@ -138,6 +145,37 @@ def _show(store: Store, every: float | None) -> int:
             if standing.exit_code != 3:
                 return standing.exit_code
             time.sleep(every)
+
+
+def told(standing: Standing) -> dict[str, Any]:
+    """Return the progress as JSON: each unit with its state (one of STATES), what runs, and the seconds that are left,
+    null where that is not known or nothing runs."""
+    states, counts = standing.states, Counter(standing.states.values())
+    left = seconds_left(standing.seconds, standing.left, len(standing.running)) if standing.running else None
+    units = [
+        {
+            **{key: unit[key] for key in ("id", "label", "kind", "model", "seed", "folder")},
+            "state": states[unit["id"]],
+            "reason": standing.stored[unit["id"]].reason,
+            "seconds": standing.stored[unit["id"]].seconds or None,
+        }
+        for unit in standing.units
+    ]
+    running = [
+        {
+            **{"host": process.host, "pid": process.pid, "units": list(process.units), "where": process.where},
+            **{"losses": process.losses, "silent": process.is_silent, "written": process.written},
+            "started": process.started.timestamp() if process.started else None,
+        }
+        for process in (*standing.running, *standing.silent)
+    ]
+    return {
+        "name": standing.name,
+        "counts": {state: counts[state] for state in STATES},
+        "seconds_left": left,
+        "running": running,
+        "units": units,
+    }
 
 
 def _picture(standing: Standing) -> RenderableType:
@@ -223,6 +261,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help=f"look again after so many seconds (default: {REFRESH_SECONDS:g}), until everything has ended",
     )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs, each time")
     return parser.parse_args(arguments)
 
 

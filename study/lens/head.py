@@ -1,6 +1,6 @@
 """The unembedding of a model of any architecture: its rows, what it is applied to, and other rows in their place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,22 +35,12 @@ class Head:
 
         Raises LensError where the model computes its logits without calling the module that holds the matrix.
         """
-        seen: list[mx.array] = []
-        original = type(self.module)
-        call = "as_linear" if isinstance(self.module, nn.Embedding | nn.QuantizedEmbedding) else "__call__"
-
-        def tapped(module: Any, states: mx.array) -> Any:
-            seen.append(states)
-            return getattr(original, call)(module, states)
-
-        self.module.__class__ = type(original.__name__, (original,), {call: tapped})
-        try:
+        with _tapped([self.module]) as seen:
             lens.read_out(states)
-        finally:
-            self.module.__class__ = original
         if len(seen) != 1:
             raise LensError(f"the unembedding was called {len(seen)} times for one read-out, so its input is not known")
-        return np.array(seen[0].astype(mx.float32), np.float64).reshape(states.shape)
+        ((_, given),) = seen
+        return np.array(given.astype(mx.float32), np.float64).reshape(states.shape)
 
     @contextmanager
     def with_rows(self, ids: Int[mx.array, " n"], rows: Float[mx.array, "n hidden"]) -> Iterator[None]:
@@ -68,16 +58,51 @@ class Head:
             self.module.weight = own
 
 
-def head_of(model: nn.Module, width: int, hidden: int) -> Head:
-    """Return the unembedding of a model whose logits have this width: a matrix of that shape that is no input embedding
-    if there is one, else the input embedding. Raises LensError where there is neither."""
+def head_of(model: nn.Module, lens: Lens, states: Float[mx.array, "n hidden"]) -> Head:
+    """Return the unembedding of a model: of its matrices [vocab, hidden] the one that gives the logits of the lens.
+
+    Some architectures of mlx-lm hold a matrix of that shape which they never use: helium builds a head beside a tied
+    embedding. Raises LensError where there is none, or where there are several and none of them is seen to be used.
+    """
+    width, hidden = lens.vocabulary(states), states.shape[-1]
     held = [m for m in model.modules() if isinstance(m.get("weight"), mx.array) and m.weight.ndim == 2]
     found = [m for m in held if _shape(m) == (width, hidden)]
-    embeddings = {id(m.weight) for m in found if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
-    heads = [m for m in found if id(m.weight) not in embeddings]
     if not found:
         raise LensError(f"the model has no matrix of {width} rows and {hidden} columns to be its unembedding")
-    return Head((heads or found)[0], not heads)
+    with _tapped(found) as seen:
+        lens.read_out(states)
+    used = [module for module, _ in seen] or found
+    embeddings = {id(m.weight) for m in found if isinstance(m, nn.Embedding | nn.QuantizedEmbedding)}
+    if len({id(module.weight) for module in used}) > 1:
+        raise LensError(
+            f"the model has {len(used)} matrices of {width} rows and {hidden} columns, and which of them is its "
+            "unembedding is not seen"
+        )
+    return Head(used[0], id(used[0].weight) in embeddings)
+
+
+@contextmanager
+def _tapped(modules: Sequence[Any]) -> Iterator[list[tuple[Any, mx.array]]]:
+    """Within the context, note each of the modules that is applied to hidden states, with these."""
+    seen: list[tuple[Any, mx.array]] = []
+    originals = [type(module) for module in modules]
+    for module, original in zip(modules, originals, strict=True):
+        module.__class__ = _tap(original, seen)
+    try:
+        yield seen
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.__class__ = original
+
+
+def _tap(original: Any, seen: list[tuple[Any, mx.array]]) -> Any:
+    call = "as_linear" if issubclass(original, nn.Embedding | nn.QuantizedEmbedding) else "__call__"
+
+    def tapped(module: Any, states: mx.array) -> Any:
+        seen.append((module, states))
+        return getattr(original, call)(module, states)
+
+    return type(original.__name__, (original,), {call: tapped})
 
 
 def _shape(module: Any) -> tuple[int, int]:

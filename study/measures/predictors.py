@@ -44,13 +44,13 @@ def measure(
     """
     with attached(model) as lens:
         states, fitted, again = (last_states(lens, items, batch_size) for items in (held_out, training, remembered))
-        divergence, width = _divergence(lens, states), lens.vocabulary(states[0])
+        divergence = _divergence(lens, states)
         read = _lens_figures(lens, states, held_out, [tokens for _, tokens in readouts])
         pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
+        head = head_of(model, lens, states[0])
     asked = (training, held_out, remembered)
     probed = _probes([np.array(one) for one in (fitted, states, again)], asked, seed)
     values = np.array(states, np.float64)
-    head = head_of(model, width, states.shape[-1])
     operations = np.array([item.prompt.operation for item in held_out])
     rows: list[Row] = []
     for (readout, tokens), figures, cosines in zip(readouts, read, pointed, strict=True):

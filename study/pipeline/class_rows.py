@@ -35,7 +35,7 @@ def class_rows_of_arm(model: nn.Module, tokenizer: CheckedTokenizer, cell: Cell,
     with attached(model) as lens:
         encoded = [encode(tokenizer, prompt) for prompt in prompts]
         states = last_states(lens, encoded, cell.evaluation.batch_size)[:, cell.layer]
-        head = head_of(model, lens.vocabulary(states), states.shape[-1])
+        head = head_of(model, lens, states)
         inputs = head.inputs(lens, states)
     asked = np.array([prompt.operation for prompt in prompts])
     ids = mx.array([token.id for token in tokens.values()])

@@ -85,8 +85,7 @@ def read_study(file: Path, changes: Sequence[str] = ()) -> Plan:
 
     `changes` are settings in place of those of the file, such as `stage2.steps=200`: a dotted path and a value in YAML.
     The prompts of a custom task are read too, and their words are added to tokenizers that are built locally. `file`
-    may also be the `config.yaml` of the published experiment; if its folder has no `models.yaml`, the project's is
-    used.
+    may also be the `config.yaml` of the published experiment. Without a `models.yaml` beside it the project's is used.
     """
     catalogue_file = file.parent / "models.yaml"
     mistakes: dict[Path, list[str]] = {file: []}
@@ -95,8 +94,8 @@ def read_study(file: Path, changes: Sequence[str] = ()) -> Plan:
         path, _, value = change.partition("=")
         document.change(f"--set {change}", path.strip() if "=" in change else "", value, mistakes[file])
     data = document.data
-    if is_published_file(data) and not catalogue_file.exists():
-        catalogue_file = CATALOGUE
+    if not catalogue_file.exists():
+        catalogue_file = own_catalogue() or catalogue_file
     catalogue, entries = _catalogue(catalogue_file, mistakes.setdefault(catalogue_file, []))
     if is_published_file(data) and catalogue is not None:
         data = _translated(data, catalogue, catalogue_file, mistakes[file])
@@ -141,8 +140,7 @@ def catalogue_of(file: Path | None = None) -> dict[str, Entry]:
 
     Raises ConfigError with the mistakes of the file. Empty if no file is given and none is found.
     """
-    beside = Path(__file__).parents[2] / CATALOGUE
-    chosen = file or next((one for one in (CATALOGUE, beside) if one.is_file()), None)
+    chosen = file or own_catalogue()
     if chosen is None:
         return {}
     mistakes: list[str] = []
@@ -150,6 +148,12 @@ def catalogue_of(file: Path | None = None) -> dict[str, Entry]:
     if catalogue is None:
         raise ConfigError({chosen: mistakes})
     return catalogue
+
+
+def own_catalogue() -> Path | None:
+    """Return configs/models.yaml in this folder or in the project; None where there is none."""
+    beside = Path(__file__).parents[2] / CATALOGUE
+    return next((one for one in (CATALOGUE, beside) if one.is_file()), None)
 
 
 def write_schemas(folder: Path) -> None:
@@ -260,7 +264,7 @@ def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, 
     """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
         if isinstance(name, str) and name not in catalogue and len(name) <= LONGEST_MODEL:
-            beside = "" if file == CATALOGUE else f"; a study reads the {file.name} in its own folder"
+            beside = "" if file == own_catalogue() else f"; a study reads the {file.name} in its own folder"
             known = ", ".join(catalogue)
             yield (
                 f"models.{i}: {name!r} is not in {file}, and is no folder, .gguf file or hub id (owner/name)"

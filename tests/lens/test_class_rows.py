@@ -7,9 +7,11 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from study.config.catalogue import BuiltSource, Model
 from study.lens.class_rows import class_rows
-from study.lens.head import head_of
+from study.lens.head import Head, head_of
 from study.lens.hooks import LensError, attached
+from study.models.load import load
 from tests.architectures import NAMES, VOCABULARY, make, some_ids
 
 LINEAR = [name for name in NAMES if name != "gemma2"]  # which caps its logits
@@ -19,15 +21,19 @@ def read(model: Any, layer: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The logits of the lens, and what the head was applied to."""
     with attached(model) as lens:
         states = lens.hidden(some_ids())[layer].reshape(-1, 32)
-        head = head_of(model, lens.vocabulary(states), 32)
-        return np.array(lens.read_out(states)), head.inputs(lens, states)
+        return np.array(lens.read_out(states)), head_of(model, lens, states).inputs(lens, states)
+
+
+def found(model: Any, width: int = 32) -> Head:
+    with attached(model) as lens:
+        return head_of(model, lens, mx.array(np.random.default_rng(0).normal(size=(3, width))))
 
 
 @pytest.mark.parametrize("name", LINEAR)
 def test_logits_are_the_rows_applied_to_what_the_head_is_given(name: str) -> None:
     model = make(name)
     logits, inputs = read(model)
-    head = head_of(model, VOCABULARY, 32)
+    head = found(model)
     expected = inputs @ np.array(head.rows(mx.arange(VOCABULARY)), np.float64).T
     if "lm_head" in model and "bias" in model.lm_head:
         expected = expected + np.array(model.lm_head.bias)
@@ -39,7 +45,7 @@ def test_other_rows_change_the_logits_of_their_tokens_alone_and_are_taken_back(n
     model = make(name)
     before, inputs = read(model)
     given = np.setdiff1d(np.arange(VOCABULARY), np.array(some_ids()))[:2]  # no prompt has them, as in a study
-    head, ids = head_of(model, VOCABULARY, 32), mx.array(given)
+    head, ids = found(model), mx.array(given)
     rows = np.random.default_rng(0).normal(size=(2, 32))
     with head.with_rows(ids, mx.array(rows)):
         within, same = read(model)
@@ -53,21 +59,51 @@ def test_other_rows_change_the_logits_of_their_tokens_alone_and_are_taken_back(n
 
 
 def test_a_head_is_the_matrix_that_is_no_input_embedding_where_there_is_one() -> None:
-    untied, tied = (head_of(make(name), VOCABULARY, 32) for name in ("llama untied", "llama"))
+    untied, tied = (found(make(name)) for name in ("llama untied", "llama"))
     assert (untied.tied, type(untied.module)) == (False, nn.Linear)
     assert (tied.tied, type(tied.module)) == (True, nn.Embedding)
-    with pytest.raises(LensError, match="no matrix of 98 rows and 32 columns"):
-        head_of(make("llama"), VOCABULARY + 1, 32)
+
+
+@pytest.mark.parametrize("architecture", ["helium", "llama"])
+def test_a_matrix_that_the_model_does_not_use_is_no_head(architecture: str) -> None:
+    """mlx-lm 0.32.2 builds `lm_head` for every Helium, and with a tied embedding applies the embedding."""
+    source = BuiltSource(built=architecture, settings={"tie_word_embeddings": True})
+    model = load(Model(source=source, blocks=2)).model
+    head = found(model, 64)
+    with attached(model) as lens:
+        states = mx.array(np.random.default_rng(1).normal(size=(3, 64)))
+        before, inputs = np.array(lens.read_out(states)), head.inputs(lens, states)
+        assert head.tied
+        np.testing.assert_allclose(
+            before, inputs @ np.array(head.rows(mx.arange(before.shape[1])), np.float64).T, atol=1e-4
+        )
+        with head.with_rows(mx.array([5]), mx.ones((1, 64))):
+            np.testing.assert_allclose(np.array(lens.read_out(states))[:, 5], inputs.sum(axis=1), atol=1e-4)
+    if architecture == "helium":
+        assert "lm_head" in model
+
+
+def test_a_model_without_such_a_matrix_or_with_several_of_unknown_use_has_no_head() -> None:
+    model = make("llama")
+    with attached(model) as lens:
+        lens.read_out = lambda states: mx.zeros((len(states), VOCABULARY))  # type: ignore[method-assign]
+        with pytest.raises(LensError, match=f"no matrix of {VOCABULARY} rows and 31 columns"):
+            head_of(model, lens, mx.zeros((1, 31)))
+    model.other = nn.Linear(32, VOCABULARY, bias=False)
+    with attached(model) as lens:
+        assert head_of(model, lens, mx.zeros((1, 32))).tied  # the other one is not used
+        lens.read_out = lambda states: mx.zeros((len(states), VOCABULARY))  # type: ignore[method-assign]
+        with pytest.raises(LensError, match=r"has 2 matrices of .* is not seen"):
+            head_of(model, lens, mx.zeros((1, 32)))
 
 
 def test_rows_of_a_quantised_head_stay_as_they_are() -> None:
     head = nn.QuantizedLinear(64, 97, bias=False)
     model = nn.Module()
     model.lm_head = head
-    found = head_of(model, 97, 64)
     with (
         pytest.raises(LensError, match="keep the weights in float32"),
-        found.with_rows(mx.array([1]), mx.zeros((1, 64))),
+        Head(head, False).with_rows(mx.array([1]), mx.zeros((1, 64))),
     ):
         pass
 

@@ -287,8 +287,7 @@ def test_the_rows_of_a_quantised_head_are_those_of_the_written_out_one(built: st
     for model in (load("4bit", built), written_out("4bit", built)):
         with attached(model) as lens:
             lens.hidden(some_ids())
-            width = lens.vocabulary(mx.zeros((1, 64)))
-        head = head_of(model, width, 64)
+            head = head_of(model, lens, mx.zeros((1, 64)))
         rows.append((head.rows(mx.array([5, 90])), head.tied))
     (ours, tied), (theirs, tied_too) = rows
     assert tied == tied_too

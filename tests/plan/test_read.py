@@ -251,8 +251,15 @@ def test_names_of_models_that_only_a_careful_reader_tells_apart_are_refused(conf
     assert "line 2: Small: differs from 'small' only in upper and lower case" in mistakes(configs, STUDY)
 
 
-def test_a_missing_catalogue_is_told_by_name(configs):
+def test_a_study_without_a_catalogue_beside_it_has_that_of_the_project(configs):
     (configs / "models.yaml").unlink()
+    assert read(configs, STUDY.replace("small", "tiny-llama")).models == ["tiny-llama"]
+    assert "models.0: 'small' is not in configs/models.yaml, and is no folder" in mistakes(configs, STUDY)
+
+
+def test_without_any_catalogue_models_are_named_by_what_they_are(configs, monkeypatch):
+    (configs / "models.yaml").unlink()
+    monkeypatch.setattr("study.plan.read.own_catalogue", lambda: None)
     assert f"{configs / 'models.yaml'}: 1 mistake\n  cannot be read: No such file" in mistakes(configs, STUDY)
 
 

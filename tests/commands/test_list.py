@@ -1,0 +1,57 @@
+"""`study list`: the studies that have results."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.report import write_report
+from study.commands.list import main
+from tests.simulated import Plan, write_study
+
+PLAN = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=12)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    write_study(tmp_path / "results" / "whole", PLAN)
+    unfinished = {"alpha|L1|multiply-add|w=0.5|s0": ("failed", "RuntimeError: killed")}
+    write_study(tmp_path / "results" / "part", Plan(**{**vars(PLAN), "unfinished": unfinished}))
+    (tmp_path / "results" / "other").mkdir()
+    (tmp_path / "results" / "broken").mkdir()
+    (tmp_path / "results" / "broken" / "study.json").write_text("{")
+    write_report(tmp_path / "results" / "whole", tmp_path / "reports" / "whole.md")
+    return tmp_path / "results"
+
+
+def test_it_lists_every_study_with_its_state_and_answer(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reports = results.parent / "reports"
+    assert main([str(results), "--reports", str(reports), "--json"]) == 0
+    said = capsys.readouterr()
+    part, whole = json.loads(said.out)
+    assert (part["name"], part["state"], whole["name"], whole["state"]) == ("part", "1 failed", "whole", "done")
+    assert whole["done"] == whole["units"] == part["units"] == part["done"] + 1
+    assert part["report"] is None
+    assert whole["report"] == str(reports / "whole.md")
+    sentence = (reports / "whole.md").read_text().split("> **In one sentence.** ")[1].split("\n")[0]
+    assert whole["answer"] == sentence.replace("\\", "")
+    assert "broken: " in said.err  # named, and no reason to leave out the others
+    assert main([str(results), "--reports", str(reports)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["study", "units", "state", "last"]
+    assert lines[1].startswith("part")
+    assert f"whole: {whole['answer']} ({reports / 'whole.md'})" in lines
+
+
+def test_one_study_is_listed_by_its_own_folder(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(results / "part"), "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["name"] == "part"
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "results/other"])
+def test_where_there_is_none_it_says_what_to_name(
+    results: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    assert main([str(results.parent / folder)]) == 2
+    assert "name the folder above results/NAME" in capsys.readouterr().err
