@@ -84,7 +84,7 @@ def share(settings: RaySettings) -> Share:
     else one for each core."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     automatic = 1 if sys.platform == "darwin" or blas.has_cuda() else cores
-    workers = automatic if settings.workers == "auto" else settings.workers
+    workers = automatic if settings.workers == "auto" else max(1, settings.workers)
     return Share(workers, max(1, cores // workers))
 
 

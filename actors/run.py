@@ -2,8 +2,9 @@
 
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +19,7 @@ from actors.progress import Display, display
 from actors.reservations import Reservations
 from actors.worker import Ended, make_ready
 from study.config.units import Unit, origin
-from study.plan.memory import study_gb, too_large
+from study.plan.memory import leave_out, study_gb, too_large
 from study.plan.order import ranks
 from study.plan.read import Plan
 from study.plan.stacks import largest_stack
@@ -41,7 +42,8 @@ def run_study(
     """
     settings, stop = plan.study.ray, Stop()
     with connect(settings, address, job=plan.study.name) as cluster:
-        todo = leave_out(too_large(plan.study, plan.models, cluster.memory_gb), todo, store, console)
+        refused = too_large(plan.study, plan.models, cluster.memory_gb)
+        todo = leave_out(refused, todo, store, partial(console.print, markup=False))
         if not todo:
             return
         memory = _reservations(plan, todo, cluster, store.root)
@@ -91,17 +93,6 @@ def _while_alive(units: Iterator[Ended | None], health: Health) -> Iterator[Ende
     except RayError as error:  # not of a task, which the driver sees to, but of what it runs tasks with
         health.check()
         raise health.lost(" ".join(str(error).split())) from error
-
-
-def leave_out(refused: Mapping[str, str], units: Sequence[Unit], store: Store, console: Console) -> list[Unit]:
-    """Record the units of the refused models as skipped, print the reasons by model, and return the other units."""
-    for name, reason in refused.items():
-        own = [unit for unit in units if origin(unit).model_name == name]
-        for unit in own:
-            store.record(unit, "skipped", reason)
-        if own:
-            console.print(f"{name}: {len(own)} units skipped: {reason}", markup=False)
-    return [unit for unit in units if origin(unit).model_name not in refused]
 
 
 def _reservations(plan: Plan, todo: Sequence[Unit], cluster: Cluster, root: Path) -> Reservations:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +26,7 @@ from study.commands.foresight import foresee
 from study.commands.growing_report import GrowingReport
 from study.config.units import NAMES, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
-from study.plan.memory import TOO_LARGE, too_large
+from study.plan.memory import TOO_LARGE, leave_out, too_large
 from study.plan.order import first_answers, ranks
 from study.plan.read import ConfigError, Plan, read_study
 from study.plan.selection import SelectionError, choose
@@ -89,10 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if command.dry_run:
         return 0
-    from actors.run import leave_out
-
     try:
-        todo = leave_out(refused, todo, store, console)
+        todo = leave_out(refused, todo, store, partial(console.print, markup=False))
         for unit in todo:
             _clear_the_way(unit, standing[unit.id], store, console)
         return (
@@ -120,6 +119,8 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     store.sweep(ABANDONED_SECONDS)
     if not todo:
         return 0
+    if plan.study.ray.workers == 0:
+        return _run_here(plan, units, todo, store, command, console)
     from actors.cluster import ClusterError, ClusterLostError
     from actors.run import run_study
 
@@ -138,6 +139,22 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
         return 2
     finally:
         importing.join()  # which at the end of the process would fail, and say so
+        report.end()
+    return 0
+
+
+def _run_here(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
+    """Run the units of `todo` in this process; return 2 where the command asks for a cluster, else 0."""
+    if command.address:
+        print("--address names a Ray cluster, and ray.workers is 0: leave one of them out", file=sys.stderr)
+        return 2
+    from study.commands.in_process import run_here
+
+    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run, in this process …")
+    report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
+    try:
+        run_here(plan, todo, store, console, report.look)
+    finally:
         report.end()
     return 0
 

@@ -316,8 +316,9 @@ class Decisions(Settings):
 class RaySettings(Settings):
     """How Ray executes the study; these settings change no result and no id."""
 
-    workers: Processes | Literal["auto"] = "auto"
-    """Units that run at a time on a private cluster: `auto` is one with a GPU, as on a Mac, and one a core without."""
+    workers: Processes | Literal["auto", 0] = "auto"
+    """Units that run at a time on a private cluster: `auto` is one with a GPU, as on a Mac, and one a core without.
+    With 0 they run one after the other in the process of the command, without Ray and its dashboard."""
     stack: Processes | Literal["auto"] = "auto"
     """Cells that train side by side over one frozen model: `auto` is up to eight, as many as keep every worker busy,
     and on a GPU more for as long as that makes a cell cheaper. A worker with too little memory trains fewer at a

@@ -1,10 +1,12 @@
 """Estimates of the memory that a worker needs for a model, made without loading any of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from study.config.catalogue import Model
 from study.config.study import Lora, Study
+from study.config.units import Unit, origin
+from study.results.store import Store
 from study.tasks import task_of
 
 FIXED_GB = 0.8
@@ -58,3 +60,16 @@ def too_large(study: Study, models: Mapping[str, Model], offered_gb: float) -> d
         for name, gb in needed.items()
         if gb is not None and gb > offered_gb
     }
+
+
+def leave_out(
+    refused: Mapping[str, str], units: Sequence[Unit], store: Store, tell: Callable[[str], None]
+) -> list[Unit]:
+    """Record the units of the refused models as skipped, tell the reasons by model, and return the other units."""
+    for name, reason in refused.items():
+        own = [unit for unit in units if origin(unit).model_name == name]
+        for unit in own:
+            store.record(unit, "skipped", reason)
+        if own:
+            tell(f"{name}: {len(own)} units skipped: {reason}")
+    return [unit for unit in units if origin(unit).model_name not in refused]
