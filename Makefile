@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Two processes with one BLAS thread each: more threads than cores would wait for one another.
 PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 # Those whose reports are in reports/, with their rows in reports/data/.
-STUDIES := architecture_comparison seed pilot foretold
+STUDIES := architecture_comparison seed atlas foretold
 
 .PHONY: study lint check test smoke pack report bench soak simulate schemas lock clean
 

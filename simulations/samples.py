@@ -1,7 +1,8 @@
 """`python -m simulations.samples`: what a sample of so many architectures can show, with the variances of the pilot.
 
-Reads the areas of `configs/pilot.yaml` in `reports/pilot/table_areas.csv`, draws samples whose variance components are
-theirs, and counts how often what is planted is found, and what is not there. Writes SAMPLES.md and samples.csv.
+Reads the areas of the models of `configs/pilot.yaml` in `reports/atlas/table_areas.csv`, draws samples whose variance
+components are theirs, and counts how often what is planted is found, and what is not there. Writes SAMPLES.md and
+samples.csv.
 """
 
 import math
@@ -17,9 +18,11 @@ from analysis.outcomes.sample import learned
 from analysis.statistics.explained import explained
 from analysis.statistics.variance import COMPONENTS, components, shares
 from simulations.truth import Floats
+from study.plan.read import read_study
 
 HERE = Path(__file__).parent
-AREAS = HERE.parent / "reports/pilot/table_areas.csv"
+AREAS = HERE.parent / "reports/atlas/table_areas.csv"
+PILOT = HERE.parent / "configs/pilot.yaml"
 DESIGNS = ((12, 1, 2), (24, 1, 2), (24, 2, 2), (48, 2, 2))
 """Architectures, models of each, and pre-training seeds."""
 EFFECTS = (0.0, 0.05, 0.1)
@@ -41,6 +44,15 @@ not there: a rate of 5 % or less is right, and of 0.8 % with the correction. {dr
 has a standard error of {error:.0f} points.
 
 """
+
+
+def areas_of_pilot() -> pd.DataFrame:
+    """Return the areas of the pilot's models, whose rows count in the atlas."""
+    nursery = read_study(PILOT).study.nursery
+    assert nursery is not None
+    assert nursery.sample is not None
+    areas = pd.read_csv(AREAS)
+    return areas[areas["model"].isin(nursery.sample.models)]
 
 
 def measured(areas: pd.DataFrame) -> dict[str, float]:
@@ -126,10 +138,8 @@ def of_shares(
 
 def main() -> None:
     if not AREAS.is_file():
-        sys.exit(
-            f"{AREAS} is not there: run configs/pilot.yaml with both seeds, and write its report to reports/pilot.md"
-        )
-    sizes = measured(areas := pd.read_csv(AREAS))
+        sys.exit(f"{AREAS} is not there: `make report` writes it from the packed rows of the atlas")
+    sizes = measured(areas := areas_of_pilot())
     tiers = areas["tier"].nunique()
     rows = []
     for number, (a, m, s) in enumerate(DESIGNS):

@@ -48,6 +48,8 @@ def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     stored = read_stored(results, description)
     if add:
         stored = _joined(stored, _packed_before(target), entries)
+    elif is_packed(target):
+        _check_nothing_is_lost(stored, target, entries)
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     for name, content in zip(JSON_FILES, (seal(description), stored.done), strict=True):
         write_bytes(target / f"{name}{COMPRESSED}", _compressed(content))
@@ -66,6 +68,19 @@ def _packed_before(target: Path) -> Stored:
     if not is_packed(target):
         raise ResultsError(f"{target} is no packed study that could be added to: leave --add out")
     return read_packed(target, read_description(target)["units"])
+
+
+def _check_nothing_is_lost(stored: Stored, target: Path, entries: list[Entry]) -> None:
+    """Raises ResultsError where finished units of the study would be packed no more."""
+    try:
+        packed = _packed_before(target).done.keys()
+    except ResultsError:
+        return  # it is damaged, or of an earlier version, which packing anew mends
+    if gone := packed & {entry["id"] for entry in entries} - stored.done.keys():
+        raise ResultsError(
+            f"{target} has {len(gone)} finished units that the results have not, which would be lost: give --add to "
+            f"keep them, or remove {target} first"
+        )
 
 
 def _joined(stored: Stored, before: Stored, entries: list[Entry]) -> Stored:

@@ -18,9 +18,9 @@ from statsmodels.stats.multitest import multipletests
 
 pytestmark = pytest.mark.slow
 
-STUDY = "pilot"
-REPORTS = Path("/tmp/rep")
-PACKED = Path("/tmp/packed/pilot")
+STUDY = "atlas"
+REPORTS = Path(__file__).parents[2] / "reports"
+PACKED = REPORTS / "data" / STUDY
 FIRST = ("signs", "named", "one")
 """The wordings that class labels are given on."""
 LEAST = 0.5

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.statistics.variance import COMPONENTS, components
-from simulations.samples import EFFECTS, EXPLAINS, measured, of_factors, of_predictors, tables
+from simulations.samples import EFFECTS, EXPLAINS, areas_of_pilot, measured, of_factors, of_predictors, tables
 
 SIZES = dict(zip(COMPONENTS, (0.2, 0.01, 0.002, 0.003, 0.02, 0.005, 0.01), strict=True))
 
@@ -28,6 +28,13 @@ def test_the_components_of_a_pilot_are_those_of_its_areas() -> None:
     found, expected = measured(pd.DataFrame(rows)), components(table)
     for name in COMPONENTS:
         assert found[name] == pytest.approx(0.0 if np.isnan(expected[name]) else max(0.0, expected[name]))
+
+
+def test_the_areas_of_the_pilot_are_those_of_its_twelve_models_with_both_seeds() -> None:
+    areas = areas_of_pilot()
+    assert areas["architecture"].nunique() == areas["model"].nunique() == 12
+    assert (areas.groupby(["model", "tier"])["seed"].nunique() == 2).all()
+    assert areas["tier"].nunique() == 15
 
 
 @pytest.mark.slow

@@ -91,7 +91,9 @@ def test_packing_again_gives_the_same_bytes(folder: Path, packed: Path, tmp_path
         assert (tmp_path / "repacked" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_pieces_of_a_study_pack_as_the_whole_does(folder: Path, packed: Path, tmp_path: Path) -> None:
+def test_pieces_of_a_study_pack_as_the_whole_does(
+    folder: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cells = sorted(path.name for path in (folder / "cells").iterdir())
     assert len(cells) > 3
     for number, piece in enumerate(("first", "second")):
@@ -105,9 +107,10 @@ def test_pieces_of_a_study_pack_as_the_whole_does(folder: Path, packed: Path, tm
     whole = {path.name: path.read_bytes() for path in packed.iterdir()}
     assert {path.name: path.read_bytes() for path in target.iterdir()} == whole
     assert only_first["lens.parquet"] != whole["lens.parquet"]
-    # Without it, rows that only the packed study had would go.
-    assert main([str(tmp_path / "first"), str(target)]) == 0
-    assert {path.name: path.read_bytes() for path in target.iterdir()} == only_first
+    # Without it, rows that only the packed study has would be lost.
+    assert main([str(tmp_path / "first"), str(target)]) == 2
+    assert "finished units that the results have not, which would be lost: give --add" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == whole
 
 
 def test_rows_of_another_study_are_not_added_to(
