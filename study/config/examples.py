@@ -1,12 +1,12 @@
 """The prompts of a custom task: the lines of its file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from study.config.base import Settings
+from study.config.base import Settings, content_hash
 from study.config.catalogue import Sha256
 from study.config.names import Operation, Tier
 from study.config.text import Name, PathText, readable
@@ -25,6 +25,9 @@ def _one_line(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=10**5), AfterValidator(_trimmed), AfterValidator(readable)]
+
+
+ExampleKey = Literal["prompt", "answer", "class", "split", "wording", "template", "group"]
 
 
 class Example(Settings):
@@ -57,19 +60,30 @@ class Examples(Settings):
     """
 
     file: PathText
-    """JSON Lines file, relative to the folder of the study's YAML, one prompt a line, with `prompt`, `answer`, `class`
-    and `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
+    """JSON Lines file, or CSV with a line of names, relative to the folder of the study's YAML, one prompt a line, with
+    `prompt`, `answer`, `class` and `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
+    columns: dict[ExampleKey, Annotated[str, Field(min_length=1, max_length=200)]] = {}
+    """What the file calls these, such as `{prompt: question, class: label}`. Where it is given, what the file has
+    beside them is passed over."""
     sha256: Sha256 | None = None
     """SHA-256 of the file, which is refused if it has another one. It is recorded in results and identifies their
     prompts."""
     _lines: tuple[Example, ...] = ()
 
     @classmethod
-    def of(cls, file: str, sha256: str, lines: Sequence[Example]) -> Self:
-        """Return examples with the lines of the file, which travel with every unit; in ids, `sha256` replaces them."""
-        examples = cls(file=file, sha256=sha256)
+    def of(
+        cls, file: str, sha256: str, lines: Sequence[Example], columns: Mapping[ExampleKey, str] | None = None
+    ) -> Self:
+        """Return examples with the lines of the file, which travel with every unit; in ids, `identity` replaces
+        them."""
+        examples = cls(file=file, sha256=sha256, columns=dict(columns or {}))
         examples._lines = tuple(lines)
         return examples
+
+    @property
+    def identity(self) -> str | None:
+        """What identifies the prompts: the SHA-256 of the file, and what its columns are taken for."""
+        return content_hash([self.sha256, self.columns]) if self.columns else self.sha256
 
     @property
     def lines(self) -> tuple[Example, ...]:

@@ -90,7 +90,7 @@ class StageOne(Settings):
 
     @cached_property
     def id(self) -> str:
-        prompts = self.data.sha256 if isinstance(self.data, Examples) else self.data
+        prompts = self.data.identity if isinstance(self.data, Examples) else self.data
         stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"})
         more = [*([] if self.fuses else ["kept"]), *(["chat"] if self.prompt == "chat" else [])]
         return content_hash(

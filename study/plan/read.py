@@ -183,7 +183,8 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         return None
     lines_file = rooted(name, file.parent)
     found = mistakes.setdefault(lines_file, [])
-    examples = read_examples(name, lines_file, found)
+    columns = checked(Examples, {**written, "file": name}, [])
+    examples = read_examples(name, lines_file, found, columns.columns if columns else None)
     names = Names(examples.operations, examples.tiers)
     study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
     if study is None or found:

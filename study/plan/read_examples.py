@@ -1,11 +1,15 @@
 """Reading and checking the file of a custom task: every mistake is reported with its line."""
 
+import csv
 import hashlib
+import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
-from study.config.examples import Example, Examples
+from study.config.examples import Example, ExampleKey, Examples
 from study.config.json_files import parse_json
 from study.config.mistakes import checked
 from study.config.text import normal_form
@@ -14,25 +18,96 @@ LARGEST = 2**24
 """Largest size of the file in bytes, since it travels with every unit."""
 
 
-def read_examples(name: str, file: Path, mistakes: list[str]) -> Examples:
+ALSO = {
+    "prompt": ("text", "question", "input", "instruction", "sentence", "query"),
+    "answer": ("completion", "output", "target", "response", "object"),
+    "class": ("label", "operation", "category", "relation"),
+    "split": ("set", "subset", "fold"),
+}
+"""What other files call these, of which a message says how to name it."""
+Fields = dict[str, Any]
+
+
+def read_examples(
+    name: str, file: Path, mistakes: list[str], columns: Mapping[ExampleKey, str] | None = None
+) -> Examples:
     """Return the prompts of the file that a study calls `name`; only those of right lines where there are mistakes.
 
-    Mistakes are added to `mistakes`. Empty lines are skipped.
+    A file that ends in `.csv` has a line of names first; any other is JSON Lines. `columns` say what the file calls the
+    keys of Example. Mistakes are added to `mistakes`. Empty lines are skipped.
     """
     content = _content(file, mistakes)
+    rows = _of_csv if file.suffix.lower() == ".csv" else _of_json_lines
     lines: dict[int, Example] = {}
-    for number, text in enumerate(content.decode("utf-8-sig").split("\n"), 1):
-        if text.strip():
-            found: list[str] = []
-            line = _line(text, found)
-            mistakes += [f"line {number}: {mistake.removeprefix('the file: ')}" for mistake in found]
-            if line:
-                lines[number] = line
+    for number, fields, wrong in rows(content.decode("utf-8-sig")):
+        found = [wrong] if wrong else []
+        line = None if wrong else checked(Example, _renamed(fields, columns or {}, found), found)
+        mistakes += [
+            f"line {number}: {mistake.removeprefix('the file: ')}{_called(mistake, fields)}" for mistake in found
+        ]
+        if line:
+            lines[number] = line
     mistakes += _between_lines(lines)
-    examples = Examples.of(name, hashlib.sha256(content).hexdigest(), list(lines.values()))
+    examples = Examples.of(name, hashlib.sha256(content).hexdigest(), list(lines.values()), columns)
     if not mistakes:
         mistakes += _of_all_lines(examples)
     return examples
+
+
+def _renamed(fields: Any, columns: Mapping[ExampleKey, str], mistakes: list[str]) -> Any:
+    """Return the fields by the keys of Example; where columns are named, without others. Mistakes are added."""
+    if not columns or not isinstance(fields, dict):
+        return fields
+    if lacking := [theirs for theirs in columns.values() if theirs not in fields]:
+        mistakes.append(f"has no {', '.join(map(repr, lacking))}, which data.columns names; it has {', '.join(fields)}")
+    own = {key: fields[key] for key in get_args(ExampleKey) if key in fields and key not in columns}
+    return own | {ours: fields[theirs] for ours, theirs in columns.items() if theirs in fields}
+
+
+def _called(mistake: str, fields: Any) -> str:
+    """What to write where a key is missing that the file has by another name."""
+    key, _, told = mistake.partition(": ")
+    there = [name for name in ALSO.get(key, ()) if isinstance(fields, dict) and name in fields]
+    if told != "is missing" or not there:
+        return ""
+    return f"; if it is {there[0]!r}, write `columns: {{{key}: {there[0]}}}` under data"
+
+
+def _of_json_lines(text: str) -> Iterator[tuple[int, Any, str]]:
+    """Yield the number and the content of each line that is not empty, or what is wrong with it."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, parse_json(line), ""
+            except json.JSONDecodeError as error:
+                yield number, None, f"is not JSON: {error.msg} (column {error.colno})"
+            except ValueError as error:
+                yield number, None, str(error)
+
+
+def _of_csv(text: str) -> Iterator[tuple[int, Any, str]]:
+    """Yield the line in which each row ends and its fields by name, without empty ones, or what is wrong with it."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    names: list[str] = []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if not names:
+                names = [cell.strip() for cell in row]
+                if twice := [name for name, count in Counter(names).items() if count > 1]:
+                    yield (
+                        reader.line_num,
+                        None,
+                        f"names {twice[0]!r} twice: the first line has the names of the columns",
+                    )
+                    return
+            elif len(row) != len(names):
+                yield reader.line_num, None, f"has {len(row)} fields, and the first line names {len(names)}"
+            else:
+                yield reader.line_num, {name: cell for name, cell in zip(names, row, strict=True) if cell}, ""
+    except csv.Error as error:
+        yield reader.line_num, None, f"is not CSV: {error}"
 
 
 def _content(file: Path, mistakes: list[str]) -> bytes:
@@ -52,17 +127,6 @@ def _content(file: Path, mistakes: list[str]) -> bytes:
     except OSError as error:
         mistakes.append(f"cannot be read: {error.strerror}")
     return b""
-
-
-def _line(text: str, mistakes: list[str]) -> Example | None:
-    try:
-        line: Example | None = checked(Example, parse_json(text), mistakes)
-        return line
-    except json.JSONDecodeError as error:
-        mistakes.append(f"is not JSON: {error.msg} (column {error.colno})")
-    except ValueError as error:
-        mistakes.append(str(error))
-    return None
 
 
 def _between_lines(lines: Mapping[int, Example]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The file of a custom task: every mistake is reported with its line before anything runs."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from study.commands.run import main
 from study.config.catalogue import BuiltSource
+from study.config.examples import Examples
 from study.config.units import Unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -232,7 +235,7 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
         (of_data(f"file: {'a' * 300}"), "data.file: has a part of more than 255 bytes"),
         (of_data("file: ~nosuchuser/a.jsonl"), "data.file: begins with ~ and the name of no user"),
         (of_data("file: 3"), "data.file: input should be a valid string (given: 3)"),
-        (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, sha256"),
+        (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, columns, sha256"),
         (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), ", not the one given"),
     ],
 )
@@ -287,7 +290,7 @@ def test_an_id_follows_from_the_content_of_the_file_and_not_from_its_name(config
 
 def test_the_sum_that_a_study_is_stored_with_is_accepted_when_it_is_read_again(configs: Path) -> None:
     stored = read(configs).study.model_dump(mode="json")
-    assert stored["data"].keys() == {"file", "sha256"}
+    assert stored["data"].keys() == {"file", "columns", "sha256"}
     (configs / "study.yaml").write_text(json.dumps(stored))
     assert read_study(configs / "study.yaml").study.model_dump(mode="json") == stored
 
@@ -296,3 +299,82 @@ def test_arithmetic_is_as_it_was_beside_a_custom_task(configs: Path) -> None:
     assert "grid.pairs.0.bird: input should be 'multiply', 'add' or 'subtract'" in mistakes(
         configs, STUDY.replace("data: {file: words.jsonl}\n", "")
     )
+
+
+def as_csv(lines: list[Line], names: dict[str, str] | None = None) -> str:
+    """The lines as CSV, with other names for some of the keys."""
+    keys = list(dict.fromkeys(key for line in lines for key in line))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([(names or {}).get(key, key) for key in keys])
+    writer.writerows([line.get(key, "") for key in keys] for line in lines)
+    return text.getvalue()
+
+
+CSV = STUDY.replace("words.jsonl", "words.csv")
+
+
+def test_a_csv_file_holds_the_prompts_that_json_lines_hold(configs: Path) -> None:
+    quoted = [{**line, "prompt": line["prompt"].replace(" a", ' "a"')} for line in LINES]
+    write(configs, quoted)
+    (configs / "words.csv").write_text(as_csv(quoted) + "\r\n", encoding="utf-8-sig")
+    ours, theirs = read(configs, CSV).study.data, read(configs).study.data
+    assert isinstance(ours, Examples)
+    assert isinstance(theirs, Examples)
+    assert ours.lines == theirs.lines
+    assert len(ours.lines) == len(LINES)
+
+
+def test_columns_are_called_as_the_study_says_and_others_are_passed_over(configs: Path) -> None:
+    other = [{**line, "id": str(i)} for i, line in enumerate(LINES)]
+    (configs / "words.csv").write_text(as_csv(other, {"prompt": "question", "class": "kind of animal"}))
+    columns = "{file: words.csv, columns: {prompt: question, class: kind of animal}}"
+    plan = read(configs, STUDY.replace("{file: words.jsonl}", columns))
+    plain = read(configs)
+    assert isinstance(plan.study.data, Examples)
+    assert isinstance(plain.study.data, Examples)
+    assert plan.study.data.lines == plain.study.data.lines
+    # The same bytes mean other prompts where columns are taken for others.
+    swapped = columns.replace(
+        "prompt: question, class: kind of animal", "prompt: question, class: kind of animal, answer: id"
+    )
+    again = read(configs, STUDY.replace("{file: words.jsonl}", swapped))
+    assert {unit.id for unit in again.units}.isdisjoint({unit.id for unit in plan.units})
+    # JSON Lines likewise.
+    write(configs, [{"text": line.pop("prompt"), **line, "id": i} for i, line in enumerate(map(dict, LINES))])
+    named = read(configs, STUDY.replace("{file: words.jsonl}", "{file: words.jsonl, columns: {prompt: text}}"))
+    assert isinstance(named.study.data, Examples)
+    assert named.study.data.lines == plain.study.data.lines
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prompt,answer,class,prompt\n", "line 1: names 'prompt' twice"),
+        ("prompt,answer,class,split\na,b,c\n", "line 2: has 3 fields, and the first line names 4"),
+        ('prompt,answer,class,split\n"a"b,b,c,train\n', "line 2: is not CSV: "),
+        ("prompt,answer,class,split\nx,y,bird,validation\n", "line 2: split: input should be 'train' or 'test'"),
+        ("prompt,answer,class,split\n x,y,bird,train\n", "line 2: prompt: begins or ends with white space"),
+        (
+            "text,completion,label,split\nx,y,bird,train\n",
+            "line 2: prompt: is missing; if it is 'text', write `columns: {prompt: text}` under data",
+        ),
+        ("", "has 0 classes: at least two are needed"),
+    ],
+)
+def test_a_csv_file_with_mistakes_is_refused_with_their_lines(configs: Path, text: str, told: str) -> None:
+    (configs / "words.csv").write_text(text)
+    assert told in mistakes(configs, CSV)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("{prompt: question}", "has no 'question', which data.columns names; it has prompt, answer, class, split"),
+        ("{prompts: question}", "data.columns.prompts"),
+        ("[prompt]", "data.columns: must be keys with values"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(configs: Path, columns: str, told: str) -> None:
+    (configs / "words.csv").write_text(as_csv(LINES))
+    assert told in mistakes(configs, STUDY.replace("{file: words.jsonl}", f"{{file: words.csv, columns: {columns}}}"))
