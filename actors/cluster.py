@@ -45,6 +45,8 @@ TEMPORARY = Path("/tmp")
 """Folder in which the sessions of this user's clusters lie: paths of sockets may have about 100 characters."""
 SESSION_DAYS = 7.0
 """How long the logs of a cluster that has ended are kept."""
+KEPT_SESSIONS, ENDED_SECONDS = 10, 3600.0
+"""Of so many at most; and for how long one has written nothing that is taken to have ended."""
 
 
 class ClusterError(Exception):
@@ -216,10 +218,14 @@ def sessions_folder() -> Path:
 
 
 def _remove_old(sessions: Path) -> None:
-    """Remove what clusters left whose last word is older than SESSION_DAYS; one that runs writes to its logs."""
-    before = time.time() - 86400 * SESSION_DAYS
-    for session in sessions.glob("session_*"):
-        if not session.is_symlink() and _last_word(session) < before:
+    """Remove what ended clusters left whose last word is older than SESSION_DAYS, and all but the newest ones; a
+    cluster that runs writes to its logs."""
+    now = time.time()
+    words = {session: _last_word(session) for session in sessions.glob("session_*") if not session.is_symlink()}
+    newest_first = sorted(words, key=words.__getitem__, reverse=True)
+    for place, session in enumerate(newest_first):
+        silent = now - words[session]
+        if silent > 86400 * SESSION_DAYS or (place >= KEPT_SESSIONS and silent > ENDED_SECONDS):
             shutil.rmtree(session, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ import psutil
 
 from actors import environment
 from actors.cluster import MEMORY, RESOURCE
+from study.results.files import quiet
 from study.version import code_fingerprint
 
 PATIENCE_SECONDS = 60.0
@@ -25,6 +26,8 @@ SHARED_SECONDS = 10.0
 LEAST_DISK_GB = 2.0
 """Free disk space that a node needs."""
 MARK = ".shared-"
+MARK_SECONDS = 3600.0
+"""After which nobody looks for a mark any more: nodes are looked at for seconds."""
 """Beginning of the name of the file by which a machine sees whether it shares the results folder."""
 
 MUST_MATCH = {
@@ -91,8 +94,12 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def marked(root: Path) -> Iterator[str]:
-    """Keep a file in the results folder while a study runs; yield its name, by which others recognise the folder."""
+    """Keep a file in the results folder while nodes are looked at; yield its name, by which others recognise the
+    folder. Those that killed runs left are removed."""
     root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob(f"{MARK}*"):
+        if quiet(left) > MARK_SECONDS:
+            left.unlink(missing_ok=True)
     mark = root / f"{MARK}{socket.gethostname()}-{os.getpid()}"
     mark.touch()
     try:

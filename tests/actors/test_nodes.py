@@ -1,5 +1,7 @@
 """What is found of the machines of a cluster, and what is said of it."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +57,15 @@ def test_a_node_that_shares_no_folder_sends_its_results_back():
 
 def test_a_machine_sees_by_the_mark_whether_it_shares_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    killed = tmp_path / "results" / ".shared-other-1"
+    newer = tmp_path / "results" / ".shared-other-2"
+    newer.parent.mkdir()
+    for file, ago in ((killed, 7200), (newer, 60)):
+        file.touch()
+        os.utime(file, (time.time() - ago, time.time() - ago))
     with marked(tmp_path / "results") as mark:
+        assert not killed.exists()
+        assert newer.exists()
         here = look(tmp_path / "results", mark, "a1")
         elsewhere = look(tmp_path / "others", mark, "a1")
         assert (here.shares, elsewhere.shares) == (True, False)

@@ -80,6 +80,26 @@ def test_what_ended_clusters_left_is_removed_after_some_days(temporary):
     assert sorted(path.name for path in sessions.iterdir()) == ["session_idle", "session_latest", "session_new"]
 
 
+def test_of_clusters_that_have_ended_the_last_ones_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "TEMPORARY", tmp_path)
+    sessions = cluster.sessions_folder()
+    now = time.time()
+    for number in range(cluster.KEPT_SESSIONS + 5):
+        session = sessions / f"session_{number:02}"
+        (session / "logs").mkdir(parents=True)
+        (session / "logs" / "gcs.out").touch()
+        # The first three still run, though all others are newer.
+        ago = cluster.ENDED_SECONDS - 600 if number < 3 else cluster.ENDED_SECONDS + 60 * (40 - number)
+        for place in (session / "logs" / "gcs.out", session / "logs", session):
+            os.utime(place, (now - ago, now - ago))
+    cluster.sessions_folder()
+    kept = sorted(path.name for path in sessions.iterdir())
+    running, ended = kept[:3], kept[3:]
+    assert running == ["session_00", "session_01", "session_02"]
+    assert ended == [f"session_{number:02}" for number in range(8, 15)]
+    assert len(kept) == cluster.KEPT_SESSIONS
+
+
 def own_sessions() -> set[Path]:
     """The sessions of this process: other studies on this machine may begin some at any time."""
     return set(sessions_folder().glob(f"session_*_{os.getpid()}"))
