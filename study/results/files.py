@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from study.results.schema import check_rows
 from study.results.values import check_values
@@ -66,6 +65,8 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     not finite, UnwritableError.
     """
     check_rows(file.stem, rows)
+    import pyarrow.parquet as pq  # here: status and dry runs need none of it, and would wait for it longest
+
     table = pa.Table.from_pylist([dict(row) for row in rows])
     check_values(file.stem, table)
     stream = io.BytesIO()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from study.config.json_files import file_sha256, read_json, size_and_digest, unseal
@@ -152,6 +151,8 @@ def fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix == ".parquet":
+            import pyarrow.parquet as pq  # here: status and dry runs need none of it, and would wait for it longest
+
             table = pq.read_table(file)
             table = table.drop_columns([name for name in TIMINGS if name in table.column_names])
             digest.update(f"{file.name} {table.to_pydict()}".encode())

@@ -4,8 +4,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from study.results.schema import SUMMARIES, TABLES, Column
 
@@ -30,6 +28,8 @@ def read_table(file: Path, columns: Collection[str] = ()) -> pa.Table:
     `columns` are those to read, all if none is given. Raises FigureError where one is lacking or has values that it may
     not have, and the exceptions of study.results.finished.UNREADABLE.
     """
+    import pyarrow.parquet as pq  # here: status and dry runs need none of it, and would wait for it longest
+
     written = pq.read_schema(file).names
     if lacking := [name for name in columns if name not in written]:
         raise FigureError(f"{file.stem}: it has no column {', '.join(lacking)}")
@@ -46,6 +46,8 @@ def _check(place: str, values: pa.ChunkedArray, declared: Column, may_miss: bool
     if not pa.types.is_null(kind) and not (is_text if declared.text else is_number):
         raise FigureError(f"{place} has values of the type {kind}, not {'text' if declared.text else 'numbers'}")
     if is_float:
+        import pyarrow.compute as pc  # here: status and dry runs need none of it, and would wait for it longest
+
         lacking += _count(pc.is_nan(values))
         infinite = _count(pc.is_inf(values))
     if infinite or (lacking and not may_miss):
@@ -53,4 +55,6 @@ def _check(place: str, values: pa.ChunkedArray, declared: Column, may_miss: bool
 
 
 def _count(flags: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
     return int(pc.sum(flags).as_py() or 0)
