@@ -31,6 +31,7 @@ from analysis.text import changes, effects_and_use, models_and_outcomes, onset_a
 from analysis.text.first_page import FirstPage, first_page
 from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
+from analysis.text.rows import first_rows
 from analysis.text.sample_page import sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
@@ -84,7 +85,10 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         **_reasons(study, decided),
         changed=_changed(study, decided) if study.nursery and study.nursery.changes else None,
         recipes=recipe_tables(study, decided.recipes_told, decided.recipes_measured),
-        unfinished=[[u.label, u.id, u.status, u.reason] for u in study.everything.values() if not u.finished],
+        unfinished=first_rows(
+            [unit for unit in study.everything.values() if not unit.finished],
+            lambda unit: [unit.label, unit.id, unit.status, unit.reason],
+        ),
         config=markdown.code_block(yaml_core.dump(study.config, sort_keys=False, allow_unicode=True), "yaml"),
         environments=models_and_outcomes.environment_rows(study),
         seconds=sum(sum(done.get("seconds", {}).values()) for done in study.done.values()),

@@ -41,7 +41,8 @@ def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     added to and is no packed study.
     """
     names = {*(f"{name}{COMPRESSED}" for name in JSON_FILES), UNFINISHED, *(f"{name}.parquet" for name in COLUMNS)}
-    if target.is_dir() and (others := sorted(visible(target) - names - {MANIFEST, *JSON_FILES})):
+    own = {*names, MANIFEST, *JSON_FILES} if is_packed(target) else set()
+    if target.is_dir() and (others := sorted(visible(target) - own)):
         raise ResultsError(f"{target} has {', '.join(others)}, which no packed study has: name an empty or new folder")
     description = read_description(results)
     entries = description["units"]
@@ -49,7 +50,7 @@ def pack(results: Path, target: Path, add: bool = False) -> list[LeftOut]:
     if add:
         stored = _joined(stored, _packed_before(target), entries)
     elif is_packed(target):
-        _check_nothing_is_lost(stored, target, entries)
+        _check_nothing_is_lost(stored, target)
     unfinished = {unit: {"status": status, "reason": reason} for unit, (status, reason) in stored.unfinished.items()}
     for name, content in zip(JSON_FILES, (seal(description), stored.done), strict=True):
         write_bytes(target / f"{name}{COMPRESSED}", _compressed(content))
@@ -70,16 +71,16 @@ def _packed_before(target: Path) -> Stored:
     return read_packed(target, read_description(target)["units"])
 
 
-def _check_nothing_is_lost(stored: Stored, target: Path, entries: list[Entry]) -> None:
-    """Raises ResultsError where finished units of the study would be packed no more."""
+def _check_nothing_is_lost(stored: Stored, target: Path) -> None:
+    """Raises ResultsError where finished units, of this study or of another one, would be packed no more."""
     try:
         packed = _packed_before(target).done.keys()
     except ResultsError:
         return  # it is damaged, or of an earlier version, which packing anew mends
-    if gone := packed & {entry["id"] for entry in entries} - stored.done.keys():
+    if gone := packed - stored.done.keys():
         raise ResultsError(
             f"{target} has {len(gone)} finished units that the results have not, which would be lost: give --add to "
-            f"keep them, or remove {target} first"
+            f"keep them if they are of this study, or remove {target} first"
         )
 
 

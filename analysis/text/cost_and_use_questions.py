@@ -35,7 +35,9 @@ def cost(results: Results, decided: Decided) -> Question:
     asks = "Does it cost answers?"
     rows = main_rows(results, overall(decided.effects, "cost against w = 0"))
     if rows.empty:
-        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
+        return Question(
+            asks, NOT_RUN, Markdown("no cell that learned its class has a finished one with w = 0 beside it")
+        )
     margin = 100 * results.decisions.non_inferiority_margin
     words = {"preserved": f"kept within the margin of {margin:g} points", "hurt": "hurt", "undecided": "undecided"}
     words[FLOOR] = "too few are right to show it"

@@ -217,7 +217,9 @@ def _cost(results: Results, decided: Decided) -> Question:
     rows = _overall(results, decided, "cost against w = 0")
     rows = rows[rows["verdict"] != FLOOR]
     if rows.empty:
-        return Question(asks, NOT_RUN, Markdown("no finished cell with w = 0 beside it"))
+        return Question(
+            asks, NOT_RUN, Markdown("no cell that learned its class has a finished one with w = 0 beside it")
+        )
     margin = 100 * results.decisions.non_inferiority_margin
     counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
     sure = (

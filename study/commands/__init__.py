@@ -11,7 +11,7 @@ COMMANDS = {
     "init": ("study.commands.init", "write a study to begin with, in which every part is explained"),
     "run": ("study.commands.run", "run what is missing of a study and write its report"),
     "status": ("study.commands.status", "say what of a study is done, running or failed, and why"),
-    "list": ("study.commands.list", "list the studies that have results, and what each answers"),
+    "list": ("study.commands.listing", "list the studies that have results, and what each answers"),
     "dashboard": ("study.commands.dashboard", "open Ray's dashboard of a run, with the token that it asks for"),
     "report": ("study.commands.report", "write the report again from the rows of a study"),
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),

@@ -19,6 +19,7 @@ from study.config.catalogue import BuiltSource, GgufSource, Model
 from study.config.units import Cell, Unit, origin
 from study.models.cache import locate
 from study.models.cache_root import cache_root
+from study.plan.expand import absolute_layer
 from study.plan.prompts import samples_by_tier
 from study.plan.read import Plan
 from study.results.files import write_json
@@ -67,7 +68,27 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
         warnings |= dict.fromkeys(f"{origin(unit).model_name}: {text}" for text in more)
     cells = [unit for unit in units if isinstance(unit, Cell) and unit.pair and unit.arm == PLAIN]
     few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else ""
-    return Foresight(endings, [*([f"{few} (evaluation.prompts_per_class)"] if few else []), *warnings])
+    told = [f"{few} (evaluation.prompts_per_class)"] if few else []
+    return Foresight(endings, [*told, *coinciding(plan), *warnings])
+
+
+def coinciding(plan: Plan) -> list[str]:
+    """Return which of the layers that the grid lists are one block, and a whole number 1 that may be meant as a depth:
+    such layers are one cell, without another word."""
+    found: dict[str, None] = {}
+    blocks = sorted({model.blocks for model in plan.models.values()})
+    for grid, _ in plan.study.grids:
+        layers = grid.layers if isinstance(grid.layers, list) else []
+        for count in blocks:
+            by_block: dict[int, list[str]] = {}
+            for layer in dict.fromkeys((type(layer), layer) for layer in layers):
+                by_block.setdefault(absolute_layer(layer[1], count), []).append(str(layer[1]))
+            for block, alike in by_block.items():
+                if len(alike) > 1:
+                    found[f"layers {', '.join(alike)} are one, block {block}, in a model of {count} blocks"] = None
+        if any(isinstance(layer, float) for layer in layers) and 1 in [one for one in layers if isinstance(one, int)]:
+            found["layer 1 is the second block; the last one is 1.0"] = None
+    return list(found)
 
 
 def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> tuple[dict[str, list[str]], list[str]]:

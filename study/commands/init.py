@@ -4,6 +4,8 @@ Exit codes: 0, 2 where the file is there or cannot be written, or a model is non
 """
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{file} is there already: name another file", file=sys.stderr)
         return 2
     try:
-        write_bytes(file, begun(file, options.models or USUAL).encode())
+        named = [_from(file.parent, model) for model in options.models] or USUAL
+        write_bytes(file, begun(file, named).encode())
         plan = read_study(file)
     except UnwritableError as error:
         print(error, file=sys.stderr)
@@ -39,8 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"{file}: {len(plan.cells())} cells with a class loss. See what they need, then run them:")
-    print(f"  study run {file} --dry-run\n  study run {file}")
+    quoted = shlex.quote(str(file))
+    print(f"  study run {quoted} --dry-run\n  study run {quoted}")
     return 0
+
+
+def _from(folder: Path, model: str) -> str:
+    """Return what names a model in a study in `folder`: a path that is relative to where the command is run is made
+    relative to that folder."""
+    place = Path(model)
+    if place.is_absolute() or not place.exists():
+        return model
+    return os.path.join(os.path.relpath(place, folder), "") if place.is_dir() else os.path.relpath(place, folder)
 
 
 def begun(file: Path, models: Sequence[str]) -> str:

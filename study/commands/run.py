@@ -24,7 +24,7 @@ from study.commands.ending import conclude, show_places
 from study.commands.exporting import to_export, write_checkpoints
 from study.commands.foresight import foresee
 from study.commands.growing_report import GrowingReport
-from study.config.units import NAMES, Unit, folder_name, foundations, kind, origin
+from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, leave_out, too_large
 from study.plan.order import first_answers, ranks
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = choose(units, command.only)
         exported = to_export(chosen, command.export, command.results) if command.export else None
         check_place(command.results or Path("results") / plan.study.name)
+        _check_there_is_something_to_run_on(plan, units, command)
     except (ConfigError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -143,11 +144,19 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     return 0
 
 
+def _check_there_is_something_to_run_on(plan: Plan, units: Sequence[Unit], command: Command) -> None:
+    """Raises SelectionError where the study has no cell, or is to run both on a cluster and without one."""
+    if not any(isinstance(unit, Cell) for unit in units):
+        prompts = ", ".join(dict.fromkeys(prompt for grid, _ in plan.study.grids for prompt in grid.prompts))
+        raise SelectionError(
+            f"no cell of this study can run: none of its models has the prompts that it asks for ({prompts})"
+        )
+    if command.address and plan.study.ray.workers == 0:
+        raise SelectionError("--address names a Ray cluster, and ray.workers is 0: leave one of them out")
+
+
 def _run_here(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
-    """Run the units of `todo` in this process; return 2 where the command asks for a cluster, else 0."""
-    if command.address:
-        print("--address names a Ray cluster, and ray.workers is 0: leave one of them out", file=sys.stderr)
-        return 2
+    """Run the units of `todo` in this process; return 0."""
     from study.commands.in_process import run_here
 
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run, in this process …")

@@ -6,6 +6,7 @@ study's folder, 3 not finished yet, 130 interrupted.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -88,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         return _show(Store(options.results), options.watch, options.json)
+    except BrokenPipeError:  # what reads it has ended, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ResultsError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
 """The prompts of a custom task: the lines of its file."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from study.config.base import Settings, content_hash
@@ -65,6 +65,18 @@ class Examples(Settings):
     columns: dict[ExampleKey, Annotated[str, Field(min_length=1, max_length=200)]] = {}
     """What the file calls these, such as `{prompt: question, class: label}`. Where it is given, what the file has
     beside them is passed over."""
+
+    @field_validator("columns")
+    @classmethod
+    def _each_of_its_own(cls, columns: dict[ExampleKey, str]) -> dict[ExampleKey, str]:
+        """Two keys of one column would train one as the other."""
+        taken = [*columns.values(), *(key for key in get_args(ExampleKey) if key not in columns)]
+        if twice := [name for name in columns.values() if taken.count(name) > 1]:
+            raise PydanticCustomError(
+                "columns", "'{name}' is taken for two keys: name another column", {"name": twice[0]}
+            )
+        return columns
+
     sha256: Sha256 | None = None
     """SHA-256 of the file, which is refused if it has another one. It is recorded in results and identifies their
     prompts."""

@@ -1,5 +1,6 @@
 """Models that a study names without an entry in `models.yaml`: a folder, a GGUF file or a repository of the hub."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def short_name(source: FolderSource | GgufSource | HubSource) -> str:
 
 def _last_part(source: FolderSource | GgufSource | HubSource) -> str:
     if isinstance(source, FolderSource):
-        return Path(source.folder).resolve().name
+        return Path(os.path.abspath(source.folder)).name  # that of a link, not of where it leads
     return source.hub.split("/")[1] if isinstance(source, HubSource) else _PART.sub("", Path(source.gguf).stem)
 
 

@@ -22,6 +22,7 @@ from study.config.text import Name, PathText, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
+from study.models.sources import looks_like_a_path, place_of
 from study.plan.by_name import ByName, with_short_names
 from study.plan.checks import alike, cross_checks, too_many_cells
 from study.plan.expand import class_words, expand
@@ -105,7 +106,7 @@ def read_study(file: Path, changes: Sequence[str] = ()) -> Plan:
         named = with_short_names(data, catalogue, file.parent)
         data, catalogue = named.data, catalogue | named.entries
         models = _known(_list_at(data, "models"), catalogue, entries, mistakes[catalogue_file], named, found)
-        found += [*named.mistakes, *_catalogue_checks(data, catalogue, models, catalogue_file)]
+        found += [*named.mistakes, *_catalogue_checks(data, catalogue, models, catalogue_file, file.parent)]
     study: Study | None = None if mistakes[file] else _study(data, file, mistakes)
     mistakes[file] += found
     mistakes[file] = [document.placed(mistake) for mistake in mistakes[file]]
@@ -261,12 +262,17 @@ def _known(
     return models
 
 
-def _catalogue_checks(data: Any, catalogue: dict[str, Entry], models: dict[str, Model], file: Path) -> Iterable[str]:
+def _catalogue_checks(
+    data: Any, catalogue: dict[str, Entry], models: dict[str, Model], file: Path, folder: Path
+) -> Iterable[str]:
     """Yield mistakes in names of models and in layers, from the YAML as written, to report them with all others."""
     for i, name in enumerate(_list_at(data, "models")):
         if isinstance(name, str) and name not in catalogue and len(name) <= LONGEST_MODEL:
             beside = "" if file == own_catalogue() else f"; a study reads the {file.name} in its own folder"
             known = ", ".join(catalogue)
+            if looks_like_a_path(name):
+                yield f"models.{i}: {name!r} is no folder of a model and no .gguf file: {place_of(name, folder)}"
+                continue
             yield (
                 f"models.{i}: {name!r} is not in {file}, and is no folder, .gguf file or hub id (owner/name)"
                 f"{nearest(name, catalogue)}; known: {known}{beside}"

@@ -37,6 +37,9 @@ def read_examples(
     keys of Example. Mistakes are added to `mistakes`. Empty lines are skipped.
     """
     content = _content(file, mistakes)
+    if file.suffix.lower() == ".csv" and (wrong := _wrong_head(content.decode("utf-8-sig"), columns or {})):
+        mistakes.append(f"line 1: {wrong}")
+        return Examples.of(name, hashlib.sha256(content).hexdigest(), [], columns)
     rows = _of_csv if file.suffix.lower() == ".csv" else _of_json_lines
     lines: dict[int, Example] = {}
     for number, fields, wrong in rows(content.decode("utf-8-sig")):
@@ -52,6 +55,28 @@ def read_examples(
     if not mistakes:
         mistakes += _of_all_lines(examples)
     return examples
+
+
+def _wrong_head(text: str, columns: Mapping[ExampleKey, str]) -> str:
+    """What is wrong with the names of a CSV file's columns; empty where nothing is."""
+    names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+    wanted = [columns.get(key, key) for key in ("prompt", "answer", "class", "split")]
+    lacking = [name for name in (*wanted, *columns.values()) if name not in names]
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+        return "columns are to be separated by commas"
+    if lacking:
+        named = (
+            "" if columns else "; if the file calls them otherwise, name its columns, such as `columns: {class: label}`"
+        )
+        return (
+            f"has no column {', '.join(map(repr, dict.fromkeys(lacking)))}; it has {', '.join(names) or 'none'}{named}"
+        )
+    if not columns and (unknown := [name for name in names if name not in get_args(ExampleKey)]):
+        return (
+            f"{unknown[0]!r} is no key of a prompt: {', '.join(get_args(ExampleKey))} are; to pass others over, name a "
+            "column, such as `columns: {prompt: prompt}`"
+        )
+    return ""
 
 
 def _renamed(fields: Any, columns: Mapping[ExampleKey, str], mistakes: list[str]) -> Any:

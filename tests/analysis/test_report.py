@@ -172,7 +172,8 @@ def test_without_w_zero_the_report_says_which_criterion_was_missed(broken: Path)
     rows = re.findall(r"^\| alpha .*", missed, flags=re.MULTILINE)
     assert len(rows) == 2 * 4
     assert all("gain in p over w = 0 unknown: not finished" in row for row in rows)
-    assert "| Does it cost answers? | **Not tested** | no finished cell with w = 0 beside it |" in first_page_of(broken)
+    told = "no cell that learned its class has a finished one with w = 0 beside it"
+    assert f"| Does it cost answers? | **Not tested** | {told} |" in first_page_of(broken)
 
 
 def test_a_study_without_a_finished_cell_has_a_report(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from soak.small_gguf import write_gguf
+from study.commands.foresight import coinciding
 from study.commands.run import main
 from study.config.catalogue import BuiltSource, FolderSource, Model
 from study.models.load import fetch, load
@@ -226,3 +227,23 @@ def test_controls_alone_are_no_study_and_what_cannot_run_is_told_by_a_run_too(
     printed = capsys.readouterr()
     assert "cannot run: small|L1|splendid-bad|w=0.5|s0: token: class name 'splendid' is not a single" in printed.out
     assert "no cell of this study can run" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ("[0.5, 0.45, 1.0]", ["layers 0.5, 0.45 are one, block 1, in a model of 4 blocks"]),
+        ("[0.5, 1]", ["layers 0.5, 1 are one, block 1, in a model of 4 blocks", "layer 1 is the second block"]),
+        ("[0.25, 0.5, 1.0]", []),
+        ("[0, 1, 3]", []),
+        ("all", []),
+    ],
+)
+def test_layers_that_are_one_block_are_told(tmp_path: Path, layers: str, told: list[str]) -> None:
+    (tmp_path / "models.yaml").write_text("small: {source: {built: llama}, blocks: 4}")
+    (tmp_path / "study.yaml").write_text(
+        f"{{name: x, models: [small], grid: {{layers: {layers}, pairs: [{{add: add, multiply: multiply}}], weights: [1]}}}}"
+    )
+    found = coinciding(read_study(tmp_path / "study.yaml"))
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))

@@ -244,3 +244,10 @@ def test_a_grid_that_is_interrupted_and_killed_goes_on_and_equals_an_uninterrupt
             pd.read_parquet(root / file).drop(columns="seconds", errors="ignore") for root in (results, uninterrupted)
         )
         pd.testing.assert_frame_equal(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_study_without_any_cell_is_refused(tmp_path, capsys):
+    file = str(CONFIGS / "smoke.yaml")
+    assert main([file, "--dry-run", "--set", "grid.prompts=[chat]", "--results", str(tmp_path / "results")]) == 2
+    assert "none of its models has the prompts that it asks for (chat)" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

@@ -350,16 +350,21 @@ def test_columns_are_called_as_the_study_says_and_others_are_passed_over(configs
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("prompt,answer,class,prompt\n", "line 1: names 'prompt' twice"),
+        ("prompt,answer,class,split,prompt\n", "line 1: names 'prompt' twice"),
         ("prompt,answer,class,split\na,b,c\n", "line 2: has 3 fields, and the first line names 4"),
         ('prompt,answer,class,split\n"a"b,b,c,train\n', "line 2: is not CSV: "),
         ("prompt,answer,class,split\nx,y,bird,validation\n", "line 2: split: input should be 'train' or 'test'"),
         ("prompt,answer,class,split\n x,y,bird,train\n", "line 2: prompt: begins or ends with white space"),
         (
-            "text,completion,label,split\nx,y,bird,train\n",
-            "line 2: prompt: is missing; if it is 'text', write `columns: {prompt: text}` under data",
+            "text,completion,label,split\nx,y,bird,train\n" * 9,
+            "1 mistake\n  line 1: has no column 'prompt', 'answer', 'class'; it has text, completion, label, split; if",
         ),
-        ("", "has 0 classes: at least two are needed"),
+        ("prompt;answer;class;split\nx;y;bird;train\n", "1 mistake\n  line 1: columns are to be separated by commas"),
+        (
+            "prompt,answer,class,split,id\nx,y,bird,train,1\n",
+            "line 1: 'id' is no key of a prompt: prompt, answer, class",
+        ),
+        ("", "line 1: has no column 'prompt', 'answer', 'class', 'split'; it has none"),
     ],
 )
 def test_a_csv_file_with_mistakes_is_refused_with_their_lines(configs: Path, text: str, told: str) -> None:
@@ -370,7 +375,12 @@ def test_a_csv_file_with_mistakes_is_refused_with_their_lines(configs: Path, tex
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ("{prompt: question}", "has no 'question', which data.columns names; it has prompt, answer, class, split"),
+        (
+            "{prompt: question}",
+            "1 mistake\n  line 1: has no column 'question'; it has prompt, answer, class, split, wording",
+        ),
+        ("{prompt: prompt, answer: prompt}", "data.columns: 'prompt' is taken for two keys: name another column"),
+        ("{answer: prompt}", "data.columns: 'prompt' is taken for two keys"),
         ("{prompts: question}", "data.columns.prompts"),
         ("[prompt]", "data.columns: must be keys with values"),
     ],

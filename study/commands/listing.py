@@ -116,11 +116,12 @@ def _start(report: Path) -> str:
 def _show(found: Sequence[Listed]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("study", "units", "state", "last"):
+    for name in ("study", "units", "state", "last", "results"):
         table.add_column(name, justify="right" if name == "units" else "left")
     for one in found:
         when = f"{datetime.fromtimestamp(one.changed):%Y-%m-%d %H:%M}" if one.changed else ""
-        table.add_row(Text(one.name, style="bold"), f"{one.done} of {one.units}", one.state, when)
+        bold = Text(one.name, style="bold")
+        table.add_row(bold, f"{one.done} of {one.units}", one.state, when, Text(one.results, style="dim"))
     console.print(table)
     for one in found:
         if one.answer:

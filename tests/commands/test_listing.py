@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import write_report
-from study.commands.list import main
+from study.commands.listing import main
 from tests.simulated import Plan, write_study
 
 PLAN = Plan(models={"alpha": 4}, depths=(0.5,), pairs=("multiply/add",), weights=(0.0, 0.5), per_class=12)
@@ -38,7 +38,7 @@ def test_it_lists_every_study_with_its_state_and_answer(results: Path, capsys: p
     assert "broken: " in said.err  # named, and no reason to leave out the others
     assert main([str(results), "--reports", str(reports)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["study", "units", "state", "last"]
+    assert lines[0].split() == ["study", "units", "state", "last", "results"]
     assert lines[1].startswith("part")
     assert f"whole: {whole['answer']} ({reports / 'whole.md'})" in lines
 
