@@ -241,9 +241,8 @@ def test_controls_alone_are_no_study_and_what_cannot_run_is_told_by_a_run_too(
 )
 def test_layers_that_are_one_block_are_told(tmp_path: Path, layers: str, told: list[str]) -> None:
     (tmp_path / "models.yaml").write_text("small: {source: {built: llama}, blocks: 4}")
-    (tmp_path / "study.yaml").write_text(
-        f"{{name: x, models: [small], grid: {{layers: {layers}, pairs: [{{add: add, multiply: multiply}}], weights: [1]}}}}"
-    )
+    grid = f"{{layers: {layers}, pairs: [{{add: add, multiply: multiply}}], weights: [0.5]}}"
+    (tmp_path / "study.yaml").write_text(f"name: x\nmodels: [small]\ngrid: {grid}")
     found = coinciding(read_study(tmp_path / "study.yaml"))
     assert len(found) == len(told)
     assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
