@@ -75,8 +75,9 @@ def sample_cells(
     results: Results, areas: pd.DataFrame, levels: pd.DataFrame, measured: pd.DataFrame, arm: str = PLAIN
 ) -> pd.DataFrame:
     """Return a row for each of the `main_cells` of an arm that fitted, and each tier that it did not train on, but for
-    the last block: `target`, the logit of its choice accuracy, its predictors and what is known of its model. Empty
-    without a sample.
+    the last block: `target`, the logit of its choice accuracy, its predictors and what is known of its model. Of models
+    that learned the task, and of seeds that have an area, in which the cell of every depth fitted. Empty without a
+    sample.
     """
     sample = results.nursery.sample if results.nursery else None
     if sample is None or measured.empty or areas.empty:

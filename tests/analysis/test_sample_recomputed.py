@@ -90,8 +90,12 @@ def known(frame: pd.DataFrame) -> pd.DataFrame:
 
 @cache
 def areas() -> pd.DataFrame:
-    """The area under (choice accuracy - 1/2) / (1/2) from depth 0.25 to 1, of plain cells."""
+    """The area under (choice accuracy - 1/2) / (1/2) from depth 0.25 to 1, of plain cells, and of seeds in which the
+    cell of every depth fitted."""
     plain = choices()[choices()["arm"] == "plain"]
+    plain = plain[plain["unit"].map(fitted()).astype(bool)]
+    depths = plain.groupby(["model", "pair", "seed"], observed=True)["layer"].transform("nunique")
+    plain = plain[depths == plain.groupby(["model", "pair"], observed=True)["layer"].transform("nunique")]
     rows = []
     for (model, architecture, seed, pair, tier), own in plain.groupby(
         ["model", "architecture", "seed", "pair", "tier"], observed=True
@@ -231,6 +235,8 @@ def test_what_is_foretold_of_architectures_that_are_left_out(arm: str, predictor
     before = before[["model", "seed", "pair", "layer", "tier", predictor]].astype({"tier": str, "pair": str})
     own = known(choices()).query("arm == @arm").astype({"tier": str, "pair": str})
     own = own[own["unit"].map(fitted()).astype(bool)]
+    # Of seeds in which the plain cell of every depth fitted.
+    own = own.merge(areas()[["model", "seed", "pair"]].drop_duplicates())
     own = own[(own["layer"] < own["blocks"] - 1) & ~own["tier"].isin(FIRST)]
     own = own.merge(before, on=["model", "seed", "pair", "layer", "tier"])
     choice = own["choice"].astype(float).clip(CLAMP, 1 - CLAMP)
