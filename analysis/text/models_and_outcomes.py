@@ -75,11 +75,12 @@ def token_rows(study: Results) -> list[Row]:
         for (pair, told), seeds in sorted(found.items(), key=lambda one: (one[0][0], sorted(one[1]), one[0][1])):
             of = f"{pair}, seed {', '.join(map(str, sorted(set(seeds))))}" if pair in several else pair
             rows.append([model, of, Markdown(told)])
-    return _of_all(rows, len(study.model_names))
+    return _of_all(rows)
 
 
-def _of_all(rows: list[Row], models: int) -> list[Row]:
+def _of_all(rows: list[Row]) -> list[Row]:
     """Rows that all of many models have alike become one."""
+    models = len({model for model, *_ in rows})
     alike = Counter(tuple(rest) for _, *rest in rows)
     once = dict.fromkeys(rest for rest, count in alike.items() if models > MANY_MODELS and count == models)
     others = [row for row in rows if tuple(row[1:]) not in once]
@@ -94,7 +95,9 @@ def _tokens_told(tokens: dict[str, Any]) -> str:
 
 def gate_rows(study: Results) -> list[Row]:
     """Per model and gate, or of many models together: the largest figure, the limit and how many passed."""
-    rows, names = [], study.model_names
+    rows = []
+    gated = {study.everything[unit].model for unit, done in study.done.items() if done.get("gates")}
+    names = [name for name in study.model_names if name in gated]
     groups = {f"all {len(names)}": names} if len(names) > MANY_MODELS else {name: [name] for name in names}
     for model, together in groups.items():
         found: dict[str, list[dict[str, Any]]] = {}

@@ -9,7 +9,8 @@ import pytest
 
 from analysis.report import write_report
 from analysis.text import rows
-from analysis.text.rows import first_groups, first_rows
+from analysis.text.models_and_outcomes import MANY_MODELS, _of_all
+from analysis.text.rows import Row, first_groups, first_rows
 from tests.simulated import Plan, write_study
 
 PLAN = Plan(models={"alpha": 8}, depths=(0.25, 0.5, 0.75, 1.0), pairs=("multiply/add", "river/copper"), per_class=8)
@@ -55,3 +56,10 @@ def test_a_chart_shows_as_many_pairs_as_can_be_told_apart(tmp_path: Path, monkey
         "Figures show 1 of 2 pairs of class tokens (multiply/add), tables all." in (tmp_path / "pairs.md").read_text()
     )
     assert set(pd.read_csv(tmp_path / "pairs" / "table_means.csv")["pair"]) == {"multiply/add", "river/copper"}
+
+
+def test_what_many_models_have_alike_is_one_row() -> None:
+    alike: list[Row] = [[f"m{i}", "x/y", "x 1, y 2"] for i in range(MANY_MODELS + 1)]
+    others: list[Row] = [[f"m{i}", "u/v", f"u {i}"] for i in range(MANY_MODELS + 1)]
+    assert _of_all(alike + others) == [[f"all {MANY_MODELS + 1}", "x/y", "x 1, y 2"], *others]
+    assert _of_all(alike[:-1]) == alike[:-1]  # of few models each is told
