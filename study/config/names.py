@@ -140,15 +140,18 @@ class EveryLayer(Settings):
 
 
 ListedLayers = Annotated[list[AbsoluteLayer | RelativeDepth], Field(min_length=1, max_length=MANY)]
-LAYER_KINDS = ("list", "every", "all")
+LAYER_KINDS = ("list", "{every}", "all")
+"""What tells the forms of layers apart; none is the name of a setting."""
 
 
 def _kind_of_layers(value: object) -> str:
-    return "all" if isinstance(value, str) else "every" if isinstance(value, dict | EveryLayer) else "list"
+    return "all" if isinstance(value, str) else "{every}" if isinstance(value, dict | EveryLayer) else "list"
 
 
 Layers = Annotated[
-    Annotated[ListedLayers, Tag("list")] | Annotated[EveryLayer, Tag("every")] | Annotated[Literal["all"], Tag("all")],
+    Annotated[ListedLayers, Tag("list")]
+    | Annotated[EveryLayer, Tag("{every}")]
+    | Annotated[Literal["all"], Tag("all")],
     Discriminator(_kind_of_layers),
 ]
 Pairs = Annotated[list[TokenPair], Field(min_length=1, max_length=MANY)]

@@ -92,6 +92,11 @@ def test_other_layers_are_refused_in_the_same_line(configs, written):
     assert "line 5: grid.layers" in mistakes(configs, STUDY.replace("[0.5]\n  pairs", f"{written}\n  pairs"))
 
 
+def test_keys_of_layers_are_named(configs):
+    told = mistakes(configs, STUDY.replace("[0.5]\n  pairs", "{every: 2, from: 1}\n  pairs"))
+    assert "line 5: grid.layers.from: unknown key; allowed: every" in told
+
+
 def test_more_cells_than_are_allowed_are_counted_with_the_blocks_of_the_models(configs):
     (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 1000}")
     text = STUDY.replace("[0.5]\n  pairs", "all\n  pairs") + f"  seeds: {list(range(101))}\n"
