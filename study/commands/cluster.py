@@ -222,7 +222,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _workers(text: str) -> int:
     """Return the number, which settings of a study allow. Raises ArgumentTypeError otherwise."""
     try:
-        RaySettings(workers=int(text))
+        RaySettings(workers=int(text), stack=int(text))  # 0 workers are none of a cluster
     except ValueError:
         raise argparse.ArgumentTypeError(f"{ascii(text)[:100]} is no number of units: give 1 or more") from None
     return int(text)

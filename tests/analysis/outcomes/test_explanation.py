@@ -87,7 +87,7 @@ def test_the_report_answers_why_there(folder: Path, tmp_path: Path) -> None:
     assert write_report(folder, out) == []
     text = out.read_text()
     (line,) = (line for line in text.splitlines() if line.startswith("| Why there? |"))
-    assert "explained by a_lin" in line
+    assert "explained by accuracy of the unembedding rows (a_lin)" in line
     assert "10 architectures left out in turn" in line
     assert "| a_lin | 10 | 20 |" in text
     assert (out.with_suffix("") / "table_explained.csv").is_file()

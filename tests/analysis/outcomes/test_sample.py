@@ -98,7 +98,7 @@ def test_the_report_tells_what_areas_vary_with(folder: Path, tmp_path: Path) -> 
     out = tmp_path / "report.md"
     assert write_report(folder, out) == []
     text = out.read_text()
-    assert "What areas vary with, in small models of a designed sample" in text
+    assert "What areas vary with: the share of each component" in text
     assert "| multiply/add | 4 | 4 | 8 | 2 | architecture |" in text
     written = pd.read_csv(out.with_suffix("") / "table_areas.csv")
     assert len(written) == 8 * 4 * 2
