@@ -26,9 +26,9 @@ SHARED_SECONDS = 10.0
 LEAST_DISK_GB = 2.0
 """Free disk space that a node needs."""
 MARK = ".shared-"
+"""Beginning of the name of the file by which a machine sees whether it shares the results folder."""
 MARK_SECONDS = 3600.0
 """After which nobody looks for a mark any more: nodes are looked at for seconds."""
-"""Beginning of the name of the file by which a machine sees whether it shares the results folder."""
 
 MUST_MATCH = {
     "python": "use the same Python on every machine, patch version included",

@@ -25,7 +25,6 @@ from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.explanation import PERMUTATIONS
 from analysis.outcomes.prediction import NEGLIGIBLE
-from analysis.outcomes.sample import learned
 from analysis.page import write_page
 from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors, sample_tables
 from analysis.text.first_page import FirstPage, first_page
@@ -64,7 +63,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     pictures, files, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
     text = _render(
-        "sample.md.j2" if len(learned(decided.areas)) else "report.md.j2",
+        "sample.md.j2" if decided.of_sample else "report.md.j2",
         title=markdown.Markdown(REPORT_TITLE),
         study=study,
         tiers=list(study.tiers),
@@ -105,7 +104,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
 
 def _first_page(study: Results, decided: Decided) -> FirstPage:
     """A sample of small models has a page of its own, once one of them has learned its task."""
-    return (sample_page if len(learned(decided.areas)) else first_page)(study, decided)
+    return (sample_page if decided.of_sample else first_page)(study, decided)
 
 
 def _files_named_in(report: Path) -> set[str]:

@@ -119,7 +119,8 @@ def _read_packed(file: Path, name: str, units: list[str]) -> UnitRows:
         return gathered.together(units)
     written = pq.read_schema(file).names
     derived = name == "lens" and "log_p" not in written
-    if lacking := [column for column in ("unit", *COLUMNS[name]) if column not in {*written, *PREDICTORS, "log_p"}]:
+    known = {*written, *PREDICTORS, *(["log_p"] if derived else [])}
+    if lacking := [column for column in ("unit", *COLUMNS[name]) if column not in known]:
         raise FigureError(
             f"{name} has no column {', '.join(lacking)}: run the study with this version, and pack it again"
         )

@@ -17,7 +17,6 @@ from analysis.figures.sample import model_map, points, probed
 from analysis.figures.series import MOST_MAPPED, paneled_models, shown, spread
 from analysis.figures.use import use
 from analysis.outcomes import Decided
-from analysis.outcomes.sample import learned
 
 
 def describe_pictures(study: Results, decided: Decided) -> tuple[list[Picture], list[LeftOut]]:
@@ -40,7 +39,7 @@ def describe_pictures(study: Results, decided: Decided) -> tuple[list[Picture], 
 
 def _pictures(study: Results, decided: Decided) -> dict[str, Callable[[], Iterable[Picture]]]:
     """The functions that describe pictures, by the name of their picture or the first part of it."""
-    if len(learned(decided.areas)):  # of a sample with many models, what holds over its architectures
+    if decided.of_sample:  # of a sample with many models, what holds over its architectures
         return {
             "areas": lambda: points(study, decided.areas),
             "sample": lambda: model_map(study, decided.areas),

@@ -20,7 +20,7 @@ from analysis.outcomes.manipulations import manipulations
 from analysis.outcomes.onset import onsets
 from analysis.outcomes.prediction import associations, associations_by_model, predicted_cells, predictors
 from analysis.outcomes.recipes import measured, told
-from analysis.outcomes.sample import areas, variance
+from analysis.outcomes.sample import areas, learned, variance
 from analysis.outcomes.use import doses, exchanges, shares
 from study.config.arms import PLAIN
 
@@ -60,6 +60,11 @@ class Decided:
     foretold: pd.DataFrame
     recipes_told: pd.DataFrame
     recipes_measured: pd.DataFrame
+
+    @property
+    def of_sample(self) -> bool:
+        """Whether this is a designed sample of small models, of which at least one has learned its task."""
+        return len(learned(self.areas)) > 0
 
     @property
     def plain(self) -> pd.DataFrame:

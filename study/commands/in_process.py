@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 
 from study.config.study import RaySettings
-from study.config.units import Cell, Unit, foundations
+from study.config.units import NAMES, Cell, Unit, foundations, kind
 from study.plan.order import ranks
 from study.plan.read import Plan
 from study.plan.stacks import LARGEST_STACK, stack_key
@@ -34,12 +34,15 @@ def run_here(
         run: list[Unit] = []
         lost: list[Unit] = []
         for unit in group:
-            before = [endings[one.id] for one in foundations(unit) if one.id in endings]
-            failed = next((ending for ending in before if ending.state != "done"), None)
-            (lost if failed else run).append(unit)
-            if failed:
-                endings[unit.id] = Ending("failed", f"what it builds on {failed.state}: {failed.reason}", 0.0)
-                store.record(unit, "failed", endings[unit.id].reason)
+            ended_otherwise = [
+                f"its {NAMES[kind(one)]} {endings[one.id].state}: {endings[one.id].reason}"
+                for one in foundations(unit)
+                if one.id in endings and endings[one.id].state != "done"
+            ]
+            (lost if ended_otherwise else run).append(unit)
+            if ended_otherwise:
+                endings[unit.id] = Ending("failed", ended_otherwise[0], 0.0)
+                store.record(unit, "failed", ended_otherwise[0])
         results = run_units(run, store.root, plan.study.ray.checkpoint_every) if run else []
         endings |= {unit.id: ending for unit, ending in zip(run, results, strict=True)}
         for unit in (*run, *lost):

@@ -131,7 +131,7 @@ def _show(store: Store, every: float | None, as_json: bool) -> int:
     done: dict[str, Status] = {}
     while as_json:
         standing = read_standing(store, done)
-        print(json.dumps(told(standing), ensure_ascii=False), flush=True)
+        print(json.dumps(told(standing)), flush=True)
         if every is None or standing.exit_code != 3:
             return standing.exit_code
         time.sleep(every)

@@ -65,7 +65,6 @@ def known_model(entry: Entry, mistakes: list[str]) -> Model | None:
         mistakes.append(f"source: {error}")
         return None
     before = len(mistakes)
-    mistakes += _contradictions(entry, found)
     if entry.blocks is None and found.blocks is None and isinstance(source, HubSource):
         try:
             found = _of_folder(configuration(source))
@@ -77,7 +76,8 @@ def known_model(entry: Entry, mistakes: list[str]) -> Model | None:
                 f"source.hub: {source.hub} is not on this machine, and its config.json cannot be fetched from the "
                 f"Hugging Face hub: {reason}. Check the name and the network, or give its `blocks` in models.yaml"
             )
-    elif entry.blocks is None and found.blocks is None:
+    mistakes += _contradictions(entry, found)
+    if len(mistakes) == before and entry.blocks is None and found.blocks is None:
         mistakes.append("blocks: is missing, and its files do not tell: give it")
     if len(mistakes) > before:
         return None

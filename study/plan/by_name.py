@@ -28,12 +28,18 @@ class ByName:
 def with_short_names(data: Any, catalogue: Mapping[str, Entry], folder: Path) -> ByName:
     """Replace what `models` names by what it is with a short name, the last part of its path or id.
 
-    A repository that an entry of the catalogue has as its source stands for that entry. Paths are relative to `folder`.
+    A repository that an entry of the catalogue has as its source, at no other revision and with no other form of its
+    weights than a name alone means, stands for that entry. Paths are relative to `folder`.
     """
     written = data.get("models") if isinstance(data, dict) else None
     if not isinstance(written, list):
         return ByName(data, {}, {}, [])
-    known = {entry.source.hub: name for name, entry in catalogue.items() if isinstance(entry.source, HubSource)}
+    known = {
+        entry.source.hub: name
+        for name, entry in catalogue.items()
+        if isinstance(entry.source, HubSource)
+        and entry.identity() == Entry(source=HubSource(hub=entry.source.hub)).identity()
+    }
     names: list[Any] = []
     entries: dict[str, Entry] = {}
     places: dict[str, int] = {}

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from study.config import yaml_core
 from study.config.architectures import NOT_TINY
-from study.config.catalogue import BuiltSource, Entry, Model
+from study.config.catalogue import BuiltSource, Entry, HubSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import LONGEST_MODEL, Names
@@ -255,7 +255,8 @@ def _known(
         if model := known_model(_rooted(catalogue[name], Path()), found):
             models[name] = model
         if name in named.places:
-            near = nearest(name, {other: None for other in catalogue if other != name})
+            on_hub = isinstance(catalogue[name].source, HubSource)
+            near = nearest(name, [other for other in catalogue if other != name]) if on_hub else ""
             of_study += [f"models.{named.places[name]}: {mistake}{near}" for mistake in found]
         else:
             mistakes += [entries.placed(f"{name}.{mistake}") for mistake in found]

@@ -25,7 +25,6 @@ ALSO = {
     "split": ("set", "subset", "fold"),
 }
 """What other files call these, of which a message says how to name it."""
-Fields = dict[str, Any]
 
 
 def read_examples(
@@ -36,15 +35,16 @@ def read_examples(
     A file that ends in `.csv` has a line of names first; any other is JSON Lines. `columns` say what the file calls the
     keys of Example. Mistakes are added to `mistakes`. Empty lines are skipped.
     """
-    content = _content(file, mistakes)
-    if file.suffix.lower() == ".csv" and (wrong := _wrong_head(content.decode("utf-8-sig"), columns or {})):
-        mistakes.append(f"line 1: {wrong}")
-        return Examples.of(name, hashlib.sha256(content).hexdigest(), [], columns)
-    rows = _of_csv if file.suffix.lower() == ".csv" else _of_json_lines
+    content, columns = _content(file, mistakes), columns or {}
+    text = content.decode("utf-8-sig")
+    rows = list(_of_csv(text, columns) if file.suffix.lower() == ".csv" else _of_json_lines(text))
+    there = {key for _, fields, _ in rows if isinstance(fields, dict) for key in fields}
+    if there and (lacking := [theirs for theirs in columns.values() if theirs not in there]):
+        mistakes.append(f"no line has {', '.join(map(repr, lacking))}, which data.columns names")
     lines: dict[int, Example] = {}
-    for number, fields, wrong in rows(content.decode("utf-8-sig")):
+    for number, fields, wrong in rows if not mistakes else ():
         found = [wrong] if wrong else []
-        line = None if wrong else checked(Example, _renamed(fields, columns or {}, found), found)
+        line = None if wrong else checked(Example, _renamed(fields, columns), found)
         mistakes += [
             f"line {number}: {mistake.removeprefix('the file: ')}{_called(mistake, fields)}" for mistake in found
         ]
@@ -57,34 +57,10 @@ def read_examples(
     return examples
 
 
-def _wrong_head(text: str, columns: Mapping[ExampleKey, str]) -> str:
-    """What is wrong with the names of a CSV file's columns; empty where nothing is."""
-    names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
-    wanted = [columns.get(key, key) for key in ("prompt", "answer", "class", "split")]
-    lacking = [name for name in (*wanted, *columns.values()) if name not in names]
-    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
-        return "columns are to be separated by commas"
-    if lacking:
-        named = (
-            "" if columns else "; if the file calls them otherwise, name its columns, such as `columns: {class: label}`"
-        )
-        return (
-            f"has no column {', '.join(map(repr, dict.fromkeys(lacking)))}; it has {', '.join(names) or 'none'}{named}"
-        )
-    if not columns and (unknown := [name for name in names if name not in get_args(ExampleKey)]):
-        return (
-            f"{unknown[0]!r} is no key of a prompt: {', '.join(get_args(ExampleKey))} are; to pass others over, name a "
-            "column, such as `columns: {prompt: prompt}`"
-        )
-    return ""
-
-
-def _renamed(fields: Any, columns: Mapping[ExampleKey, str], mistakes: list[str]) -> Any:
-    """Return the fields by the keys of Example; where columns are named, without others. Mistakes are added."""
+def _renamed(fields: Any, columns: Mapping[ExampleKey, str]) -> Any:
+    """Return the fields by the keys of Example; where columns are named, without others."""
     if not columns or not isinstance(fields, dict):
         return fields
-    if lacking := [theirs for theirs in columns.values() if theirs not in fields]:
-        mistakes.append(f"has no {', '.join(map(repr, lacking))}, which data.columns names; it has {', '.join(fields)}")
     own = {key: fields[key] for key in get_args(ExampleKey) if key in fields and key not in columns}
     return own | {ours: fields[theirs] for ours, theirs in columns.items() if theirs in fields}
 
@@ -110,22 +86,17 @@ def _of_json_lines(text: str) -> Iterator[tuple[int, Any, str]]:
                 yield number, None, str(error)
 
 
-def _of_csv(text: str) -> Iterator[tuple[int, Any, str]]:
-    """Yield the line in which each row ends and its fields by name, without empty ones, or what is wrong with it."""
+def _of_csv(text: str, columns: Mapping[ExampleKey, str]) -> Iterator[tuple[int, Any, str]]:
+    """Yield the line in which each row ends and its fields by name, without empty ones, or what is wrong with it; what
+    is wrong with the names alone."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
     try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
+        for row in filter(lambda cells: any(cell.strip() for cell in cells), reader):
             if not names:
                 names = [cell.strip() for cell in row]
-                if twice := [name for name, count in Counter(names).items() if count > 1]:
-                    yield (
-                        reader.line_num,
-                        None,
-                        f"names {twice[0]!r} twice: the first line has the names of the columns",
-                    )
+                if wrong := _wrong_head(names, columns):
+                    yield reader.line_num, None, wrong
                     return
             elif len(row) != len(names):
                 yield reader.line_num, None, f"has {len(row)} fields, and the first line names {len(names)}"
@@ -133,6 +104,26 @@ def _of_csv(text: str) -> Iterator[tuple[int, Any, str]]:
                 yield reader.line_num, {name: cell for name, cell in zip(names, row, strict=True) if cell}, ""
     except csv.Error as error:
         yield reader.line_num, None, f"is not CSV: {error}"
+    if not names:
+        yield 1, None, _wrong_head(names, columns)
+
+
+def _wrong_head(names: list[str], columns: Mapping[ExampleKey, str]) -> str:
+    """What is wrong with the names of a CSV file's columns; empty where nothing is."""
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+        return "columns are to be separated by commas"
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        return f"names {twice[0]!r} twice: the first line has the names of the columns"
+    wanted = [columns.get(key, key) for key in ("prompt", "answer", "class", "split")]
+    if lacking := [name for name in dict.fromkeys((*wanted, *columns.values())) if name not in names]:
+        how = "" if columns else "; if it calls them otherwise, name its columns, such as `columns: {class: label}`"
+        return f"has no column {', '.join(map(repr, lacking))}; it has {', '.join(names) or 'none'}{how}"
+    if not columns and (unknown := [name for name in names if name not in get_args(ExampleKey)]):
+        return (
+            f"{unknown[0]!r} is no key of a prompt: {', '.join(get_args(ExampleKey))} are; to pass others over, name a "
+            "column, such as `columns: {prompt: prompt}`"
+        )
+    return ""
 
 
 def _content(file: Path, mistakes: list[str]) -> bytes:

@@ -94,7 +94,7 @@ def test_what_builds_on_a_unit_that_failed_is_recorded_with_the_reason(
     assert main([*arguments, "--set", "ray.workers=0", "--only", "L1"]) == 1
     said = capsys.readouterr().out
     assert "model|stage1|s0  failed: ModelError: " in said
-    assert "failed: what it builds on failed: ModelError: " in said
+    assert "failed: its stage 1 failed: ModelError: " in said
     records = [json.loads(file.read_text()) for file in (tmp_path / "results" / "unfinished").glob("*.json")]
     assert {record["status"] for record in records} == {"failed"}
 

@@ -87,6 +87,25 @@ def test_a_repository_that_the_catalogue_has_is_its_entry(configs: Path) -> None
     assert plan.models["smollm2-135m"].licence == "apache-2.0"
 
 
+def test_an_entry_of_another_revision_or_with_quantised_weights_does_not_stand_for_a_repository(
+    configs: Path, hub: Path
+) -> None:
+    other = "{source: {hub: someone/tiny-llama, revision: v2}, blocks: 3}"
+    small = "{source: {hub: someone/tiny-llama}, blocks: 3, weights: 4bit}"
+    (configs / "models.yaml").write_text(f"{MODELS}second: {other}\nsmall-one: {small}\n")
+    plan = read(configs, "someone/tiny-llama")
+    assert plan.study.models == ["tiny-llama"]
+    assert (plan.models["tiny-llama"].weights, plan.models["tiny-llama"].source) == (
+        "float32",
+        HubSource(hub="someone/tiny-llama"),
+    )
+
+
+def test_what_an_entry_says_is_held_against_the_config_json_that_is_fetched(configs: Path, hub: Path) -> None:
+    (configs / "models.yaml").write_text("mine: {source: {hub: someone/tiny-llama}, hidden_size: 7}\n")
+    assert "mine.hidden_size: is 7 here, and 64 in the model's files" in refused(configs, "mine")
+
+
 @pytest.mark.parametrize("name", ["small", "nowhere/deep/folder", "no.gguf", "/nowhere", "~", "smal", "x" * 150])
 def test_what_is_no_model_is_refused_in_one_message(configs: Path, name: str) -> None:
     if name == "small":

@@ -372,6 +372,24 @@ def test_a_csv_file_with_mistakes_is_refused_with_their_lines(configs: Path, tex
     assert told in mistakes(configs, CSV)
 
 
+def test_an_optional_column_may_be_empty_in_some_rows_and_is_named_once_where_no_line_has_it(configs: Path) -> None:
+    some = [{**line, "group": "" if line["wording"] == "short" else line["group"]} for line in LINES]
+    (configs / "words.csv").write_text(as_csv(some, {"group": "topic"}))
+    asked = STUDY.replace("{file: words.jsonl}", "{file: words.csv, columns: {group: topic}}")
+    data = read(configs, asked).study.data
+    assert isinstance(data, Examples)
+    assert {line.group for line in data.lines if line.wording == "short"} == {None}
+    assert {line.group for line in data.lines if line.wording == "long"} == {"gull", "kite", "eel", "tuna"}
+    told = mistakes(configs, STUDY.replace("{file: words.jsonl}", "{file: words.jsonl, columns: {group: topik}}"))
+    assert "1 mistake\n  no line has 'topik', which data.columns names" in told
+
+
+def test_a_field_that_is_too_long_for_csv_is_one_message(configs: Path) -> None:
+    for text in ("x" * 200_000, as_csv(LINES) + "x" * 200_000):
+        (configs / "words.csv").write_text(text)
+        assert "is not CSV: field larger than field limit" in mistakes(configs, CSV)
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
