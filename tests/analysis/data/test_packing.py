@@ -280,7 +280,7 @@ def test_what_an_earlier_version_packed_without_compressing_is_read_and_replaced
     }
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b\x08\x00", gzip.compress(b"{")])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b\x08\x00", gzip.compress(b"{", mtime=0)])
 def test_a_compressed_file_that_cannot_be_read_is_one_message(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "study.json.gz").write_bytes(content)
     with pytest.raises(ResultsError, match=r"study\.json\.gz is not a study's description"):
