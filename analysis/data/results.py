@@ -51,6 +51,11 @@ class Results:
     def decisions(self) -> Decisions:
         return Decisions.model_validate(self.config.get("decisions", {}), context=Names((), self.tiers))
 
+    @property
+    def class_name(self) -> str:
+        """How class names are read; a study that was written before there was a choice has single tokens."""
+        return str(self.config.get("class_name", "single"))
+
     @cached_property
     def nursery(self) -> Nursery | None:
         """The small models that the study trained itself."""

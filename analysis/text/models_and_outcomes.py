@@ -90,7 +90,8 @@ def _of_all(rows: list[Row]) -> list[Row]:
 def _tokens_told(tokens: dict[str, Any]) -> str:
     if "skipped" in tokens:
         return escape(f"skipped: {tokens['skipped']}")
-    return ", ".join(f"{escape(name)} {code(one['text'])} {escape(one['id'])}" for name, one in tokens.items())
+    ids = {name: " ".join(map(str, [one["id"], *one.get("rest", [])])) for name, one in tokens.items()}
+    return ", ".join(f"{escape(name)} {code(one['text'])} {escape(ids[name])}" for name, one in tokens.items())
 
 
 def gate_rows(study: Results) -> list[Row]:

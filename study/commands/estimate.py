@@ -214,7 +214,11 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
         gradients = passing({tiers[0]: GRADIENT_PROMPTS}).times(len(unit.readouts) * (blocks + 2))
         return passing(profile, 2 * blocks) + passing(fitted) + gradients
     steps = min(unit.most_steps, (FITTING if ARMS[unit.arm].shuffled_labels else 1) * unit.stage2.steps)
+    # A class name that is read as a sequence is put after each prompt, when it is evaluated every name of the pair.
+    names = len(unit.readouts[0].pair) if unit.readouts[0].class_name == "sequence" else 0
     trained = training(unit.stage2, unit.wordings, unit.layer is not None, steps)
+    if names and unit.layer is not None:
+        trained = trained.times(2)
     if unit.scored:  # with a mask and without
         trained += passing({tier: everything[tier] for tier in tiers[:2]}, blocks).times(2)
     looks = steps // evaluation.onset_every if evaluation.onset_every else 0
@@ -225,4 +229,4 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
         return trained + passing(of_each(evaluation.onset_prompts, tiers)).times(looks) + passing(everything, blocks)
     onset = passing(of_each(evaluation.onset_prompts, tiers), blocks).times(looks)
     evaluated = passing(everything, 2) + Work(0, sum(profile.values()) * (blocks - 2))
-    return trained + onset + evaluated
+    return trained + onset + evaluated.times(1 + names)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from study.config.arms import ARMS_IN_WORDS, PLAIN
+from study.config.arms import ARMS, ARMS_IN_WORDS, PLAIN
 from study.config.base import Settings
 from study.config.bounds import (
     MOST_CELLS,
@@ -33,6 +33,7 @@ from study.config.names import (
     MANY,
     TIERS,
     Arms,
+    ClassName,
     Fraction,
     Layers,
     ManyWordings,
@@ -50,6 +51,7 @@ from study.config.names import (
     each_once,
 )
 from study.config.nursery import Nursery
+from study.config.recipes import CORRECTED
 from study.config.small_tasks import SmallTasks
 
 
@@ -350,6 +352,11 @@ class Study(Settings):
     data: AnyData = Data()
     """Settings of the arithmetic prompts, `file` with the prompts of a custom task, or `tasks` that small models
     learn."""
+    class_name: ClassName = "single"
+    """How class names are read and trained. `single`: each is one token, and a cell with a name of several is skipped.
+    `first`: a name of several tokens is read by its first one. `sequence`: the loss is that of all its tokens, each at
+    layer L after those before it, and its log-probability is the sum of theirs. Names must differ in their first
+    token."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()
@@ -360,6 +367,18 @@ class Study(Settings):
     def _some_model(self) -> Self:
         if not self.models and self.nursery is None:
             raise PydanticCustomError("models", "no model: name some of models.yaml in `models`, or give a `nursery`")
+        return self
+
+    @model_validator(mode="after")
+    def _class_names_can_be_read_so(self) -> Self:
+        arms = {arm for grid, _ in self.grids for arm in grid.arms if ARMS[arm].class_rows != "own"}
+        if self.class_name != "single" and self.recipes != [CORRECTED]:
+            raise PydanticCustomError("class_name", "class_name must be `single` with recipes other than `corrected`")
+        if self.class_name == "sequence" and arms:
+            told = {"arms": " and ".join(sorted(arms))}
+            raise PydanticCustomError(
+                "class_name", "class_name must be `single` or `first` with {arms}, which set the row of one token", told
+            )
         return self
 
     @model_validator(mode="after")

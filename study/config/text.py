@@ -67,9 +67,12 @@ def _name(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return the text in NFC. Raises PydanticCustomError on spaces, control characters and invisible ones."""
-    if any(unicodedata.category(c)[0] in "CZ" for c in text):
-        raise PydanticCustomError("visible", "must be without spaces, control characters and invisible characters")
+    """Return the text in NFC. Raises PydanticCustomError on control characters and invisible ones, and on spaces other
+    than one between two words."""
+    if any(unicodedata.category(c)[0] in "CZ" for c in text if c != " ") or text.split(" ") != text.split():
+        raise PydanticCustomError(
+            "visible", "must be words with one space between them, without control and invisible characters"
+        )
     return unicodedata.normalize("NFC", text)
 
 
@@ -97,7 +100,7 @@ def _path(text: str) -> str:
 Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"maxLength": NAME_LENGTH})]
 """A name that becomes part of paths and labels."""
 Token = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), AfterValidator(_visible)]
-"""A class token."""
+"""A class name."""
 Note = Annotated[str, Field(max_length=1000), AfterValidator(readable)]
 """A short text that is only shown."""
 PathText = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_path)]

@@ -9,7 +9,7 @@ from study.config.arms import is_control
 from study.config.base import Settings, content_hash
 from study.config.catalogue import Model
 from study.config.examples import Examples
-from study.config.names import Arm, Prompt
+from study.config.names import Arm, ClassName, Prompt
 from study.config.nursery import NurseryTraining
 from study.config.recipes import TRAINING, Choice, recipe_of
 from study.config.small_tasks import SmallTasks
@@ -44,6 +44,7 @@ class Readout(Settings):
 
     pair: Pair
     random: bool = False
+    class_name: ClassName = "single"
 
     @property
     def name(self) -> str:
@@ -325,7 +326,14 @@ def describe(unit: Unit) -> dict[str, Any]:
 
 def _ordered(readouts: list[Readout]) -> list[list[Any]]:
     """Return the read-outs in an order that does not depend on how they were written."""
-    return sorted([one.random, sorted([operation, token] for operation, token in one.pair.items())] for one in readouts)
+    return sorted(
+        [
+            *([] if one.class_name == "single" else [one.class_name]),
+            one.random,
+            sorted([operation, token] for operation, token in one.pair.items()),
+        ]
+        for one in readouts
+    )
 
 
 def _short(value: Any) -> str:

@@ -49,7 +49,7 @@ def usable_tokens(
 ) -> dict[Operation, ClassToken]:
     """Return the class tokens of a read-out; `words` are those of the task, `evaluated` its held-out prompts.
 
-    Raises ClassTokenError where a class name is not one token, or where a prompt contains it.
+    Raises ClassTokenError where a class name cannot be read as the study asks, or where a prompt contains it.
     """
     tokens = class_tokens(tokenizer, readout, seed, words)
     check_templates(evaluated, tokens)
@@ -61,7 +61,7 @@ def answers_named(tokens: Mapping[Operation, ClassToken], evaluated: Sequence[En
     warnings = []
     for operation, token in tokens.items():
         own = [item for item in evaluated if item.prompt.operation == operation]
-        same = sum(item.answer_ids[0] == token.id for item in own)
+        same = sum(item.answer_ids[: len(token.ids)] == token.ids for item in own)
         if same:
             warnings.append(
                 f"the class token {token.text!r} is also the answer, or its first token, in {same} of {len(own)} "

@@ -1,7 +1,7 @@
 """Read-outs of hidden states by the logit lens: class tokens, answers, and the direction that separates classes."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +20,18 @@ LOGITS = 2**26
 Figures = dict[str, np.ndarray]
 """[n] for n states: `log_p` of the right class token, its `rank` in the vocabulary, its `margin` over the best other
 class token, `log_mass` of all class tokens, `choice` (whether it outranks the others). Log-probabilities are over the
-full vocabulary, in nats."""
+full vocabulary, in nats. Of names that are read as sequences, `log_p` is the sum over their tokens, and `rank` the
+largest of theirs, which is 0 where greedy decoding at the layer gives the name."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the tokens after the first one add to class names, for n states and k classes."""
+
+    log_p: Float[np.ndarray, "n k"]
+    """Sum of their log-probabilities, each after the prompt and the tokens before it, nats."""
+    rank: Int[np.ndarray, "n k"]
+    """Largest of their ranks."""
 
 
 def read_classes(
@@ -28,13 +39,22 @@ def read_classes(
     states: Float[mx.array, "n hidden"],
     pairs: Sequence[Sequence[int]],
     right: Sequence[Int[np.ndarray, " n"]],
+    rests: Mapping[int, Rest] | None = None,
 ) -> list[Figures]:
     """Return the figures of each pair. `pairs` are the ids of its class tokens; `right` are, for each pair, the indices
-    of the right one among them, one for each state."""
-    parts = [_read(lens, states[part], pairs, [places[part] for places in right]) for part in portions(lens, states)]
+    of the right one among them, one for each state; `rests` are, for pairs whose names are read as sequences, by their
+    index, what the further tokens add."""
+    parts = [
+        _read(lens, states[part], pairs, [places[part] for places in right], _parts_of(rests or {}, part))
+        for part in portions(lens, states)
+    ]
     return [
         {name: np.concatenate([part[p][name] for part in parts]) for name in parts[0][p]} for p in range(len(pairs))
     ]
+
+
+def _parts_of(rests: Mapping[int, Rest], part: slice) -> dict[int, Rest]:
+    return {p: Rest(rest.log_p[part], rest.rank[part]) for p, rest in rests.items()}
 
 
 def portions(lens: Lens, states: mx.array) -> list[slice]:
@@ -51,7 +71,13 @@ def class_places(encoded: Sequence[Encoded], tokens: Iterable[Operation]) -> Int
     return np.array([place.get(item.prompt.named, 0) for item in encoded])
 
 
-def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: Sequence[np.ndarray]) -> list[Figures]:
+def _read(
+    lens: Lens,
+    states: mx.array,
+    pairs: Sequence[Sequence[int]],
+    right: Sequence[np.ndarray],
+    rests: Mapping[int, Rest],
+) -> list[Figures]:
     logits = lens.read_out(states)
     wanted = np.stack([np.array(ids)[places] for ids, places in zip(pairs, right, strict=True)], axis=1)
     totals, ranks = summarise(logits, wanted)
@@ -61,7 +87,10 @@ def _read(lens: Lens, states: mx.array, pairs: Sequence[Sequence[int]], right: S
         own = every[:, start : start + len(ids)]
         start += len(ids)
         is_right = places[:, None] == np.arange(len(ids))
-        figures.append({**_figures(own, is_right, totals), "rank": ranks[:, p]})
+        rank = ranks[:, p]
+        if rest := rests.get(p):
+            own, rank = own + rest.log_p, np.maximum(rank, rest.rank[is_right])
+        figures.append({**_figures(own, is_right, totals), "rank": rank})
     return figures
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import mlx.core as mx
 from jaxtyping import Int
 
-from study.config.names import Operation
+from study.config.names import ClassName, Operation
 from study.config.units import Readout
 from study.models.limits import CheckedTokenizer, EncodingError
 from study.tasks.prompts import Prompt
@@ -35,7 +35,7 @@ MATCHED = 20
 
 
 class ClassTokenError(Exception):
-    """A class name is not one token, or cannot be used as one: the cell is skipped by rule."""
+    """A class name cannot be read as the study asks, such as one of several tokens: the cell is skipped by rule."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,21 @@ class Encoded:
 
 @dataclass(frozen=True)
 class ClassToken:
-    """One class name as one token; the variant with a leading space is preferred."""
+    """How one class name is read: by one token, or by the tokens that follow it too. The variant with a leading space
+    is preferred."""
 
     text: str
+    """The text that is read: of a name of several tokens that is read by its first one, the text of that."""
     id: int
+    """The token, or the first one."""
     leading_space: bool
+    rest: tuple[int, ...] = ()
+    """The tokens that follow it in a name that is read as a sequence."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All its tokens."""
+        return (self.id, *self.rest)
 
 
 Readouts = Sequence[tuple[Readout, dict[Operation, ClassToken]]]
@@ -94,14 +104,17 @@ def stop_id(tokenizer: Tokenizer) -> int:
 def class_tokens(
     tokenizer: Tokenizer, readout: Readout, seed: int = 0, taken: Set[str] = frozenset()
 ) -> dict[Operation, ClassToken]:
-    """Return the token of each operation's class name, or of a random word instead, which is not one of `taken`.
+    """Return the token of each operation's class name, or of a random word instead, which is not one of `taken`. Of a
+    name that is read as a sequence, random words are as many as it has tokens.
 
-    Raises ClassTokenError where a name is not a single token, two names share one, or no random word is found.
+    Raises ClassTokenError where a name is not a single token though it has to be, two names begin with the same one, or
+    no random word is found.
     """
     pair = readout.pair
-    tokens = {operation: token_of(tokenizer, name) for operation, name in pair.items()}
+    tokens = {operation: token_of(tokenizer, name, readout.class_name) for operation, name in pair.items()}
     if len({token.id for token in tokens.values()}) < len(tokens):
-        raise ClassTokenError(f"the class names {', '.join(pair.values())} share a token")
+        shared = "share a token" if readout.class_name == "single" else "begin with the same token"
+        raise ClassTokenError(f"the class names {', '.join(pair.values())} {shared}")
     return _matched_words(tokenizer, tokens, seed, taken) if readout.random else tokens
 
 
@@ -120,22 +133,30 @@ def _matched_words(
             known[word] = one.id
     drawn: dict[Operation, ClassToken] = {}
     for operation, token in tokens.items():
-        near = sorted(known, key=lambda word: abs(known[word] - token.id))[:MATCHED]
-        if not near:
-            raise ClassTokenError(
-                f"the vocabulary has no word of {COMMON_WORDS.name} to put in the place of {token.text!r}"
-            )
-        word = random.Random(f"word {seed} {operation} {token.text}").choice(near)
-        drawn[operation] = ClassToken(f" {word}", known.pop(word), True)
+        rng = random.Random(f"word {seed} {operation} {token.text}")
+        words: dict[str, int] = {}
+        for own in token.ids:
+            near = sorted(known, key=lambda word: abs(known[word] - own))[:MATCHED]
+            if not near:
+                raise ClassTokenError(
+                    f"the vocabulary has no word of {COMMON_WORDS.name} to put in the place of {token.text!r}"
+                )
+            word = rng.choice(near)
+            words[word] = known.pop(word)
+        text, (first, *rest) = "".join(f" {word}" for word in words), words.values()
+        drawn[operation] = ClassToken(text, first, True, tuple(rest))
     return drawn
 
 
 def check_templates(encoded: Sequence[Encoded], tokens: dict[Operation, ClassToken]) -> None:
-    """Raises ClassTokenError where a prompt contains the token of a class, which the model could copy."""
-    ids = {token.id: token.text for token in tokens.values()}
+    """Raises ClassTokenError where a prompt contains the token of a class, or all those of a name that is read as a
+    sequence, which the model could copy."""
+    names = {token.ids: token.text for token in tokens.values()}
     for item in encoded:
-        for shared in ids.keys() & set(item.prompt_ids):
-            raise ClassTokenError(f"the class token {ids[shared]!r} stands in the prompt {item.prompt.text!r}")
+        for ids, text in names.items():
+            starts = range(len(item.prompt_ids) - len(ids) + 1)
+            if any(item.prompt_ids[start : start + len(ids)] == ids for start in starts):
+                raise ClassTokenError(f"the class token {text!r} stands in the prompt {item.prompt.text!r}")
 
 
 def ends_answer(tokenizer: Tokenizer, token: int) -> bool:
@@ -158,15 +179,37 @@ def continues_answer(tokenizer: Tokenizer, answer: Sequence[int], token: int) ->
     return follows[:1].isalpha() or unicodedata.category(follows[:1] or " ")[0] == "M"
 
 
-def token_of(tokenizer: Tokenizer, name: str) -> ClassToken:
+def token_of(tokenizer: Tokenizer, name: str, class_name: ClassName = "single") -> ClassToken:
     """Return the one token of a word: with a leading space if there is such a token, else without; a word that is given
-    with a leading space is tried only so. Raises ClassTokenError where it is several tokens, or the vocabulary lacks
-    it."""
+    with a leading space is tried only so. A name of several tokens is read as `class_name` says. Raises ClassTokenError
+    where it is several tokens though it has to be one, or the vocabulary lacks it."""
     tried: list[str] = []
-    for text in dict.fromkeys([name if name.startswith(" ") else f" {name}", name]):
+    texts = list(dict.fromkeys([name if name.startswith(" ") else f" {name}", name]))
+    for text in texts:
         if token := _one_token(tokenizer, text, tried):
             return ClassToken(text, token.id, text != name)
-    raise ClassTokenError(f"class name {name!r} is not a single token of this vocabulary: {', '.join(tried)}")
+    if class_name == "single":
+        several = "" if any("tokens" not in reason for reason in tried) else "; class_name: first or sequence reads it"
+        raise ClassTokenError(
+            f"class name {name!r} is not a single token of this vocabulary: {', '.join(tried)}{several}"
+        )
+    return _several_tokens(tokenizer, name, texts, class_name)
+
+
+def _several_tokens(tokenizer: Tokenizer, name: str, texts: Sequence[str], class_name: ClassName) -> ClassToken:
+    """Return how a name of several tokens is read: in the first of the texts whose first token is no mere space, with
+    which every name would begin."""
+    for text in texts:
+        try:
+            first, *rest = tokenizer.encode(text, add_special_tokens=False)
+        except EncodingError as error:
+            raise ClassTokenError(f"class name {name!r} cannot be read: {error}") from error
+        if (back := tokenizer.decode([first, *rest])).strip() != text.strip():
+            raise ClassTokenError(f"the tokens of the class name {name!r} stand for {back!r}")
+        if (piece := tokenizer.decode([first])).strip():
+            whole = class_name == "sequence"
+            return ClassToken(text if whole else piece, first, text != name, tuple(rest) if whole else ())
+    raise ClassTokenError(f"class name {name!r} begins with a token that is a mere space, as every name would")
 
 
 def _one_token(tokenizer: Tokenizer, text: str, reasons: list[str] | None = None) -> ClassToken | None:

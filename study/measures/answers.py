@@ -11,6 +11,7 @@ from study.config.wordings import NEUTRAL
 from study.lens.hooks import Lens, at, attached
 from study.lens.logits import log_sums
 from study.lens.readout import Answer, class_places, read_answers, read_classes
+from study.lens.sequences import rest_of_names
 from study.lens.tokens import Encoded, Readouts, Tokenizer
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
@@ -61,7 +62,7 @@ def evaluate(
                 for (number, item), verdict in zip(group, verdicts, strict=True)
             ]
             layers_of = layers or _all_layers(lens, group)
-            lenses += _lens_rows(lens, group, mx.concatenate(at_last), readouts, layers_of, stage)
+            lenses += _lens_rows(lens, group, mx.concatenate(at_last), readouts, layers_of, stage, batch_size)
     answers.sort(key=lambda row: row["prompt_id"])
     lenses.sort(key=lambda row: (row["prompt_id"], row["pair"], row["layer"]))
     return answers, lenses
@@ -114,18 +115,24 @@ def _lens_rows(
     readouts: Readouts,
     layers: Mapping[int, Sequence[int]],
     stage: str,
+    batch_size: int,
 ) -> list[Row]:
-    """Return the rows of the lens for every pair, from one product of the states with the unembedding."""
+    """Return the rows of the lens for every pair, from one product of the states with the unembedding, and from others
+    where class names are read as sequences."""
     points = [(i, layer) for i, (number, _) in enumerate(chunk) for layer in layers[number]]
     if not points or not readouts:
         return []
     items, at_layers = (mx.array(column) for column in zip(*points, strict=True))
     places = [class_places([chunk[i][1] for i, _ in points], tokens) for _, tokens in readouts]
     ids = [[token.id for token in tokens.values()] for _, tokens in readouts]
+    rests = {
+        p: rest_of_names(lens, [item for _, item in chunk], points, tokens, batch_size)
+        for p, (_, tokens) in enumerate(readouts)
+        if any(token.rest for token in tokens.values())
+    }
+    read = read_classes(lens, states[items, at_layers], ids, places, rests)
     rows: list[Row] = []
-    for (readout, tokens), figures in zip(
-        readouts, read_classes(lens, states[items, at_layers], ids, places), strict=True
-    ):
+    for (readout, tokens), figures in zip(readouts, read, strict=True):
         columns = {name: values.tolist() for name, values in figures.items()}
         for k, (i, layer) in enumerate(points):
             number, item = chunk[i]

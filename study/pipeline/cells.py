@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 
 from study.config.arms import ARMS
-from study.config.names import Operation
-from study.config.units import Cell
+from study.config.names import ClassName, Operation
+from study.config.units import Cell, Readout
 from study.lens.hooks import LensError
-from study.lens.tokens import ClassTokenError, Encoded, Readouts, as_prompted
+from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, as_prompted
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.measures.onset import Onset
 from study.models import ModelError
@@ -35,6 +35,12 @@ from study.training.objectives import ClassLoss
 
 MEASURES: list[Measure] = [import_module(f"study.measures.{name}").MEASURE for name in measures_of_cells()]
 """Measures of trained cells: those whose tables are declared, in the order of the tables."""
+MISREAD: dict[ClassName, str] = {
+    "single": "class names that are not one token",
+    "first": "class names that begin with another token",
+    "sequence": "class names that are other tokens",
+}
+"""Names of the gate that counts class names of which other tokens would be read."""
 EXPECTED = (
     adapters.AdapterError,
     ClassTokenError,
@@ -140,6 +146,7 @@ def _objective(unit: Cell, readouts: Readouts) -> Objective:
         unit.layer,
         unit.weight,
         _ids(readouts),
+        {operation: token.rest for operation, token in readouts[0][1].items() if token.rest},
         shuffled=arm.shuffled_labels,
         detached=not arm.answer_below,
     )
@@ -203,16 +210,25 @@ def _as_labelled(unit: Cell, encoded: dict[int, Encoded]) -> dict[int, Encoded]:
     return {n: replace(item, prompt=replace(item.prompt, label=drawn[n])) for n, item in encoded.items()}
 
 
+def _is_misread(held: HeldModel, readout: Readout, operation: Operation, token: ClassToken) -> bool:
+    """Whether a class name's own tokens are not those that are read."""
+    if readout.random or readout.class_name != "first":
+        return tuple(held.tokenizer.encode(token.text, add_special_tokens=False)) != token.ids
+    name = readout.pair[operation]
+    return held.tokenizer.encode(f" {name}" if token.leading_space else name, add_special_tokens=False)[0] != token.id
+
+
 def _encoding_gates(held: HeldModel, encoded: dict[int, Encoded], readouts: Readouts) -> list[Gate]:
     """Return gates that check the encoder: its conditions are counted again on the ids that this cell used."""
-    tokens = [token for _, by_operation in readouts for token in by_operation.values()]
-    split = sum(held.tokenizer.encode(token.text, add_special_tokens=False) != [token.id] for token in tokens)
+    misread = sum(
+        _is_misread(held, readout, operation, token) for readout, own in readouts for operation, token in own.items()
+    )
     moved = 0
     for item in encoded.values():
         _, with_answer, plain = as_prompted(held.tokenizer, item.prompt)
         whole = held.tokenizer.encode(with_answer, add_special_tokens=plain)
         moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
     return [
-        checked(Gate("class names that are not one token", split, 0)),
+        checked(Gate(MISREAD[readouts[0][0].class_name if readouts else "single"], misread, 0)),
         checked(Gate("prompts that are no prefix of prompt and answer", moved, 0)),
     ]

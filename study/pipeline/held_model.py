@@ -138,7 +138,8 @@ def fitting(held: HeldModel, cell: Cell, encoded: Sequence[Encoded]) -> int:
     hidden = min(map(min, linear))
     kept = sum(2 * outputs for _, outputs in linear) + 8 * hidden * len(held.model.layers)
     vocabulary = max(value.shape[0] for _, value in tree_flatten(held.model.parameters()) if value.ndim > 1)
-    rows = cell.stage2.batch_size
+    # A class name of several tokens is read in a row of its own for each prompt.
+    rows = cell.stage2.batch_size * (2 if cell.readouts[0].class_name == "sequence" else 1)
     longest = max(len(item.prompt_ids) + len(item.answer_ids) for item in encoded)
     read = 1 + max(len(item.answer_ids) for item in encoded)
     needed = 4 * rows * (longest * kept + 3 * read * vocabulary)

@@ -42,6 +42,10 @@ def cross_checks(study: Study) -> Iterator[str]:
                     yield f"{place}: stage 1 does not train it; add it to data.operations"
                 if normal_form(token) in task.words:
                     yield f"{place}: {token!r} occurs in a prompt; choose a word that does not"
+                if " " in token and study.class_name == "single":
+                    yield f"{place}: {token!r} is several words, and class_name is single; say first or sequence"
+                elif " " in token and study.nursery:
+                    yield f"{place}: {token!r} is several words; a nursery learns class names of one word"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         yield from _mixed(study.data, part.over(study.grid) if isinstance(part, Part) else part, where)
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:

@@ -4,7 +4,7 @@ from typing import Any
 
 from study.config.arms import ARMS, PLAIN
 from study.config.catalogue import Model
-from study.config.names import Arm, EveryLayer, Layers, Tier
+from study.config.names import Arm, ClassName, EveryLayer, Layers, Tier
 from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
 from study.config.study import Grid, Stage2Change, Study
 from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
@@ -44,7 +44,7 @@ def class_words(study: Study) -> list[str]:
 def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
     """Return stage 1 `first`, the units that it builds on, and all units that build on it."""
     grids = [grid for grid, _ in parts]
-    read = [readout(pair, arm) for grid in grids for pair in grid.pairs for arm in grid.arms]
+    read = [readout(pair, arm, study.class_name) for grid in grids for pair in grid.pairs for arm in grid.arms]
     readouts = [one for i, one in enumerate(read) if one not in read[:i]]
     scored = study.recipes != [CORRECTED]
     layers = sorted({layer for grid in grids for layer in trained_layers(grid.layers, first.model.blocks)})
@@ -66,7 +66,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
             "evaluation": study.evaluation,
             "scored": scored,
         }
-        cells += _cells(grid, readouts, common)
+        cells += _cells(grid, readouts, study.class_name, common)
     cells = _intervened(cells)
     zeros = [cell for cell in cells if cell.layer is None]
     return [
@@ -79,7 +79,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
     ]
 
 
-def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[Cell]:
+def _cells(grid: Grid, readouts: list[Readout], class_name: ClassName, common: dict[str, Any]) -> list[Cell]:
     """Return the cells of a part of the grid; recipes that differ only in how the score is read share theirs."""
     first: StageOne = common["stage_one"]
     blocks = first.model.blocks
@@ -107,7 +107,7 @@ def _cells(grid: Grid, readouts: list[Readout], common: dict[str, Any]) -> list[
             weight=float(weight),
             arm=arm,
             wordings=_own(wordings, first, pair),
-            readouts=[readout(pair, arm)],
+            readouts=[readout(pair, arm, class_name)],
             choices=choices,
             **common,
         )
@@ -148,13 +148,13 @@ def _intervened(cells: list[Cell]) -> list[Cell]:
     return found
 
 
-def readout(pair: Pair, arm: Arm) -> Readout:
+def readout(pair: Pair, arm: Arm, class_name: ClassName = "single") -> Readout:
     """Return the class tokens that an arm trains for a pair."""
     tokens_of = ARMS[arm].tokens
     if tokens_of == "next":
         tokens = list(pair.values())
-        return Readout(pair=dict(zip(pair, tokens[1:] + tokens[:1], strict=True)))
-    return Readout(pair=pair, random=tokens_of == "random")
+        return Readout(pair=dict(zip(pair, tokens[1:] + tokens[:1], strict=True)), class_name=class_name)
+    return Readout(pair=pair, random=tokens_of == "random", class_name=class_name)
 
 
 def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:

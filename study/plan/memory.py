@@ -48,7 +48,8 @@ def study_gb(model: Model, study: Study, stack: int) -> float | None:
     if kept is None:
         model = model.model_copy(update={"weights": "float32"})  # the form of the layers that stage 1 is fused into
     first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
-    second = estimated_gb(model, stage2.lora, stack * stage2.batch_size * longest, stack, kept)
+    rows = stage2.batch_size * (2 if study.class_name == "sequence" else 1)  # one more for the name after each prompt
+    second = estimated_gb(model, stage2.lora, stack * rows * longest, stack, kept)
     return None if first is None or second is None else max(first, second)
 
 

@@ -234,7 +234,8 @@ def _knowing_words(model: Model, study: Study) -> Model:
     source = model.source
     if isinstance(source, BuiltSource):
         of_task = [] if isinstance(study.data, Data) else vocabulary_of(study.data)
-        words = sorted({*source.words, *class_words(study), *of_task})
+        named = {word for name in class_words(study) for word in name.split()}
+        words = sorted({*source.words, *named, *of_task})
         return model.model_copy(update={"source": source.model_copy(update={"words": words})})
     return model
 

@@ -133,7 +133,10 @@ def train(
             bucket = compilation.BUCKET if stack.compiled else 1
             targets = [objectives[g].target for g in alive]
             figures = stack.step(make_batch(encoded, bucket, targets, shuffled, data.choices))
-            spent = {"tokens": tokens_in(encoded), "seconds": (time.perf_counter() - began) / len(alive)}
+            spent = {
+                "tokens": tokens_in(encoded, targets, shuffled),
+                "seconds": (time.perf_counter() - began) / len(alive),
+            }
             finite = []
             for i, g in enumerate(alive):
                 row = {"step": step, **{name: values[i] for name, values in figures.items()}, **spent}

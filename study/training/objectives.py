@@ -1,7 +1,8 @@
 """The dual reward of a stack of cells, as a pure function of a model's lens and a batch."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import mlx.core as mx
 from jaxtyping import Float, Int
@@ -23,6 +24,8 @@ class ClassLoss:
     """Weight w of the class loss; the answer loss has 1 - w."""
     tokens: dict[Operation, int]
     """Ids of the class tokens by operation."""
+    rests: dict[Operation, tuple[int, ...]] = field(default_factory=dict)
+    """Ids of the tokens that follow in the names that are read as sequences, by operation."""
     shuffled: bool = False
     """Whether the labels are shuffled."""
     detached: bool = False
@@ -34,10 +37,11 @@ class Batch:
     """Prompts with their answers, padded on the right to the longest.
 
     Causal blocks never attend to the right, so the padding needs no mask. Answer logits are needed only at (`rows`,
-    `positions`), where the next token is `targets`.
+    `positions`), where the next token is `targets`. Where a class name is read as a sequence, a further row is the
+    prompt with the name but its last token, and class logits are needed also at (`name_rows`, `name_positions`).
     """
 
-    ids: Int[mx.array, "batch seq"]
+    ids: Int[mx.array, "all_rows seq"]
     last: Int[mx.array, " batch"]
     """Position of the last prompt token of each row, where the class is read, or where a recipe trains it instead."""
     classes: Sequence[Int[mx.array, " batch"]]
@@ -47,10 +51,17 @@ class Batch:
     targets: Int[mx.array, " m"]
     shares: Float[mx.array, " m"]
     """Weight of each answer token in the mean over all of them; 0 for padding."""
+    name_rows: Int[mx.array, " s"]
+    name_positions: Int[mx.array, " s"]
+    name_targets: Int[mx.array, " s"]
+    name_shares: Sequence[Float[mx.array, " s"]]
+    """For each cell, the weight of each further token of a name in its class loss, which is the mean over the prompts
+    of the sum over the tokens of the right name; 0 for padding and for other cells' names."""
 
     @property
     def all_rows(self) -> Int[mx.array, " batch"]:
-        return mx.arange(self.ids.shape[0])
+        """The indices of the prompts' rows."""
+        return mx.arange(len(self.last))
 
 
 def make_batch(
@@ -67,6 +78,7 @@ def make_batch(
     to multiples of `bucket`, since a compiled step is compiled again for every new shape.
     """
     sequences = [[*item.prompt_ids, *item.answer_ids[:-1]] for item in encoded]
+    names = _names(encoded, cells, shuffled)
     unshifted = "unshifted_answers" in choices
     spots = [
         (row, len(item.prompt_ids) - (not unshifted) + offset, target)
@@ -79,19 +91,56 @@ def make_batch(
         spots += [spots[0]] * (rounded_up(real, bucket * len(encoded)) - real)
     rows, positions, targets = (mx.array(column) for column in zip(*spots, strict=True))
     return Batch(
-        ids=padded(sequences, bucket),
+        ids=padded([*sequences, *([*encoded[row].prompt_ids, *name[:-1]] for row, name in names)], bucket),
         last=mx.array([len(ids) - 1 for ids in last]),
         classes=[_class_tokens(target, encoded, shuffled) for target in cells],
         rows=rows,
         positions=positions,
         targets=targets,
         shares=mx.array([1 / real] * real + [0.0] * (len(spots) - real)),
+        **_name_spots(encoded, names, len(cells), bucket),
     )
 
 
-def tokens_in(encoded: Sequence[Encoded]) -> int:
-    """Return the number of input tokens of a batch, without padding; the stop token is not an input."""
-    return sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
+def tokens_in(
+    encoded: Sequence[Encoded], cells: Sequence[ClassLoss | None] = (), shuffled: Sequence[Operation] = ()
+) -> int:
+    """Return the number of input tokens of the batch that `make_batch` makes of these, without padding; the stop token
+    is not an input."""
+    answers = sum(len(item.prompt_ids) + len(item.answer_ids) - 1 for item in encoded)
+    return answers + sum(len(encoded[row].prompt_ids) + len(name) - 1 for row, name in _names(encoded, cells, shuffled))
+
+
+Names = dict[tuple[int, tuple[int, ...]], set[int]]
+"""The cells that train a class name of several tokens on a prompt, by the prompt's row and the name's ids."""
+
+
+def _names(encoded: Sequence[Encoded], cells: Sequence[ClassLoss | None], shuffled: Sequence[Operation]) -> Names:
+    names: Names = {}
+    for g, target in enumerate(cells):
+        if target and target.rests:
+            for row, label in enumerate(_labels(target, encoded, shuffled)):
+                if rest := target.rests.get(label):
+                    names.setdefault((row, (target.tokens[label], *rest)), set()).add(g)
+    return names
+
+
+def _name_spots(encoded: Sequence[Encoded], names: Names, cells: int, bucket: int) -> dict[str, Any]:
+    """Return the fields of a batch about the further tokens of class names, whose rows follow those of the prompts."""
+    spots = [
+        (len(encoded) + k, len(encoded[row].prompt_ids) + offset, target, trained_by)
+        for k, ((row, name), trained_by) in enumerate(names.items())
+        for offset, target in enumerate(name[1:])
+    ]
+    shares = [[(g in trained_by) / len(encoded) for *_, trained_by in spots] for g in range(cells)] if spots else []
+    missing = rounded_up(len(spots), bucket * len(encoded)) - len(spots) if bucket > 1 else 0
+    spots += spots[:1] * missing
+    rows, positions, targets, _ = zip(*spots, strict=True) if spots else ((), (), (), ())
+    columns = {"name_rows": rows, "name_positions": positions, "name_targets": targets}
+    return {
+        **{name: mx.array(list(column), mx.int32) for name, column in columns.items()},
+        "name_shares": [mx.array([*one, *[0.0] * missing]) for one in shares],
+    }
 
 
 def _class_tokens(
@@ -100,8 +149,11 @@ def _class_tokens(
     """Return the right class token of each row; zeros without a target."""
     if target is None:
         return mx.zeros(len(encoded), mx.int32)
-    labels = shuffled if target.shuffled else [item.prompt.operation for item in encoded]
-    return mx.array([target.tokens[label] for label in labels])
+    return mx.array([target.tokens[label] for label in _labels(target, encoded, shuffled)])
+
+
+def _labels(target: ClassLoss, encoded: Sequence[Encoded], shuffled: Sequence[Operation]) -> Sequence[Operation]:
+    return shuffled if target.shuffled else [item.prompt.operation for item in encoded]
 
 
 Losses = dict[str, Float[mx.array, " cells"]]
@@ -113,27 +165,39 @@ def dual_reward(
 ) -> tuple[Float[mx.array, ""], Losses]:
     """Return w * CE(lens of layer L at the last prompt token, class) + (1 - w) * CE(answer tokens), in nats.
 
+    The class loss of a name that is read as a sequence is the sum over its tokens, each read at layer L after the
+    prompt and the tokens before it.
+
     `targets` are those that the batch was made for. Returns the sum over cells, whose gradients are independent because
     each cell has its own adapter, and the losses of each cell: `loss`, `class_loss`, `answer_loss`, the latter two NaN
     where they are not computed. A cell without a target trains the answers alone. Where all cells have w = 1, the
     blocks above their layers and the answers' logits are never computed.
     """
-    cells, size, spots = len(targets), len(batch.last), len(batch.targets)
-    edits = _detachments(targets, size)
+    cells, size, spots, rows = len(targets), len(batch.last), len(batch.targets), len(batch.ids)
+    edits = _detachments(targets, rows)
     states = lens.hidden(batch.ids, cells, shared, edits)
     # The answers are read from the edited output of the last block.
     last = edits[lens.blocks - 1](states[-1]) if lens.blocks - 1 in edits else states[-1]
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
-    read = [at(states[target.layer], _rows(states[target.layer], batch, g), batch.last) for g, target in told.items()]
+    named = [g for g, target in told.items() if batch.name_shares and target.rests]
+    read = [at(states[told[g].layer], _rows(states, batch, told[g], g, batch.all_rows), batch.last) for g in told]
     wanted = [batch.classes[g] for g in told]
+    for g in named:
+        read.append(at(states[told[g].layer], _rows(states, batch, told[g], g, batch.name_rows), batch.name_positions))
+        wanted.append(batch.name_targets)
     for g in answering:
-        read.append(at(last, batch.rows + g * size, batch.positions))
+        read.append(at(last, batch.rows + g * rows, batch.positions))
         wanted.append(batch.targets)
     losses = cross_entropy(lens.read_out(mx.concatenate(read)), mx.concatenate(wanted))
-    class_losses = losses[: len(told) * size].reshape(-1, size).mean(axis=1)
-    answer_losses = (losses[len(told) * size :].reshape(-1, spots) * batch.shares).sum(axis=1)
+    after_class = len(told) * size
+    after_names = after_class + len(named) * len(batch.name_targets)
+    class_losses = losses[:after_class].reshape(-1, size).mean(axis=1)
+    answer_losses = (losses[after_names:].reshape(-1, spots) * batch.shares).sum(axis=1)
     of_class = dict(zip(told, class_losses, strict=True))
+    for i, g in enumerate(named):
+        start = after_class + i * len(batch.name_targets)
+        of_class[g] += (losses[start : start + len(batch.name_targets)] * batch.name_shares[g]).sum()
     of_answer = dict(zip(answering, answer_losses, strict=True))
     weights = [target.weight if target else 0.0 for target in targets]
     each = mx.stack([_weighted(weights[g], of_class.get(g), of_answer.get(g)) for g in range(cells)])
@@ -145,17 +209,17 @@ def dual_reward(
     return each.sum(), {"loss": each, **columns}
 
 
-def _detachments(targets: Sequence[ClassLoss | None], size: int) -> dict[int, Edit]:
+def _detachments(targets: Sequence[ClassLoss | None], rows: int) -> dict[int, Edit]:
     """Return, by layer, the edit that stops the gradient in the rows of the cells that are detached there."""
     cells: dict[int, set[int]] = {}
     for g, target in enumerate(targets):
         if target and target.detached:
             cells.setdefault(target.layer, set()).add(g)
-    return {layer: _detachment([g in at_layer for g in range(len(targets))], size) for layer, at_layer in cells.items()}
+    return {layer: _detachment([g in at_layer for g in range(len(targets))], rows) for layer, at_layer in cells.items()}
 
 
-def _detachment(detached: Sequence[bool], size: int) -> Edit:
-    mask = mx.repeat(mx.array(list(detached)), size)[:, None, None]
+def _detachment(detached: Sequence[bool], rows: int) -> Edit:
+    mask = mx.repeat(mx.array(list(detached)), rows)[:, None, None]
 
     def edit(states: mx.array) -> mx.array:
         # Below the lowest adapter all cells share their rows, and there is nothing to train.
@@ -164,10 +228,10 @@ def _detachment(detached: Sequence[bool], size: int) -> Edit:
     return edit
 
 
-def _rows(state: mx.array, batch: Batch, cell: int) -> mx.array:
-    """Return the indices of a cell's rows; below the lowest adapter all cells have the same ones."""
-    size = len(batch.last)
-    return batch.all_rows + (cell * size if len(state) > size else 0)
+def _rows(states: Sequence[mx.array], batch: Batch, target: ClassLoss, cell: int, rows: mx.array) -> mx.array:
+    """Return the indices of a cell's own among `rows`; below the lowest adapter all cells have the same ones."""
+    size = len(batch.ids)
+    return rows + (cell * size if len(states[target.layer]) > size else 0)
 
 
 def _weighted(weight: float, of_class: mx.array | None, of_answer: mx.array | None) -> mx.array:

@@ -138,7 +138,23 @@ def with_axis(axis):
             with_grid(pairs="[{multiply: true, add: 010}]"),
             "grid.pairs.0.add: input should be a valid string (given: 10); to mean text, write it in quotes: '010'",
         ),
-        (with_grid(pairs="[{multiply: two words, add: b}]"), "grid.pairs.0.multiply: must be without spaces"),
+        (
+            with_grid(pairs="[{multiply: two words, add: b}]"),
+            "grid.pairs.0.multiply: 'two words' is several words, and class_name is single; say first or sequence",
+        ),
+        (
+            with_grid(pairs="[{multiply: 'two  words', add: b}]") + "class_name: first\n",
+            "grid.pairs.0.multiply: must be words with one space between them",
+        ),
+        (STUDY + "class_name: last", "class_name: input should be 'single', 'first' or 'sequence' (given: 'last')"),
+        (
+            STUDY + "class_name: sequence\nalso: [{arms: [aligned_rows]}]",
+            "class_name must be `single` or `first` with aligned_rows, which set the row of one token",
+        ),
+        (
+            with_axis("recipes: [corrected, as-published]") + "class_name: first",
+            "class_name must be `single` with recipes other than `corrected`",
+        ),
         (
             with_grid(pairs="[{multiply: product, add: b}]"),
             "grid.pairs.0.multiply: 'product' occurs in a prompt; choose",
@@ -150,7 +166,7 @@ def with_axis(axis):
             "the file: the axes of the grid give 200,000 cells; at most 100,000 are allowed",
         ),
         (with_grid(layers="[0.5, 0.5]"), "grid.layers: [0.5, 0.5] names a value twice"),
-        (with_grid(pairs="[{multiply: a\u200bb, add: c}]"), "grid.pairs.0.multiply: must be without spaces"),
+        (with_grid(pairs="[{multiply: a\u200bb, add: c}]"), "grid.pairs.0.multiply: must be words"),
         (with_grid(pairs=f"[{{multiply: {'a' * 41}, add: c}}]"), "string should have at most 40 characters"),
         (
             STUDY + "nursery: {base: {architecture: os}}",

@@ -1,9 +1,11 @@
 import pytest
 
 from study.config.catalogue import Model
+from study.config.names import ClassName
 from study.config.units import Readout
 from study.config.wordings import templates
 from study.lens.tokens import (
+    ClassToken,
     ClassTokenError,
     Encoded,
     Tokenizer,
@@ -108,3 +110,53 @@ def test_a_class_token_that_stands_in_a_prompt_is_refused(tokenizer: Tokenizer) 
     tokens = class_tokens(tokenizer, Readout(pair={"multiply": "apples", "add": "add"}))
     with pytest.raises(ClassTokenError, match="' apples' stands in the prompt"):
         check_templates([item], tokens)
+
+
+SEVERAL = {"multiply": "multiplication", "add": "zyzzyva"}
+"""Class names of several tokens, which begin differently."""
+
+
+def read_as(tokenizer: Tokenizer, class_name: ClassName) -> dict[str, ClassToken]:
+    return class_tokens(tokenizer, Readout(pair=SEVERAL, class_name=class_name))
+
+
+def test_a_name_of_several_tokens_is_read_by_its_first_one(tokenizer: Tokenizer) -> None:
+    for operation, token in read_as(tokenizer, "first").items():
+        # This vocabulary has a token for the space alone, with which all such names would begin.
+        assert tokenizer.decode(tokenizer.encode(f" {SEVERAL[operation]}", add_special_tokens=False)[:1]) == " "
+        whole = tokenizer.encode(SEVERAL[operation], add_special_tokens=False)
+        assert (token.ids, token.text, token.leading_space) == ((whole[0],), SEVERAL[operation][0], False)
+
+
+def test_a_name_of_several_tokens_is_read_as_their_sequence(tokenizer: Tokenizer) -> None:
+    for operation, token in read_as(tokenizer, "sequence").items():
+        text = SEVERAL[operation]
+        assert list(token.ids) == tokenizer.encode(text, add_special_tokens=False)
+        assert (token.text, token.leading_space) == (text, False)
+
+
+@pytest.mark.parametrize("class_name", ["first", "sequence"])
+def test_a_name_of_one_token_is_read_alike_whatever_the_choice(tokenizer: Tokenizer, class_name: ClassName) -> None:
+    pair = {"multiply": "multiply", "add": "add"}
+    asked = class_tokens(tokenizer, Readout(pair=pair, class_name=class_name))
+    assert asked == class_tokens(tokenizer, Readout(pair=pair))
+
+
+def test_the_refusal_of_several_tokens_says_how_they_can_be_read(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ClassTokenError, match="class_name: first or sequence reads it"):
+        read_as(tokenizer, "single")
+
+
+@pytest.mark.parametrize("class_name", ["first", "sequence"])
+def test_names_that_begin_with_the_same_token_are_refused(tokenizer: Tokenizer, class_name: ClassName) -> None:
+    alike = {"multiply": "zyzzyva", "add": "zyzzyvas"}
+    with pytest.raises(ClassTokenError, match="zyzzyva, zyzzyvas begin with the same token"):
+        class_tokens(tokenizer, Readout(pair=alike, class_name=class_name))
+
+
+def test_a_sequence_stands_in_a_prompt_only_as_a_whole(tokenizer: Tokenizer) -> None:
+    item = encoded(tokenizer)
+    name = ClassToken("7 *", item.prompt_ids[0], False, item.prompt_ids[1:2])
+    with pytest.raises(ClassTokenError, match="'7 \\*' stands in the prompt"):
+        check_templates([item], {"multiply": name})
+    check_templates([item], {"multiply": ClassToken("7 7", item.prompt_ids[0], False, item.prompt_ids[:1])})

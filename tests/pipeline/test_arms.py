@@ -10,7 +10,7 @@ from mlx.utils import tree_flatten
 
 from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, Model
-from study.config.names import Operation
+from study.config.names import ClassName, Operation
 from study.config.study import Grid, Lora, Stage2
 from study.config.units import Readout
 from study.config.wordings import words_of_templates
@@ -125,6 +125,18 @@ def test_random_words_follow_from_the_seed_and_not_from_the_order_of_the_pair(la
 
     assert drawn(0, "multiply", "add") == drawn(0, "multiply", "add") == drawn(0, "add", "multiply")
     assert len({str(drawn(seed, "multiply", "add")) for seed in range(6)}) > 3
+
+
+@pytest.mark.parametrize(("class_name", "counts"), [("first", (1, 1)), ("sequence", (3, 2))])
+def test_random_words_are_as_many_as_the_tokens_that_are_read(
+    large: Any, class_name: ClassName, counts: tuple[int, int]
+) -> None:
+    pair = {"multiply": "multiply river stone", "add": "add copper"}
+    drawn = class_tokens(large, Readout(pair=pair, random=True, class_name=class_name), 0)
+    assert tuple(len(token.ids) for token in drawn.values()) == counts
+    for token in drawn.values():
+        assert large.encode(token.text, add_special_tokens=False) == list(token.ids)
+    assert len({one for token in drawn.values() for one in token.ids}) == sum(counts)
 
 
 @pytest.mark.parametrize("words", [["multiply", "add"], ["multiply", "add", "river"]])

@@ -109,6 +109,9 @@ def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(c
         (STUDY.model_copy(update={"stage1": Stage1(steps=7)}), ALL),
         (STUDY.model_copy(update={"data": Data(held_out=0.4)}), ALL),
         (STUDY.model_copy(update={"grid": GRID.model_copy(update={"seeds": [1]})}), ALL),
+        (STUDY.model_copy(update={"class_name": "single"}), set()),
+        (STUDY.model_copy(update={"class_name": "first"}), {"reference", "predictors", "cell"}),
+        (STUDY.model_copy(update={"class_name": "sequence"}), {"reference", "predictors", "cell"}),
     ],
 )
 def test_an_id_changes_with_what_changes_the_result_and_with_nothing_else(study, kinds):

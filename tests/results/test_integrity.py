@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -118,7 +119,7 @@ SOMETIMES = ("onset", "causal", "causal_lens")
 def test_every_command_notices_a_changed_byte_in_any_file_of_any_unit(
     store: Store, original: Path, units: list[Unit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entries = read_description(original)["units"]
+    description = read_description(original)
     seen: list[tuple[str, str]] = []
     from analysis.data.stored import read_folders
 
@@ -134,7 +135,7 @@ def test_every_command_notices_a_changed_byte_in_any_file_of_any_unit(
         else:
             assert store.status(unit).state == "run"
             assert not pack(store, unit).files
-        stored = read_folders(store.root, entries)
+        stored = read_folders(store.root, description)
         assert stored.unfinished.keys() == {unit.id}, file
         assert stored.unfinished[unit.id][0] == "unreadable"
         assert all(unit.id not in frames for frames in stored.rows.values())
@@ -385,7 +386,8 @@ def test_packed_files_are_checked_before_any_is_read(
             read_results(packed)
         assert file.name in str(error.value)
         file.unlink()
-        with pytest.raises(ResultsError, match=file.name):
+        told = file.name.removesuffix(".gz") if file.name.startswith("study.json") else file.name
+        with pytest.raises(ResultsError, match=re.escape(told)):
             read_results(packed)
         file.write_bytes(whole)
     (packed / "more.parquet").touch()

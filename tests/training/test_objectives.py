@@ -151,3 +151,78 @@ def test_a_batch_counts_real_tokens_and_never_feeds_the_stop_token() -> None:
     assert tokens_in([SHORT, LONG]) == 4 + 7
     assert 9 not in batch.ids.tolist()[0]
     assert batch.targets.tolist() == [8, 9, 20, 21, 22]
+
+
+NAMES: Any = {"multiply": (50, 51, 52), "add": (60,)}
+"""Class names of three tokens and of one."""
+SEQUENCE = {"tokens": TOKENS, "rests": {"multiply": (51, 52)}}
+
+
+def name_nll(model: nn.Module, layer: int, names: dict[Any, tuple[int, ...]] = NAMES) -> list[float]:
+    """Of the right name after each prompt, token by token in a text of its own."""
+    losses = []
+    with attached(model) as lens:
+        for item in (SHORT, LONG):
+            name, total = names[item.prompt.operation], 0.0
+            for k, token in enumerate(name):
+                state = lens.hidden(mx.array([[*item.prompt_ids, *name[:k]]]))[layer][:, -1]
+                logits = np.array(lens.read_out(state))[0].astype(np.float64)
+                total += math.log(np.exp(logits).sum()) - logits[token]
+            losses.append(total)
+    return losses
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba2"])
+@pytest.mark.parametrize("bucket", [1, 8])
+def test_the_class_loss_of_a_name_of_several_tokens_is_the_sum_over_them(architecture: str, bucket: int) -> None:
+    model = make(architecture)
+    _, losses = rewards(model, ClassLoss(layer=1, weight=0.3, **SEQUENCE), bucket=bucket)
+    assert losses["class_loss"].item() == pytest.approx(np.mean(name_nll(model, 1)), rel=1e-5)
+    answers = np.mean(answer_nll(model, SHORT) + answer_nll(model, LONG))
+    assert losses["answer_loss"].item() == pytest.approx(answers, rel=1e-5)
+
+
+def test_cells_with_other_names_and_without_train_side_by_side() -> None:
+    model = make("llama")
+    other: Any = {"multiply": (60, 61), "add": (50, 70, 71)}
+    targets = [
+        ClassLoss(2, 0.5, **SEQUENCE),
+        None,
+        ClassLoss(0, 0.4, TOKENS),
+        ClassLoss(1, 0.5, {"multiply": 60, "add": 50}, {"multiply": (61,), "add": (70, 71)}, detached=True),
+        ClassLoss(1, 1.0, **SEQUENCE),
+    ]
+    stack_shaken(model, LORA, seeds=[0, 1, 2, 3, 4])
+    _, losses = rewards(model, *targets)
+    single = {operation: (token,) for operation, token in TOKENS.items()}
+    for g, (names, weights) in enumerate(
+        zip([NAMES, None, single, other, NAMES], adapters.unstack(model), strict=True)
+    ):
+        adapters.put(model, LORA, weights)
+        target = targets[g]
+        if target and names:
+            assert losses["class_loss"][g].item() == pytest.approx(
+                np.mean(name_nll(model, target.layer, names)), rel=1e-4
+            )
+        if target is None or target.weight < 1:
+            answers = np.mean(answer_nll(model, SHORT) + answer_nll(model, LONG))
+            assert losses["answer_loss"][g].item() == pytest.approx(answers, rel=1e-4)
+        adapters.take_off(model)
+
+
+def test_names_are_counted_among_the_tokens_of_a_batch() -> None:
+    target = ClassLoss(1, 0.5, **SEQUENCE)
+    assert tokens_in([SHORT, LONG], [target, target]) == tokens_in([SHORT, LONG]) + len(SHORT.prompt_ids) + 2
+    batch = make_batch([SHORT, LONG], cells=[target])
+    assert batch.ids.tolist()[2][:5] == [5, 6, 7, 50, 51]
+    assert make_batch([SHORT, LONG], cells=[ClassLoss(1, 0.5, TOKENS)]).ids.shape[0] == 2
+
+
+def test_a_shuffled_label_trains_the_name_that_it_draws() -> None:
+    model = make("llama")
+    target = ClassLoss(1, 0.5, **SEQUENCE, shuffled=True)
+    with attached(model) as lens:
+        batch = make_batch([SHORT, LONG], cells=[target], shuffled=["add", "multiply"])
+        _, losses = dual_reward(lens, batch, [target])
+    drawn = name_nll(model, 1, {"multiply": NAMES["add"], "add": NAMES["multiply"]})
+    assert losses["class_loss"].item() == pytest.approx(np.mean(drawn), rel=1e-5)
