@@ -14,6 +14,7 @@ COMMANDS = {
     "list": ("study.commands.listing", "list the studies that have results, and what each answers"),
     "dashboard": ("study.commands.dashboard", "open Ray's dashboard of a run, with the token that it asks for"),
     "report": ("study.commands.report", "write the report again from the rows of a study"),
+    "track": ("study.commands.track", "log curves and outcomes to TensorBoard, MLflow or W&B"),
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "predict": ("study.commands.predict", "foretell at which depth of a model a class could be read"),

@@ -24,6 +24,8 @@ from study.commands.ending import conclude, show_places
 from study.commands.exporting import to_export, write_checkpoints
 from study.commands.foresight import foresee
 from study.commands.growing_report import GrowingReport
+from study.commands.track import NotInstalledError, check_installed
+from study.commands.tracking import Tracking
 from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
 from study.plan.expand import expand
 from study.plan.memory import TOO_LARGE, leave_out, too_large
@@ -61,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _parse(arguments)
     try:
         plan = read_study(command.config, command.changes)
+        check_installed(plan.study.log)
         units = expand(plan.study, plan.models)
         chosen = choose(units, command.only)
         exported = to_export(chosen, command.export, command.results) if command.export else None
         check_place(command.results or Path("results") / plan.study.name)
         _check_there_is_something_to_run_on(plan, units, command)
-    except (ConfigError, ResultsError, SelectionError) as error:
+    except (ConfigError, NotInstalledError, ResultsError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
     store = Store((command.results or Path("results") / plan.study.name).resolve())
@@ -114,14 +117,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
-    """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
+    """Run the units of `todo` and log the study to its trackers; return 2 if there is no cluster to run on, else 0."""
     models = {name: model.model_dump(mode="json") for name, model in plan.models.items()}
     write_description(store.root, plan.study.name, plan.study.model_dump(mode="json"), models, units)
     store.sweep(ABANDONED_SECONDS)
-    if not todo:
-        return 0
-    if plan.study.ray.workers == 0:
-        return _run_here(plan, units, todo, store, command, console)
+    tracking = Tracking(plan.study.log, store.root)
+    try:
+        if not todo:
+            return 0
+        run = _run_here if plan.study.ray.workers == 0 else _run_on_ray
+        return run(plan, units, todo, store, command, console, tracking)
+    finally:
+        _say(tracking.end(), console)
+
+
+def _run_on_ray(
+    plan: Plan,
+    units: list[Unit],
+    todo: list[Unit],
+    store: Store,
+    command: Command,
+    console: Console,
+    tracking: Tracking,
+) -> int:
+    """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
     from actors.cluster import ClusterError, ClusterLostError
     from actors.run import run_study
 
@@ -131,9 +150,10 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     importing = threading.Thread(target=import_module, args=["analysis.report"])
     importing.start()
     try:
-        run_study(plan, todo, store, command.address, console, report.look)
+        run_study(plan, todo, store, command.address, console, partial(_look, report, tracking))
     except ClusterLostError as error:
         report.end()
+        _say(tracking.end(), console)
         _give_up(error, store)
     except ClusterError as error:
         print(error, file=sys.stderr)
@@ -155,14 +175,32 @@ def _check_there_is_something_to_run_on(plan: Plan, units: Sequence[Unit], comma
         raise SelectionError("--address names a Ray cluster, and ray.workers is 0: leave one of them out")
 
 
-def _run_here(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command: Command, console: Console) -> int:
+def _look(report: GrowingReport, tracking: Tracking, ended: Unit | None) -> str:
+    """Return what there is to say of the report that grows, and of trackers that have failed."""
+    return "\n".join(filter(None, (report.look(ended), tracking.look())))
+
+
+def _say(text: str, console: Console) -> None:
+    if text:
+        console.print(text, markup=False)
+
+
+def _run_here(
+    plan: Plan,
+    units: list[Unit],
+    todo: list[Unit],
+    store: Store,
+    command: Command,
+    console: Console,
+    tracking: Tracking,
+) -> int:
     """Run the units of `todo` in this process; return 0."""
     from study.commands.in_process import run_here
 
     console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run, in this process …")
     report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
     try:
-        run_here(plan, todo, store, console, report.look)
+        run_here(plan, todo, store, console, partial(_look, report, tracking))
     finally:
         report.end()
     return 0

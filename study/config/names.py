@@ -76,6 +76,8 @@ Prompt = Literal["plain", "chat"]
 """How a model is prompted: with the text itself, or with its chat template around it."""
 ClassName = Literal["single", "first", "sequence"]
 """How a class name is read: as one token, by its first one, or as the sequence of all of them."""
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Where training curves and outcomes can be logged."""
 LAYERS_OF_LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
 """Names of the linear layers of a block in most architectures, in the order in which they compute."""
 

@@ -46,6 +46,7 @@ from study.config.names import (
     Recipes,
     Seeds,
     Tier,
+    TrackerName,
     Weights,
     Wordings,
     each_once,
@@ -362,6 +363,9 @@ class Study(Settings):
     evaluation: Evaluation = Evaluation()
     decisions: Decisions = Decisions()
     ray: RaySettings = RaySettings()
+    log: Annotated[list[TrackerName], AfterValidator(each_once)] = []
+    """Where training curves and outcomes are shown besides the report: `tensorboard`, `mlflow` and `wandb` (Weights &
+    Biases), each an extra to install: docs/trackers.md. It changes no result and no id."""
 
     @model_validator(mode="after")
     def _some_model(self) -> Self:

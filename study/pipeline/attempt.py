@@ -25,13 +25,11 @@ from study.pipeline.gates import Gate
 from study.pipeline.held_model import HeldModel
 from study.results.files import write_json
 from study.results.finished import DONE, PROGRESS
-from study.results.schema import Row
+from study.results.schema import LOSSES, Row
 from study.results.store import LOG
 from study.results.values import FigureError
 from study.training.checkpoints import Checkpoint, State
 from study.version import __version__
-
-LOSSES = ("loss", "class_loss", "answer_loss", "text_loss")
 
 
 class Attempt:

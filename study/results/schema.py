@@ -199,6 +199,9 @@ TABLES: dict[str, Table] = {
     ),
 }
 
+LOSSES = tuple(name for name in TABLES["curves"].columns if name.endswith("loss"))
+"""The columns of training curves that are losses, nats."""
+
 PROFILE = ["stage", "pair", "layer", "tier"]
 SUMMARIES: dict[str, Table] = {
     "profile": Table(

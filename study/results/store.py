@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from study.config.json_files import read_json, seal
+from study.config.names import TrackerName
 from study.config.units import Kind, Unit, describe, folder_name, kind
 from study.results.description import ResultsError, check_root, described, read_description, read_record, write_record
 from study.results.files import quiet, remove, sync, write_bytes, write_json, writing
@@ -271,6 +272,7 @@ def check_place(root: Path) -> None:
     """
     check_root(root)
     own = {*FOLDERS.values(), CHECKPOINTS, RECORDS, CONFLICTS, DUPLICATES, TMP, ASIDE, MEMORY_FILE}
+    own |= {*get_args(TrackerName)}
     if root.is_dir() and not (root / "study.json").exists():
         try:
             others = sorted(path.name for path in root.iterdir() if path.name not in own and path.name[0] != ".")
