@@ -166,7 +166,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results folder of the study, such as results/smoke"
     )
-    parser.add_argument("tracker", choices=get_args(TrackerName), help="where to log to")
+    names = get_args(TrackerName)
+    parser.add_argument("tracker", choices=names, metavar="TRACKER", help=f"one of {', '.join(names)}")
     parser.add_argument(
         "--follow",
         action="store_true",
