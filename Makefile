@@ -78,8 +78,8 @@ $(READY): requirements.lock pyproject.toml
 
 # Needs uv (https://docs.astral.sh/uv). The lock serves every platform and Python from 3.11 on.
 lock:
-	uv pip compile pyproject.toml --extra run --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header -o requirements.lock
+	uv pip compile pyproject.toml --extra run --extra dev --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header -o requirements.lock
 	uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --no-header -o requirements-report.lock
 
