@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from analysis.report import write_report
+from study.config.examples import Examples
+from study.config.mistakes import checked
 from study.config.units import Cell
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
@@ -32,7 +34,9 @@ def blocks(language: str) -> list[str]:
 
 
 LINES, OPPOSITES, DIVISION = blocks("jsonl")[0], *blocks("yaml")
-REFUSED, COMMAND = blocks("")
+REFUSED, COMMAND = (text for text in blocks("") if not text.startswith("data: "))
+DATA = [line for text in blocks("") if text.startswith("data: ") for line in text.splitlines()]
+SAVED, OPERATION = blocks("python")
 
 
 @pytest.fixture
@@ -114,9 +118,25 @@ def test_mistakes_are_reported_as_the_page_shows_them(place: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_snippet_of_the_page_saves_a_dataset_with_the_same_prompts(place: Path) -> None:
+    subprocess.run([sys.executable, "-c", SAVED], check=True)
+    before = read_study(place / "configs" / "opposites.yaml").study
+    (place / "configs" / "opposites.yaml").write_text(OPPOSITES.replace("file: opposites.jsonl", "dataset: opposites"))
+    after = read_study(place / "configs" / "opposites.yaml").study
+    assert isinstance(before.data, Examples)
+    assert isinstance(after.data, Examples)
+    assert (after.data.lines, after.data.dataset) == (before.data.lines, "opposites")
+
+
+@pytest.mark.parametrize("line", DATA)
+def test_settings_of_data_on_the_page_are_valid(line: str) -> None:
+    mistakes: list[str] = []
+    assert isinstance(checked(Examples, yaml.safe_load(line)["data"], mistakes), Examples), mistakes
+
+
+@pytest.mark.slow
 def test_the_snippet_of_the_page_makes_another_operation(place: Path) -> None:
-    (snippet,) = blocks("python")
-    subprocess.run([sys.executable, "-c", snippet], check=True)
+    subprocess.run([sys.executable, "-c", OPERATION], check=True)
     plan = read_study(place / "configs" / "division.yaml")
     assert plan.study.data.operations == ["divide", "multiply"]
     assert plan.study.data.tiers == ("signs", "words")

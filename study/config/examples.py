@@ -1,9 +1,9 @@
 """The prompts of a custom task: the lines of its file."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from study.config.base import Settings, content_hash
@@ -12,22 +12,24 @@ from study.config.names import Operation, Tier
 from study.config.text import Name, PathText, readable
 
 
-def _trimmed(text: str) -> str:
-    if text != text.strip():
-        raise PydanticCustomError("trimmed", "begins or ends with white space")
-    return text
-
-
 def _one_line(text: str) -> str:
     if len(text.splitlines()) > 1:
         raise PydanticCustomError("one_line", "has more than one line: a new line ends an answer")
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=10**5), AfterValidator(_trimmed), AfterValidator(readable)]
+def _lower(value: Any) -> Any:
+    return value.strip().casefold() if isinstance(value, str) else value
 
 
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10**5), AfterValidator(readable)
+]
+"""A text without the white space at its ends."""
 ExampleKey = Literal["prompt", "answer", "class", "split", "wording", "template", "group"]
+Split = Literal["train", "test"]
+TheirName = Annotated[str, Field(min_length=1, max_length=200)]
+"""What a file calls one of its columns or splits."""
 
 
 class Example(Settings):
@@ -36,7 +38,7 @@ class Example(Settings):
     prompt: Text
     answer: Annotated[Text, AfterValidator(_one_line)]
     operation: Annotated[Name, Field(alias="class")]
-    split: Literal["train", "test"]
+    split: Annotated[Split, BeforeValidator(_lower)]
     wording: Name = "plain"
     """Tier of wording that the prompt belongs to."""
     template: Name | None = None
@@ -53,18 +55,42 @@ class Example(Settings):
 
 
 class Examples(Settings):
-    """The prompts of a file, instead of arithmetic.
+    """The prompts of a file or a dataset, instead of arithmetic.
 
     The defaults of settings that name wordings come from the file: `wordings` is its first one that can be trained on,
     `primary_tier` its last one, and `prompts_per_class` is no more than there are.
     """
 
-    file: PathText
+    file: PathText | None = None
     """JSON Lines file, or CSV with a line of names, relative to the folder of the study's YAML, one prompt a line, with
     `prompt`, `answer`, `class` and `split` (`train` or `test`), and optionally `wording`, `template` and `group`."""
-    columns: dict[ExampleKey, Annotated[str, Field(min_length=1, max_length=200)]] = {}
-    """What the file calls these, such as `{prompt: question, class: label}`. Where it is given, what the file has
-    beside them is passed over."""
+    dataset: PathText | None = None
+    """In place of `file`, a Hugging Face dataset with such columns: a folder that `save_to_disk` of the package
+    `datasets` wrote, relative to the folder of the study's YAML, or the name of one on the hub."""
+    config: TheirName | None = None
+    """The configuration of a dataset of the hub that has several."""
+    splits: dict[Split, TheirName] = {}
+    """What is taken for `train` and for `test`, such as `{test: validation}`: names of a dataset's splits, also parts
+    of one such as `train[:80%]`, or values in the column of splits. Where it is given, and of a dataset that has splits
+    always, others are passed over."""
+    columns: dict[ExampleKey, TheirName] = {}
+    """What the file or dataset calls these, such as `{prompt: question, class: label}`. Where it is given, what else
+    there is beside them is passed over."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.dataset is None):
+            raise PydanticCustomError("source", "name either a file or a dataset")
+        if self.config is not None and self.dataset is None:
+            raise PydanticCustomError("config", "config is of a dataset, and a file has none")
+        return self
+
+    @field_validator("splits")
+    @classmethod
+    def _two_splits(cls, splits: dict[Split, str]) -> dict[Split, str]:
+        if len({splits.get(ours, ours).casefold() for ours in get_args(Split)}) == 1:
+            raise PydanticCustomError("splits", "the same is taken for train and for test")
+        return splits
 
     @field_validator("columns")
     @classmethod
@@ -78,24 +104,37 @@ class Examples(Settings):
         return columns
 
     sha256: Sha256 | None = None
-    """SHA-256 of the file, which is refused if it has another one. It is recorded in results and identifies their
-    prompts."""
+    """SHA-256 of the file, or of a dataset's rows as JSON Lines, which are refused if they have another one. It is
+    recorded in results and identifies their prompts."""
     _lines: tuple[Example, ...] = ()
 
     @classmethod
-    def of(
-        cls, file: str, sha256: str, lines: Sequence[Example], columns: Mapping[ExampleKey, str] | None = None
-    ) -> Self:
-        """Return examples with the lines of the file, which travel with every unit; in ids, `identity` replaces
-        them."""
-        examples = cls(file=file, sha256=sha256, columns=dict(columns or {}))
+    def of(cls, file: str, sha256: str, lines: Sequence[Example]) -> Self:
+        """Return the examples of a file with these lines."""
+        return cls(file=file).holding(sha256, lines)
+
+    def holding(self, sha256: str, lines: Sequence[Example]) -> Self:
+        """Return these examples with their lines, which travel with every unit; in ids, `identity` replaces them."""
+        examples = self.model_copy(update={"sha256": sha256})
         examples._lines = tuple(lines)
         return examples
 
     @property
+    def name(self) -> str:
+        """The file or dataset, as it is written."""
+        return self.file or self.dataset or ""
+
+    @property
+    def taken_for(self) -> dict[str, Split]:
+        """What each split that counts is taken for, by its name in lower case."""
+        return {self.splits.get(ours, ours).casefold(): ours for ours in get_args(Split)}
+
+    @property
     def identity(self) -> str | None:
-        """What identifies the prompts: the SHA-256 of the file, and what its columns are taken for."""
-        return content_hash([self.sha256, self.columns]) if self.columns else self.sha256
+        """What identifies the prompts: the SHA-256 of the content, and what its columns and splits are taken for."""
+        of_file = self.splits if self.file else {}  # the rows of a dataset have these already
+        taken = [self.columns, *([of_file] if of_file else [])]
+        return content_hash([self.sha256, *taken]) if any(taken) else self.sha256
 
     @property
     def lines(self) -> tuple[Example, ...]:

@@ -178,15 +178,14 @@ class Data(Settings):
         return TIERS
 
 
-DATA_KEYS = ("operations", "file", "tasks")
+DATA_KEYS = ("operations", "file", "dataset", "tasks")
 """Keys that tell the sources of prompts apart."""
 
 
 def _kind_of_data(value: Any) -> str:
-    for kind, key in ((Examples, "file"), (SmallTasks, "tasks")):
-        if isinstance(value, kind) or (isinstance(value, dict) and key in value):
-            return key
-    return "operations"
+    if isinstance(value, Examples) or (isinstance(value, dict) and ("file" in value or "dataset" in value)):
+        return "file"
+    return "tasks" if isinstance(value, SmallTasks) or (isinstance(value, dict) and "tasks" in value) else "operations"
 
 
 AnyData = Annotated[
@@ -351,8 +350,8 @@ class Study(Settings):
     also: Annotated[list[Part], Field(max_length=MANY)] = []
     """Further parts of the grid, such as control arms at one depth or more seeds for some of the cells."""
     data: AnyData = Data()
-    """Settings of the arithmetic prompts, `file` with the prompts of a custom task, or `tasks` that small models
-    learn."""
+    """Settings of the arithmetic prompts, `file` or `dataset` with the prompts of a custom task, or `tasks` that small
+    models learn."""
     class_name: ClassName = "single"
     """How class names are read and trained. `single`: each is one token, and a cell with a name of several is skipped.
     `first`: a name of several tokens is read by its first one. `sequence`: the loss is that of all its tokens, each at

@@ -85,7 +85,7 @@ def cross_checks(study: Study) -> Iterator[str]:
     if twice := [name for name in study.models if name.endswith(CHAT) and name.removesuffix(CHAT) in study.models]:
         yield f"models: {', '.join(twice)} is what reports call a model that is prompted by chat; rename it"
     if study.nursery and isinstance(study.data, Examples):
-        yield "nursery: it learns arithmetic or small tasks, and data.file is another; leave one of them out"
+        yield "nursery: it learns arithmetic or small tasks, and data names another; leave one of them out"
     if study.nursery:
         theirs = {normal_form(name): name for name in study.nursery.models}
         if twice := [name for name in study.models if normal_form(name) in theirs]:

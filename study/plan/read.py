@@ -18,7 +18,7 @@ from study.config.mistakes import checked, nearest
 from study.config.names import LONGEST_MODEL, Names
 from study.config.small_tasks import SmallTasks
 from study.config.study import Data, Evaluation, Study
-from study.config.text import Name, PathText, rooted
+from study.config.text import Name, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
 from study.models.facts import known_model
@@ -28,7 +28,7 @@ from study.plan.checks import alike, cross_checks, too_many_cells
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
-from study.plan.read_examples import read_examples
+from study.plan.read_examples import place_of_examples, read_examples
 from study.tasks import task_of, vocabulary_of
 
 CATALOGUE = Path("configs/models.yaml")
@@ -174,24 +174,23 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         study = checked(Study, _completed(data, tasks) if tasks else data, mistakes[file], names)
         mistakes[file] += cross_checks(study) if study else []
         return study
-    if not isinstance(written, dict) or "file" not in written:
+    given = {key: written[key] for key in ("file", "dataset") if key in written} if isinstance(written, dict) else {}
+    if not given:
         study = checked(Study, data, mistakes[file])
         mistakes[file] += cross_checks(study) if study else []
         return study
-    name = checked(PathText, written["file"], [])
-    if name is None:
+    source = checked(Examples, written, []) or checked(Examples, given, [])
+    if source is None:
         checked(Study, data, mistakes[file], Names((), ()))
         return None
-    lines_file = rooted(name, file.parent)
-    found = mistakes.setdefault(lines_file, [])
-    columns = checked(Examples, {**written, "file": name}, [])
-    examples = read_examples(name, lines_file, found, columns.columns if columns else None)
+    found = mistakes.setdefault(place_of_examples(source, file.parent), [])
+    examples = read_examples(source, file.parent, found)
     names = Names(examples.operations, examples.tiers)
     study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
     if study is None or found:
         return None
     if written.get("sha256") not in (None, examples.sha256):
-        mistakes[file].append(f"data.sha256: the SHA-256 of {name} is {examples.sha256}, not the one given")
+        mistakes[file].append(f"data.sha256: the SHA-256 of {source.name} is {examples.sha256}, not the one given")
     study = study.model_copy(update={"data": examples})
     mistakes[file] += cross_checks(study)
     return study

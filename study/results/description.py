@@ -83,7 +83,7 @@ def write_description(
 
     Where local files lie is left out: their names and the digests of what is in them stay.
     """
-    config = {**config, "data": _named(config["data"], "file")}
+    config = {**config, "data": _named(config["data"], "file", "dataset")}
     models = {key: {**model, "source": _named(model["source"], "folder", "gguf")} for key, model in models.items()}
     shown = {shown_name(unit): origin(unit).model_name for unit in units}
     models = {**models, **{name: models[own] for name, own in shown.items() if own in models}}
@@ -95,7 +95,7 @@ def described(unit: Unit) -> dict[str, Any]:
     """Return the description of a unit without the folders of local files."""
     description = describe(unit)
     settings = description["settings"]
-    return {**description, "settings": {**settings, "data": _named(settings["data"], "file")}}
+    return {**description, "settings": {**settings, "data": _named(settings["data"], "file", "dataset")}}
 
 
 def read_record(file: Path) -> dict[str, Any] | None:

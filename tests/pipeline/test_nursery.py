@@ -364,7 +364,7 @@ def test_a_change_is_the_base_with_exactly_what_is_written(tmp_path: Path) -> No
                 "data": {"file": "capitals.jsonl"},
                 "grid": {"layers": [0.5], "pairs": [{"Africa": "river", "Asia": "copper"}], "weights": [0.5]},
             },
-            "nursery: it learns arithmetic or small tasks, and data.file is another",
+            "nursery: it learns arithmetic or small tasks, and data names another",
         ),
     ],
 )

@@ -13,9 +13,9 @@ from study.commands.run import main
 from study.config.catalogue import BuiltSource
 from study.config.examples import Examples
 from study.config.units import Unit
+from study.plan.example_files import LARGEST
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
-from study.plan.read_examples import LARGEST
 from tests.plan.test_read import MODELS
 
 STUDY = """
@@ -117,8 +117,7 @@ def test_a_file_without_wordings_has_one_and_groups_are_the_prompts(configs: Pat
         (3, {"prompt": "See\0the gull, a"}, "line 3: prompt: has the control character U+0000"),
         (3, {"prompt": "See \u202ethe gull, a"}, "line 3: prompt: has the control character U+202E"),
         (3, {"prompt": ""}, "line 3: prompt: string should have at least 1 character (given: '')"),
-        (3, {"prompt": "See the gull, a "}, "line 3: prompt: begins or ends with white space (given: 'See the "),
-        (3, {"answer": " bird"}, "line 3: answer: begins or ends with white space (given: ' bird')"),
+        (3, {"prompt": " \n"}, "line 3: prompt: string should have at least 1 character (given: ' \\n')"),
         (3, {"answer": "a\nbird"}, "line 3: answer: has more than one line: a new line ends an answer"),
         (3, {"prompt": "\ud800"}, "line 3: prompt: input should be a valid string"),
         (3, {"split": "tests"}, "line 3: split: input should be 'train' or 'test'; did you mean 'test'?"),
@@ -229,13 +228,27 @@ def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(con
         (STUDY + "evaluation: {prompts_per_class: {short: 1}}", "needs a number for long too"),
         (STUDY + "decisions: {primary_tier: story}", "decisions.primary_tier: input should be 'short' or 'long'"),
         (of_data("file: wrds.jsonl"), "wrds.jsonl: 1 mistake\n  does not exist or is not a file"),
-        (of_data("file: ."), "does not exist or is not a file"),
+        (
+            of_data("file: ."),
+            "is a folder; for one that the package datasets saved, write `dataset` in place of `file`",
+        ),
+        (of_data("file: words.jsonl, dataset: words"), "data: name either a file or a dataset"),
+        (of_data("file: words.jsonl, config: plain"), "data: config is of a dataset, and a file has none"),
+        (of_data("file: words.jsonl, splits: {test: Train}"), "data.splits: the same is taken for train and for test"),
+        (of_data("file: words.jsonl, splits: {tests: dev}"), "data.splits.tests: input should be 'train' or 'test'"),
+        (
+            of_data("file: words.jsonl, splits: {test: dev}"),
+            "1 mistake\n  no line has the split 'dev', which data.splits takes for test; there are train, test",
+        ),
         (of_data('file: ""'), "data.file: string should have at least 1 character"),
         (of_data('file: "a\\0b"'), "a text with the character U+0000 is not allowed"),
         (of_data(f"file: {'a' * 300}"), "data.file: has a part of more than 255 bytes"),
         (of_data("file: ~nosuchuser/a.jsonl"), "data.file: begins with ~ and the name of no user"),
         (of_data("file: 3"), "data.file: input should be a valid string (given: 3)"),
-        (of_data("file: words.jsonl, largest: 9"), "data.largest: unknown key; allowed: file, columns, sha256"),
+        (
+            of_data("file: words.jsonl, largest: 9"),
+            "data.largest: unknown key; allowed: file, dataset, config, splits, columns",
+        ),
         (of_data(f"file: words.jsonl, sha256: '{'0' * 64}'"), ", not the one given"),
     ],
 )
@@ -290,7 +303,7 @@ def test_an_id_follows_from_the_content_of_the_file_and_not_from_its_name(config
 
 def test_the_sum_that_a_study_is_stored_with_is_accepted_when_it_is_read_again(configs: Path) -> None:
     stored = read(configs).study.model_dump(mode="json")
-    assert stored["data"].keys() == {"file", "columns", "sha256"}
+    assert stored["data"].keys() == {"file", "dataset", "config", "splits", "columns", "sha256"}
     (configs / "study.yaml").write_text(json.dumps(stored))
     assert read_study(configs / "study.yaml").study.model_dump(mode="json") == stored
 
@@ -354,10 +367,11 @@ def test_columns_are_called_as_the_study_says_and_others_are_passed_over(configs
         ("prompt,answer,class,split\na,b,c\n", "line 2: has 3 fields, and the first line names 4"),
         ('prompt,answer,class,split\n"a"b,b,c,train\n', "line 2: is not CSV: "),
         ("prompt,answer,class,split\nx,y,bird,validation\n", "line 2: split: input should be 'train' or 'test'"),
-        ("prompt,answer,class,split\n x,y,bird,train\n", "line 2: prompt: begins or ends with white space"),
         (
             "text,completion,label,split\nx,y,bird,train\n" * 9,
-            "1 mistake\n  line 1: has no column 'prompt', 'answer', 'class'; it has text, completion, label, split; if",
+            "1 mistake\n  line 1: has no column 'prompt', 'answer', 'class'; it has text, completion, label, split; if "
+            "'text' is the prompt and 'completion' is the answer and 'label' is the class, write `columns: {prompt: "
+            "text, answer: completion, class: label}` under data",
         ),
         ("prompt;answer;class;split\nx;y;bird;train\n", "1 mistake\n  line 1: columns are to be separated by commas"),
         (
@@ -381,7 +395,7 @@ def test_an_optional_column_may_be_empty_in_some_rows_and_is_named_once_where_no
     assert {line.group for line in data.lines if line.wording == "short"} == {None}
     assert {line.group for line in data.lines if line.wording == "long"} == {"gull", "kite", "eel", "tuna"}
     told = mistakes(configs, STUDY.replace("{file: words.jsonl}", "{file: words.jsonl, columns: {group: topik}}"))
-    assert "1 mistake\n  no line has 'topik', which data.columns names" in told
+    assert "1 mistake\n  has no key 'topik'; it has prompt, answer, class, split, wording, group" in told
 
 
 def test_a_field_that_is_too_long_for_csv_is_one_message(configs: Path) -> None:
@@ -406,3 +420,75 @@ def test_a_field_that_is_too_long_for_csv_is_one_message(configs: Path) -> None:
 def test_columns_that_are_not_there_are_named(configs: Path, columns: str, told: str) -> None:
     (configs / "words.csv").write_text(as_csv(LINES))
     assert told in mistakes(configs, STUDY.replace("{file: words.jsonl}", f"{{file: words.csv, columns: {columns}}}"))
+
+
+def test_case_and_white_space_at_the_ends_of_keys_and_texts_make_no_difference(configs: Path) -> None:
+    plain = read(configs)
+    keys = {"prompt": "Prompt", "answer": "ANSWER", "class": "Class ", "split": "Split", "wording": "Wording"}
+    other = [{keys.get(key, key): value for key, value in line.items()} for line in LINES]
+    spaced = [{**line, "Prompt": f"{line['Prompt']} ", "ANSWER": f" {line['ANSWER']}"} for line in other]
+    write(configs, [{**line, "Split": line["Split"].upper()} for line in spaced])
+    again = read(configs)
+    assert isinstance(plain.study.data, Examples)
+    assert isinstance(again.study.data, Examples)
+    assert again.study.data.lines == plain.study.data.lines
+
+
+def test_two_spellings_of_a_key_are_taken_for_neither(configs: Path) -> None:
+    write(
+        configs,
+        [{"Prompt" if key == "prompt" else key: v for key, v in {**line, "PROMPT": "x"}.items()} for line in LINES],
+    )
+    assert "1 mistake\n  has no key 'prompt'; it has Prompt, answer, class" in mistakes(configs)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "told"),
+    [
+        ({"class": "label"}, "", "if 'label' is the class, write `columns: {class: label}` under data"),
+        (
+            {"class": "Label", "prompt": "q"},
+            "prompt: q",
+            "if 'Label' is the class, write `columns: {prompt: q, class: Label}`",
+        ),
+        ({"class": "target"}, "", "if 'target' is the class, write `columns: {class: target}` under data"),
+        (
+            {"class": "target", "answer": "result"},
+            "",
+            "the answer may be 'target': name it in `columns` under data; the class may be 'target': name it",
+        ),
+        ({"prompt": "text", "wording": "input"}, "", "the prompt may be 'text' or 'input': name it in `columns`"),
+    ],
+)
+def test_other_names_of_keys_are_told_with_what_to_write_and_never_guessed(
+    configs: Path, names: dict[str, str], columns: str, told: str
+) -> None:
+    write(configs, [{names.get(key, key): value for key, value in line.items()} for line in LINES])
+    text = mistakes(configs, of_data(f"file: words.jsonl, columns: {{{columns}}}"))
+    assert "words.jsonl: 1 mistake\n" in text
+    assert told in text
+    (configs / "words.csv").write_text(as_csv(LINES, names))
+    assert told in mistakes(configs, of_data(f"file: words.csv, columns: {{{columns}}}"))
+
+
+def test_another_split_is_told_once_and_taken_for_test_where_the_study_says_so(configs: Path) -> None:
+    test = {"train": "train", "test": "validation"}
+    write(configs, [{**line, "split": test[line["split"]]} for line in LINES])
+    told = (
+        "to take it for test, write `splits: {test: validation}` under data, which passes other splits over (the same"
+    )
+    assert told in mistakes(configs)
+    assert "words.jsonl: 1 mistake\n  line 3: split: input should be 'train' or 'test'" in mistakes(configs)
+    named = of_data("file: words.jsonl, splits: {test: validation}")
+    data = read(configs, named).study.data
+    assert isinstance(data, Examples)
+    assert [line.split for line in data.lines] == [line["split"] for line in LINES]
+    ids = {unit.id for unit in read(configs, named).units}
+    unused = {"prompt": "See the owl, a", "answer": "bird", "class": "bird"}
+    write(configs, [{**line, "split": test[line["split"]]} for line in LINES] + [{**unused, "split": "test"}])
+    data = read(configs, named).study.data
+    assert isinstance(data, Examples)
+    assert len(data.lines) == len(LINES)
+    assert ids.isdisjoint(unit.id for unit in read(configs, named).units)
+    write(configs, [{**line, "split": "training" if line["split"] == "train" else "test"} for line in LINES])
+    assert "to take it for train, write `splits: {train: training}` under data" in mistakes(configs)
