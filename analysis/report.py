@@ -38,6 +38,9 @@ from study.config.study import Stage2
 from study.results.description import REPORT_TITLE, ResultsError, is_report
 from study.results.files import UnwritableError, write_bytes
 
+OF_ANSWERS = ("accuracy", "doses", "shares")
+"""Tables of which a study of labels alone has none."""
+
 
 def write_report(results: Path, out: Path) -> list[LeftOut]:
     """Write `out` (Markdown), the same as one HTML page and, in a folder named after it, figures and tables as CSV.
@@ -56,6 +59,8 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     folder = out.with_suffix("")
     before = _files_named_in(out)
     tables = decided.tables | {"units": _units(study)}
+    for name in () if study.has_answers else OF_ANSWERS:
+        del tables[name]
     suffixes = {}
     for name, table in tables.items():
         suffixes[name], content = table_file(table)
@@ -64,7 +69,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     any_finished = not decided.plain.empty
     text = _render(
         "sample.md.j2" if decided.of_sample else "report.md.j2",
-        title=markdown.Markdown(REPORT_TITLE),
+        title=markdown.Markdown(REPORT_TITLE + (", and what does it cost?" if study.has_answers else "?")),
         study=study,
         tiers=list(study.tiers),
         folder=folder.name,

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from analysis.report import write_report
+from study.commands.pack import main as pack
 from study.config.examples import Examples
 from study.config.mistakes import checked
-from study.config.units import Cell
+from study.config.units import Cell, kind
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -33,10 +34,10 @@ def blocks(language: str) -> list[str]:
     return [text for of, text in every if of == language]
 
 
-LINES, OPPOSITES, DIVISION = blocks("jsonl")[0], *blocks("yaml")
+LINES, OPPOSITES, REVIEWS, DIVISION = blocks("jsonl")[0], *blocks("yaml")
 REFUSED, COMMAND = (text for text in blocks("") if not text.startswith("data: "))
 DATA = [line for text in blocks("") if text.startswith("data: ") for line in text.splitlines()]
-SAVED, OPERATION = blocks("python")
+SAVED, LABELLED, OPERATION = blocks("python")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the models of the repository, and the files that the page says to save."""
     (tmp_path / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "models.yaml", tmp_path / "configs")
-    for study in (OPPOSITES, DIVISION):
+    for study in (OPPOSITES, REVIEWS, DIVISION):
         (tmp_path / "configs" / f"{yaml.safe_load(study)['name']}.yaml").write_text(study)
     (tmp_path / "configs" / yaml.safe_load(OPPOSITES)["data"]["file"]).write_text(LINES)
     monkeypatch.chdir(tmp_path)
@@ -132,6 +133,51 @@ def test_the_snippet_of_the_page_saves_a_dataset_with_the_same_prompts(place: Pa
 def test_settings_of_data_on_the_page_are_valid(line: str) -> None:
     mistakes: list[str] = []
     assert isinstance(checked(Examples, yaml.safe_load(line)["data"], mistakes), Examples), mistakes
+
+
+OF_ANSWERS = (
+    "nan",
+    "Does it cost",
+    "Does the network use",
+    "w = 0 ",
+    "Not measured",
+    "after stage 1",
+    "Answer accuracy",
+)
+"""What a report says of answers, of which labels alone tell nothing."""
+
+
+@pytest.mark.slow
+def test_labels_alone_are_trained_on_the_model_as_it_came_and_the_report_says_nothing_of_answers(place: Path) -> None:
+    subprocess.run([sys.executable, "-c", LABELLED], check=True)
+    plan = read_study(place / "configs" / "reviews.yaml")
+    units = expand(plan.study, plan.models)
+    assert [kind(unit) for unit in units] == ["reference", "predictors", "cell", "cell"]
+    *_, cell = carry_out(plan, place / "results")
+    store = Store(place / "results")
+    lens = pd.read_parquet(store.folder(cell) / "lens.parquet")
+    reference = pd.read_parquet(store.folder(units[0]) / "lens.parquet")
+    assert (set(lens["stage"]), set(reference["stage"])) == ({"stage2"}, {"baseline"})
+    assert (
+        pd.read_parquet(store.folder(cell) / "answers.parquet")[["right", "number_right", "nll"]].isna().all(axis=None)
+    )
+    assert pd.read_parquet(store.folder(cell) / "curves.parquet")["answer_loss"].isna().all()
+    held = lens[(lens["layer"] == cell.layer) & (lens["seen"] == "nobody")]
+    assert len(held) == 40  # sentences of five nouns that no training saw
+    assert held["choice"].mean() > 0.9
+    write_report(place / "results", place / "reviews.md")
+    report = (place / "reviews.md").read_text()
+    told = report[: report.index("## How to reproduce")]
+    assert "The prompts have labels alone: nothing is said of answers." in told
+    assert "Choice accuracy, with the class loss minus the model as it came" in told
+    assert "| with the class loss minus the model as it came: tiny-llama |" in told
+    assert [words for words in OF_ANSWERS if words in told.replace("and w = 0 would train nothing", "")] == []
+    tables = {file.stem for file in (place / "reviews").glob("table_*")}
+    assert tables.isdisjoint({"table_accuracy", "table_doses", "table_shares"})
+    # Packed, the same rows give the same report.
+    assert pack([str(place / "results"), str(place / "packed")]) == 0
+    write_report(place / "packed", place / "reviews.md")
+    assert (place / "reviews.md").read_text() == report
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.data.samples import FewTemplates, Flags, Samples, by_sample, few_templates, order_of_pairs
 from analysis.data.stored import read_stored
-from analysis.data.terms import ARITHMETIC, OWN, Terms
+from analysis.data.terms import ARITHMETIC, LABELS, OWN, Terms
 from analysis.data.unit_rows import UnitRows
 from analysis.data.units import StudyUnit, study_unit
 from study.config.names import Names
@@ -69,7 +69,23 @@ class Results:
 
     @cached_property
     def terms(self) -> Terms:
-        return OWN if "file" in self.config.get("data", {}) else ARITHMETIC
+        own = OWN if self.has_answers else LABELS
+        return own if "file" in self.config.get("data", {}) else ARITHMETIC
+
+    @cached_property
+    def has_answers(self) -> bool:
+        """Whether prompts have answers; where they have labels alone there is no stage 1, and no answer is scored."""
+        return self.config.get("data", {}).get("answers") is not False
+
+    @property
+    def before_stage(self) -> str:
+        """The stage after which a reference has the model that cells train on."""
+        return "stage1" if self.has_answers else "baseline"
+
+    @property
+    def zero_stage(self) -> str:
+        """The stage after which `zero_of` a cell is read."""
+        return "stage2" if self.has_answers else "baseline"
 
     @cached_property
     def cells(self) -> list[StudyUnit]:
@@ -136,8 +152,9 @@ class Results:
         return reference if reference and reference.finished else None
 
     def zero_of(self, cell: StudyUnit) -> StudyUnit | None:
-        """The finished w = 0 cell of the same model, seed, operations and wordings."""
-        return self._zeros.get(_without_class(cell))
+        """The finished w = 0 cell of the same model, seed, operations and wordings; without answers, where there is
+        nothing else to train, the reference of the model as it came."""
+        return self._zeros.get(_without_class(cell)) if self.has_answers else self.reference_of(cell)
 
     def partners(self, cell: StudyUnit, **changed: object) -> list[StudyUnit]:
         """The finished cells with a class loss that differ from `cell` in what is `changed` alone, by the names of
@@ -167,7 +184,10 @@ class Results:
 
     @cached_property
     def answered(self) -> dict[str, Samples]:
-        """By tier the answers of every unit and stage: `right`, `number_right` and `nll`."""
+        """By tier the answers of every unit and stage: `right`, `number_right` and `nll`; of no tier where prompts have
+        none."""
+        if not self.has_answers:
+            return {}
         columns = ["right", "number_right", "nll"]
         return self._by_tier(by_sample(self.rows["answers"].chunks(), columns, ["unit", "stage"], self.few_templates))
 

@@ -1,7 +1,7 @@
 """What a report calls the things of its task."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from analysis.data.markdown import Markdown
 
@@ -23,6 +23,12 @@ class Terms:
     """What is followed by a stop in a right answer."""
     other: str
     """What `the other answer` is; empty where it needs no words."""
+    before: str = "stage 1"
+    """What of the model cells train on."""
+    without: str = "the same steps without a class loss (w = 0)"
+    """What a cell is held against, to see what the class loss brings."""
+    zero: str = "w = 0"
+    """The same in short."""
     examples: Mapping[str, Markdown] = field(default_factory=dict)
     """An example of each tier, where there is one."""
 
@@ -54,3 +60,10 @@ OWN = Terms(
     other=" The source of a prompt is a test prompt of the next class in the same wording, of the same group where "
     "there is one.",
 )
+LABELS = replace(
+    OWN,
+    before="the model as it came",
+    without="the model as it came",
+    zero="the model as it came",
+)
+"""Of a custom task whose prompts have labels alone: without a class loss there is nothing to train."""

@@ -74,7 +74,7 @@ def depth(
         x=depth_axis(),
         y=_axis(results, data, measure),
         looks=looks(results, drawn),
-        marks=[mark for mark in MARKS if len(parts[mark.of])],
+        marks=[_named(results, mark) for mark in MARKS if len(parts[mark.of])],
         rules=choice_rules(results),
         tooltip=("model", "pair", "tier", "layer", "depth", "seed", "seeds", "samples"),
         legend="model",
@@ -83,6 +83,12 @@ def depth(
         page_size=(155, 140),
     )
     return [chart]
+
+
+def _named(results: Results, marks: Marks) -> Marks:
+    """What is drawn without a class loss is called as the study has it."""
+    is_zero = marks.of == "w = 0" and not results.has_answers
+    return replace(marks, label=results.terms.without) if is_zero else marks
 
 
 def _axis(results: Results, data: pd.DataFrame, measure: Measure) -> Axis:
@@ -99,7 +105,7 @@ def _unseen(frame: pd.DataFrame) -> pd.DataFrame:
 def _title(results: Results, shown: Shown, drawn: pd.DataFrame, tier: str) -> str:
     own = drawn[drawn["tier"] == tier]
     first = results.config.get("stage1", {}).get("wordings", Stage1.model_fields["wordings"].get_default())
-    kind = "answers trained" if tier in first else "not trained"
+    kind = "answers trained" if tier in first and results.has_answers else "not trained"
     kind = "class trained" if tier in shown.wordings.split("+") else kind
     known = "" if (own["templates"] == "unseen").all() else ", all templates"
     return f"{tier}\n({kind}{known})"
@@ -111,7 +117,8 @@ def _caption(results: Results, shown: Shown, drawn: pd.DataFrame, chosen: pd.Dat
     more = f"{pair}, and a bias toward one token has no part in its order." if measure == "order" else ""
     zero = drawn[f"zero_{measure}"].dropna()
     lines = "; thin lines are single seeds, the thick line is their mean" if drawn["seeds"].max() > 1 else ""
-    lines += "; a dashed line is the same model after the same steps without a class loss" if len(zero) else ""
+    without = "the same model after the same steps without a class loss" if results.has_answers else results.terms.zero
+    lines += f"; a dashed line is {without}" if len(zero) else ""
     failed = int(chosen.drop_duplicates(["model", "pair", "layer"])["not_fitted"].sum())
     left_out = f" {failed} cells whose class loss stayed above chance are left out." if failed else ""
     seen = "" if (drawn["templates"] == "unseen").all() else " (all templates of tiers of which some training saw all)"

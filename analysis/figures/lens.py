@@ -1,6 +1,7 @@
 """At which layers the class can be read once it was trained at one of them: choice accuracy along the depth."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
     cells = [cell for cell in cells if cell.depth in kept[cell.model]]
     parts = {
         "stage 2": _means(results, [(cell, cell, "stage2") for cell in cells]),
-        "stage 1": _means(results, [(c, one, "stage1") for c in cells if (one := results.reference_of(c))]),
+        "stage 1": _means(results, [(c, one, results.before_stage) for c in cells if (one := results.reference_of(c))]),
     }
     after = parts["stage 2"]
     if after.empty:
@@ -69,7 +70,7 @@ def lens(results: Results, shown: Shown) -> list[Chart]:
         x=depth_axis(label="relative depth of the read-out"),
         y=choice_axis(min(data["choice"].min(), *(cell.chance for cell in results.plain))),
         looks=names | {TRAINED: Look(NEUTRAL, line="-")},
-        marks=MARKS,
+        marks=[replace(mark, label=_before(results)) if mark.of == "stage 1" else mark for mark in MARKS],
         rules=choice_rules(results),
         tooltip=("model", "trained_layer", "tier", "layer", "depth", "prompts"),
         legend="tier",
@@ -102,10 +103,14 @@ def _caption(results: Results, cells: Sequence[StudyUnit], after: pd.DataFrame, 
     return (
         f"Choice accuracy of {cells[0].pair} at every layer after stage 2, trained on {shown.words} at w = "
         f"{shown.weight:g} at the layer with the grey band (panels: layer, relative depth), by tier; dotted and thin: "
-        f"after stage 1. Means of {counted(seeds, 'seed')} over the {counted(after['prompts'], 'prompt')} a tier that "
-        f"were read at every layer, of templates both seen and unseen. Dotted: chance, {chance_in_words(results)}; "
-        "grey: 75 %."
+        f"{_before(results)}. Means of {counted(seeds, 'seed')} over the {counted(after['prompts'], 'prompt')} a tier "
+        "that were read at every layer, of templates both seen and unseen. Dotted: chance, "
+        f"{chance_in_words(results)}; grey: 75 %."
     )
+
+
+def _before(results: Results) -> str:
+    return "after stage 1" if results.has_answers else results.terms.before
 
 
 def _reach(parts: dict[str, pd.DataFrame]) -> str:

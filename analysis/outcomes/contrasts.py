@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.data.results import Results
 from analysis.data.samples import Key, Templates
+from analysis.data.terms import ARITHMETIC
 from analysis.data.units import StudyUnit
 from analysis.outcomes.fit import has_fitted
 from analysis.statistics.intervals import Floats
@@ -111,11 +112,18 @@ CONTRASTS: list[Contrast] = [
 """Every contrast of the report, in its order."""
 
 
+def words_of_contrasts(results: Results) -> dict[str, str]:
+    """Return what each contrast subtracts from what, by name, in the words of the study's task."""
+    return {one.name: one.words.replace(ARITHMETIC.zero, results.terms.zero) for one in CONTRASTS}
+
+
 Pairs = Sequence[tuple[StudyUnit, StudyUnit]]
 
 
 def pairs_of(results: Results, contrast: Contrast) -> Pairs:
     """Return each plain cell that has fitted with its partner, where it has one."""
+    if contrast.column == "right" and not results.has_answers:
+        return []
     key = ("pairs", contrast.name)
     if key not in results.known:
         fitted = [cell for cell in results.plain if cell.finished and has_fitted(results, cell)]
@@ -132,13 +140,15 @@ def paired_values(results: Results, contrast: Contrast, pairs: Pairs, tier: str)
     if answers:
         keys = [((cell.id, "stage2"), (partner.id, contrast.stage)) for cell, partner in pairs]
     else:
-        keys = [(cell.trained, _read_beside(cell, partner)) for cell, partner in pairs]
+        keys = [(cell.trained, _read_beside(results, cell, partner)) for cell, partner in pairs]
     sides = [samples.rows(side) for side in zip(*keys, strict=True)]
     own, beside = (samples.figures(contrast.column, rows, samples.of(rows, contrast.templates)) for rows in sides)
     lacking = np.isnan(own) | np.isnan(beside)
     return np.where(lacking, np.nan, own), np.where(lacking, np.nan, beside)
 
 
-def _read_beside(cell: StudyUnit, partner: StudyUnit) -> Key:
+def _read_beside(results: Results, cell: StudyUnit, partner: StudyUnit) -> Key:
     """Of the read-outs of a partner: at its own layer, or where it has none (w = 0) as the cell reads."""
-    return partner.trained if partner.layer is not None else (partner.id, "stage2", cell.readout, cell.layer)
+    if partner.layer is not None:
+        return partner.trained
+    return partner.id, results.zero_stage, cell.readout, cell.layer

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.data.numbers import probability, share, signed_points, signed_probability
 from analysis.data.results import Results
 from analysis.data.samples import Key
+from analysis.data.terms import ARITHMETIC
 from analysis.data.units import PLACE, StudyUnit, place
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics.effects import effects
@@ -48,9 +49,11 @@ class Evidence:
     p: Interval
     """Mean probability of the right class token."""
     gain_stage1: Interval | None
-    """Paired gain in p over stage 1; None where no finished reference exists."""
+    """Paired gain in p over the model before, which is that after stage 1; None where no finished reference exists."""
     gain_zero: Interval | None
     """Paired gain in p over w = 0; None where no finished w = 0 cell exists."""
+    before: str = "stage 1"
+    """What the model before is. Where it is the model as it came, w = 0 is the same."""
     over_memory: Interval | None = None
     """Choice accuracy minus that of the cell beside it whose labels have to be remembered, on the same prompts; None
     where none was run at that layer, or it did not fit, and where no training saw the templates: there memory of them
@@ -93,7 +96,10 @@ def missed_criteria(evidence: Evidence, decisions: Decisions) -> list[str]:
     if evidence.p.low < decisions.probability:
         bound = f"{evidence.p.low:.3f} is below {probability(decisions.probability)}"
         missed.append(f"p {probability(evidence.p)}: the lower bound {bound}")
-    for name, gain in (("stage 1", evidence.gain_stage1), ("w = 0", evidence.gain_zero)):
+    gains = {evidence.before: evidence.gain_stage1}
+    if evidence.before == ARITHMETIC.before:
+        gains["w = 0"] = evidence.gain_zero
+    for name, gain in gains.items():
         if gain is None:
             missed.append(f"gain in p over {name} unknown: not finished")
         elif gain.low <= 0:
@@ -161,8 +167,8 @@ def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int
     memories = [memory_of(results, cell) if cell.arm == "plain" else None for cell in cells]
     choices, probabilities = levels(choice, confidence), levels(p, confidence)
     gained = {
-        "gain_stage1": gains(p, "p", map(_key_beside, cells, references, repeat("stage1"))),
-        "gain_zero": gains(p, "p", map(_key_beside, cells, zeros, repeat("stage2"))),
+        "gain_stage1": gains(p, "p", map(_key_beside, cells, references, repeat(results.before_stage))),
+        "gain_zero": gains(p, "p", map(_key_beside, cells, zeros, repeat(results.zero_stage))),
         "over_memory": gains(choice, "choice", (memory.trained if memory else () for memory in memories)),
     }
     gained["over_memory"][unseen] = np.nan
@@ -174,6 +180,7 @@ def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int
             choice=Interval(*choices[number].tolist()),
             p=Interval(*probabilities[number].tolist()),
             **{name: _interval(of[number]) for name, of in gained.items()},
+            before=results.terms.before,
             samples=int(counts[number]),
             templates="unseen" if unseen[number] else "seen",
         )

@@ -145,7 +145,8 @@ def _zeros(
     """The means over seeds of what plain cells' read-outs are in the models with w = 0; NaN where none is."""
     samples, zeros = results.readouts[tier], [results.zero_of(cell) if cell.arm == "plain" else None for cell in cells]
     rows = samples.rows(
-        (zero.id if zero else "", "stage2", cell.readout, cell.layer) for zero, cell in zip(zeros, cells, strict=True)
+        (zero.id if zero else "", results.zero_stage, cell.readout, cell.layer)
+        for zero, cell in zip(zeros, cells, strict=True)
     )
     found: dict[str, pd.Series[float]] = {}
     for name, prefix in (("zero_choice", "zero"), ("zero_order", "zero_order")):

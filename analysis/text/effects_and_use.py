@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.data.numbers import probability, share, signed_points
 from analysis.data.results import Results
 from analysis.outcomes import Decided
-from analysis.outcomes.contrasts import CONTRASTS, Asks
+from analysis.outcomes.contrasts import CONTRASTS, Asks, words_of_contrasts
 from analysis.statistics.intervals import Interval, interval_of
 from analysis.text.rows import Row, Rows, first_groups, first_rows
 from study.config.arms import words_of
@@ -61,7 +61,8 @@ def _short(cue: str) -> str:
 
 def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> Rows:
     """One row a contrast, model, pair, weight and wordings, over all depths: a column for each tier."""
-    words = {contrast.name: contrast.words for contrast in CONTRASTS if contrast.asks == asks}
+    words = words_of_contrasts(results)
+    asked = [contrast.name for contrast in CONTRASTS if contrast.asks == asks]
 
     def row(here: pd.DataFrame) -> Row:
         by_tier, first = {of["tier"]: of for of in here.to_dict("records")}, here.iloc[0]
@@ -69,7 +70,7 @@ def contrast_rows(results: Results, effects: pd.DataFrame, asks: Asks) -> Rows:
         told = [_effect(by_tier[tier]) if tier in by_tier else "" for tier in results.tiers]
         return [f"{words[first['contrast']]}: {where}", *told, f"{first['seeds']} x {first['depths']}"]
 
-    own = effects[effects["contrast"].isin(words) & effects["depth"].isna()]
+    own = effects[effects["contrast"].isin(asked) & effects["depth"].isna()]
     return first_groups(own, ["contrast", "model", "pair", "weight", "wordings"], row)
 
 
@@ -90,7 +91,7 @@ def _effect(row: Mapping[Any, Any]) -> str:
 
 def pooled_rows(results: Results, pooled: pd.DataFrame) -> Rows:
     """One row a contrast, pair, weight and wordings, over models: a column for each tier."""
-    words = {contrast.name: contrast.words for contrast in CONTRASTS}
+    words = words_of_contrasts(results)
 
     def row(here: pd.DataFrame) -> Row:
         first, by_tier = here.iloc[0], {of["tier"]: of for of in here.to_dict("records")}

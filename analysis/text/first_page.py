@@ -191,7 +191,7 @@ def trained_by(results: Results, tier: str) -> str:
     told = []
     if results.nursery:
         told.append("pre-training")
-    if tier in results.config.get("stage1", {}).get("wordings", ()):
+    if results.has_answers and tier in results.config.get("stage1", {}).get("wordings", ()):
         told.append("stage 1")
     if tier in first.wordings:
         told.append("stage 2")
@@ -238,14 +238,15 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
     about = "; ".join(filter(None, (_described(results, model) for model in results.model_names)))
     about = f" {escape(about)}." if about and len(results.model_names) <= FEW_MODELS else ""
+    alone = "" if results.has_answers else " The prompts have labels alone: nothing is said of answers."
     several = ("Mean over seeds [lowest-highest], " if seeds > 1 else "") + "\\* one seed; "
     if shown["zero_choice"].notna().any():
-        several += "in brackets: the same steps without a class loss (w = 0), read in the same way; "
+        several += f"in brackets: {results.terms.without}, read in the same way; "
     return Markdown(
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by the relative depth that was "
         f"asked for, of which the nearest layer is trained; chance is {100 * first.chance:.0f}. The class loss saw "
         f"{escape(' and '.join(first.wordings))} alone, with w = {number_text(results.shown_weight)}; "
-        f"{escape(terms.group)}s and templates are new to every training.{escape(saw)} {several}bold: the "
+        f"{escape(terms.group)}s and templates are new to every training.{escape(saw)}{alone} {several}bold: the "
         f"{100 * results.decisions.confidence:g} % interval over {over} lies above {100 * READABLE:.0f} %."
         f"{_of_cues(results)}{about}"
     )
@@ -287,7 +288,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
     interval = f"(in brackets {100 * results.decisions.confidence:g} % intervals of the depth)"
     reach = f", at {100 * READABLE:.0f} % or more {interval}" if len(own) else ""
-    without = _without(main_rows(results, main_series(results, decided.means)))
+    without = _without(results, main_rows(results, main_series(results, decided.means)))
     return Markdown(
         f"A class token that is trained into a layer on {escape(listed(first.wordings))} prompts is read there, in "
         f"templates and with {escape(results.terms.group)}s that no training saw{escape(reach)}: "
@@ -295,7 +296,7 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     )
 
 
-def _without(shown: pd.DataFrame) -> str:
+def _without(results: Results, shown: pd.DataFrame) -> str:
     """Where the model reads so without a class loss."""
     known = shown[shown["zero_choice"].notna()]
     if known.empty:
@@ -308,7 +309,8 @@ def _without(shown: pd.DataFrame) -> str:
     if len(places) > MOST_PLACES:
         places = [f"in {len(there)} of {len(known)} of these places"]
     reached = listed(places) if places else "nowhere"
-    return f"After the same steps without a class loss the mean reaches {100 * READABLE:.0f} % {reached}. "
+    when = "After the same steps without a class loss" if results.has_answers else "In the model as it came"
+    return f"{when} the mean reaches {100 * READABLE:.0f} % {reached}. "
 
 
 def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:

@@ -50,17 +50,21 @@ def limits(results: Results, decided: Decided) -> list[str]:
         if len(_seeds(results)) > 1
         else f"One seed ({seeds}): the spread between seeds is not measured, and intervals are over templates alone."
     )
+    decided_on = f"{len(decided.plain)} outcomes, {len(decided.effects)} contrasts and {len(decided.shares)} exchanges"
+    asked = "which the exchange of states asks"
+    if not results.has_answers:
+        decided_on = f"{len(decided.plain)} outcomes and {len(decided.effects)} contrasts"
+        asked = "which only the answers to prompts could show, and these have labels alone"
     percent = share(results.decisions.confidence)
     said = [
         spread,
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent of one another.",
         f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over templates as a sample of such templates: "
         f"of wordings of another kind they say nothing.{_cues(results)}",
-        f"{len(decided.plain)} outcomes, {len(decided.effects)} contrasts and {len(decided.shares)} exchanges are each "
-        f"decided at {percent}, with no correction for their number, except that being above chance is corrected for "
-        "all cells of a tier.",
+        f"{decided_on} are each decided at {percent}, with no correction for their number, except that being above "
+        "chance is corrected for all cells of a tier.",
         "Class tokens that are read at a layer show that they can be trained into it. That the network makes use of "
-        "them is another question, which the exchange of states asks.",
+        f"them is another question, {asked}.",
     ]
     if failed := not_fitted(decided):
         said.append(f"Controls that did not fit, and are used nowhere: {', '.join(failed)}.")

@@ -46,7 +46,7 @@ def model_row(study: Results, model: str) -> Row:
     blocks = str(next(unit.blocks for unit in study.units.values() if unit.model == model))
     licence = str(entry.get("licence", "unknown"))
     weights, stage1 = _held(study, model)
-    first = ", ".join(filter(None, [first, stage1]))
+    first = ", ".join(filter(None, [first, stage1])) if study.has_answers else "none"
     source = f"{kind}: {where}".strip(": ")
     if note := entry.get("note"):
         source += f" ({note})"
@@ -117,13 +117,16 @@ def decision_rows(study: Results) -> list[Row]:
     """Every choice that was fixed before the study, with its meaning; one on samples where the study has one."""
     rows, has_sample = [], bool(study.nursery and study.nursery.sample)
     for name, field in Decisions.model_fields.items():
-        if name == "learned" and not has_sample:
+        if (name == "learned" and not has_sample) or (name == "floor" and not study.has_answers):
             continue
         value = getattr(study.decisions, name)
         if value is None:  # left to another setting
             continue
         told = ", ".join(value) or "none" if isinstance(value, list) else str(value)
-        rows.append([name, told, Markdown(" ".join((field.description or "").split()))])
+        meaning = " ".join((field.description or "").split())
+        if name == "non_inferiority_margin" and not study.has_answers:
+            meaning = "Difference within which two choice accuracies count as equal."
+        rows.append([name, told, Markdown(meaning)])
     return rows
 
 
@@ -139,10 +142,11 @@ def accuracy_rows(study: Results, decided: Decided, model: str) -> Rows:
     def row(told: tuple[StudyUnit, str]) -> Row:
         unit, stage = told
         if not unit.finished:
-            return [name_of(study, unit), unit.status, *[""] * (len(study.tiers) + 1)]
+            return [name_of(study, unit), unit.status, *[""] * (len(study.tiers) * study.has_answers + 1)]
         leak = probability(leaks[unit.id]) if unit.id in leaks else ""
         name = stages[stage] + _which(study, unit) if unit.layer is None else name_of(study, unit)
-        return [name, *_levels(study, levels.get((unit.id, stage))), leak, _text_kl(study, unit, stage)]
+        right = _levels(study, levels.get((unit.id, stage))) if study.has_answers else []
+        return [name, *right, leak, _text_kl(study, unit, stage)]
 
     return first_rows([*shared_stages, *((cell, "stage2") for cell in _plain(study, model))], row)
 

@@ -38,10 +38,10 @@ def questions(results: Results, decided: Decided) -> list[Question]:
     return [
         *_depth(results, decided),
         *_bias(results, decided),
-        cost(results, decided),
+        *([cost(results, decided)] if results.has_answers else []),
         _meaning(results, decided),
         _memory(results, decided),
-        use(results, decided),
+        *([use(results, decided)] if results.has_answers else []),
         *_manipulated(results, decided),
         *_prompting(results, decided),
         why(results, decided),
@@ -71,7 +71,7 @@ def _bias(results: Results, decided: Decided) -> Iterator[Question]:
     """What the class loss brings, and whether that is a bias: in matched pairs of prompts it has no part."""
     words = {"above": "higher with it", "below": "lower with it", "none": "no difference", "undecided": "undecided"}
     told = [
-        Difference(f"{what}, with the class loss minus w = 0", rows, words)
+        Difference(f"{what}, with the class loss minus {results.terms.zero}", rows, words)
         for what, contrast in (
             ("Choice accuracy", "class loss against w = 0"),
             ("Matched pairs in the right order", "order with class loss against w = 0"),
@@ -99,8 +99,8 @@ def _reversed(results: Results, decided: Decided) -> str:
         f"{count} of {(known['model'] == model).sum()} layers and tiers of {model}" for model, count in counts.items()
     )
     return (
-        f"; a part of order is a sign: with w = 0 some seed has fewer than {100 * REVERSED:.0f} % of pairs in the "
-        f"right order, and so tells the classes apart the wrong way round, at {per}"
+        f"; a part of order is a sign: with {results.terms.zero} some seed has fewer than {100 * REVERSED:.0f} % of "
+        f"pairs in the right order, and so tells the classes apart the wrong way round, at {per}"
     )
 
 

@@ -207,7 +207,7 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
     if isinstance(unit, StageOne):
         return training(study.stage1, study.stage1.wordings, 0, study.stage1.steps)
     if isinstance(unit, Reference):
-        return passing(everything, blocks).times(2)
+        return passing(everything, blocks).times(2 if study.data.answered else 1)
     profile = of_each(evaluation.profile_prompts, tiers)
     if isinstance(unit, Predictors):
         fitted = {tiers[0]: float(2 * len(study.data.operations) * FITTING_PROMPTS)}

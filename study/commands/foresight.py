@@ -69,6 +69,8 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
     cells = [unit for unit in units if isinstance(unit, Cell) and unit.pair and unit.arm == PLAIN]
     few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else ""
     told = [f"{few} (evaluation.prompts_per_class)"] if few else []
+    if not plan.study.data.answered:
+        told.append("the prompts have labels alone: there is no stage 1 and no answer loss, and no answers are scored")
     return Foresight(endings, [*told, *coinciding(plan), *warnings])
 
 

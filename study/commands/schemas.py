@@ -76,5 +76,5 @@ def _tables() -> Iterator[str]:
         yield "| column | what it holds |"
         yield "|---|---|"
         for column, about in table.columns.items():
-            missing = "; may be missing" if about.missing else ""
+            missing = "; may be missing" if about.missing or about.missing_with else ""
             yield f"| `{column}`{'' if about.reported else ' *'} | {about.meaning}{missing} |"

@@ -36,7 +36,8 @@ class Example(Settings):
     """A prompt of a custom task with its answer: one line of the file."""
 
     prompt: Text
-    answer: Annotated[Text, AfterValidator(_one_line)]
+    answer: Annotated[Text, AfterValidator(_one_line)] | None = None
+    """What is trained and scored after the prompt. All prompts of a task have one, or none has."""
     operation: Annotated[Name, Field(alias="class")]
     split: Annotated[Split, BeforeValidator(_lower)]
     wording: Name = "plain"
@@ -103,6 +104,9 @@ class Examples(Settings):
             )
         return columns
 
+    answers: bool | None = None
+    """Whether prompts have answers; if it is left out, whether there is a column of them. Without answers, as with
+    labels alone, there is no stage 1 and no answer loss: `weights` is `[1]`, and w = 0 the model as it came."""
     sha256: Sha256 | None = None
     """SHA-256 of the file, or of a dataset's rows as JSON Lines, which are refused if they have another one. It is
     recorded in results and identifies their prompts."""
@@ -115,7 +119,7 @@ class Examples(Settings):
 
     def holding(self, sha256: str, lines: Sequence[Example]) -> Self:
         """Return these examples with their lines, which travel with every unit; in ids, `identity` replaces them."""
-        examples = self.model_copy(update={"sha256": sha256})
+        examples = self.model_copy(update={"sha256": sha256, "answers": any(line.answer for line in lines)})
         examples._lines = tuple(lines)
         return examples
 
@@ -135,6 +139,11 @@ class Examples(Settings):
         of_file = self.splits if self.file else {}  # the rows of a dataset have these already
         taken = [self.columns, *([of_file] if of_file else [])]
         return content_hash([self.sha256, *taken]) if any(taken) else self.sha256
+
+    @property
+    def answered(self) -> bool:
+        """Whether prompts have answers, which stage 1 trains."""
+        return self.answers is not False
 
     @property
     def lines(self) -> tuple[Example, ...]:

@@ -49,8 +49,8 @@ class Place:
     """Whether the unembedding is the input embedding."""
     class_gradient: np.ndarray
     """[parameters]: gradient of the class loss by the adapter at and below the layer, as initialised in stage 2."""
-    answer_gradient: np.ndarray
-    """[parameters]: the same of the answer loss."""
+    answer_gradient: np.ndarray | None
+    """[parameters]: the same of the answer loss; None where prompts have no answers."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,11 @@ class Predictor:
     words: str
     """Its label in figures, with its unit."""
     value: Callable[[Place], float | None]
-    """The quantity; None at a layer where it is not defined."""
+    """The quantity; None where it is not defined."""
     missing: bool = False
     """Whether there are layers at which it is not defined."""
+    of_answers: bool = False
+    """Whether it needs prompts with answers, and is not defined without."""
     testable: bool = True
     """Whether `decisions.predictors` may name it; a fact that is the same at all layers explains no depth."""
 
@@ -82,6 +84,16 @@ def _growth(place: Place) -> float | None:
     if place.states_below is None:
         return None
     return float(_norms(place.states).mean() / _norms(place.states_below).mean())
+
+
+def _gradient_cosine(place: Place) -> float | None:
+    return None if place.answer_gradient is None else cosine(place.class_gradient, place.answer_gradient)
+
+
+def _gradient_ratio(place: Place) -> float | None:
+    if place.answer_gradient is None:
+        return None
+    return float(np.linalg.norm(place.class_gradient) / np.linalg.norm(place.answer_gradient))
 
 
 def _pair_cosine(place: Place) -> float:
@@ -109,13 +121,8 @@ PREDICTORS: dict[str, Predictor] = {
     "tied": Predictor("whether the head is the embedding", lambda at: float(at.tied), testable=False),
     "residual_growth": Predictor("growth of the residual stream", _growth, missing=True),
     "lora_parameters": Predictor("trained parameters up to the layer", lambda at: len(at.class_gradient)),
-    "gradient_cosine": Predictor(
-        "cosine of the two gradients", lambda at: cosine(at.class_gradient, at.answer_gradient)
-    ),
-    "gradient_ratio": Predictor(
-        "ratio of the two gradients",
-        lambda at: float(np.linalg.norm(at.class_gradient) / np.linalg.norm(at.answer_gradient)),
-    ),
+    "gradient_cosine": Predictor("cosine of the two gradients", _gradient_cosine, of_answers=True),
+    "gradient_ratio": Predictor("ratio of the two gradients", _gradient_ratio, of_answers=True),
 }
 
 TESTABLE = tuple(name for name, predictor in PREDICTORS.items() if predictor.testable)

@@ -49,6 +49,11 @@ class SmallTasks(Settings):
         return self.tiers
 
     @property
+    def answered(self) -> bool:
+        """Whether prompts have answers, which stage 1 trains: all do."""
+        return True
+
+    @property
     def by_task(self) -> list[list[Operation]]:
         """The classes of each task."""
         return [list(SMALL_TASKS[task].operations) for task in self.tasks]

@@ -173,6 +173,11 @@ class Data(Settings):
         """The operations of each task: all are of one."""
         return [list(self.operations)]
 
+    @property
+    def answered(self) -> bool:
+        """Whether prompts have answers, which stage 1 trains: all do."""
+        return True
+
     def tiers_of(self, operations: Iterable[Operation]) -> Sequence[Tier]:
         """Return the tiers of wording that these operations have: all."""
         return TIERS

@@ -76,7 +76,10 @@ class Pretraining(Settings):
 
 
 class StageOne(Settings):
-    """The LoRA fine-tuning that all cells of one model, seed and stage-1 settings share."""
+    """The LoRA fine-tuning that all cells of one model, seed and stage-1 settings share.
+
+    Where prompts have no answers it is no unit of the study, and its cells train on the model as it came.
+    """
 
     model_name: str
     model: Model
@@ -92,7 +95,7 @@ class StageOne(Settings):
     @cached_property
     def id(self) -> str:
         prompts = self.data.identity if isinstance(self.data, Examples) else self.data
-        stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"})
+        stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"}) if self.data.answered else None
         more = [*([] if self.fuses else ["kept"]), *(["chat"] if self.prompt == "chat" else [])]
         return content_hash(
             ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, stage1, *more]
@@ -269,7 +272,7 @@ def foundations(unit: Unit) -> list[Pretraining | StageOne]:
         return []
     if isinstance(unit, StageOne):
         return [unit.nursery] if unit.nursery else []
-    return [*foundations(unit.stage_one), unit.stage_one]
+    return [*foundations(unit.stage_one), unit.stage_one] if unit.stage_one.data.answered else []
 
 
 def folder_name(unit: Unit) -> str:

@@ -40,7 +40,8 @@ class ClassTokenError(Exception):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt with its token ids, and the ids of its answer with the stop token at the end."""
+    """A prompt with its token ids, and the ids of its answer with the stop token at the end: without an answer, the
+    stop token alone, which nothing trains or reads."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]
@@ -79,7 +80,7 @@ def encode(tokenizer: Tokenizer, prompt: Prompt, special: bool = True) -> Encode
     text, with_answer, plain = as_prompted(tokenizer, prompt)
     prompt_ids = tokenizer.encode(text, add_special_tokens=special and plain)
     whole = tokenizer.encode(with_answer, add_special_tokens=special and plain)
-    if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
+    if whole[: len(prompt_ids)] != prompt_ids or (prompt.answer and len(whole) == len(prompt_ids)):
         raise EncodingError(
             f"the ids of {text!r} are not a prefix of those of {with_answer!r}: "
             f"{prompt_ids} and {whole}; the study cannot use this tokenizer"
@@ -93,7 +94,7 @@ def as_prompted(tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, str, bool]:
     if isinstance(tokenizer, CheckedTokenizer) and tokenizer.chats:
         text = tokenizer.in_chat(prompt.text)
         return text, text + prompt.answer, False
-    return prompt.text, f"{prompt.text} {prompt.answer}", True
+    return prompt.text, f"{prompt.text} {prompt.answer}" if prompt.answer else prompt.text, True
 
 
 def stop_id(tokenizer: Tokenizer) -> int:

@@ -37,8 +37,8 @@ def evaluate(
     """Return rows of answers and rows of the logit lens, the latter for every pair of `readouts`.
 
     `encoded` and `layers` are by prompt id, which identifies a prompt in all stages and cells; `layers` are those at
-    which the lens is read, None for all. An answer is right if greedy decoding gives it and then stops. `on_prompts` is
-    called with the number of prompts that are done.
+    which the lens is read, None for all. An answer is right if greedy decoding gives it and then stops; prompts without
+    one have rows without verdicts. `on_prompts` is called with the number of prompts that are done.
     """
     answers: list[Row] = []
     lenses: list[Row] = []
@@ -56,7 +56,11 @@ def evaluate(
                 mx.eval(at_last[-1], at_answers[-1])
                 done += len(chunk)
                 on_prompts(done)
-            verdicts = read_answers(lens, tokenizer, [item for _, item in group], mx.concatenate(at_answers))
+            items = [item for _, item in group]
+            answered = all(item.prompt.answer for item in items)
+            verdicts: Sequence[Answer | None] = [None] * len(items)
+            if answered:
+                verdicts = read_answers(lens, tokenizer, items, mx.concatenate(at_answers))
             answers += [
                 _answer_row(number, item, verdict, stage)
                 for (number, item), verdict in zip(group, verdicts, strict=True)
@@ -101,10 +105,10 @@ def _about(number: int, item: Encoded, stage: str) -> Row:
     }
 
 
-def _answer_row(number: int, item: Encoded, answer: Answer, stage: str) -> Row:
+def _answer_row(number: int, item: Encoded, answer: Answer | None, stage: str) -> Row:
     prompt = item.prompt
     asked = {**dict(zip("ab", prompt.numbers, strict=False)), "prompt": prompt.text, "answer": prompt.answer}
-    verdict = {"right": answer.right, "number_right": answer.number_right, "nll": answer.nll}
+    verdict = {name: getattr(answer, name, None) for name in ("right", "number_right", "nll")}
     return {**_about(number, item, stage), **asked, **verdict, "tokens": len(item.answer_ids)}
 
 

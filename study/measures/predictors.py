@@ -215,15 +215,16 @@ def _balanced(told: np.ndarray, right: Sequence[Operation], names: Sequence[Oper
 
 def _gradients(
     model: nn.Module, tokens: Mapping[Operation, ClassToken], encoded: Sequence[Encoded], lora: Lora, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield, for each layer, the gradients [parameters] of its class loss and of the answer loss by the adapter at and
-    below it, as initialised in stage 2."""
+    below it, as initialised in stage 2; None for that of the answer loss where prompts have no answers."""
     ids = {operation: token.id for operation, token in tokens.items()}
     items = [item for item in encoded if item.prompt.operation in ids]
-    answer = _adapter_gradient(model, None, items, lora, seed)
+    answered = all(item.prompt.answer for item in items)
+    answer = _adapter_gradient(model, None, items, lora, seed) if answered else None
     for layer in range(len(model.layers)):
         named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
-        yield np.concatenate(named[: layer + 1]), np.concatenate(answer[: layer + 1])
+        yield np.concatenate(named[: layer + 1]), np.concatenate(answer[: layer + 1]) if answer else None
 
 
 def _adapter_gradient(

@@ -223,12 +223,12 @@ def _encoding_gates(held: HeldModel, encoded: dict[int, Encoded], readouts: Read
     misread = sum(
         _is_misread(held, readout, operation, token) for readout, own in readouts for operation, token in own.items()
     )
+    named = checked(Gate(MISREAD[readouts[0][0].class_name if readouts else "single"], misread, 0))
+    if not all(item.prompt.answer for item in encoded.values()):
+        return [named]
     moved = 0
     for item in encoded.values():
         _, with_answer, plain = as_prompted(held.tokenizer, item.prompt)
         whole = held.tokenizer.encode(with_answer, add_special_tokens=plain)
         moved += tuple(whole) != (*item.prompt_ids, *item.answer_ids[:-1])
-    return [
-        checked(Gate(MISREAD[readouts[0][0].class_name if readouts else "single"], misread, 0)),
-        checked(Gate("prompts that are no prefix of prompt and answer", moved, 0)),
-    ]
+    return [named, checked(Gate("prompts that are no prefix of prompt and answer", moved, 0))]

@@ -26,18 +26,21 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     alone would compute another one, and OSError where `folder` cannot be written.
     """
     first = cell.stage_one
-    stage1 = store.verified(first)
+    sources = [(store.verified(cell), STAGE2)]
+    if first.data.answered:
+        sources.append((store.verified(first), STAGE1))
     loaded = loaded_model(first, store)
     if loaded.reading.mends:
         raise ModelError(
             f"the checkpoints of {cell.label} are not written: mlx-lm alone would compute another model from them, "
             f"since the study changes {first.model_name} when it is loaded ({'; '.join(loaded.reading.told)})"
         )
-    for source, place in ((stage1, STAGE1), (store.verified(cell), STAGE2)):
+    for source, place in sources:
         for name in (adapters.WEIGHTS, adapters.CONFIG):
             write_bytes(folder / place / name, (source / name).read_bytes())
-    adapters.put(loaded.model, first.stage1.lora, adapters.load(stage1))
-    adapters.fuse(loaded.model)
+    if first.data.answered:
+        adapters.put(loaded.model, first.stage1.lora, adapters.load(store.verified(first)))
+        adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
     config = {key: value for key, value in loaded.config.items() if not key.startswith("quantization")}
     (folder / FUSED).mkdir(parents=True, exist_ok=True)

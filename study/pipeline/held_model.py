@@ -114,7 +114,8 @@ def add_stage_one(held: HeldModel, unit: StageOne, weights: adapters.Weights, pr
 
 
 def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: Sequence[Prompt]) -> HeldModel:
-    """Return the model after stage 1: the one in memory, or else made from the adapter in the store.
+    """Return the model after stage 1: the one in memory, or else made from the adapter in the store; where prompts have
+    no answers, the model as it came.
 
     `prompts` are all those of the unit that asks for the model. Raises EncodingError and GateError.
     """
@@ -122,7 +123,10 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: S
         _held[unit.id].warn_of(prompts)
     else:
         held = base(unit, store, probe, prompts)
-        add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)
+        if unit.data.answered:
+            add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)
+        else:
+            _held[unit.id] = held
     return _held[unit.id]
 
 

@@ -7,6 +7,7 @@ from math import prod
 from study.config.arms import ARMS
 from study.config.bounds import MOST_CELLS
 from study.config.examples import Examples
+from study.config.predictors import PREDICTORS
 from study.config.recipes import CORRECTED
 from study.config.study import FEWEST_TEMPLATES, AnyData, Data, Grid, Part, Study
 from study.config.text import normal_form
@@ -48,6 +49,8 @@ def cross_checks(study: Study) -> Iterator[str]:
                     yield f"{place}: {token!r} is several words; a nursery learns class names of one word"
         named += [(f"{where}.wordings.{i}", wordings) for i, wordings in enumerate(part.wordings or [])]
         yield from _mixed(study.data, part.over(study.grid) if isinstance(part, Part) else part, where)
+        if not study.data.answered:
+            yield from _without_answers(part, where)
         if any(recipe != CORRECTED for recipe in part.recipes or []) and not ours:
             yield f"{where}.recipes: a custom task allows only {CORRECTED}; other recipes are for arithmetic"
         if isinstance(study.data, Examples):
@@ -74,6 +77,9 @@ def cross_checks(study: Study) -> Iterator[str]:
                 f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
                 f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
             )
+    needing = [name for name in study.decisions.predictors if PREDICTORS[name].of_answers]
+    if needing and not study.data.answered:
+        yield f"decisions.predictors: {', '.join(needing)} is of the answer loss, and the prompts have no answers"
     few = min(map(study.evaluation.prompts_in, study.data.tiers))
     if (study.decisions.predictor_prompts or 0) > few:
         yield (
@@ -91,6 +97,17 @@ def cross_checks(study: Study) -> Iterator[str]:
         if twice := [name for name in study.models if normal_form(name) in theirs]:
             yield f"models: {', '.join(twice)} is a model of the nursery too; rename the change"
         yield from (f"nursery.changes: {mistake}" for mistake in alike(study.nursery.changes))
+
+
+def _without_answers(part: Grid | Part, where: str) -> Iterator[str]:
+    """Yield mistakes in axes of a study of labels alone, which has the class loss and no other."""
+    if part.weights and set(part.weights) != {1}:
+        yield (
+            f"{where}.weights: the prompts have no answers, so that there is no answer loss to weigh against the class "
+            f"loss: write [1] (given: {part.weights}); what w = 0 would be, the model as it came, is measured anyway"
+        )
+    if detached := [arm for arm in part.arms or [] if not ARMS[arm].answer_below]:
+        yield f"{where}.arms: {detached[0]} is about the answer loss, and the prompts have no answers; leave it out"
 
 
 def _mixed(data: AnyData, grid: Grid, where: str) -> Iterator[str]:

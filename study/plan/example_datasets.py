@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from study.config.catalogue import is_hub_id
-from study.config.examples import Examples, Split
+from study.config.examples import ExampleKey, Examples, Split
 from study.plan.example_files import LARGEST
-from study.plan.example_keys import NEEDED, Row, keys_in, wrong_names
+from study.plan.example_keys import Row, keys_in, wrong_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,8 +44,8 @@ def rows_of_dataset(source: Examples, place: Path, mistakes: list[str]) -> tuple
         splits = _loaded(source, place)
         names = list(dict.fromkeys(name for part in splits.values() for name in part.column_names))
         keys = keys_in(names, source.columns)
-        needed = [key for key in NEEDED if key != "split" or "split" in source.columns]
-        if wrong := wrong_names(names, source.columns, needed) or _no_text(splits, keys.values()):
+        given: list[ExampleKey] = [] if "split" in source.columns else ["split"]
+        if wrong := wrong_names(names, source, given) or _no_text(splits, keys.values()):
             raise DatasetError(wrong)
         parts = _whole(splits) if "split" in keys else _parts(source, splits)
         rows: list[Row] = []

@@ -4,10 +4,10 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from study.config.examples import ExampleKey
+from study.config.examples import Examples
 from study.config.json_files import parse_json
 from study.plan.example_keys import Row, wrong_names
 
@@ -15,14 +15,14 @@ LARGEST = 2**24
 """Largest size of the prompts in bytes, since they travel with every unit."""
 
 
-def rows_of_file(file: Path, columns: Mapping[ExampleKey, str], mistakes: list[str]) -> tuple[bytes, list[Row]]:
+def rows_of_file(file: Path, source: Examples, mistakes: list[str]) -> tuple[bytes, list[Row]]:
     """Return the content of the file and its rows; none, with a mistake added, where it cannot be read.
 
     A file that ends in `.csv` has a line of names first; any other is JSON Lines. Empty lines are skipped.
     """
     content = _content(file, mistakes)
     text = content.decode("utf-8-sig")
-    return content, list(_of_csv(text, columns) if file.suffix.lower() == ".csv" else _of_json_lines(text))
+    return content, list(_of_csv(text, source) if file.suffix.lower() == ".csv" else _of_json_lines(text))
 
 
 def _of_json_lines(text: str) -> Iterator[Row]:
@@ -37,7 +37,7 @@ def _of_json_lines(text: str) -> Iterator[Row]:
                 yield Row(f"line {number}", None, str(error))
 
 
-def _of_csv(text: str, columns: Mapping[ExampleKey, str]) -> Iterator[Row]:
+def _of_csv(text: str, source: Examples) -> Iterator[Row]:
     """Yield each row, by the line in which it ends, without empty fields; what is wrong with the names alone."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
@@ -46,7 +46,7 @@ def _of_csv(text: str, columns: Mapping[ExampleKey, str]) -> Iterator[Row]:
             place = f"line {reader.line_num}"
             if not names:
                 names = [cell.strip() for cell in row]
-                if wrong := _wrong_head(names, columns):
+                if wrong := _wrong_head(names, source):
                     yield Row(place, None, wrong)
                     return
             elif len(row) != len(names):
@@ -56,16 +56,16 @@ def _of_csv(text: str, columns: Mapping[ExampleKey, str]) -> Iterator[Row]:
     except csv.Error as error:
         yield Row(f"line {reader.line_num}", None, f"is not CSV: {error}")
     if not names:
-        yield Row("line 1", None, _wrong_head(names, columns))
+        yield Row("line 1", None, _wrong_head(names, source))
 
 
-def _wrong_head(names: list[str], columns: Mapping[ExampleKey, str]) -> str:
+def _wrong_head(names: list[str], source: Examples) -> str:
     """What is wrong with the names of a CSV file's columns; empty where nothing is."""
     if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
         return "columns are to be separated by commas"
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         return f"names {twice[0]!r} twice: the first line has the names of the columns"
-    return wrong_names(names, columns)
+    return wrong_names(names, source)
 
 
 def _content(file: Path, mistakes: list[str]) -> bytes:

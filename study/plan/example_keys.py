@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from study.config.examples import ExampleKey
+from study.config.examples import ExampleKey, Examples
 
 KEYS: tuple[ExampleKey, ...] = get_args(ExampleKey)
 NEEDED: tuple[ExampleKey, ...] = ("prompt", "answer", "class", "split")
+"""Keys that every row has; but all may be without an answer."""
 ALSO: Mapping[str, tuple[str, ...]] = {
     "prompt": ("text", "question", "input", "instruction", "sentence", "query"),
     "answer": ("completion", "output", "target", "response", "object"),
@@ -43,17 +44,28 @@ def keys_in(names: Iterable[str], columns: Mapping[ExampleKey, str]) -> dict[Exa
     return found
 
 
-def wrong_names(
-    names: list[str], columns: Mapping[ExampleKey, str], needed: Iterable[ExampleKey] = NEEDED, kind: str = "column"
-) -> str:
-    """Return what is wrong with the names that all rows have together; empty where nothing is."""
-    keys = keys_in(names, columns)
-    lacking = [key for key in needed if key not in keys]
+def has_answers(names: Iterable[str], source: Examples) -> bool:
+    """Return whether rows with these names are to have answers: where the source does not say it, whether a name is
+    there that the answer has, or may have."""
+    if source.answers is not None:
+        return source.answers
+    named = "answer" in source.columns or "answer" in keys_in(names, source.columns)
+    return named or bool(called_otherwise(["answer"], names, source.columns))
+
+
+def wrong_names(names: list[str], source: Examples, given: Iterable[ExampleKey] = (), kind: str = "column") -> str:
+    """Return what is wrong with the names that all rows have together; empty where nothing is. `given` are keys that
+    need no name."""
+    columns, keys = source.columns, keys_in(names, source.columns)
+    optional = {*given, *([] if has_answers(names, source) else ["answer"])}
+    lacking = [key for key in NEEDED if key not in keys and key not in optional]
     absent = [columns.get(key, key) for key in lacking] + [name for name in columns.values() if name not in names]
     if absent:
         how = called_otherwise(lacking, names, columns)
         if not how and not columns:
             how = f"; if it calls them otherwise, name its {kind}s, such as `columns: {{class: label}}`"
+        if "answer" in lacking and source.answers is None:
+            how += "; if the prompts have labels alone, write `answers: false` under data"
         told = ", ".join(map(repr, dict.fromkeys(absent)))
         return f"has no {kind} {told}; it has {', '.join(names) or 'none'}{how}"
     if not columns and (unknown := [name for name in names if name not in keys.values()]):

@@ -42,7 +42,7 @@ def class_words(study: Study) -> list[str]:
 
 
 def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]) -> list[Unit]:
-    """Return stage 1 `first`, the units that it builds on, and all units that build on it."""
+    """Return stage 1 `first`, if there is one, the units that it builds on, and all units that build on it."""
     grids = [grid for grid, _ in parts]
     read = [readout(pair, arm, study.class_name) for grid in grids for pair in grid.pairs for arm in grid.arms]
     readouts = [one for i, one in enumerate(read) if one not in read[:i]]
@@ -70,8 +70,7 @@ def _group(study: Study, first: StageOne, parts: list[tuple[Grid, Stage2Change]]
     cells = _intervened(cells)
     zeros = [cell for cell in cells if cell.layer is None]
     return [
-        *foundations(first),
-        first,
+        *foundations(reference),
         reference,
         *([predictors] if study.decisions.predictors else []),
         *zeros,
@@ -134,6 +133,7 @@ def _intervened(cells: list[Cell]) -> list[Cell]:
 
     def is_plain(cell: Cell) -> bool:
         asked = cell.evaluation.causal_prompts > 0 and not cell.choices and not cell.changed
+        asked = asked and cell.stage_one.data.answered  # an exchange is told by the answer
         return asked and cell.layer is not None and cell.arm == PLAIN
 
     found = []

@@ -22,7 +22,9 @@ def seen_templates(first: StageOne, cell: Cell | None = None) -> dict[str, str]:
     They are taken from the batches themselves; a nursery's training sees all templates that are not held out.
     """
     seen: dict[str, list[str]] = {}
-    trained: dict[str, Set[str]] = {"stage1": {prompt.template for prompt in _batches(first)}}
+    trained: dict[str, Set[str]] = {}
+    if first.data.answered:
+        trained["stage1"] = {prompt.template for prompt in _batches(first)}
     if first.nursery:
         trained = {"nursery": text_of(first.nursery.data, first.nursery.words).templates, **trained}
     if cell:

@@ -16,8 +16,9 @@ from study.config.catalogue import BuiltSource, Entry, HubSource, Model
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import LONGEST_MODEL, Names
+from study.config.predictors import PREDICTORS
 from study.config.small_tasks import SmallTasks
-from study.config.study import Data, Evaluation, Study
+from study.config.study import Data, Decisions, Evaluation, Study
 from study.config.text import Name, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
@@ -174,7 +175,8 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         study = checked(Study, _completed(data, tasks) if tasks else data, mistakes[file], names)
         mistakes[file] += cross_checks(study) if study else []
         return study
-    given = {key: written[key] for key in ("file", "dataset") if key in written} if isinstance(written, dict) else {}
+    written = written if isinstance(written, dict) else {}
+    given = {key: written[key] for key in ("file", "dataset") if key in written}
     if not given:
         study = checked(Study, data, mistakes[file])
         mistakes[file] += cross_checks(study) if study else []
@@ -221,6 +223,9 @@ def _completed(data: dict[str, Any], source: Examples | SmallTasks) -> dict[str,
         "evaluation": {"prompts_per_class": prompts},
         "decisions": {"primary_tier": farthest},
     }
+    if not source.answered:
+        usual_ones = Decisions.model_fields["predictors"].default
+        follows["decisions"]["predictors"] = [name for name in usual_ones if not PREDICTORS[name].of_answers]
     for section, settings in follows.items():
         written = data.get(section, {})
         data = {**data, section: {**settings, **written} if isinstance(written, dict) else written}

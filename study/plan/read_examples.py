@@ -11,7 +11,7 @@ from study.config.mistakes import checked
 from study.config.text import normal_form, rooted
 from study.plan.example_datasets import rows_of_dataset
 from study.plan.example_files import rows_of_file
-from study.plan.example_keys import NEEDED, Row, called_otherwise, keys_in, wrong_names
+from study.plan.example_keys import NEEDED, Row, called_otherwise, has_answers, keys_in, wrong_names
 
 ALSO_TRAINED = ("training", "trn")
 """What other files call the split that is trained on; any other is more likely one that is tested."""
@@ -27,14 +27,18 @@ def read_examples(source: Examples, folder: Path, mistakes: list[str]) -> Exampl
     """Return the prompts that a study in `folder` names; only those of right lines where there are mistakes, which are
     added to `mistakes`."""
     place = place_of_examples(source, folder)
-    read = rows_of_file(place, source.columns, mistakes) if source.file else rows_of_dataset(source, place, mistakes)
+    read = rows_of_file(place, source, mistakes) if source.file else rows_of_dataset(source, place, mistakes)
     content, rows = read
-    mistakes += _of_names(rows, source) if not mistakes else []
+    names = list(dict.fromkeys(name for row in rows if isinstance(row.fields, dict) for name in row.fields))
+    mistakes += _of_names(rows, names, source) if not mistakes else []
+    answered = has_answers(names, source)
     lines: dict[str, Example] = {}
     splits: dict[str, list[str]] = {}
     for row in _that_count(rows, source) if not mistakes else ():
         found = [row.wrong] if row.wrong else []
         line = None if row.wrong else checked(Example, row.fields, found)
+        if answered and isinstance(row.fields, dict) and "answer" not in row.fields:
+            line, found = None, [*found, "answer: is missing"]
         for mistake in found:
             told = mistake.removeprefix("the file: ") + _called(mistake, row.fields, source)
             if told.startswith("split: input should be"):
@@ -53,15 +57,14 @@ def read_examples(source: Examples, folder: Path, mistakes: list[str]) -> Exampl
     return examples
 
 
-def _of_names(rows: Sequence[Row], source: Examples) -> Iterator[str]:
+def _of_names(rows: Sequence[Row], names: list[str], source: Examples) -> Iterator[str]:
     """Yield what is wrong with the keys and splits of all rows together."""
     there = [row.fields for row in rows if isinstance(row.fields, dict)]
-    names = list(dict.fromkeys(name for fields in there for name in fields))
     keys = keys_in(names, source.columns)
-    lacking = [key for key in NEEDED if key not in keys]
     absent = [theirs for theirs in source.columns.values() if theirs not in names]
-    if there and (lacking or absent) and not any(row.wrong for row in rows):
-        yield wrong_names(names, source.columns, kind="key")
+    needed = [key for key in NEEDED if key != "answer" or has_answers(names, source)]
+    if there and (absent or any(key not in keys for key in needed)) and not any(row.wrong for row in rows):
+        yield wrong_names(names, source, kind="key")
         return
     found = dict.fromkeys(str(fields[keys["split"]]) for fields in there if keys.get("split") in fields)
     known = {name.strip().casefold() for name in found}
@@ -78,6 +81,8 @@ def _that_count(rows: Sequence[Row], source: Examples) -> Iterator[Row]:
             keys = keys_in(row.fields, source.columns)
             others = {} if source.columns else {k: v for k, v in row.fields.items() if k not in keys.values()}
             fields = {**others, **{ours: row.fields[theirs] for ours, theirs in keys.items()}}
+            if source.answers is False:
+                fields.pop("answer", None)
             split = fields.get("split")
             if isinstance(split, str):
                 taken = source.taken_for.get(split.strip().casefold())

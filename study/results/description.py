@@ -11,7 +11,7 @@ from study.config.units import Kind, Unit, describe, origin, shown_name
 from study.results.files import remove, write_json
 from study.results.finished import unit_id
 
-REPORT_TITLE = "# Where can a classifier be trained into a language model, and what does it cost?"
+REPORT_TITLE = "# Where can a classifier be trained into a language model"
 """First line of every report, which tells one from other files."""
 KIND_NAMES: tuple[str, ...] = get_args(Kind)
 DESCRIPTION = "study.json"

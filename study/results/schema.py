@@ -26,6 +26,8 @@ class Column:
     """Whether reports read it, so that packed studies contain it; otherwise only the folders of units do."""
     missing: bool = False
     """Whether a row may lack it. All other values are there, and all numbers are finite."""
+    missing_with: str = ""
+    """The column that it may be missing with, in the same rows; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ NO_TEMPLATE = {name: column for name, column in PROMPT.items() if name not in ("
 PAIR = {"pair": _text("class tokens that are read, in the order of the operations; `random:` before drawn words")}
 LOG_P = {"log_p": Column("log-probability of the right class token, nats")}
 MARGIN = Column("logit of the right class token minus the largest of the other classes', nats")
-RIGHT = {"right": Column("whether greedy decoding gives the answer and then stops")}
-NLL = {"nll": Column("negative log-likelihood of the answer and its stop, nats")}
+RIGHT = {"right": Column("whether greedy decoding gives the answer and then stops; none of labels alone", missing=True)}
+NLL = {"nll": Column("negative log-likelihood of the answer and its stop, nats", missing_with="right")}
 
 TABLES: dict[str, Table] = {
     "answers": Table(
@@ -77,7 +79,9 @@ TABLES: dict[str, Table] = {
             **STAGE,
             **PROMPT,
             **RIGHT,
-            "number_right": Column("whether the answer is right and no digit or letter follows; no stop is needed"),
+            "number_right": Column(
+                "whether the answer is right and no digit or letter follows; no stop is needed", missing_with="right"
+            ),
             **NLL,
             "a": Column("first operand", reported=False),
             "b": Column("second operand", reported=False),
@@ -129,7 +133,10 @@ TABLES: dict[str, Table] = {
             **PAIR,
             **LAYER,
             "tier": PROMPT["tier"],
-            **{name: Column(predictor.words, missing=predictor.missing) for name, predictor in PREDICTORS.items()},
+            **{
+                name: Column(predictor.words, missing=predictor.missing or predictor.of_answers)
+                for name, predictor in PREDICTORS.items()
+            },
         },
         always=("predictors",),
     ),

@@ -19,7 +19,10 @@ def check_values(name: str, table: pa.Table, missing: Collection[str] = ()) -> N
     """
     for column, declared in (TABLES | SUMMARIES)[name].columns.items():
         if column in table.column_names:
-            _check(f"{name}: {column}", table[column], declared, declared.missing or column in missing)
+            may_miss = len(table) if declared.missing or column in missing else 0
+            if declared.missing_with in table.column_names:
+                may_miss = table[declared.missing_with].null_count
+            _check(f"{name}: {column}", table[column], declared, may_miss)
 
 
 def read_table(file: Path, columns: Collection[str] = ()) -> pa.Table:
@@ -38,7 +41,7 @@ def read_table(file: Path, columns: Collection[str] = ()) -> pa.Table:
     return table
 
 
-def _check(place: str, values: pa.ChunkedArray, declared: Column, may_miss: bool) -> None:
+def _check(place: str, values: pa.ChunkedArray, declared: Column, may_miss: int) -> None:
     rows, lacking, infinite = len(values), values.null_count, 0
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     is_text, is_float = pa.types.is_string(kind) or pa.types.is_large_string(kind), pa.types.is_floating(kind)
@@ -50,8 +53,8 @@ def _check(place: str, values: pa.ChunkedArray, declared: Column, may_miss: bool
 
         lacking += _count(pc.is_nan(values))
         infinite = _count(pc.is_inf(values))
-    if infinite or (lacking and not may_miss):
-        raise FigureError(f"{place} is not finite or missing in {infinite + lacking * (not may_miss)} of {rows} rows")
+    if infinite or lacking > may_miss:
+        raise FigureError(f"{place} is not finite or missing in {infinite + max(0, lacking - may_miss)} of {rows} rows")
 
 
 def _count(flags: pa.ChunkedArray) -> int:

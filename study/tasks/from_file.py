@@ -69,7 +69,7 @@ class FileTask:
     def vocabulary(self) -> list[str]:
         """Every word of the prompts and answers as written, every character that is not ASCII, and the classes; for
         tokenizers that are built locally. Numbers are read digit by digit."""
-        texts = {text for line in self.data.lines for text in (line.prompt, line.answer)}
+        texts = {text for line in self.data.lines for text in (line.prompt, line.answer or "")}
         words = {part for text in texts for word in words_in(text) for part in re.split(r"[\d_]+", word) if part}
         characters = {character for text in texts for character in text if not character.isascii()}
         return sorted(words | characters | set(self.data.operations))
@@ -77,7 +77,7 @@ class FileTask:
     @property
     def longest(self) -> int:
         """Approximate number of tokens of the longest line, at two characters a token."""
-        return max(len(line.prompt) + len(line.answer) for line in self.data.lines) // 2 + 2
+        return max(len(line.prompt) + len(line.answer or "") for line in self.data.lines) // 2 + 2
 
     @cached_property
     def _places(self) -> dict[tuple[str, Tier, Operation], list[Prompt]]:
@@ -93,5 +93,7 @@ class FileTask:
 
 
 def _prompt(line: Example) -> Prompt:
-    template = "-".join(filter(None, [line.wording, line.template]))
-    return Prompt(line.wording, template, line.operation, line.about, line.prompt, line.answer)
+    # Sentences that have labels alone are no fillings of a few templates: what they are about is the sample.
+    own = line.template or (None if line.answer else line.about)
+    template = "-".join(filter(None, [line.wording, own]))
+    return Prompt(line.wording, template, line.operation, line.about, line.prompt, line.answer or "")

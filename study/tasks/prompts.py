@@ -21,6 +21,7 @@ class Prompt:
     clustered."""
     text: str
     answer: str
+    """Empty where the task has labels alone."""
     numbers: tuple[int, ...] = ()
     """The operands of arithmetic, in their order; empty in a custom task."""
     label: Operation | None = None

@@ -12,7 +12,7 @@ import pytest
 from study.commands.run import main
 from study.config.catalogue import BuiltSource
 from study.config.examples import Examples
-from study.config.units import Unit
+from study.config.units import Cell, Unit, foundations, kind
 from study.plan.example_files import LARGEST
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -303,7 +303,7 @@ def test_an_id_follows_from_the_content_of_the_file_and_not_from_its_name(config
 
 def test_the_sum_that_a_study_is_stored_with_is_accepted_when_it_is_read_again(configs: Path) -> None:
     stored = read(configs).study.model_dump(mode="json")
-    assert stored["data"].keys() == {"file", "dataset", "config", "splits", "columns", "sha256"}
+    assert stored["data"].keys() == {"file", "dataset", "config", "splits", "columns", "answers", "sha256"}
     (configs / "study.yaml").write_text(json.dumps(stored))
     assert read_study(configs / "study.yaml").study.model_dump(mode="json") == stored
 
@@ -378,7 +378,7 @@ def test_columns_are_called_as_the_study_says_and_others_are_passed_over(configs
             "prompt,answer,class,split,id\nx,y,bird,train,1\n",
             "line 1: 'id' is no key of a prompt: prompt, answer, class",
         ),
-        ("", "line 1: has no column 'prompt', 'answer', 'class', 'split'; it has none"),
+        ("", "line 1: has no column 'prompt', 'class', 'split'; it has none"),
     ],
 )
 def test_a_csv_file_with_mistakes_is_refused_with_their_lines(configs: Path, text: str, told: str) -> None:
@@ -492,3 +492,76 @@ def test_another_split_is_told_once_and_taken_for_test_where_the_study_says_so(c
     assert ids.isdisjoint(unit.id for unit in read(configs, named).units)
     write(configs, [{**line, "split": "training" if line["split"] == "train" else "test"} for line in LINES])
     assert "to take it for train, write `splits: {train: training}` under data" in mistakes(configs)
+
+
+LABELS = STUDY.replace("weights: [0, 0.5]", "weights: [1]")
+
+
+def without_answers(configs: Path, **more: str) -> None:
+    write(configs, [{**{key: value for key, value in line.items() if key != "answer"}, **more} for line in LINES])
+
+
+def test_a_file_without_answers_has_labels_alone_and_no_stage_1(configs: Path) -> None:
+    without_answers(configs)
+    plan = read(configs, LABELS)
+    assert isinstance(plan.study.data, Examples)
+    assert (plan.study.data.answers, plan.study.data.answered) == (False, False)
+    assert plan.study.decisions.predictors == ["log_p", "a_lin", "selectivity"]
+    assert [kind(unit) for unit in plan.units] == ["reference", "predictors", "cell"]
+    assert [foundations(unit) for unit in plan.units] == [[], [], []]
+    assert not any(unit.intervened for unit in plan.units if isinstance(unit, Cell))
+    ids = [unit.id for unit in plan.units]
+    assert [unit.id for unit in read(configs, LABELS + "stage1: {steps: 7}").units] == ids
+    stored = plan.study.model_dump(mode="json")
+    (configs / "study.yaml").write_text(json.dumps(stored))
+    assert [unit.id for unit in read_study(configs / "study.yaml").units] == ids
+
+
+def test_answers_that_a_file_has_are_left_out_where_the_study_says_so(configs: Path) -> None:
+    with_them = {unit.id for unit in read(configs, LABELS).units}
+    data = of_data("file: words.jsonl, answers: false").replace("weights: [0, 0.5]", "weights: [1]")
+    plan = read(configs, data)
+    assert isinstance(plan.study.data, Examples)
+    assert {line.answer for line in plan.study.data.lines} == {None}
+    assert with_them.isdisjoint(unit.id for unit in plan.units)
+
+
+@pytest.mark.parametrize(
+    ("study", "told"),
+    [
+        (
+            STUDY,
+            "grid.weights: the prompts have no answers, so that there is no answer loss to weigh against the class",
+        ),
+        (LABELS + "also: [{weights: [0.5]}]", "also.0.weights: the prompts have no answers"),
+        (LABELS + "  arms: [plain, detached_answer]", "grid.arms: detached_answer is about the answer loss, and the"),
+        (
+            LABELS + "decisions: {predictors: [gradient_cosine]}",
+            "decisions.predictors: gradient_cosine is of the answer",
+        ),
+        (
+            LABELS.replace("words.jsonl", "words.jsonl, answers: true"),
+            "1 mistake\n  has no key 'answer'; it has prompt",
+        ),
+    ],
+)
+def test_what_needs_answers_is_refused_without_them(configs: Path, study: str, told: str) -> None:
+    without_answers(configs)
+    assert told in mistakes(configs, study)
+
+
+def test_a_column_that_may_be_the_answer_is_told_and_not_left_out_in_silence(configs: Path) -> None:
+    without_answers(configs, completion="yes")
+    named = LABELS.replace("words.jsonl", "words.jsonl, columns: {prompt: prompt}")
+    for study in (LABELS, named):
+        text = mistakes(configs, study)
+        assert "words.jsonl: 1 mistake\n  has no key 'answer'; it has prompt, class" in text
+        assert (
+            "answer: completion}` under data; if the prompts have labels alone, write `answers: false` under data"
+            in text
+        )
+    plan = read(configs, named.replace("{file", "{answers: false, file"))
+    assert isinstance(plan.study.data, Examples)
+    assert not plan.study.data.answered
+    with_line(configs, 3, answer=None)
+    assert "words.jsonl: 1 mistake\n  line 3: answer: is missing" in mistakes(configs)

@@ -41,8 +41,23 @@ def test_a_row_without_a_finite_figure_is_refused_where_none_may_miss(tmp_path: 
 
 def test_only_what_is_declared_may_be_missing() -> None:
     missing = {(name, key) for name, table in TABLES.items() for key, column in table.columns.items() if column.missing}
-    assert missing == {("curves", "class_loss"), ("curves", "answer_loss"), ("predictors", "residual_growth")}
+    of_answers = {("answers", "right"), ("predictors", "gradient_cosine"), ("predictors", "gradient_ratio")}
+    assert missing == of_answers | {
+        ("curves", "class_loss"),
+        ("curves", "answer_loss"),
+        ("predictors", "residual_growth"),
+    }
     assert PREDICTORS["residual_growth"].missing
+
+
+def test_verdicts_are_missing_together_where_there_is_no_answer_and_never_alone(tmp_path: Path) -> None:
+    verdicts = ("right", "number_right", "nll")
+    labels = [{**row, **dict.fromkeys(verdicts)} for row in rows("answers")]
+    write_rows(tmp_path / "answers.parquet", labels)
+    assert read_table(tmp_path / "answers.parquet", verdicts).to_pandas().isna().all(axis=None)
+    labels[0] |= {"right": True, "number_right": True}
+    with pytest.raises(FigureError, match=r"^answers: nll is not finite or missing in 1 of 4 rows$"):
+        write_rows(tmp_path / "answers.parquet", labels)
 
 
 def test_a_column_of_another_type_or_none_is_named(tmp_path: Path) -> None:
