@@ -1,5 +1,6 @@
 """The interval of an effect: a mean paired difference over templates, or over templates and seeds."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,10 +15,12 @@ Flags = npt.NDArray[np.bool_]
 RANGE = 0.5
 """Of differences, in both directions: with 1, intervals are wider than 95 % ask for where arms hardly differ; with the
 largest difference that was seen, they cover 70 to 85 % where a few templates differ wholly and others a little."""
-_POINTS = 11
-"""Quasi-random points are 2^11: against 2^16 the half-width is then off by 3 % at most."""
-_CHUNK = 64
-"""Tables at a time: 64 x 2^11 numbers are 1 MB, which a processor keeps at hand."""
+_POINTS = 11, 16
+"""Quasi-random points are 2^11, with which at 95 % the half-width is off by 3 % at most against 2^16; and more where
+fewer than _BEYOND of them would lie beyond the quantile, up to 2^16."""
+_BEYOND = 100
+_NUMBERS = 2**17
+"""Of tables at a time: 64 with 2^11 points each are 1 MB, which a processor keeps at hand."""
 
 
 def effect(differences: Floats, confidence: float) -> Interval:
@@ -53,7 +56,8 @@ def effects(differences: Floats, confidence: float) -> Floats:
     for shape, cells in _patterns(np.hstack([templates, seeds])):
         rows, columns = np.split(shape, [templates.shape[1]])
         if rows.any():
-            chunks = np.split(cells, range(_CHUNK, len(cells), _CHUNK))
+            size = max(1, _NUMBERS >> _points(confidence))
+            chunks = np.split(cells, range(size, len(cells), size))
 
             def intervals(chunk: npt.NDArray[np.intp], rows: Flags = rows, columns: Flags = columns) -> Floats:
                 return _crossed(differences[np.ix_(chunk, rows, columns)], confidence)
@@ -100,7 +104,7 @@ def _crossed(tables: Floats, confidence: float) -> Floats:
     for count in np.unique(lost):
         of = lost == count
         freedom = (templates - 1, seeds - 1, max((templates - 1) * (seeds - 1) - int(count), 1))
-        normal, signed_inverses = _fiducial(freedom)
+        normal, signed_inverses = _fiducial(freedom, _points(confidence))
         variance = np.stack([part[of] for part in squares], axis=1) @ signed_inverses
         np.maximum(variance, 0, out=variance)
         deviations = np.sqrt(variance, out=variance)
@@ -157,15 +161,19 @@ def _weights(pattern: bytes, shape: tuple[int, int]) -> Floats:
     return weights
 
 
+def _points(confidence: float) -> int:
+    """The power of two of the number of points that a quantile needs."""
+    return int(np.clip(math.ceil(math.log2(_BEYOND / (1 - confidence))), *_POINTS))
+
+
 @lru_cache(maxsize=64)
-def _fiducial(freedom: tuple[int, int, int]) -> tuple[Floats, Floats]:
-    """Half-normal variates [points], and the inverses of chi-square ones [3, points] of which the last are negative,
-    from one Sobol sequence."""
-    points = stats.qmc.Sobol(4, seed=0).random_base2(_POINTS)
-    points = np.clip(points, 1e-12, 1 - 1e-12)
-    normal = stats.norm.ppf((1 + points[:, 0]) / 2)
+def _fiducial(freedom: tuple[int, int, int], points: int) -> tuple[Floats, Floats]:
+    """Half-normal variates [2^points], and the inverses of chi-square ones [3, 2^points] of which the last are
+    negative, from one Sobol sequence."""
+    drawn = stats.qmc.Sobol(4, seed=0).random_base2(points)
+    drawn = np.clip(drawn, 1e-12, 1 - 1e-12)
+    normal = stats.norm.ppf((1 + drawn[:, 0]) / 2)
     inverses = [
-        sign / stats.chi2.ppf(points[:, i + 1], df)
-        for i, (df, sign) in enumerate(zip(freedom, (1, 1, -1), strict=True))
+        sign / stats.chi2.ppf(drawn[:, i + 1], df) for i, (df, sign) in enumerate(zip(freedom, (1, 1, -1), strict=True))
     ]
     return normal, np.stack(inverses)

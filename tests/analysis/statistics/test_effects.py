@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.statistics.effects import effect, effects
 from simulations.truth import Truth, arms, rare_differences
@@ -89,3 +90,12 @@ def test_effects_cover(seeds: int) -> None:
                 covered.append(np.mean((found[:, 1] <= true) & (true <= found[:, 2])))
     assert 0.93 <= np.mean(covered) <= 0.975
     assert min(covered) >= 0.93 - 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 16, 0.05 / 64])
+def test_where_seeds_alone_differ_the_half_width_is_students_at_any_confidence(alpha: float) -> None:
+    offsets = np.array([-0.001, 0.0, 0.0015])
+    table = offsets + np.random.default_rng(0).normal(0, 1e-7, (27, 1))
+    found = effect(table, 1 - alpha)
+    expected = stats.t.ppf(1 - alpha / 2, 2) * offsets.std(ddof=1) / np.sqrt(3)
+    assert (found.high - found.low) / 2 == pytest.approx(expected, rel=0.06)
