@@ -1,20 +1,17 @@
 """The report of one study, made from its rows alone."""
 
 import json
-import re
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import jinja2
 import pandas as pd
 
 from analysis.data import markdown
 from analysis.data.files import table_file, write_file
 from analysis.data.left_out import LeftOut
+from analysis.data.report_files import check_beside, check_report, files_named_in
 from analysis.data.results import Results, read_results
-from analysis.data.stored import is_packed
 from analysis.drawing.description import Chart, Picture
 from analysis.drawing.matplotlib_renderer import save
 from analysis.drawing.vega_lite_renderer import specification
@@ -30,12 +27,13 @@ from analysis.text import changes, effects_and_use, models_and_outcomes, onset_a
 from analysis.text.first_page import FirstPage, first_page
 from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
+from analysis.text.rendering import rendered
 from analysis.text.rows import first_rows
 from analysis.text.sample_page import sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
 from study.config.study import Stage2
-from study.results.description import REPORT_TITLE, ResultsError, is_report
+from study.results.description import REPORT_TITLE
 from study.results.files import UnwritableError, write_bytes
 
 OF_ANSWERS = ("accuracy", "doses", "shares")
@@ -48,16 +46,12 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     The same rows give the same bytes. Returns what the report leaves out: units whose files cannot be read, and figures
     that cannot be made. Raises ResultsError where `results` is not a study's folder or `out` no `.md`.
     """
-    if out.suffix != ".md" or out.is_dir() or not str(out).isprintable():
-        said = str(out) if str(out).isprintable() else ascii(str(out))
-        raise ResultsError(f"the report cannot be {said}: name a Markdown file, such as reports/{results.name}.md")
-    if out.is_file() and not is_report(out):
-        raise ResultsError(f"{out} is there, and is no report of a study: name another file")
+    check_report(out, REPORT_TITLE, results.name)
     study = read_results(results)
-    _check_beside(results, out)
+    check_beside(results, out)
     decided = decide_study(study)
     folder = out.with_suffix("")
-    before = _files_named_in(out)
+    before = files_named_in(out)
     tables = decided.tables | {"units": _units(study)}
     for name in () if study.has_answers else OF_ANSWERS:
         del tables[name]
@@ -67,7 +61,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         write_file(folder, f"table_{name}", suffixes[name], content)
     pictures, files, left_out = _figures(study, decided, folder)
     any_finished = not decided.plain.empty
-    text = _render(
+    text = rendered(
         "sample.md.j2" if decided.of_sample else "report.md.j2",
         title=markdown.Markdown(REPORT_TITLE + (", and what does it cost?" if study.has_answers else "?")),
         study=study,
@@ -110,24 +104,6 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
 def _first_page(study: Results, decided: Decided) -> FirstPage:
     """A sample of small models has a page of its own, once one of them has learned its task."""
     return (sample_page if decided.of_sample else first_page)(study, decided)
-
-
-def _files_named_in(report: Path) -> set[str]:
-    """The tables and figures that a report names as its own, in the folder beside it; none where there is no report."""
-    if not report.is_file():
-        return set()
-    text, folder = report.read_text(encoding="utf-8", errors="replace"), markdown.path(report.stem)
-    names = map(unquote, re.findall(rf"\({re.escape(folder)}/([\w.%-]+\.(?:csv|parquet|svg|png))\)", text))
-    return {name for name in names if Path(name).name == name}
-
-
-def _check_beside(results: Path, out: Path) -> None:
-    """Raises ResultsError where a report would lie among the files of results, which would then be others."""
-    own, place = results.resolve(), out.resolve().parent
-    if place.is_relative_to(own) and (place != own or is_packed(results)):
-        raise ResultsError(
-            f"the report cannot be {out}: it would lie among the results in {results}; name another place"
-        )
 
 
 def _figures(
@@ -212,22 +188,6 @@ def _changed(study: Results, decided: Decided) -> dict[str, Any]:
         },
         "steps": study.nursery.training.steps if study.nursery else 0,
     }
-
-
-def _render(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # Every value is escaped for Markdown, and then no more for HTML, which jinja2 does by itself.
-        autoescape=True,
-        finalize=markdown.escape,
-    )
-    for name in ("cell", "code", "in_tag", "path"):
-        environment.filters[name] = getattr(markdown, name)
-    return environment.get_template(template).render(values)
 
 
 def _units(study: Results) -> pd.DataFrame:

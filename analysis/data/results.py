@@ -146,6 +146,12 @@ class Results:
     def seeds(self) -> list[int]:
         return sorted({unit.seed for unit in self.units.values()})
 
+    @cached_property
+    def asked_depths(self) -> list[float]:
+        """The relative depths that the grid asks for as such; of each model the nearest layers are trained."""
+        parts = [self.config.get("grid", {}), *self.config.get("also", [])]
+        return sorted({layer for part in parts for layer in part.get("layers") or () if isinstance(layer, float)})
+
     def reference_of(self, cell: StudyUnit) -> StudyUnit | None:
         """The finished evaluation of the baseline and of stage 1 that `cell` is compared with."""
         reference = self.units.get(cell.reference or "")

@@ -46,6 +46,8 @@ class StudyUnit:
     reference: str | None
     status: UnitState
     reason: str
+    changed: str = ""
+    """In what its stage 2 is another than most of the study's: `steps=200`; empty where it is not."""
 
     @property
     def finished(self) -> bool:
@@ -101,6 +103,7 @@ def study_unit(entry: dict[str, Any], status: UnitState, reason: str) -> StudyUn
         reference=entry["reference"],
         status=status,
         reason=reason.encode(errors="replace").decode(),
+        changed=", ".join(f"{name}={entry['settings']['stage2'][name]}" for name in entry.get("changed") or ()),
     )
 
 

@@ -1,6 +1,6 @@
 """The effects of contrasts, paired by template: of a pair of cells, over seeds and depths, and over models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from analysis.statistics.effects import effect
 from analysis.statistics.effects import effects as effect_of_cells
 from analysis.statistics.equivalence import Verdict as Judgement
 from analysis.statistics.equivalence import equivalent, not_inferior
-from analysis.statistics.intervals import Floats, Interval, columns
+from analysis.statistics.intervals import Floats, Interval, columns, interval_of
 from analysis.statistics.pooling import wild_cluster_p
 from study.config.study import Decisions
 from study.config.units import CHAT
@@ -98,6 +98,8 @@ def effects(results: Results) -> pd.DataFrame:
 
 Series = dict[tuple[object, ...], list[int]]
 """The numbers of the pairs of cells that differ in depth and seed alone."""
+Place = tuple[float, int]
+"""Relative depth and seed of a pair of cells."""
 
 
 def _series(pairs: Pairs) -> Series:
@@ -109,14 +111,32 @@ def _series(pairs: Pairs) -> Series:
 
 def _effects(results: Results, contrast: Contrast, pairs: Pairs, series: Series, tier: str) -> pd.DataFrame:
     """The effects on one tier, with the number of the series."""
-    own, beside = (_by_place(values, pairs, series) for values in paired_values(results, contrast, pairs, tier))
-    depths = [sorted({pairs[member][0].depth for member in members}) for members in series.values()]
+    own, beside = paired_values(results, contrast, pairs, tier)
+    places = [(cell.depth, cell.seed) for cell, _ in pairs]
+    rows, tables = paired_effects(own, beside, places, series)
+    rows = rows.assign(**columns("difference", effect_of_cells(tables, results.decisions.confidence)))
+    keys = pd.DataFrame(list(series), columns=["model", "pair", "weight", "wordings"]).iloc[rows["series"]]
+    about = {"contrast": contrast.name, "measure": contrast.column, "tier": tier, "templates": contrast.templates}
+    told = zip(rows.to_dict("records"), tables, strict=True)
+    verdicts = [
+        _verdict(contrast, interval_of(row, "difference"), row, table, results.decisions) for row, table in told
+    ]
+    return rows.join(keys.reset_index(drop=True)).assign(**about, verdict=verdicts)
+
+
+def paired_effects(own: Floats, beside: Floats, places: Sequence[Place], series: Series) -> tuple[pd.DataFrame, Floats]:
+    """Return a row for each series over all depths and at each, and the table [samples, seeds] of its differences.
+
+    `own` and `beside` [pairs, samples] are the values of both sides of each pair, NaN in both where one lacks the
+    sample. A row has the number of its `series`; `depth` is NaN over all depths. Places without a value have no row.
+    """
+    own, beside = (_by_place(values, places, series) for values in (own, beside))
+    depths = [sorted({places[member][0] for member in members}) for members in series.values()]
     of_seeds = mean_of_rows(own.reshape(-1, own.shape[-1])).reshape(own.shape[:-1])
     kept = np.argwhere(~np.isnan(of_seeds).all(axis=2))
     own, beside = own[tuple(kept.T)], beside[tuple(kept.T)]
     value, value_beside, differences = (_means(values) for values in (own, beside, own - beside))
     tables = (own - beside).transpose(0, 2, 1)
-    found = effect_of_cells(tables, results.decisions.confidence)
     there = ~np.isnan(tables)
     rows = pd.DataFrame(
         {
@@ -127,28 +147,23 @@ def _effects(results: Results, contrast: Contrast, pairs: Pairs, series: Series,
             "samples": there.any(axis=2).sum(axis=1),
             "value": _means(value[:, None])[:, 0],
             "value_beside": _means(value_beside[:, None])[:, 0],
-            **columns("difference", found),
             "lowest_seed": np.fmin.reduce(differences, axis=1),
             "highest_seed": np.fmax.reduce(differences, axis=1),
         }
     )
-    keys = pd.DataFrame(list(series), columns=["model", "pair", "weight", "wordings"]).iloc[kept[:, 0]]
-    about = {"contrast": contrast.name, "measure": contrast.column, "tier": tier, "templates": contrast.templates}
-    told = zip(found.tolist(), rows.to_dict("records"), tables, strict=True)
-    verdicts = [_verdict(contrast, Interval(*interval), row, table, results.decisions) for interval, row, table in told]
-    return rows.join(keys.reset_index(drop=True)).assign(**about, verdict=verdicts)
+    return rows, tables
 
 
-def _by_place(values: Floats, pairs: Pairs, series: Series) -> Floats:
+def _by_place(values: Floats, places: Sequence[Place], series: Series) -> Floats:
     """Put values [pairs, samples] in their places [series, depths + 1, seeds, samples]: at 0 are the means over the
     depths that a seed has, NaN where one of them lacks the sample."""
-    seeds = {seed: number for number, seed in enumerate(sorted({cell.seed for cell, _ in pairs}))}
-    depths = [sorted({pairs[member][0].depth for member in members}) for members in series.values()]
+    seeds = {seed: number for number, seed in enumerate(sorted({seed for _, seed in places}))}
+    depths = [sorted({places[member][0] for member in members}) for members in series.values()]
     table = np.full((len(series), 1 + max(map(len, depths)), len(seeds), values.shape[1]), np.nan)
     for number, members in enumerate(series.values()):
         for member in members:
-            cell = pairs[member][0]
-            table[number, 1 + depths[number].index(cell.depth), seeds[cell.seed]] = values[member]
+            depth, seed = places[member]
+            table[number, 1 + depths[number].index(depth), seeds[seed]] = values[member]
     has = ~np.isnan(table).all(axis=3, keepdims=True)
     with np.errstate(invalid="ignore"):
         table[:, 0] = np.where(has, table, 0.0)[:, 1:].sum(axis=1) / has[:, 1:].sum(axis=1)

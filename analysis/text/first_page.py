@@ -101,11 +101,9 @@ def preferred(rows: pd.DataFrame) -> pd.DataFrame:
 def asked_depths(results: Results) -> dict[float, str]:
     """Return the heads of the depths that the grid asks for, by depth: a relative depth as it is written, of which the
     layer is the nearest; evenly chosen where there are many."""
-    parts = [results.config.get("grid", {}), *results.config.get("also", [])]
-    asked = sorted({layer for part in parts for layer in part.get("layers") or () if isinstance(layer, float)})
     heads: dict[float, str] = {}
     for cell in results.plain:
-        near = [layer for layer in asked if absolute_layer(layer, cell.blocks) == cell.layer]
+        near = [layer for layer in results.asked_depths if absolute_layer(layer, cell.blocks) == cell.layer]
         heads[near[0] if near else round(cell.depth, 2)] = number_text(near[0] if near else round(cell.depth, 2))
     chosen = sorted(heads)
     if len(chosen) > MOST_COLUMNS:

@@ -13,6 +13,8 @@ from study.results.finished import unit_id
 
 REPORT_TITLE = "# Where can a classifier be trained into a language model"
 """First line of every report, which tells one from other files."""
+COMPARISON_TITLE = "# What changed from A to B, and how sure is that?"
+"""First line of every comparison of two studies."""
 KIND_NAMES: tuple[str, ...] = get_args(Kind)
 DESCRIPTION = "study.json"
 DESCRIPTION_KEYS = ("name", "config", "models", "units")
@@ -24,14 +26,14 @@ class ResultsError(Exception):
     """The folder does not have the results that are requested."""
 
 
-def is_report(file: Path) -> bool:
-    """Whether a file is empty or begins as reports do; one that cannot be read is somebody else's."""
+def is_report(file: Path, title: str = REPORT_TITLE) -> bool:
+    """Whether a file is empty or begins as reports of this title do; one that cannot be read is somebody else's."""
     try:
         with file.open("rb") as content:
-            start = content.read(len(REPORT_TITLE))
+            start = content.read(len(title))
     except OSError:
         return False
-    return not start or start == REPORT_TITLE.encode()
+    return not start or start == title.encode()
 
 
 def check_root(root: Path) -> None:
