@@ -15,6 +15,7 @@ COMMANDS = {
     "dashboard": ("study.commands.dashboard", "open Ray's dashboard of a run, with the token that it asks for"),
     "report": ("study.commands.report", "write the report again from the rows of a study"),
     "track": ("study.commands.track", "log curves and outcomes to TensorBoard, MLflow or W&B"),
+    "compare": ("study.commands.compare", "say what differs between two studies or models, and how sure"),
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "predict": ("study.commands.predict", "foretell at which depth of a model a class could be read"),
