@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from actors.worker import Ended
 from study.config.units import Unit, kind
 from study.results.running import Process, duration, processes, seconds_left
 from study.results.store import Store
+from study.results.terminal import Picture, bar, fitted, pictures, what_runs
 
 
 @dataclass
@@ -45,14 +43,19 @@ class Tally:
         over = {ended.unit.id for ended in self.ended}
         return seconds_left(done, [kind(unit) for unit in self.units if unit.id not in over], self.slots)
 
-    def line(self) -> str:
+    @property
+    def time_left(self) -> str:
         left = self.seconds_left()
+        return "time left: not known yet" if left is None else f"{duration(left)} left"
+
+    def line(self) -> str:
+        """`5/24 · 0 failed · 12.9 a minute · 27 s left`"""
         parts = [
             f"{len(self.ended)}/{len(self.units)}",
             f"{self.count('failed')} failed",
             *([f"{self.count('skipped')} skipped"] if self.count("skipped") else []),
             f"{self.per_minute:.1f} a minute",
-            "time left: not known yet" if left is None else f"{duration(left)} left",
+            self.time_left,
         ]
         return " · ".join(parts)
 
@@ -60,21 +63,24 @@ class Tally:
 class Display:
     """Displays one run; `tell` is called for every unit that ends and, with None, in between."""
 
-    def __init__(self, tally: Tally, store: Store, console: Console, live: Live | None) -> None:
-        self.tally, self.store, self.console, self.live = tally, store, console, live
+    def __init__(self, tally: Tally, store: Store, console: Console, picture: Picture | None) -> None:
+        self.tally, self.store, self.console, self.picture = tally, store, console, picture
 
     def say(self, text: str) -> None:
-        """Print a separate line, above the live display if there is one."""
-        self.console.print(text, markup=False)
+        """Print a separate line, above the picture if there is one."""
+        if self.picture:
+            self.picture.say(text)
+        else:
+            self.console.print(text, markup=False)
 
     def tell(self, ended: Ended | None) -> None:
         if ended:
             self.tally.ended.append(ended)
-        if ended and (self.live is None or ended.outcome.state != "done"):
-            self.console.print(_sentence(ended, self.tally if self.live is None else None), markup=False)
-        if self.live:
+        if ended and (self.picture is None or ended.outcome.state != "done"):
+            self.say(_sentence(ended, self.tally if self.picture is None else None))
+        if self.picture:
             running = [process for process in processes(self.store.running()) if not process.is_silent]
-            self.live.update(_picture(self.tally, running), refresh=True)
+            self.picture.show(lambda: _picture(self.tally, running, self.console, self.store))
 
 
 @contextmanager
@@ -84,8 +90,8 @@ def display(units: Sequence[Unit], slots: int, store: Store, console: Console) -
     if not console.is_terminal:
         yield Display(tally, store, console, None)
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        shown = Display(tally, store, console, live)
+    with pictures(console, stays=False) as picture:
+        shown = Display(tally, store, console, picture)
         shown.tell(None)
         yield shown
 
@@ -96,13 +102,13 @@ def _sentence(ended: Ended, tally: Tally | None) -> str:
     return f"{ended.unit.label}  {what}" + (f"  [{tally.line()}]" if tally else "")
 
 
-def _picture(tally: Tally, running: list[Process]) -> RenderableType:
-    rows = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        rows.add_column(no_wrap=True, overflow="ellipsis")
-    for process in running:
-        rows.add_row(Text(process.label), process.where, process.losses)
-    bar = ProgressBar(total=max(1, len(tally.units)), completed=len(tally.ended), width=30)
-    head = Table.grid(padding=(0, 2))
-    head.add_row(bar, Text(f"{sum(len(process.units) for process in running)} running · {tally.line()}"))
-    return Group(head, rows)
+def _picture(tally: Tally, running: Sequence[Process], console: Console, store: Store) -> RenderableType:
+    """Return a bar, the number of units by state, and what runs, in lines that fit the window."""
+    states = tally.states(sum(len(process.units) for process in running))
+    counts = " · ".join(f"{number} {state}" for state, number in states.items() if number or state != "skipped")
+    head = [
+        bar(len(tally.ended), len(tally.units), tally.time_left, console.width),
+        fitted(Text(counts), console.width),
+    ]
+    shown = what_runs(running, console.width, console.height - len(head) - 1, f"study status {store.root}")
+    return Group(*head, *shown)

@@ -10,11 +10,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlx.core as mx
+from rich.table import Table
+from rich.text import Text
 
 from actors.cluster import ClusterError, connect, share
 from actors.environment import blas_threads
@@ -28,6 +30,7 @@ from study.models.activations import on_cpu
 from study.models.cache import locate
 from study.models.cache_root import cache_root
 from study.plan.read import read_catalogue
+from study.results.terminal import own_console
 from study.training import compilation
 from study.version import __version__
 
@@ -39,17 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print everything, problems last, each with what to do; returns the exit code, 1 if there are problems."""
     asked = _parse(arguments)
     problems = [blas.problem()] if blas.problem() and not asked.address else []
+    console = own_console()
     if asked.address:
         _cluster(asked.address, asked.results.resolve(), problems)
     else:
         measured = [*_speed(problems), *_compilation(problems)]
-        for name, line in [*_machine(), *measured, *_ray(), *_folders(asked.results, problems), *_models(problems)]:
-            print(f"{name + ':':22}{line}")
-    print()
-    for problem in problems:
-        print(f"problem: {problem}")
-    print("no problems found" if not problems else f"problems: {len(problems)}")
+        lines = [*_machine(), *measured, *_ray(), *_folders(asked.results, problems), *_models(problems)]
+        console.print(_side_by_side(lines))
+    told = [f"problem: {problem}" for problem in problems]
+    told.append(f"problems: {len(problems)}" if problems else "no problems found")
+    console.print("\n".join(["", *told]), markup=False)
     return 1 if problems else 0
+
+
+def _side_by_side(lines: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, line in lines:
+        table.add_row(Text(f"{name}:"), Text(line, overflow="fold"))
+    return table
 
 
 def _cluster(address: str, results: Path, problems: list[str]) -> None:
@@ -159,7 +169,7 @@ def _models(problems: list[str]) -> Iterator[tuple[str, str]]:
     mistakes: list[str] = []
     for name, model in (read_catalogue(file, mistakes) or {}).items():
         folder = locate(model)
-        yield name, f"in {folder}" if folder else "not on this machine yet: fetched when a study first needs it"
+        yield name, f"in {folder}" if folder else "not here yet: a study fetches it when it needs it"
     problems += [f"{file}: {mistake}" for mistake in mistakes]
 
 

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from actors.cluster import MEMORY, resources, share
 from study.commands.estimate import MARGIN, Machine, Prospect, measured, prospects
+from study.commands.tables import show_table
 from study.config.catalogue import Model
 from study.config.study import RaySettings
 from study.config.units import Unit, origin
@@ -18,6 +17,8 @@ from study.results.store import Status
 
 UNKNOWN = "?"
 COLUMNS = ("model", "parameters", "tuned for", "licence", "hub asks", "needs", "fits", "to fetch", "time")
+LEAST = ("tuned for", "licence", "hub asks", "parameters", "to fetch")
+"""Columns that a narrow window leaves out, the first of them first."""
 
 
 def this_machine(settings: RaySettings) -> Machine:
@@ -35,10 +36,8 @@ def show(
     """Print every unit with its state and the reason, as a table on a terminal, else as plain lines; then the models
     and the warnings."""
     if console.is_terminal:
-        table = Table("unit", "state", "why", box=None, pad_edge=False)
-        for unit in units:
-            table.add_row(*map(escape, (unit.label, standing[unit.id].state, standing[unit.id].reason)))
-        console.print(table)
+        rows = [(unit.label, standing[unit.id].state, standing[unit.id].reason) for unit in units]
+        show_table(console, ("unit", "state", "why"), rows)
     else:
         for unit in units:
             status = standing[unit.id]
@@ -46,10 +45,9 @@ def show(
     to_run = [unit for unit in units if standing[unit.id].state == "run"]
     names = {origin(unit).model_name for unit in units}
     chosen = Plan(plan.study, {name: model for name, model in plan.models.items() if name in names})
-    console.print(
-        "\n".join(["", *outlook(chosen, to_run, this_machine(plan.study.ray)), "", *told(warnings)]), markup=False
-    )
-    console.print(summary(standing))
+    console.print()
+    show_outlook(chosen, to_run, this_machine(plan.study.ray), console)
+    console.print("\n".join(["", *told(warnings), summary(standing)]), markup=False)
 
 
 def told(warnings: Sequence[str]) -> list[str]:
@@ -66,14 +64,13 @@ def summary(standing: Mapping[str, Status]) -> str:
     )
 
 
-def outlook(plan: Plan, to_run: Sequence[Unit], machine: Machine) -> list[str]:
-    """Return a line for each model: what it is, whether it fits, what is to be fetched, how long its units take; and
+def show_outlook(plan: Plan, to_run: Sequence[Unit], machine: Machine, console: Console) -> None:
+    """Print a line for each model: what it is, whether it fits, what is to be fetched, how long its units take; and
     lines about the machine."""
     found = prospects(plan, to_run, machine)
-    rows = [COLUMNS, *(_row(name, plan.models[name], prospect) for name, prospect in found.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, "", *_totals(found, machine)]
+    rows = [_row(name, plan.models[name], prospect) for name, prospect in found.items()]
+    show_table(console, COLUMNS, rows, LEAST, "a pipe: | cat")
+    console.print("\n".join(["", *_totals(found, machine)]), markup=False)
 
 
 def _row(name: str, model: Model, prospect: Prospect) -> tuple[str, ...]:

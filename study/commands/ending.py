@@ -56,8 +56,8 @@ def _unfinished(chosen: list[Unit], standing: Mapping[str, Status]) -> Iterator[
 
 
 def show_places(store: Store, report: Path, console: Console) -> None:
-    """Print where the results are and, if there is one, the report."""
-    console.print(f"results: {store.root}", markup=False)
+    """Print where the results are and, if there is one, the report, so that the paths can be copied."""
+    console.print(f"results: {store.root}", markup=False, soft_wrap=True)
     if report.is_file():
-        page = report.with_suffix(".html")
-        console.print(f"report:  {report.resolve()}{' and .html' if page.is_file() else ''}", markup=False)
+        page = " and .html" if report.with_suffix(".html").is_file() else ""
+        console.print(f"report:  {report.resolve()}{page}", markup=False, soft_wrap=True)

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from study.commands import arguments as given
 from study.commands.status import STATES, read_standing
+from study.commands.tables import show_table
 from study.results.description import ResultsError
 from study.results.store import FOLDERS, Store
+from study.results.terminal import own_console
 
 ANSWER = re.compile(r"^> \*\*In one sentence\.\*\* (?P<sentence>.+)$", re.MULTILINE)
 LARGEST_START = 2**16
@@ -114,15 +114,12 @@ def _start(report: Path) -> str:
 
 
 def _show(found: Sequence[Listed]) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("study", "units", "state", "last", "results"):
-        table.add_column(name, justify="right" if name == "units" else "left")
+    console = own_console()
+    rows = []
     for one in found:
         when = f"{datetime.fromtimestamp(one.changed):%Y-%m-%d %H:%M}" if one.changed else ""
-        bold = Text(one.name, style="bold")
-        table.add_row(bold, f"{one.done} of {one.units}", one.state, when, Text(one.results, style="dim"))
-    console.print(table)
+        rows.append((Text(one.name, style="bold"), f"{one.done} of {one.units}", one.state, when, one.results))
+    show_table(console, ("study", "units", "state", "last", "results"), rows, ("results", "last"), "--json")
     for one in found:
         if one.answer:
             console.print(Text.assemble((f"\n{one.name}: ", "bold"), one.answer, (f" ({one.report})", "dim")))

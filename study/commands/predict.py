@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from study.commands import arguments as given
+from study.commands.tables import show_table
 from study.config.catalogue import WeightFormat
 from study.config.study import Grid, Study
 from study.config.units import pair_name
 from study.results.files import UnwritableError
+from study.results.terminal import own_console
 
 if TYPE_CHECKING:
     from analysis.outcomes.forecast import Forecast
@@ -30,6 +29,7 @@ ARITHMETIC = Study(
     grid=Grid(layers=[0.5], pairs=[{"multiply": "multiply", "add": "add"}], weights=[0.5]),
 )
 """What is asked where no study is given."""
+COLUMNS = ("class tokens", "wording", "trained", "area", "read from depth")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, UnwritableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    console = Console()
+    console = own_console()
     spent = f"{time.perf_counter() - began:.0f} s"
     console.print(f"{options.model}, {loaded.blocks} blocks; nothing was trained; {spent}", markup=False)
-    console.print(_table(depths))
+    show_table(console, COLUMNS, _rows(depths), ("area", "trained"), "depths.csv")
     for arm, (forecast, _) in forecasts.items():
-        console.print(_said(arm, forecast), markup=False, highlight=False)
+        console.print(_said(arm, forecast), markup=False)
     console.print(f"{folder / 'depths.csv'}, {folder / 'curves.csv'}, {folder / picture}", markup=False)
     return 0
 
@@ -140,14 +140,14 @@ def _prompts(text: str) -> int:
     return int(text)
 
 
-def _table(depths: pd.DataFrame) -> Table:
-    table = Table("class tokens", "wording", "trained", "area", "read from depth", box=None, pad_edge=False)
+def _rows(depths: pd.DataFrame) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for row in depths.to_dict("records"):
         area = f"{row['area']:.2f} [{row['area_low']:.2f}, {row['area_high']:.2f}]"
         told = [_depth(row[f"readable_from{end}"]) for end in ("", "_low", "_high")]
-        cells = [str(row["pair"]), str(row["tier"]), str(row["arm"]), area, f"{told[0]} [{told[1]}, {told[2]}]"]
-        table.add_row(*map(escape, cells))
-    return table
+        depth = f"{told[0]} [{told[1]}, {told[2]}]"
+        rows.append((str(row["pair"]), str(row["tier"]), str(row["arm"]), area, depth))
+    return rows
 
 
 def _depth(value: float) -> str:

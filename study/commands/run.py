@@ -36,6 +36,7 @@ from study.results.description import ResultsError, write_description
 from study.results.files import UnwritableError
 from study.results.finished import DamagedError, verify
 from study.results.store import NO_RESULT, Status, Store, check_place
+from study.results.terminal import clear_interrupt, own_console
 
 LOST = 3
 """Exit code where the cluster died under the run."""
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     store = Store((command.results or Path("results") / plan.study.name).resolve())
-    console = Console(highlight=False, soft_wrap=True)
+    console = own_console()
     standing = {unit.id: _standing(unit, store, command.force_failed) for unit in chosen}
     standing |= _damaged_foundations(chosen, standing, store)
     todo = [unit for unit in chosen if standing[unit.id].state == "run"]
@@ -110,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}. What has finished is kept; the same command continues from there.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        clear_interrupt(console)
         console.print("Interrupted. What has finished is kept; the same command continues from there.")
         console.print(dry_run.summary({unit.id: store.status(unit) for unit in chosen}))
         show_places(store, _report(plan, command), console)

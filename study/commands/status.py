@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -28,6 +28,7 @@ from study.config.units import NAMES, Kind
 from study.results.description import ResultsError
 from study.results.running import Process, duration, mean_seconds, processes, seconds_left
 from study.results.store import FOLDERS, NO_RESULT, Status, Store
+from study.results.terminal import own_console, pictures
 
 REFRESH_SECONDS = 2.0
 STATES = ("done", "running", "silent", "failed", "skipped", "to run")
@@ -127,7 +128,7 @@ def _show(store: Store, every: float | None, as_json: bool) -> int:
 
     Repeated output is a live display on a terminal, otherwise a line each time; JSON is one line each time.
     """
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)  # a pipe has lines of any length
+    console = own_console()
     done: dict[str, Status] = {}
     while as_json:
         standing = read_standing(store, done)
@@ -139,11 +140,11 @@ def _show(store: Store, every: float | None, as_json: bool) -> int:
         standing = read_standing(store, done)
         console.print(_picture(standing))
         return standing.exit_code
-    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+    with pictures(console, stays=True) if console.is_terminal else nullcontext() as live:
         while True:
             standing = read_standing(store, done)
             if live:
-                live.update(_picture(standing), refresh=True)
+                live.show(partial(_picture, standing))
             else:
                 print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {standing.summary}", flush=True)
             if standing.exit_code != 3:

@@ -56,10 +56,11 @@ def test_without_a_terminal_each_unit_that_ends_is_one_line(tmp_path):
     assert second.endswith("time left: not known yet]")
 
 
-def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
+def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     store, out = Store(tmp_path), io.StringIO()
     with (
-        display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True, width=120)) as shown,
+        display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True)) as shown,
         store.attempt(CELL) as folder,
     ):
         note = {"label": CELL.label, "stage": "stage 2", "step": 120, "steps": 200, "loss": 0.53, "class_loss": 1.2}
@@ -67,20 +68,22 @@ def test_a_terminal_shows_a_bar_and_the_units_that_run(tmp_path):
         shown.tell(ended(FIRST))
         complete(folder, CELL)
     text = out.getvalue()
-    assert "1 running · 1/5 · 0 failed" in text
+    assert "1 of 5 units · time left: not known yet" in text
+    assert "1 done · 0 failed · 1 running · 3 waiting" in text
     assert "120/200" in text
     assert "loss 0.530, class loss 1.200" in text
 
 
-def test_cells_that_train_side_by_side_are_one_line_of_the_terminal(tmp_path):
+def test_cells_that_train_side_by_side_are_one_line_of_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     store, out = Store(tmp_path), io.StringIO()
     about = {"stage": "stage 2", "step": 3, "steps": 9, "host": "here"}
-    with display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True, width=120)) as shown:
+    with display(ONE_MODEL, 2, store, Console(file=out, force_terminal=True)) as shown:
         for unit, pid in ((REFERENCE, 1), (WITHOUT, 2), (CELL, 2)):
             write_json(store.begin(unit) / PROGRESS, {**about, "label": unit.label, "pid": pid})
         shown.tell(None)
     text = out.getvalue()
-    assert "3 running · 0/5 · 0 failed" in text
+    assert "0 done · 0 failed · 3 running · 2 waiting" in text
     lines = {line.split("  ")[0] for line in text.splitlines() if "3/9" in line}
     assert len(lines) == 2  # each twice in the text: it is drawn once more at the end
     assert lines - {f"{cell.label} and 1 more" for cell in (WITHOUT, CELL)} == {REFERENCE.label}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from study.commands.dry_run import outlook, show
+from study.commands.dry_run import show, show_outlook
 from study.commands.estimate import MARGIN, UTILISATION, Machine, Speed, Work, measured, prospects, remember, works
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
 from study.config.json_files import read_json, shortest
@@ -110,6 +110,21 @@ def test_a_small_mac_holds_the_smallest_models_and_a_large_one_all_but_the_large
     assert "llama-3.2-1b" not in fits
     assert {"llama-3.2-3b", "qwen3-4b", "mistral-7b"} <= {name for name, prospect in large.items() if prospect.fits}
     assert all((prospect.needed_gb or 0) > 54 for prospect in large.values() if not prospect.fits)
+
+
+def outlook(plan: Plan, to_run: Sequence[Unit], machine: Machine, width: int = 10_000) -> list[str]:
+    screen = io.StringIO()
+    show_outlook(plan, to_run, machine, Console(file=screen, width=width))
+    return [line.rstrip() for line in screen.getvalue().splitlines()]
+
+
+def test_the_outlook_fits_a_terminal_of_80_columns_with_what_matters_most() -> None:
+    header, *lines = outlook(STUDY, UNITS, SMALL, width=80)
+    assert max(map(len, [header, *lines])) <= 80
+    assert header.split() == "model parameters hub asks needs fits to fetch time".split()
+    told = " ".join(lines)
+    assert "not shown: tuned for, licence (a window of 1" in told
+    assert "columns shows them, or a pipe: | cat)" in told
 
 
 def test_the_outlook_has_a_line_a_model_and_sums_up_those_that_fit() -> None:
