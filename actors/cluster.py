@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from actors import environment
+from actors.reaper import Reaper
 from study.config.study import RaySettings
 from study.models import blas
 
@@ -99,8 +100,8 @@ def resources(workers: int) -> dict[str, float]:
 def connect(settings: RaySettings, address: str | None = None, job: str = "") -> Iterator[Cluster]:
     """Connect to a private cluster, or to the one at `address`, as a job of this name, and disconnect at the end.
 
-    A private cluster is ended in a thread, which takes a second or two; the program ends after it. Raises ClusterError
-    where it cannot connect, or no node offers slots.
+    A private cluster is ended in a thread, which takes a second or two; the program ends after it. Where the program is
+    killed, the cluster ends too. Raises ClusterError where it cannot connect, or no node offers slots.
     """
     if "ray" in sys.modules and not environment.asks_for_token():
         raise ClusterError(
@@ -112,8 +113,9 @@ def connect(settings: RaySettings, address: str | None = None, job: str = "") ->
 
     wait_for_the_last_one()
     named = ray.job_config.JobConfig(metadata={"job_name": job}) if job else None
-    context = _start(settings, named) if address is None else _join(address, named)
+    reaper = Reaper() if address is None else None
     try:
+        context = _start(settings, named) if address is None else _join(address, named)
         environment.protect_token()
         _keep_logs_to_itself(ray)
         slots = int(ray.cluster_resources().get(RESOURCE, 0))
@@ -126,8 +128,17 @@ def connect(settings: RaySettings, address: str | None = None, job: str = "") ->
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else "not running"
         yield Cluster(slots, dashboard, largest, ray.get_runtime_context().gcs_address)
     finally:
-        if not isinstance(sys.exception(), ClusterLostError):  # Ray's own end would wait a minute for what has died
-            threading.Thread(target=ray.shutdown, name=ENDING).start()
+        lost = isinstance(sys.exception(), ClusterLostError)  # Ray's own end would wait a minute for what has died
+        threading.Thread(target=_end, args=[reaper, lost], name=ENDING).start()
+
+
+def _end(reaper: Reaper | None, lost: bool) -> None:
+    import ray
+
+    if not lost:
+        ray.shutdown()
+    if reaper:
+        reaper.release()
 
 
 def _keep_logs_to_itself(ray: Any) -> None:

@@ -18,22 +18,33 @@ SECONDS = 15.0
 pytestmark = pytest.mark.ray
 
 
+def begin(folder: Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """Start a run; return it, and all that it has started, once its first training has begun."""
+    study = (CONFIGS / "smoke.yaml").read_text().replace("stage1:\n  steps: 30", "stage1:\n  steps: 100000")
+    (folder / "long.yaml").write_text(study)
+    (folder / "models.yaml").write_text((CONFIGS / "models.yaml").read_text())
+    command = [sys.executable, "-m", "study.grid", str(folder / "long.yaml"), "--results", str(folder / "results")]
+    command += ["--report", str(folder / "report.md")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not list((folder / "results" / "tmp").glob("*stage1*")):
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(4)  # in which the run has looked at its processes again
+    return run, psutil.Process(run.pid).children(recursive=True)
+
+
+def living(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those that have not ended after SECONDS."""
+    return [one for one in psutil.wait_procs(family, timeout=SECONDS)[1] if one.status() != psutil.STATUS_ZOMBIE]
+
+
 @pytest.mark.parametrize("part", ["raylet", "gcs_server"])
 def test_a_private_cluster_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, part: str) -> None:
     """Ray 2.60 by itself waits for a minute for its GCS, then aborts, and prints its logs where a raylet dies."""
-    study = (CONFIGS / "smoke.yaml").read_text().replace("stage1:\n  steps: 30", "stage1:\n  steps: 100000")
-    (tmp_path / "long.yaml").write_text(study)
-    (tmp_path / "models.yaml").write_text((CONFIGS / "models.yaml").read_text())
-    command = [sys.executable, "-m", "study.grid", str(tmp_path / "long.yaml"), "--results", str(tmp_path / "results")]
-    command += ["--report", str(tmp_path / "report.md")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        deadline = time.monotonic() + 300
-        while not list((tmp_path / "results" / "tmp").glob("*stage1*")):
-            assert run.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(4)  # in which the run has looked at its processes again
-        family = psutil.Process(run.pid).children(recursive=True)
+    run, family = begin(tmp_path)
+    with run:
         (victim,) = (one for one in family if one.name() == part)
         victim.kill()
         killed = time.monotonic()
@@ -43,8 +54,29 @@ def test_a_private_cluster_that_dies_ends_the_run_with_one_sentence(tmp_path: Pa
     assert f"The Ray cluster was lost: Ray's {part} has died. What has finished is kept in" in error
     assert [line for line in error.splitlines() if not line.startswith("checking ")] == [error.splitlines()[-1]]
     assert "raylet)" not in said
-    left = psutil.wait_procs(family, timeout=SECONDS)[1]
-    assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    assert not living(family)
+
+
+def test_nothing_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Ray 2.60's two agents would, for up to a minute: they report that their raylet died to a GCS that died too."""
+    run, family = begin(tmp_path)
+    assert {"gcs_server", "raylet", "ray::DashboardAg", "ray::RuntimeEnvA"} <= {one.name()[:16] for one in family}
+    with run:
+        run.kill()
+        assert not living(family)
+
+
+def test_studies_that_start_at_the_same_moment_all_succeed_without_a_word_of_ray(tmp_path: Path) -> None:
+    runs = []
+    for number in range(3):
+        command = [sys.executable, "-m", "study.grid", str(CONFIGS / "smoke.yaml"), "--results"]
+        command += [str(tmp_path / str(number)), "--report", str(tmp_path / f"{number}.md")]
+        runs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for run in runs:
+        said, error = run.communicate()
+        assert run.returncode == 0, said + error
+        assert "5 done, 0 skipped, 0 failed" in said
+        assert not [line for line in error.splitlines() if not line.startswith("checking ")]
 
 
 def test_a_connection_that_fails_for_a_moment_costs_nothing(tmp_path: Path) -> None:
