@@ -1,4 +1,4 @@
-"""The functions of `import study`: load a model and read its logit lens; read a study, run a unit, get its rows."""
+"""The functions of `import study`: load a model and read it by a lens; read a study, run a unit, get its rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from study.config.catalogue import WeightFormat
+from study.config.lenses import LENSES, LensKind
 from study.config.units import Unit
 from study.lens.trace import Trace, trace
 from study.models.load import Loaded
 from study.models.named import load_named
+from study.pipeline.fitted_lenses import FittedLenses
 from study.pipeline.units import run_with_foundations
 from study.plan.read import Plan, catalogue_of, read_study
 from study.results.description import ResultsError, check_root
@@ -42,16 +44,21 @@ class Model:
         """The number of blocks."""
         return self.loaded.blocks
 
-    def lens(self, text: str) -> Trace:
-        """Return the logit lens along a text, at every layer and position.
+    def lens(self, text: str, kind: LensKind = "logit") -> Trace:
+        """Return a lens along a text, at every layer and position: `logit`, `tuned` or `jacobian`.
 
-        Raises TypeError where the text is none, and what `study.lens.trace.trace` raises.
+        The tuned and the Jacobian lens are fitted to the model when they are first asked for, which takes minutes, and
+        kept in the cache. Raises TypeError where the text is none, ValueError where there is no such lens, and what
+        `study.lens.trace.trace` and `study.pipeline.fitted_lenses.FittedLenses.lens` raise.
         """
         if not isinstance(text, str):
             raise TypeError(f"the lens reads a text, not {text!r:.100}")
         if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
             raise ValueError(f"the lens reads a text, and {text!a:.100} has halves of characters")
-        return trace(self.loaded.model, self.loaded.tokenizer, text)
+        if kind not in LENSES:
+            raise ValueError(f"there is no lens {kind!r:.100}: {', '.join(LENSES)} are known")
+        translators = None if kind == "logit" else FittedLenses(self.loaded).lens(kind)
+        return trace(self.loaded.model, self.loaded.tokenizer, text, translators)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layers} layers>"

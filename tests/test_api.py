@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import study
+from study.config.lenses import LENSES, LensKind
 from study.lens.hooks import LensError
 from study.lens.tokens import ClassTokenError
 from study.models import ModelError
@@ -91,6 +92,27 @@ def test_the_plot_shows_depth_against_position(trace: study.Trace) -> None:
     np.testing.assert_allclose(image.get_array(), np.exp(trace.log_prob("multiply")))
     assert [label.get_text() for label in axes.get_xticklabels()][1:3] == ["seven", "␣times"]
     assert [text.get_text() for text in axes.texts][-1] == trace.top(1)["next"].iloc[-1].replace(" ", "␣")
+
+
+@pytest.mark.slow
+def test_other_lenses_are_fitted_once_and_end_in_the_models_prediction(
+    model: study.Model, trace: study.Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    kinds: tuple[LensKind, ...] = ("tuned", "jacobian")
+    for kind in kinds:
+        first, again = (model.lens(TEXT, kind).log_prob("add") for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        np.testing.assert_allclose(first[-1], trace.log_prob("add")[-1], atol=1e-5)
+        assert np.abs(first[0] - trace.log_prob("add")[0]).max() > 1e-3
+        assert model.lens(TEXT, kind).plot().get_title() == f"next token by the {LENSES[kind]}"
+    assert len(list(tmp_path.glob("lenses/*.safetensors"))) == 2
+
+
+def test_a_lens_that_is_none_is_refused(model: study.Model) -> None:
+    kind: Any = "magic"
+    with pytest.raises(ValueError, match="there is no lens 'magic': logit, tuned, jacobian are known"):
+        model.lens(TEXT, kind)
 
 
 @pytest.mark.parametrize(

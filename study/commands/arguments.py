@@ -107,6 +107,13 @@ def report(text: str) -> Path:
     return found
 
 
+def prompts(text: str) -> int:
+    """Return the number. Raises ArgumentTypeError where it is no number of prompts that intervals can be told from."""
+    if not text.isdecimal() or not 4 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is no whole number from 4 to 1000")
+    return int(text)
+
+
 def _shown(text: str) -> str:
     """Return the text as a message can show it."""
     return ascii(text)[:100]

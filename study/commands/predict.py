@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=get_args(WeightFormat), help="how weights are kept in memory")
     parser.add_argument(
         "--prompts",
-        type=_prompts,
+        type=given.prompts,
         default=PROMPTS,
         metavar="N",
         help=f"held-out prompts of each operation in each wording (default: {PROMPTS})",
@@ -132,12 +132,6 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=given.folder, metavar="DIR", help="where files are written (default: predictions/MODEL)"
     )
     return parser
-
-
-def _prompts(text: str) -> int:
-    if not text.isdecimal() or not 4 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{ascii(text)[:40]} is no whole number from 4 to 1000")
-    return int(text)
 
 
 def _rows(depths: pd.DataFrame) -> list[tuple[str, ...]]:

@@ -43,6 +43,16 @@ class Head:
         return np.array(given.astype(mx.float32), np.float64).reshape(states.shape)
 
     @contextmanager
+    def with_only(self, ids: Int[mx.array, " n"]) -> Iterator[None]:
+        """Within the context, logits are those of these ids alone, in their order, and cost as much less."""
+        own = {name: self.module[name] for name in ("weight", "scales", "biases", "bias") if name in self.module}
+        self.module.update({name: values[ids] for name, values in own.items()})
+        try:
+            yield
+        finally:
+            self.module.update(own)
+
+    @contextmanager
     def with_rows(self, ids: Int[mx.array, " n"], rows: Float[mx.array, "n hidden"]) -> Iterator[None]:
         """Within the context, the rows of these ids are replaced. Raises LensError where the matrix is quantised, which
         the new rows would not survive."""

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from study.config.names import Operation
 from study.lens.hooks import Lens, at
 from study.lens.logits import log_sums, most_likely, summarise
-from study.lens.tokens import Encoded, Tokenizer, continues_answer, ends_answer, padded
+from study.lens.tokens import ClassToken, Encoded, Tokenizer, continues_answer, ends_answer, padded
 
 LOGITS = 2**26
 """Largest number of logits in memory at a time: 256 MiB in float32, some hundred rows of a large vocabulary."""
@@ -55,6 +55,20 @@ def read_classes(
 
 def _parts_of(rests: Mapping[int, Rest], part: slice) -> dict[int, Rest]:
     return {p: Rest(rest.log_p[part], rest.rank[part]) for p, rest in rests.items()}
+
+
+def read_every_layer(
+    lens: Lens,
+    states: Float[mx.array, "prompts blocks hidden"],
+    encoded: Sequence[Encoded],
+    pairs: Sequence[Mapping[Operation, ClassToken]],
+) -> list[Figures]:
+    """Return the figures [prompts, blocks] of each pair; without meaning where a prompt's operation has no class."""
+    size, blocks, hidden = states.shape
+    right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
+    ids = [[token.id for token in tokens.values()] for tokens in pairs]
+    read = read_classes(lens, states.reshape(-1, hidden), ids, right)
+    return [{name: values.reshape(size, blocks) for name, values in figures.items()} for figures in read]
 
 
 def portions(lens: Lens, states: mx.array) -> list[slice]:
@@ -160,6 +174,22 @@ def class_direction(
     )
     unit: np.ndarray = gradient / np.linalg.norm(gradient)
     return unit
+
+
+def divergence_from_last(lens: Lens, states: Float[mx.array, "n blocks hidden"]) -> Float[np.ndarray, "n blocks"]:
+    """Return KL(last block || block) of the distributions of the next token, nats."""
+    size, blocks, hidden = states.shape
+    at_once = max(1, LOGITS // (lens.vocabulary(states[0]) * blocks))
+    found = []
+    for start in range(0, size, at_once):
+        part = states[start : start + at_once]
+        logits = lens.read_out(part.reshape(-1, hidden)).astype(mx.float32)
+        totals = log_sums(logits).reshape(-1, blocks)
+        values = np.array(logits).reshape(len(part), blocks, -1)
+        for z, total in zip(values, totals, strict=True):
+            p = np.exp(z[-1] - total[-1])
+            found.append(p @ z[-1] - z @ p - total[-1] + total)
+    return np.array(found, np.float64)
 
 
 def last_states(lens: Lens, encoded: Sequence[Encoded], batch_size: int) -> Float[mx.array, "n blocks hidden"]:

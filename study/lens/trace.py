@@ -13,10 +13,12 @@ import mlx.nn as nn
 import numpy as np
 from jaxtyping import Float
 
+from study.config.lenses import LENSES, LensKind
 from study.lens.hooks import LensError, attached
 from study.lens.logits import log_sums
 from study.lens.readout import portions
 from study.lens.tokens import ClassTokenError, token_of
+from study.lens.translators import Translators
 from study.models.limits import CheckedTokenizer
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ MARKS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 @dataclass(frozen=True)
 class Trace:
-    """The hidden states of a model along one text, read with its final norm and unembedding (nostalgebraist, 2020).
+    """The hidden states of a model along one text, mapped by the translators of a lens, and read with the model's final
+    norm and unembedding.
 
     Layer L is the output of block L, 0-based; the last layer gives the model's own predictions. Log-probabilities are
     in nats. Logits are computed on request and not kept: those of all layers may be larger than the model.
@@ -41,6 +44,8 @@ class Trace:
     ids: tuple[int, ...]
     """Token ids of the text, with the special tokens that the tokenizer adds."""
     states: Float[mx.array, "layers positions hidden"]
+    """As the translators give them; those of the logit lens (nostalgebraist, 2020) leave them as they are."""
+    kind: LensKind = "logit"
 
     @property
     def layers(self) -> int:
@@ -114,7 +119,7 @@ class Trace:
         ax.set_xticks(range(len(self.ids)), [_shown(token) for token in self.tokens])
         ax.set(xlabel="token of the text", ylabel="layer")
         ax.grid(False)
-        ax.set_title("next token by the logit lens", fontsize=9)
+        ax.set_title(f"next token by the {LENSES[self.kind]}", fontsize=9)
         figure = ax.get_figure()
         if figure is not None:
             figure.colorbar(image, ax=ax, label="its probability" if word is None else f"probability of {word!r}")
@@ -145,8 +150,9 @@ class Trace:
         return pd.DataFrame({"layer": layer, "depth": (layer + 1) / self.layers, "position": position, "token": tokens})
 
 
-def trace(model: nn.Module, tokenizer: CheckedTokenizer, text: str) -> Trace:
-    """Run a model along one text and return its hidden states; warn of a text that is longer than those on which the
+def trace(model: nn.Module, tokenizer: CheckedTokenizer, text: str, translators: Translators | None = None) -> Trace:
+    """Run a model along one text and return its hidden states as a lens reads them, the logit lens if no translators
+    are given; warn of a text that is longer than those on which the
     model was trained.
 
     Raises ValueError where the text has no tokens, EncodingError where the model cannot take it, and LensError where
@@ -165,7 +171,10 @@ def trace(model: nn.Module, tokenizer: CheckedTokenizer, text: str) -> Trace:
     wrong = np.flatnonzero(~np.array(finite))
     if len(wrong):
         raise LensError(f"the hidden states are not finite from layer {wrong[0]} on: the model computes no numbers")
-    return Trace(model, tokenizer, text, ids, states)
+    if translators is None:
+        return Trace(model, tokenizer, text, ids, states)
+    moved = translators(states.transpose(1, 0, 2)).transpose(1, 0, 2)
+    return Trace(model, tokenizer, text, ids, moved, translators.kind)
 
 
 def _shown(token: str) -> str:

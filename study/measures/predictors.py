@@ -16,8 +16,7 @@ from study.config.predictors import PREDICTORS, Place, cosine
 from study.config.study import Lora
 from study.lens.head import head_of
 from study.lens.hooks import Lens, attached
-from study.lens.logits import log_sums
-from study.lens.readout import LOGITS, class_direction, class_places, last_states, read_classes
+from study.lens.readout import class_direction, divergence_from_last, last_states, read_every_layer
 from study.lens.tokens import ClassToken, Encoded, Readouts
 from study.results.schema import Row
 from study.tasks import GRADIENT_PROMPTS
@@ -44,8 +43,8 @@ def measure(
     """
     with attached(model) as lens:
         states, fitted, again = (last_states(lens, items, batch_size) for items in (held_out, training, remembered))
-        divergence = _divergence(lens, states)
-        read = _lens_figures(lens, states, held_out, [tokens for _, tokens in readouts])
+        divergence = divergence_from_last(lens, states)
+        read = read_every_layer(lens, states, held_out, [tokens for _, tokens in readouts])
         pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
         head = head_of(model, lens, states[0])
     asked = (training, held_out, remembered)
@@ -87,34 +86,6 @@ def measure(
 def _by_tier(encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
     tiers = np.array([item.prompt.tier for item in encoded])
     return {tier: tiers == tier for tier in dict.fromkeys(tiers.tolist())}
-
-
-def _lens_figures(
-    lens: Lens, states: mx.array, encoded: Sequence[Encoded], pairs: Sequence[Mapping[Operation, ClassToken]]
-) -> list[dict[str, np.ndarray]]:
-    """Return the lens figures [prompts, blocks] of each pair; without meaning where a prompt's operation has no
-    class."""
-    size, blocks, hidden = states.shape
-    right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
-    ids = [[token.id for token in tokens.values()] for tokens in pairs]
-    read = read_classes(lens, states.reshape(-1, hidden), ids, right)
-    return [{name: values.reshape(size, blocks) for name, values in figures.items()} for figures in read]
-
-
-def _divergence(lens: Lens, states: mx.array) -> np.ndarray:
-    """Return KL(last layer || layer) of the distributions of the next token, [prompts, blocks], nats."""
-    size, blocks, hidden = states.shape
-    at_once = max(1, LOGITS // (lens.vocabulary(states[0]) * blocks))
-    found = []
-    for start in range(0, size, at_once):
-        part = states[start : start + at_once]
-        logits = lens.read_out(part.reshape(-1, hidden)).astype(mx.float32)
-        totals = log_sums(logits).reshape(-1, blocks)
-        values = np.array(logits).reshape(len(part), blocks, -1)
-        for z, total in zip(values, totals, strict=True):
-            p = np.exp(z[-1] - total[-1])
-            found.append(p @ z[-1] - z @ p - total[-1] + total)
-    return np.array(found, np.float64)
 
 
 def _direction_cosines(

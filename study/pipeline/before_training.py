@@ -8,7 +8,9 @@ from study.config.study import AnyData, Lora, Study
 from study.config.units import Readout
 from study.lens.prompt_checks import usable_tokens
 from study.lens.tokens import Encoded, Readouts, encode
+from study.lens.translators import Translators
 from study.measures import predictors
+from study.measures.lenses import lens_choices
 from study.measures.predictors import measure_probes
 from study.models.limits import CheckedTokenizer
 from study.models.load import Loaded
@@ -51,24 +53,45 @@ def measured_before(
 def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> list[Row]:
     """Return what probes tell of a model as it is, before stage 1, for the tasks and class tokens of a study.
 
-    A row is a pair, layer and tier, with `probe`, `probe_below` and the depth. `prompts` is the number of held-out
-    prompts of each operation in each tier, or all that a tier has. Raises ClassTokenError where a class name is not one
-    token or stands in a prompt, EncodingError where the model cannot take a prompt, LensError where the lens cannot
-    read its blocks.
+    A row is a pair, layer and tier, with `probe`, `probe_below` and the depth. Prompts and errors are those of `asked`;
+    raises LensError where the lens cannot read the blocks.
     """
     data, tokenizer = study.data, loaded.tokenizer
     task, batch_size = task_of(data), study.evaluation.batch_size
-    counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
-    evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
-    encoded = [encode(tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
+    encoded, readouts = asked(loaded, study, prompts, seed)
     rows: list[Row] = []
     found: dict[frozenset[str], list[Row]] = {}
-    for pair in (Readout(pair=pair) for pair in study.grid.pairs):
-        usable_tokens(tokenizer, pair, seed, task.words, encoded)
+    for pair, _ in readouts:
         own = frozenset(pair.pair)  # a probe tells apart what the class tokens do, and no other operation
         if own not in found:
             fitting = task.fitting_prompts([one for one in data.operations if one in own], FITTING_PROMPTS, seed)
-            asked = [item for item in encoded if item.prompt.operation in own]
-            found[own] = measure_probes(loaded.model, asked, [encode(tokenizer, one) for one in fitting], batch_size)
+            held_out = [item for item in encoded if item.prompt.operation in own]
+            found[own] = measure_probes(loaded.model, held_out, [encode(tokenizer, one) for one in fitting], batch_size)
         rows += [{"pair": pair.name, **row} for row in found[own]]
     return rows
+
+
+def read_by_lenses(
+    loaded: Loaded, study: Study, prompts: int, lenses: Sequence[Translators], seed: int = 0
+) -> list[Row]:
+    """Return what lenses read of a model as it is, for the class tokens of a study: the rows of `lens_choices`.
+
+    Prompts and errors are those of `asked`; raises LensError where a lens cannot read the blocks.
+    """
+    encoded, readouts = asked(loaded, study, prompts, seed)
+    return lens_choices(loaded.model, lenses, readouts, encoded, study.evaluation.batch_size)
+
+
+def asked(loaded: Loaded, study: Study, prompts: int, seed: int) -> tuple[list[Encoded], Readouts]:
+    """Return the held-out prompts of a study, `prompts` of each operation in each tier or all that a tier has, and its
+    class tokens.
+
+    Raises ClassTokenError where a class name is not one token or stands in a prompt, EncodingError where the model
+    cannot take a prompt.
+    """
+    data, task = study.data, task_of(study.data)
+    counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
+    evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
+    encoded = [encode(loaded.tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
+    pairs = [Readout(pair=pair) for pair in study.grid.pairs]
+    return encoded, [(pair, usable_tokens(loaded.tokenizer, pair, seed, task.words, encoded)) for pair in pairs]

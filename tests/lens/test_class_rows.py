@@ -131,3 +131,24 @@ def test_a_class_with_the_mean_of_all_has_no_direction() -> None:
     same = np.random.default_rng(0).normal(size=(30, 20))
     with pytest.raises(LensError, match="its row has no direction"):
         class_rows("aligned", [same, same], np.ones((2, 20)), 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_of_some_tokens_alone_are_those_among_all(name: str) -> None:
+    model, ids = make(name), [60, 3, 50]
+    with attached(model) as lens:
+        states = lens.hidden(some_ids())[1].reshape(-1, 32)
+        every = np.array(lens.read_out(states))
+        with head_of(model, lens, states).with_only(mx.array(ids)):
+            some = np.array(lens.read_out(states))
+        np.testing.assert_allclose(some, every[:, ids], atol=1e-4)
+        np.testing.assert_array_equal(lens.read_out(states), every)
+
+
+def test_logits_of_some_tokens_of_a_quantised_head_are_those_among_all() -> None:
+    loaded = load(Model(source=BuiltSource(built="llama"), blocks=2, weights="8bit"))
+    with attached(loaded.model) as lens:
+        states = lens.hidden(mx.array([[5, 6, 7]]))[0][0]
+        every = np.array(lens.read_out(states))
+        with head_of(loaded.model, lens, states).with_only(mx.array([9, 2])):
+            np.testing.assert_allclose(lens.read_out(states), every[:, [9, 2]], atol=1e-4)

@@ -1,0 +1,42 @@
+"""The lenses by which hidden states are read, and how those are fitted that are fitted to a model."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from study.config.base import Settings
+
+LensKind = Literal["logit", "tuned", "jacobian"]
+KINDS: tuple[LensKind, ...] = get_args(LensKind)
+LENSES: dict[str, str] = {
+    "logit": "logit lens",
+    "tuned": "tuned lens",
+    "jacobian": "Jacobian lens",
+}
+"""Each kind of lens, as reports call it."""
+
+
+class LensFitting(Settings):
+    """How the tuned lens and the Jacobian lens of a model are fitted."""
+
+    texts: Annotated[int, Field(ge=4, le=100_000)] = 64
+    """Texts that the tuned lens is trained on."""
+    held_out: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Further texts, on which the divergence of each lens from the model's own prediction is measured."""
+    tokens: Annotated[int, Field(ge=3, le=1024)] = 48
+    """Tokens of each text."""
+    skipped: Annotated[int, Field(ge=0, le=100)] = 1
+    """First tokens of a text whose states are not used: models put what they attend to by default there."""
+    steps: Annotated[int, Field(ge=1, le=10**6)] = 100
+    """Steps of Adam by which the tuned lens is trained, its learning rate falling linearly to zero."""
+    positions: Annotated[int, Field(ge=1, le=10**6)] = 128
+    """Positions of these texts in the batch of a step."""
+    vocabulary: Annotated[int, Field(ge=2, le=10**6)] = 2048
+    """Tokens on which the divergence of a step is estimated, drawn anew for each; all where there are fewer."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    jacobian_texts: Annotated[int, Field(ge=2, le=100_000)] = 6
+    """Texts over which Jacobians are averaged."""
+    jacobian_tokens: Annotated[int, Field(ge=3, le=1024)] = 16
+    """Tokens at the beginning of each of them that are used; as many as `tokens` at most."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of texts that the model writes, and of the batches."""
