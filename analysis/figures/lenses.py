@@ -18,7 +18,7 @@ ACROSS = 2
 def lens_curves(model: str, told: pd.DataFrame, confidence: float) -> Drawing:
     """Describe the choice accuracy of every lens by layer: a panel a tier of a pair of class tokens."""
     best = "; ".join(
-        f"{row['tier']}, {LENSES[row['lens']]}: {100 * row['choice']:.0f} % at block {row['best']:.0f}"
+        f"{row['tier']}, {LENSES[row['lens']]}: {100 * row['choice']:.0f} % at block {row['choice_at']:.0f}"
         for row in read_from(told).to_dict("records")
     )
     return Drawing(

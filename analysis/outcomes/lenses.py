@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.data.samples import by_sample, few_templates, order_of_pairs
 from analysis.outcomes.depth import READABLE
-from analysis.statistics.intervals import Floats, columns, levels
+from analysis.statistics.intervals import Floats, bounds, columns, interval_of, levels
 from study.config.lenses import LENSES
 from study.config.names import NOBODY
 
@@ -55,16 +55,18 @@ def lens_levels(choices: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def read_from(told: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each lens, pair and tier: the layer from which choice accuracy stays at or above READABLE up
     to the last block (`layer`), and those from which the ends of its interval do (`layer_low` of the upper end,
-    `layer_high` of the lower one), inf for never; with the highest choice accuracy, its interval and layer (`best`)."""
+    `layer_high` of the lower one), inf for never; with the highest `choice` and `order`, their intervals and layers
+    (`choice_at`, `order_at`), NaN where there is none."""
     rows = []
     for (pair, tier, lens), own in told.groupby([*PLACE, "lens"], sort=False):
         own = own.sort_values("layer")
-        best = own.iloc[int(own["choice"].to_numpy(float).argmax())]
         row: dict[str, object] = {"pair": pair, "tier": tier, "lens": lens}
         for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
             row[f"layer{end}"] = stays_from(own[f"choice{other}"].to_numpy(float))
-        highest = {name: best[name] for name in ("choice", "choice_low", "choice_high")}
-        rows.append({**row, "best": best["layer"], **highest})
+        for name in ("choice", "order"):
+            best = own.iloc[int(own[name].fillna(0).to_numpy(float).argmax())]
+            row |= bounds(name, interval_of(best, name)) | {f"{name}_at": best["layer"]}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

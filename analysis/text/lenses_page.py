@@ -29,7 +29,17 @@ def block(value: float) -> str:
 
 def from_block(row: Mapping[Any, Any]) -> str:
     """Return from which block a lens reads a class, with its interval."""
+    if math.isinf(row["layer_low"]):
+        return "never"
     return f"{block(row['layer'])} [{block(row['layer_low'])}, {block(row['layer_high'])}]"
+
+
+def in_order(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the largest share of pairs of prompts that a lens has in the right order, and its block; of two classes
+    alone."""
+    if math.isnan(row["order"]):
+        return {"order": "", "order_at": ""}
+    return {"order": share(interval_of(row, "order")), "order_at": f"{row['order_at']:.0f}"}
 
 
 def shown_blocks(divergences: pd.DataFrame) -> list[int]:
@@ -81,7 +91,8 @@ def lenses_page(
             "lens": LENSES[row["lens"]],
             "told": from_block(row),
             "highest": share(interval_of(row, "choice")),
-            "best": f"{row['best']:.0f}",
+            "highest_at": f"{row['choice_at']:.0f}",
+            **in_order(row),
         }
         for row in read_from(told).to_dict("records")
     ]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -88,8 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     spent = f"{time.perf_counter() - began:.0f} s"
     console.print(f"{options.model}, {loaded.blocks} blocks; no class was trained; {spent}", markup=False)
-    for table in (_reads(told), _strips(told, agreed), _far(far)):
-        console.print(table)
+    console.print(_reads(told))
+    console.print(_strips(told, agreed))
+    console.print("# read  . not read  ? undecided  x one reads it, another does not", markup=False, highlight=False)
+    console.print(_far(far))
     for line in (verdict_on_tuned(far), *said):
         console.print(line, markup=False, highlight=False)
     console.print(f"{folder / 'lenses.md'}, with its picture and CSVs", markup=False)
@@ -149,8 +152,9 @@ def _divergences(lenses: Sequence["Translators"]) -> pd.DataFrame:
 
 def _fitted(lens: "Translators") -> str:
     """How a lens was fitted."""
-    about = lens.about
-    told = f"{LENSES[lens.kind]}: fitted on {about['texts']} texts of {about['tokens']} tokens, {about['text']}"
+    about, name = lens.about, LENSES[lens.kind]
+    fitted = f"fitted on {about['texts']} texts of {about['tokens']} tokens, {about['text']}"
+    told = f"{name[0].upper()}{name[1:]}: {fitted}"
     if lens.kind == "tuned":
         return f"{told}."
     errors = json.loads(about["relative_error"])[:-1]
@@ -164,13 +168,18 @@ def _reads(told: pd.DataFrame) -> Table:
     from analysis.statistics.intervals import interval_of
     from analysis.text.lenses_page import from_block
 
-    table = Table(
-        "tokens", "wording", "lens", f">= {READABLE:.2f} from block", "highest", "at", box=None, pad_edge=False
-    )
+    heads = ["wording", "lens", f">= {READABLE:.2f} from", "highest", "at", "in order", "at"]
+    table = Table(*heads, box=None, pad_edge=False)
     for row in read_from(told).to_dict("records"):
-        cells = [row["pair"], row["tier"], row["lens"], from_block(row), probability(interval_of(row, "choice"))]
-        table.add_row(*map(escape, [*map(str, cells), f"{row['best']:.0f}"]))
+        name = _name(told, row["pair"], row["tier"]) if row["lens"] == KINDS[0] else ""
+        highest, at = probability(interval_of(row, "choice")), f"{row['choice_at']:.0f}"
+        ordered = ["", ""] if math.isnan(row["order"]) else [probability(row["order"]), f"{row['order_at']:.0f}"]
+        table.add_row(*map(escape, [name, row["lens"], from_block(row), highest, at, *ordered]))
     return table
+
+
+def _name(rows: pd.DataFrame, pair: object, tier: object) -> str:
+    return f"{tier}" if rows["pair"].nunique() == 1 else f"{tier} {pair}"
 
 
 def _strips(told: pd.DataFrame, agreed: pd.DataFrame) -> Table:
@@ -181,13 +190,11 @@ def _strips(told: pd.DataFrame, agreed: pd.DataFrame) -> Table:
     table = Table("wording", "lens", heading, box=None, pad_edge=False)
     for (pair, tier), own in agreed.groupby(["pair", "tier"], sort=False):
         own = own.sort_values("layer").iloc[::every]
-        name = str(tier) if agreed["pair"].nunique() == 1 else f"{tier} {pair}"
+        name = _name(agreed, pair, tier)
         for lens in LENSES:
             table.add_row(escape(name), lens, _signs(own[lens], SIGNS))
             name = ""
         table.add_row("", "together", _signs(own["together"], TOGETHER))
-    table.caption = "# read  . not read  ? undecided  x one reads it, another does not"
-    table.caption_justify = "left"
     return table
 
 

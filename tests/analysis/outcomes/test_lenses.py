@@ -59,7 +59,7 @@ def test_a_lens_reads_from_the_layer_after_the_last_one_at_which_it_does_not(tol
     found = read_from(told).set_index("lens")
     assert found["layer"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 1}
     assert found.loc["jacobian", ["layer_low", "layer_high"]].tolist() == [1, 2]
-    assert found["best"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 2}
+    assert found["choice_at"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 2}
 
 
 @pytest.mark.parametrize(
