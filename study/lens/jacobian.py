@@ -43,7 +43,7 @@ def fit_jacobian(
         parts = []
         for start in range(0, hidden, at_once):
             outputs = mx.arange(start, min(start + at_once, hidden))
-            parts.append(mx.vmap(partial(_row, lens, ids, used, hidden))(outputs))
+            parts.append(_rows(partial(_row, lens, ids, used, hidden), outputs))
             mx.eval(parts[-1])
             on_part(min(start + at_once, hidden) / hidden)
     halves = mx.concatenate(parts).transpose(1, 2, 0, 3)  # [halves, blocks - 1, hidden (output), hidden (input)]
@@ -61,6 +61,15 @@ def fit_jacobian(
     maps = mx.concatenate([mean, mx.eye(hidden)[None]])
     mx.eval(maps)
     return Translators("jacobian", maps, mx.zeros((blocks, hidden)), about)
+
+
+def _rows(row: Callable[[mx.array], mx.array], outputs: Int[mx.array, " n"]) -> Float[mx.array, "n 2 layers hidden"]:
+    """Return the rows of several output dimensions, side by side over one forward pass where MLX can do that."""
+    try:
+        rows: mx.array = mx.vmap(row)(outputs)
+    except ValueError:  # MLX has no vmap of some operations, such as the product of mixtures of experts
+        rows = mx.stack([row(output) for output in outputs])
+    return rows
 
 
 def _row(

@@ -1,16 +1,19 @@
 """The Jacobian lens: of linear blocks it is their map, and of real ones what small steps measure."""
 
 import json
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from study.config.catalogue import BuiltSource, Model, WeightFormat
 from study.config.lenses import LensFitting
 from study.lens.hooks import attached
 from study.lens.jacobian import fit_jacobian
 from study.lens.texts import Texts
 from study.lens.translators import Translators
+from study.models.load import load
 from tests.architectures import BLOCKS, VOCABULARY, make
 from tests.turned import HIDDEN, Turned, rotation
 from tests.turned import VOCABULARY as TURNED
@@ -66,6 +69,21 @@ def test_it_is_what_small_steps_of_one_hidden_state_measure(name: str) -> None:
             moved += (ends[0] - ends[1]) / (2 * step) / 4
     told = np.array(found.maps[layer], np.float64) @ direction
     np.testing.assert_allclose(told, moved, atol=0.01 * np.abs(moved).max())
+
+
+@pytest.mark.parametrize("weights", ["float32", "8bit"])
+@pytest.mark.parametrize("built", ["llama", "mixtral"])
+def test_experts_and_quantised_weights_have_one_too(
+    built: str, weights: WeightFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load(Model(source=BuiltSource(built=built), blocks=2, weights=weights))
+    found = fit_jacobian(loaded.model, some_texts(400), SETTINGS)
+
+    def none(function: Any) -> Any:
+        raise ValueError("[Primitive::vmap] Not implemented")
+
+    monkeypatch.setattr("mlx.core.vmap", none)
+    np.testing.assert_allclose(fit_jacobian(loaded.model, some_texts(400), SETTINGS).maps, found.maps, atol=1e-5)
 
 
 def test_its_error_falls_with_the_number_of_texts() -> None:
