@@ -53,27 +53,26 @@ def lens_levels(choices: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def read_from(told: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each lens, pair and tier: the layer from which choice accuracy stays at or above READABLE up
-    to the last block (`layer`), and those from which the ends of its interval do (`layer_low` of the upper end,
-    `layer_high` of the lower one), inf for never; with the highest `choice` and `order`, their intervals and layers
-    (`choice_at`, `order_at`), NaN where there is none."""
+    """Return one row for each lens, pair and tier: for `choice` and `order` the layer from which they stay at or above
+    READABLE up to the last block (`choice_from`), and those from which the ends of their intervals do
+    (`choice_from_low` of the upper end, `choice_from_high` of the lower one), inf for never; with the highest choice
+    accuracy (`choice`), its interval and its layer (`at`)."""
     rows = []
     for (pair, tier, lens), own in told.groupby([*PLACE, "lens"], sort=False):
         own = own.sort_values("layer")
         row: dict[str, object] = {"pair": pair, "tier": tier, "lens": lens}
-        for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
-            row[f"layer{end}"] = stays_from(own[f"choice{other}"].to_numpy(float))
         for name in ("choice", "order"):
-            best = own.iloc[int(own[name].fillna(0).to_numpy(float).argmax())]
-            row |= bounds(name, interval_of(best, name)) | {f"{name}_at": best["layer"]}
-        rows.append(row)
+            for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
+                row[f"{name}_from{end}"] = stays_from(own[f"{name}{other}"].to_numpy(float))
+        best = own.iloc[int(own["choice"].to_numpy(float).argmax())]
+        rows.append({**row, **bounds("choice", interval_of(best, "choice")), "at": best["layer"]})
     return pd.DataFrame(rows)
 
 
 def stays_from(curve: Floats) -> float:
-    """Return the index from which a curve [layers] stays at or above READABLE to its end; inf where its end is
-    below."""
-    below = np.flatnonzero(curve < READABLE)
+    """Return the index from which a curve [layers] stays at or above READABLE to its end; inf where its end is below,
+    or not known."""
+    below = np.flatnonzero(~(curve >= READABLE))
     first = int(below[-1]) + 1 if len(below) else 0
     return math.inf if first == len(curve) else float(first)
 

@@ -27,19 +27,12 @@ def block(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:.0f}"
 
 
-def from_block(row: Mapping[Any, Any]) -> str:
-    """Return from which block a lens reads a class, with its interval."""
-    if math.isinf(row["layer_low"]):
+def from_block(row: Mapping[Any, Any], name: str) -> str:
+    """Return from which block on a lens has `choice` or `order` high, with its interval."""
+    ends = [row[f"{name}_from{end}"] for end in ("", "_low", "_high")]
+    if math.isinf(ends[1]):
         return "never"
-    return f"{block(row['layer'])} [{block(row['layer_low'])}, {block(row['layer_high'])}]"
-
-
-def in_order(row: Mapping[Any, Any]) -> dict[str, str]:
-    """Return the largest share of pairs of prompts that a lens has in the right order, and its block; of two classes
-    alone."""
-    if math.isnan(row["order"]):
-        return {"order": "", "order_at": ""}
-    return {"order": share(interval_of(row, "order")), "order_at": f"{row['order_at']:.0f}"}
+    return f"{block(ends[0])} [{block(ends[1])}, {block(ends[2])}]"
 
 
 def shown_blocks(divergences: pd.DataFrame) -> list[int]:
@@ -89,10 +82,10 @@ def lenses_page(
         {
             **{name: cell(row[name]) for name in ("pair", "tier")},
             "lens": LENSES[row["lens"]],
-            "told": from_block(row),
+            "chosen": from_block(row, "choice"),
             "highest": share(interval_of(row, "choice")),
-            "highest_at": f"{row['choice_at']:.0f}",
-            **in_order(row),
+            "at": f"{row['at']:.0f}",
+            "ordered": from_block(row, "order"),
         }
         for row in read_from(told).to_dict("records")
     ]

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 PROMPTS = 54
 """Held-out prompts of each operation in each tier: one in each template of arithmetic."""
+DEFAULTS = LensFitting()
 SIGNS = {"read": "#", "not read": ".", "undecided": "?"}
 TOGETHER = {"all": "#", "none": ".", "apart": "x", "undecided": "?"}
 """Signs by which a block is told in the terminal."""
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load_named(options.model, catalogue_of(options.models), options.weights)
         with console.status("") as status:
             name = str(options.text or "")
-            fitted = FittedLenses(loaded, LensFitting(), text, name, lambda doing: status.update(escape(doing)))
+            settings = LensFitting(jacobian_texts=options.jacobian_texts)
+            fitted = FittedLenses(loaded, settings, text, name, lambda doing: status.update(escape(doing)))
             lenses = [fitted.lens(kind) for kind in KINDS]
             status.update("reading the class tokens")
             rows = read_by_lenses(loaded, study, options.prompts, lenses)
@@ -126,6 +127,13 @@ def _parser() -> argparse.ArgumentParser:
         help="a text to fit the lenses on, UTF-8 (default: texts that the model writes)",
     )
     parser.add_argument(
+        "--jacobian-texts",
+        type=_texts,
+        default=DEFAULTS.jacobian_texts,
+        metavar="N",
+        help=f"texts over which Jacobians are averaged, 2 to {DEFAULTS.texts} (default: {DEFAULTS.jacobian_texts})",
+    )
+    parser.add_argument(
         "--prompts",
         type=given.prompts,
         default=PROMPTS,
@@ -136,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=given.folder, metavar="DIR", help="where files are written (default: lenses/MODEL)"
     )
     return parser
+
+
+def _texts(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= DEFAULTS.texts:
+        raise argparse.ArgumentTypeError(f"{ascii(text)[:40]} is no whole number from 2 to {DEFAULTS.texts}")
+    return int(text)
 
 
 def _divergences(lenses: Sequence["Translators"]) -> pd.DataFrame:
@@ -168,13 +182,13 @@ def _reads(told: pd.DataFrame) -> Table:
     from analysis.statistics.intervals import interval_of
     from analysis.text.lenses_page import from_block
 
-    heads = ["wording", "lens", f">= {READABLE:.2f} from", "highest", "at", "in order", "at"]
-    table = Table(*heads, box=None, pad_edge=False)
+    limit = f">= {READABLE:.2f} from"
+    table = Table("wording", "lens", f"choice\n{limit}", "highest", "at", f"order\n{limit}", box=None, pad_edge=False)
     for row in read_from(told).to_dict("records"):
         name = _name(told, row["pair"], row["tier"]) if row["lens"] == KINDS[0] else ""
-        highest, at = probability(interval_of(row, "choice")), f"{row['choice_at']:.0f}"
-        ordered = ["", ""] if math.isnan(row["order"]) else [probability(row["order"]), f"{row['order_at']:.0f}"]
-        table.add_row(*map(escape, [name, row["lens"], from_block(row), highest, at, *ordered]))
+        highest, at = probability(interval_of(row, "choice")), f"{row['at']:.0f}"
+        cells = [name, row["lens"], from_block(row, "choice"), highest, at, from_block(row, "order")]
+        table.add_row(*map(escape, cells))
     return table
 
 

@@ -1,8 +1,8 @@
 """The lenses by which hidden states are read, and how those are fitted that are fitted to a model."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from study.config.base import Settings
 
@@ -35,8 +35,22 @@ class LensFitting(Settings):
     """Tokens on which the divergence of a step is estimated, drawn anew for each; all where there are fewer."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     jacobian_texts: Annotated[int, Field(ge=2, le=100_000)] = 6
-    """Texts over which Jacobians are averaged."""
+    """Texts over which Jacobians are averaged: so many of those that the tuned lens is trained on."""
     jacobian_tokens: Annotated[int, Field(ge=3, le=1024)] = 16
-    """Tokens at the beginning of each of them that are used; as many as `tokens` at most."""
+    """Tokens at the beginning of each of them that are used; as many as `tokens` at
+    most."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of texts that the model writes, and of the batches."""
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.jacobian_texts > self.texts or self.jacobian_tokens > self.tokens:
+            raise ValueError("jacobian_texts and jacobian_tokens are at most texts and tokens")
+        return self
+
+    def for_lens(self, kind: LensKind) -> dict[str, int | float]:
+        """Return the settings on which a lens depends."""
+        of_tuned = {"steps", "positions", "vocabulary", "learning_rate"}
+        of_jacobian = {"jacobian_texts", "jacobian_tokens"}
+        own: dict[str, int | float] = self.model_dump(exclude=of_jacobian if kind == "tuned" else of_tuned)
+        return own

@@ -46,7 +46,7 @@ class FittedLenses:
         self._loaded, self._settings = loaded, settings or LensFitting()
         self._text, self._name, self._tell = text, name, tell
         self._texts: Texts | None = None
-        self._key: str | None = None
+        self._weights: str | None = None
 
     def lens(self, kind: LensKind) -> Translators:
         """Return a lens of the model, from the cache if it is there.
@@ -72,10 +72,11 @@ class FittedLenses:
         return found
 
     def file(self, kind: LensKind) -> Path:
-        """Return where a lens is kept: a function of the weights, the settings and the text."""
-        if self._key is None:
-            self._key = content_hash([FITTED, self._settings, self._text, weights_hash(self._loaded)])
-        return cache_root() / "lenses" / f"{kind}_{self._key}.safetensors"
+        """Return where a lens is kept: a function of the weights, of the settings that concern it, and of the text."""
+        if self._weights is None:
+            self._weights = weights_hash(self._loaded)
+        key = content_hash([FITTED, self._settings.for_lens(kind), self._text, self._weights])
+        return cache_root() / "lenses" / f"{kind}_{key}.safetensors"
 
     def _told(self, what: str, part: float) -> None:
         self._tell(f"{what}: {100 * part:.0f} %")

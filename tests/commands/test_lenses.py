@@ -22,7 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(lenses, "LensFitting", lambda: QUICK)
+    monkeypatch.setattr(lenses, "LensFitting", lambda **changes: QUICK)
     return tmp_path
 
 
@@ -64,6 +64,14 @@ def test_lenses_of_a_text_are_others_than_those_of_what_the_model_writes(place: 
     one, other = (pd.read_csv(f"{folder}/divergences.csv") for folder in ("lenses/tiny", "of_text"))
     assert not np.allclose(one["kl"], other["kl"])
     assert "text.txt" in (place / "of_text/lenses.md").read_text()
+
+
+@pytest.mark.parametrize("texts", ["1", "65", "few", "2.5", "-3"])
+def test_a_number_of_texts_that_is_none_is_refused(texts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["tiny", "--jacobian-texts", texts])
+    assert ended.value.code == 2
+    assert "is no whole number from 2 to 64" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

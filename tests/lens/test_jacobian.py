@@ -18,7 +18,7 @@ from tests.architectures import BLOCKS, VOCABULARY, make
 from tests.turned import HIDDEN, Turned, rotation
 from tests.turned import VOCABULARY as TURNED
 
-SETTINGS = LensFitting(jacobian_texts=3, jacobian_tokens=6, skipped=1)
+SETTINGS = LensFitting(jacobian_texts=3, jacobian_tokens=6)
 ARCHITECTURES = ("llama", "mamba2", "gemma3_text", "gpt2")
 
 

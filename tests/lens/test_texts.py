@@ -14,7 +14,7 @@ from study.lens.texts import cut, states_along, written
 from study.models.limits import EncodingError
 from study.models.load import Loaded, load
 
-SETTINGS = LensFitting(texts=6, held_out=2, tokens=9)
+SETTINGS = LensFitting(texts=6, held_out=2, tokens=9, jacobian_tokens=9)
 
 
 @pytest.fixture(scope="module")

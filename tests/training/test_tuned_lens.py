@@ -18,7 +18,7 @@ from tests.architectures import BLOCKS, VOCABULARY, make
 from tests.turned import CLASSES, HIDDEN, Turned, rotation
 from tests.turned import VOCABULARY as TURNED
 
-SETTINGS = LensFitting(texts=48, held_out=16, tokens=8, steps=120, positions=128, learning_rate=0.01)
+SETTINGS = LensFitting(texts=48, held_out=16, tokens=8, steps=120, positions=128, learning_rate=0.01, jacobian_tokens=8)
 
 
 def some_texts(vocabulary: int) -> Texts:

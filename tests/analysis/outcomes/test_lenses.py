@@ -57,14 +57,15 @@ def test_a_lens_that_always_names_one_class_is_at_chance_and_its_pairs_may_be_in
 
 def test_a_lens_reads_from_the_layer_after_the_last_one_at_which_it_does_not(told: pd.DataFrame) -> None:
     found = read_from(told).set_index("lens")
-    assert found["layer"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 1}
-    assert found.loc["jacobian", ["layer_low", "layer_high"]].tolist() == [1, 2]
-    assert found["choice_at"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 2}
+    assert found["choice_from"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 1}
+    assert found["order_from"].to_dict() == found["choice_from"].to_dict()
+    assert found.loc["jacobian", ["choice_from_low", "choice_from_high"]].tolist() == [1, 2]
+    assert found["at"].to_dict() == {"logit": 3, "tuned": 1, "jacobian": 2}
 
 
 @pytest.mark.parametrize(
     ("curve", "layer"),
-    [([0.8, 0.75, 0.9], 0), ([0.8, 0.7, 0.9], 2), ([0.8, 0.9, 0.7], math.inf), ([0.1, 0.2, 0.3], math.inf)],
+    [([0.8, 0.75, 0.9], 0), ([0.8, 0.7, 0.9], 2), ([0.8, 0.9, 0.7], math.inf), ([math.nan] * 3, math.inf)],
 )
 def test_a_curve_that_falls_below_again_is_counted_from_its_last_return(curve: list[float], layer: float) -> None:
     assert stays_from(np.array(curve)) == layer
