@@ -19,7 +19,7 @@ COMMANDS = {
     "pack": ("study.commands.pack", "pack the rows of a study into a few small files"),
     "merge": ("study.commands.merge", "unite results that were made on separate machines"),
     "predict": ("study.commands.predict", "foretell at which depth of a model a class could be read"),
-    "lenses": ("study.commands.lenses", "say at which blocks three lenses read a class in a model as it is"),
+    "lenses": ("study.commands.lenses", "say at which blocks of a model three lenses read a class"),
     "doctor": ("study.commands.doctor", "say what a study would run on, and what is missing"),
     "cluster": ("study.commands.cluster", "start a Ray cluster, join one, submit a study to one"),
     "agree": ("study.commands.agree", "compare mlx-lm, as the study loads it, with transformers"),
