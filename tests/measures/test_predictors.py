@@ -25,7 +25,6 @@ from study.lens import readout
 from study.lens.head import head_of
 from study.lens.hooks import attached
 from study.lens.tokens import ClassToken, Encoded, class_tokens, encode
-from study.measures import predictors
 from study.measures.predictors import measure, measure_probes
 from study.models.load import Loaded, load
 from study.tasks import GRADIENT_PROMPTS
@@ -295,8 +294,7 @@ def test_probes_up_to_a_layer_are_the_mean_of_those_at_it_and_below(measured: Me
 def test_neither_the_batch_size_nor_the_memory_at_hand_changes_a_row(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (readout, predictors):
-        monkeypatch.setattr(module, "LOGITS", 3000)
+    monkeypatch.setattr(readout, "LOGITS", 3000)
     before = dict(tree_flatten(measured.model.parameters()))
     for place, row in measured.measure(batch_size=5).items():
         expected = measured.rows[place]
