@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -57,8 +58,12 @@ class Model:
             raise ValueError(f"the lens reads a text, and {text!a:.100} has halves of characters")
         if kind not in LENSES:
             raise ValueError(f"there is no lens {kind!r:.100}: {', '.join(LENSES)} are known")
-        translators = None if kind == "logit" else FittedLenses(self.loaded).lens(kind)
+        translators = None if kind == "logit" else self._fitted.lens(kind)
         return trace(self.loaded.model, self.loaded.tokenizer, text, translators)
+
+    @cached_property
+    def _fitted(self) -> FittedLenses:
+        return FittedLenses(self.loaded)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layers} layers>"
