@@ -93,5 +93,5 @@ def asked(loaded: Loaded, study: Study, prompts: int, seed: int) -> tuple[list[E
     counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
     evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
     encoded = [encode(loaded.tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
-    pairs = [Readout(pair=pair) for pair in study.grid.pairs]
+    pairs = [Readout(pair=pair, class_name=study.class_name) for pair in study.grid.pairs]
     return encoded, [(pair, usable_tokens(loaded.tokenizer, pair, seed, task.words, encoded)) for pair in pairs]
