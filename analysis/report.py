@@ -134,6 +134,7 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
     settings = Stage2.model_validate(study.config.get("stage2", {}))
     return {
         "models": [models_and_outcomes.model_row(study, model) for model in models],
+        "terms": models_and_outcomes.term_rows(study),
         "tokens": models_and_outcomes.token_rows(study),
         "gates": models_and_outcomes.gate_rows(study),
         "decisions": models_and_outcomes.decision_rows(study),

@@ -15,6 +15,7 @@ from analysis.outcomes.emergence import Outcome
 from analysis.statistics.intervals import interval_of
 from analysis.text.rows import MOST_ROWS, Row, Rows, first_rows
 from study.config.catalogue import KEYS
+from study.config.licences import terms_of
 from study.config.study import Decisions
 from study.config.units import number_text
 
@@ -51,6 +52,14 @@ def model_row(study: Results, model: str) -> Row:
     if note := entry.get("note"):
         source += f" ({note})"
     return [model, source, blocks, licence, weights, first, reference, f"{finished} of {len(cells)}"]
+
+
+def term_rows(study: Results) -> list[Row]:
+    """Per licence whose terms ask for something: its models, and what it asks."""
+    models: dict[str, list[str]] = {}
+    for model in study.model_names:
+        models.setdefault(str(study.models.get(model, {}).get("licence", "")), []).append(model)
+    return [[licence, ", ".join(own), asked] for licence, own in models.items() if (asked := terms_of(licence))]
 
 
 def _held(study: Results, model: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ until the study, the models or the program change.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from study.config.arms import PLAIN
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, GgufSource, Model
+from study.config.licences import terms_of
 from study.config.units import Cell, Unit, origin
 from study.models.cache import locate
 from study.models.cache_root import cache_root
@@ -69,9 +70,17 @@ def foresee(plan: Plan, config: Path, units: Sequence[Unit], tell: Callable[[str
     cells = [unit for unit in units if isinstance(unit, Cell) and unit.pair and unit.arm == PLAIN]
     few = plan.study.decisions.out_of_reach(samples_by_tier(cells[0])) if cells else ""
     told = [f"{few} (evaluation.prompts_per_class)"] if few else []
+    told += [f"{name}, which is yet to be fetched: {text}" for name, text in _terms(plan)]
     if not plan.study.data.answered:
         told.append("the prompts have labels alone: there is no stage 1 and no answer loss, and no answers are scored")
     return Foresight(endings, [*told, *coinciding(plan), *warnings])
+
+
+def _terms(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the models that are not on this machine and whose terms ask for something, with the licence and that."""
+    for name, model in plan.models.items():
+        if (asked := terms_of(model.licence)) and not locate(model):
+            yield name, f"{model.licence}: {asked}"
 
 
 def coinciding(plan: Plan) -> list[str]:

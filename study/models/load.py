@@ -24,11 +24,13 @@ from mlx_lm.utils import load_config, load_model
 from mlx_lm.utils import load_tokenizer as load_mlx_lm_tokenizer
 from transformers import PreTrainedConfig
 
-from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
+from study.config.catalogue import UNKNOWN, BuiltSource, Entry, FolderSource, GgufSource, HubSource, WheelSource
+from study.config.licences import terms_of
 from study.models import ModelError, backend  # noqa: F401 - sets MLX up
 from study.models.built import build
 from study.models.cache import WORD_TOKENIZER, changed_files, converted, is_complete, locate, snapshot, write_marker
 from study.models.configuration import Reading, read
+from study.models.facts import facts_of
 from study.models.gguf import convert
 from study.models.limits import CheckedTokenizer, limits_of
 from study.models.quantised import hold
@@ -63,12 +65,20 @@ class Loaded:
 def fetch(model: Entry) -> Path:
     """Return a folder that mlx-lm loads, after downloading or converting the model if needed.
 
-    Several processes may call it at the same time. Raises ModelError where a source cannot be reached or is not what it
-    should be, or the disk is full.
+    Several processes may call it at the same time. What the terms of a model ask is logged when it is fetched. Raises
+    ModelError where a source cannot be reached or is not what it should be, or the disk is full.
     """
     found = locate(model)
     if found is not None:
         return found
+    folder = _fetched(model)
+    licence = model.licence if model.licence != UNKNOWN else getattr(facts_of(model), "licence", None)
+    if licence and (asked := terms_of(licence)):
+        log.warning("%s: %s", licence, asked)
+    return folder
+
+
+def _fetched(model: Entry) -> Path:
     if isinstance(model.source, FolderSource):
         raise ModelError(f"{model.source.folder} is not a folder with config.json, safetensors and a tokenizer")
     if isinstance(model.source, HubSource):

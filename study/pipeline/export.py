@@ -1,4 +1,5 @@
-"""Export of a cell as checkpoints that mlx-lm loads: both adapters, and the model with stage 1 fused."""
+"""Export of a cell as checkpoints that mlx-lm loads (both adapters, and the model with stage 1 fused) and its class
+directions."""
 
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from study.config.units import Cell
 from study.lens.tokens import class_tokens
 from study.models import ModelError
 from study.pipeline.class_rows import class_rows_of_arm
+from study.pipeline.directions import class_directions, write_directions
 from study.pipeline.held_model import loaded_model, tokenizer_of
 from study.results.files import write_bytes
 from study.results.store import Store
@@ -15,6 +17,7 @@ from study.tasks import task_of
 from study.training import adapters
 
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
+DIRECTIONS = Path("stage2/directions")
 """Folders of the checkpoints, as in the published experiment."""
 
 
@@ -49,4 +52,11 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     trained = cell.readouts if cell.pair else []
     readouts = [(one, class_tokens(tokenizer, one, first.seed, words)) for one in trained]
     with class_rows_of_arm(loaded.model, tokenizer, cell, readouts):
+        if readouts:
+            adapters.put(loaded.model, cell.stage2.lora, adapters.load(store.verified(cell)))
+            directions, prompts = class_directions(loaded.model, tokenizer, cell, readouts)
+            adapters.take_off(loaded.model)
+            architecture = str(config.get("model_type", "unknown"))
+            write_directions(directions, prompts, cell, readouts, architecture, folder / DIRECTIONS)
+        # Last, since mlx-lm leaves the model without its weights.
         save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)
