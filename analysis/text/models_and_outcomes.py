@@ -194,7 +194,8 @@ def environment_rows(study: Results) -> list[Row]:
     """Machines and versions with the number of units that each ran."""
     counts: Counter[tuple[str, str]] = Counter()
     for done in study.done.values():
-        machine = ", ".join(filter(None, [done.get("machine"), done.get("blas")])) or "unknown"
+        certificate = f"certificate {done['certificate']}" if "certificate" in done else ""
+        machine = ", ".join(filter(None, [done.get("machine"), done.get("blas"), certificate])) or "unknown"
         versions = done.get("versions", {})
         counts[machine, ", ".join(f"{name} {versions[name]}" for name in sorted(versions))] += 1
     return [[machine, versions, str(count)] for (machine, versions), count in sorted(counts.items())]

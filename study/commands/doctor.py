@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlx.core as mx
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ from actors.nodes import described, marked, survey
 from actors.nodes import problems as found_in
 from study.commands import arguments as given
 from study.commands.estimate import Speed, remember
+from study.commands.tables import show_table
 from study.config.study import RaySettings
 from study.models import blas
 from study.models.activations import on_cpu
@@ -49,10 +51,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured = [*_speed(problems), *_compilation(problems)]
         lines = [*_machine(), *measured, *_ray(), *_folders(asked.results, problems), *_models(problems)]
         console.print(_side_by_side(lines))
+    if asked.certify and not asked.address:
+        _certify(problems, console)
     told = [f"problem: {problem}" for problem in problems]
     told.append(f"problems: {len(problems)}" if problems else "no problems found")
     console.print("\n".join(["", *told]), markup=False)
     return 1 if problems else 0
+
+
+def _certify(problems: list[str], console: Console) -> None:
+    """Run the reference study and print what it finds; add a problem where it does not agree with the known rows."""
+    from study.pipeline.certificate import certify, record
+
+    console.print("\nrunning the reference study …", markup=False)
+    try:
+        checks = certify()
+        file = record(checks)
+    except (OSError, RuntimeError) as error:
+        problems.append(f"there is no certificate: {error}")
+        return
+    rows = [
+        (check.name, f"{check.figure:.2g}", f"{check.limit:.2g}", "yes" if check.agrees else "NO") for check in checks
+    ]
+    show_table(console, ("check", "largest", "limit", "agrees"), rows)
+    console.print(f"{file}, of which the units that run here, and their reports, tell", markup=False)
+    if wrong := [check.name for check in checks if not check.agrees]:
+        problems.append(
+            f"this machine's numbers are not those of the reference study ({'; '.join(wrong)}): results of it are not "
+            "to be set beside those of other machines"
+        )
 
 
 def _side_by_side(lines: Iterable[tuple[str, str]]) -> Table:
@@ -91,6 +118,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=Path("results"),
         metavar="DIR",
         help="results folder to check (default: results)",
+    )
+    parser.add_argument(
+        "--certify",
+        action="store_true",
+        help="run a small study whose rows are known, and say whether this machine's numbers agree",
     )
     return parser.parse_args(arguments)
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 import resource
 import socket
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import numpy as np
 
 from study.config.units import Unit, kind, origin
 from study.measures.answers import divergence
-from study.models import blas
+from study.models import machine
 from study.pipeline.gates import Gate
 from study.pipeline.held_model import HeldModel
 from study.results.files import write_json
@@ -29,7 +27,6 @@ from study.results.schema import LOSSES, Row
 from study.results.store import LOG
 from study.results.values import FigureError
 from study.training.checkpoints import Checkpoint, State
-from study.version import __version__
 
 
 class Attempt:
@@ -120,22 +117,15 @@ class Attempt:
         figures |= {f"gate: {gate.gate}": gate.figure for gate in self.gates}
         if wrong := [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]:
             raise FigureError(", ".join(wrong))
-        loaded = blas.load()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
         content = {
             "label": self.unit.label,
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {part: round(seconds, 3) for part, seconds in self.seconds.items()},
-            "versions": {
-                "python": platform.python_version(),
-                "mlx": version("mlx"),
-                "mlx_lm": version("mlx-lm"),
-                "study": __version__,
-            },
+            **machine.described(),
+            **({"certificate": told} if (told := machine.certificate()) else {}),
             "resumed_at_step": self.resumed_at,
-            "machine": f"{platform.system()} {platform.machine()}, {mx.default_device()}",
-            "blas": loaded.name if loaded else None,
             "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
             "process_peak_gb": round(peak, 3),
             "held": self.held,
