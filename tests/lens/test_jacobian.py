@@ -76,6 +76,7 @@ def test_it_is_what_small_steps_of_one_hidden_state_measure(name: str) -> None:
 def test_experts_and_quantised_weights_have_one_too(
     built: str, weights: WeightFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """MLX 0.32.4 has no vmap of the product of experts, GatherMM: findings/mlx-no-vmap-of-experts.sh."""
     loaded = load(Model(source=BuiltSource(built=built), blocks=2, weights=weights))
     found = fit_jacobian(loaded.model, some_texts(400), SETTINGS)
 
