@@ -9,7 +9,7 @@ PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 # Those whose reports are in reports/, with their rows in reports/data/.
 STUDIES := architecture_comparison seed atlas foretold
 
-.PHONY: study lint check test smoke pack report bench soak simulate schemas lock clean
+.PHONY: study lint check test smoke pack report bench prometheus soak simulate schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -49,6 +49,15 @@ test: lint
 # Peers are installed in environments of their own, in .venv-peers.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+
+# Metrics over time of this user's Ray clusters on this machine, at http://127.0.0.1:9090; Ctrl-C ends it.
+prometheus:
+	@command -v prometheus > /dev/null || \
+	    { echo "Prometheus is not installed: try apt install prometheus, or brew install prometheus" >&2; exit 2; }
+	mkdir -p .prometheus
+	sed "s/UID/$$(id -u)/" configs/monitoring/prometheus.yml > .prometheus/prometheus.yml
+	prometheus --config.file .prometheus/prometheus.yml --storage.tsdb.path .prometheus/data \
+	    --web.listen-address 127.0.0.1:9090
 
 # Faults on real clusters of several nodes on this machine; about 40 minutes, writes soak/RESULTS.md.
 soak: $(READY)
