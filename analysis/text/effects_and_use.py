@@ -121,7 +121,7 @@ def fit_rows(results: Results, decided: Decided) -> list[Row]:
 
 
 def not_fitted(decided: Decided) -> list[str]:
-    """The names of the controls that did not fit, which are used nowhere."""
+    """The names of the cells that did not fit, controls among them, which are used nowhere."""
     cells = decided.levels.drop_duplicates("unit")
     labels = decided.outcomes.drop_duplicates("unit").set_index("unit")["label"]
     return [str(labels[unit]) for unit in cells.loc[~cells["fitted"].astype(bool), "unit"]]

@@ -286,12 +286,23 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
         return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
     interval = f"(in brackets {100 * results.decisions.confidence:g} % intervals of the depth)"
     reach = f", at {100 * READABLE:.0f} % or more {interval}" if len(own) else ""
-    without = _without(results, main_rows(results, main_series(results, decided.means)))
+    shown = main_rows(results, main_series(results, decided.means))
+    without = _without(results, shown)
     return Markdown(
-        f"A class token that is trained into a layer on {escape(listed(first.wordings))} prompts is read there, in "
-        f"templates and with {escape(results.terms.group)}s that no training saw{escape(reach)}: "
+        f"A class token that is trained into a layer on {escape(listed(first.wordings))} prompts is read there, "
+        f"{escape(_on_what(results, shown))}{escape(reach)}: "
         f"{escape('; '.join(parts))}. {escape(without)}{escape(why)}"
     )
+
+
+def _on_what(results: Results, shown: pd.DataFrame) -> str:
+    """What was new in the prompts that the sentence is about: a custom task may have no new templates in some tiers."""
+    new = f"with {results.terms.group}s that no training saw"
+    if (shown["templates"] == "unseen").all():
+        return f"in templates and {new}"
+    if (shown["templates"] == "unseen").any():
+        return f"{new}, and in such templates where a wording has some"
+    return f"{new}, in templates that training saw"
 
 
 def _without(results: Results, shown: pd.DataFrame) -> str:
@@ -341,7 +352,12 @@ def _levels_said(results: Results, decided: Decided, tier: str) -> str:
     own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0)]
     if own.empty:
         return ""
-    said = [f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}" for row in own.to_dict("records")]
+    chance = 1 / len(results.plain[0].pair.split("/"))
+    said = [
+        f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}"
+        + ("" if row["choice_low"] > chance else ", not shown to be above chance")
+        for row in own.to_dict("records")
+    ]
     return "by " + ", ".join(said)
 
 

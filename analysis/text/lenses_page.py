@@ -59,8 +59,7 @@ def verdict_on_tuned(divergences: pd.DataFrame) -> str:
     inner = held_out.iloc[:-1]
     worse = inner.index[inner["tuned"] >= inner["logit"]].to_series()
     if worse.empty:
-        every = f"all {len(inner)} blocks but the last"
-        return f"On held-out text the tuned lens is nearer to the model than the logit lens at {every}."
+        return "On held-out text the tuned lens is nearer to the model than the logit lens at every block but the last."
     return (
         f"On held-out text the tuned lens is no nearer to the model than the logit lens at {len(worse)} of "
         f"{len(inner)} blocks, and is worth nothing there: {in_spans(worse)}."

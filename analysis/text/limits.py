@@ -67,7 +67,7 @@ def limits(results: Results, decided: Decided) -> list[str]:
         f"them is another question, {asked}.",
     ]
     if failed := not_fitted(decided):
-        said.append(f"Controls that did not fit, and are used nowhere: {', '.join(failed)}.")
+        said.append(f"Cells whose class loss did not fit, and which are used nowhere: {', '.join(failed)}.")
     if missed := _not_learned(decided):
         level = share(results.decisions.learned)
         said.append(

@@ -54,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, began = Console(), time.perf_counter()
     try:
         study = read_study(options.study).study if options.study else ARITHMETIC
+        if study.class_name == "sequence":
+            raise ClassTokenError(
+                f"lenses read one token of a class name, and {options.study} has class_name: sequence; with `first` in "
+                "its place they read the first token of each"
+            )
         text = options.text.read_text(encoding="utf-8") if options.text else None
         loaded = load_named(options.model, catalogue_of(options.models), options.weights)
         with console.status("") as status:

@@ -4,11 +4,12 @@ Exit codes: 0, 2 where there is no folder or no study in it.
 """
 
 import argparse
+import csv
 import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,7 +74,10 @@ def listed(folder: Path, reports: Path) -> Listed:
     counts = Counter(standing.states.values())
     others = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state] and state != "done")
     ended = [place.stat().st_mtime for kind in FOLDERS.values() for place in (folder / kind).glob("*/done.json")]
-    report = next((file for file in _reports_of(standing.name, folder, reports) if _is_of(file, standing.name)), None)
+    ids = {unit["id"] for unit in standing.units}
+    report = next(
+        (file for file in _reports_of(standing.name, folder, reports) if _is_of(file, standing.name, ids)), None
+    )
     answer = ANSWER.search(_start(report)) if report else None
     return Listed(
         name=standing.name,
@@ -96,13 +100,32 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _reports_of(name: str, folder: Path, reports: Path) -> Iterator[Path]:
-    """Where a study's report is, unless it was written elsewhere."""
-    yield reports / f"{name.replace('-', '_')}.md"
+    """Where a study's report may be: several folders may have studies of one name."""
+    usual = reports / f"{name.replace('-', '_')}.md"
     yield folder / "report.md"
+    yield usual
+    yield from sorted(file for file in reports.glob("*.md") if file != usual)
 
 
-def _is_of(report: Path, name: str) -> bool:
-    return f"Study `{name}`" in _start(report)
+def _is_of(report: Path, name: str, ids: Collection[str]) -> bool:
+    """Whether a report is of a study of this name whose units have these ids."""
+    if f"Study `{name}`" not in _start(report):
+        return False
+    table = report.with_suffix("") / "table_units.csv"
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            return all(row["id"] in ids for row in csv.DictReader(stream))
+    except FileNotFoundError:  # of a large study it is Parquet
+        return table.with_suffix(".parquet").is_file() and set(_ids(table.with_suffix(".parquet"))) <= set(ids)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _ids(table: Path) -> list[str]:
+    import pyarrow.parquet as pq  # here, since it takes longer to import than the rest of the command
+
+    ids: list[str] = pq.read_table(table, columns=["id"])["id"].to_pylist()
+    return ids
 
 
 def _start(report: Path) -> str:

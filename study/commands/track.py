@@ -16,7 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
+from filelock import FileLock, Timeout
+
 from study.config.names import TrackerName
+from study.config.units import Kind
 from study.results.description import ResultsError
 from study.results.finished import UNREADABLE, DamagedError, read_done
 from study.results.schema import LOSSES, TABLES
@@ -42,11 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        tracker = open_tracker(options.tracker, store.root, study["name"])
-        try:
-            print(_follow(study, store, tracker, _standard_input_ends if options.follow else lambda _: True))
-        finally:
-            tracker.close()
+        with FileLock(store.root / f".{options.tracker}.lock", timeout=0):
+            tracker = open_tracker(options.tracker, store.root, study["name"])
+            try:
+                print(_follow(study, store, tracker, _standard_input_ends if options.follow else lambda _: True))
+            finally:
+                tracker.close()
+    except Timeout:  # two would each make a run of every unit
+        print(f"another process logs this study to {options.tracker}; it logs what finishes", file=sys.stderr)
+        return 1
     except Exception as error:  # whatever a tracker's library raises
         print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)
         return 1
@@ -119,8 +126,16 @@ def _follow(study: Mapping[str, Any], store: Store, tracker: Tracker, ends: Call
             break
         over = over or ends(wait)
     there = len(units) - len(waiting) - len(left_out)
-    more = f"; left out, since they are damaged: {', '.join(sorted(left_out))}" if left_out else ""
+    damaged = {run.label for _, run in waiting.values() if _is_damaged(store, run)}
+    named = ", ".join(sorted(left_out | damaged))
+    more = f"; left out, since they are damaged: {named}" if named else ""
     return f"{there} of {len(units)} units are in {tracker.place}{more}"
+
+
+def _is_damaged(store: Store, run: Run) -> bool:
+    """Whether a unit that counts as not done has a folder that is damaged."""
+    kind: Kind = run.kind  # type: ignore[assignment]
+    return store.standing(kind, run.folder).reason.startswith("damaged")
 
 
 def _log_finished(store: Store, tracker: Tracker, entry: Mapping[str, Any], run: Run, left_out: set[str]) -> None:

@@ -4,6 +4,7 @@ A control vector is what llama.cpp adds to the output of a block at every positi
 float32 tensor `direction.L`, L the 0-based index of the block; it has none for block 0.
 """
 
+from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from study.config.units import Cell
 from study.lens.hooks import attached
 from study.lens.readout import class_direction, last_states
-from study.lens.tokens import Readouts, encode
+from study.lens.tokens import ClassToken, Readouts, encode
 from study.models.limits import CheckedTokenizer
 from study.results.files import write_bytes
 from study.tasks import FITTING_PROMPTS, task_of
@@ -24,7 +25,7 @@ from study.tasks import FITTING_PROMPTS, task_of
 TENSORS, PAGE = "directions.safetensors", "README.md"
 
 Directions = dict[str, Float[np.ndarray, " hidden"]]
-"""By name: `shift.CLASS`, the mean state of the class minus the mean of those of the other classes; `lens.CLASS-OTHER`,
+"""By name: `shift.CLASS`, the mean state of the class minus the mean of those of the other classes; `lens.CLASS/OTHER`,
 the unit vector along which the lens' logit of the class minus that of the other rises most."""
 
 
@@ -49,7 +50,7 @@ def class_directions(
             found[f"shift.{operation}"] = mean - np.mean(others, axis=0)
         for one, other in permutations(tokens, 2):
             both = mx.array(np.flatnonzero((asked == one) | (asked == other)))
-            found[f"lens.{one}-{other}"] = class_direction(lens, states[both], tokens[one].id, tokens[other].id)
+            found[f"lens.{one}/{other}"] = class_direction(lens, states[both], tokens[one].id, tokens[other].id)
     return found, len(prompts)
 
 
@@ -72,7 +73,7 @@ def write_directions(
     if cell.layer:
         for operation in names:
             _write_control_vector(folder / f"{operation}.gguf", directions[f"shift.{operation}"], cell, architecture)
-    write_bytes(folder / PAGE, _page(directions, about, cell).encode())
+    write_bytes(folder / PAGE, _page(directions, about, cell, readouts[0][1].values()).encode())
 
 
 def _write_control_vector(file: Path, direction: Float[np.ndarray, " hidden"], cell: Cell, architecture: str) -> None:
@@ -87,9 +88,14 @@ def _write_control_vector(file: Path, direction: Float[np.ndarray, " hidden"], c
     writer.close()
 
 
-def _page(directions: Directions, about: dict[str, str], cell: Cell) -> str:
-    layer = cell.layer
+def _page(directions: Directions, about: dict[str, str], cell: Cell, tokens: Iterable[ClassToken]) -> str:
+    layer, before = cell.layer, "after stage 1" if cell.stage_one.data.answered else "as it came"
     rows = [f"| `{name}` | {np.linalg.norm(value):.4g} |" for name, value in directions.items()]
+    first = (
+        "\n\nThe class names are read as sequences; `lens` directions are of the first token of each."
+        if any(token.rest for token in tokens)
+        else ""
+    )
     control = (
         f"`CLASS.gguf` is `shift.CLASS` for llama.cpp, which adds it to the output of block {layer} at every position: "
         f"`llama-cli -m MODEL.gguf --lora ADAPTERS.gguf --control-vector-scaled CLASS.gguf:1`. Make both files with "
@@ -101,16 +107,16 @@ def _page(directions: Directions, about: dict[str, str], cell: Cell) -> str:
     return f"""# Class directions of {cell.label}
 
 Cell {about["id"]}, model {cell.stage_one.model_name}; class tokens {about["class_tokens"]}. All are of the output of
-block {layer}, 0-based, of {about["blocks"]}, at the last token of {about["prompts"]} training prompts, with the adapter
-of stage 2 on the model after stage 1. `{TENSORS}` has them in float32.
+block {layer}, 0-based, of {about["blocks"]}, at the last token of {about["prompts"]} training prompts, with the cell's
+adapter on the model {before}. `{TENSORS}` has them in float32.
 
 | tensor | length |
 |---|---|
 {chr(10).join(rows)}
 
 `shift.CLASS` is the mean state of the prompts of a class minus the mean of the other classes' means: added once, it
-moves the mean of the others to that of the class, and half of it to the middle. `lens.CLASS-OTHER` is a unit vector,
-along which the lens' logit of the class token minus that of the other rises most there.
+moves the mean of the others to that of the class, and half of it to the middle. `lens.CLASS/OTHER` is a unit vector,
+along which the lens' logit of the class token minus that of the other rises most there.{first}
 
 {control}
 

@@ -61,7 +61,10 @@ class FittedLenses:
             return self._logit()
         file = self.file(kind)
         if file.is_file():
-            return load_translators(file)
+            try:
+                return load_translators(file)
+            except (OSError, RuntimeError, KeyError, ValueError) as error:
+                log.warning("%s is damaged and fitted again: %s", file, error)
         texts = self._fitted_on()
         if kind == "tuned":
             found = fit_tuned(self._loaded.model, texts, self._settings, partial(self._told, "tuned lens"))

@@ -103,7 +103,8 @@ class _Checks:
         self._beyond: list[str] = []
         """What is told of prompts that are too long: the same for all units of the model."""
         with suppress(EncodingError):
-            self._beyond = check_prompts(tokenizer, chain.from_iterable(self._prompts.values()))
+            every = chain.from_iterable(self._prompts.values())  # of which many stand in several units
+            self._beyond = check_prompts(tokenizer, {(one.text, one.answer): one for one in every}.values())
 
     def of(self, unit: Unit) -> list[str]:
         """Return what the unit would find."""

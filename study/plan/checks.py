@@ -11,7 +11,7 @@ from study.config.predictors import PREDICTORS
 from study.config.recipes import CORRECTED
 from study.config.study import FEWEST_TEMPLATES, AnyData, Data, Grid, Part, Study
 from study.config.text import normal_form
-from study.config.units import CHAT
+from study.config.units import CHAT, Pair, pair_name
 from study.plan.expand import trained_layers
 from study.tasks import task_of
 from study.tasks.arithmetic import operand_pairs
@@ -35,6 +35,7 @@ def cross_checks(study: Study) -> Iterator[str]:
     parts += [(f"also.{i}", part) for i, part in enumerate(study.also)]
     task, ours = task_of(study.data), isinstance(study.data, Data)
     named = [("stage1.wordings", study.stage1.wordings)]
+    yield from _alike_in_name(parts)
     for where, part in parts:
         for i, pair in enumerate(part.pairs or []):
             for operation, token in pair.items():
@@ -108,6 +109,21 @@ def _without_answers(part: Grid | Part, where: str) -> Iterator[str]:
         )
     if detached := [arm for arm in part.arms or [] if not ARMS[arm].answer_below]:
         yield f"{where}.arms: {detached[0]} is about the answer loss, and the prompts have no answers; leave it out"
+
+
+def _alike_in_name(parts: Iterable[tuple[str, Grid | Part]]) -> Iterator[str]:
+    """Yield mistakes in pairs that rows and labels would not tell apart, since these have class names alone."""
+    seen: dict[str, tuple[str, Pair]] = {}
+    for where, part in parts:
+        for i, pair in enumerate(part.pairs or []):
+            for name in dict.fromkeys((pair_name(pair), "-".join(pair.values()))):
+                first, other = seen.setdefault(name, (f"{where}.pairs.{i}", pair))
+                if other != pair:
+                    yield (
+                        f"{where}.pairs.{i}: is called {name}, as {first} is, and labels and tables do not tell them "
+                        "apart; give one of them other class names, or a study of its own"
+                    )
+                    break
 
 
 def _mixed(data: AnyData, grid: Grid, where: str) -> Iterator[str]:

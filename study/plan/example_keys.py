@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from study.config.examples import ExampleKey, Examples
@@ -11,7 +12,7 @@ NEEDED: tuple[ExampleKey, ...] = ("prompt", "answer", "class", "split")
 """Keys that every row has; but all may be without an answer."""
 ALSO: Mapping[str, tuple[str, ...]] = {
     "prompt": ("text", "question", "input", "instruction", "sentence", "query"),
-    "answer": ("completion", "output", "target", "response", "object"),
+    "answer": ("completion", "output", "target", "response", "object", "answers", "solution", "reply"),
     "class": ("label", "labels", "operation", "category", "relation", "target"),
     "split": ("set", "subset", "fold"),
 }
@@ -76,10 +77,16 @@ def wrong_names(names: list[str], source: Examples, given: Iterable[ExampleKey] 
     return ""
 
 
+def _may_be(name: str, key: ExampleKey) -> bool:
+    """Whether a name is one of those that other files have for a key, or the key misspelt."""
+    plain = name.strip().casefold()
+    return plain in ALSO.get(key, ()) or (plain not in KEYS and bool(get_close_matches(plain, [key], 1, 0.8)))
+
+
 def called_otherwise(lacking: Iterable[ExampleKey], names: Iterable[str], columns: Mapping[ExampleKey, str]) -> str:
     """Return what to write where keys are lacking that may be there by another name; empty where none may be."""
     there = [name for name in names if name not in columns.values()]
-    may_be = {key: [name for name in there if name.strip().casefold() in ALSO.get(key, ())] for key in lacking}
+    may_be = {key: [name for name in there if _may_be(name, key)] for key in lacking}
     every = [name for found in may_be.values() for name in found]
     sure = {key: found[0] for key, found in may_be.items() if len(found) == 1 and every.count(found[0]) == 1}
     told = ""

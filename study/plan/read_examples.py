@@ -33,7 +33,7 @@ def read_examples(source: Examples, folder: Path, mistakes: list[str]) -> Exampl
     mistakes += _of_names(rows, names, source) if not mistakes else []
     answered = has_answers(names, source)
     lines: dict[str, Example] = {}
-    splits: dict[str, list[str]] = {}
+    told_of: dict[str, list[str]] = {}
     for row in _that_count(rows, source) if not mistakes else ():
         found = [row.wrong] if row.wrong else []
         line = None if row.wrong else checked(Example, row.fields, found)
@@ -41,13 +41,10 @@ def read_examples(source: Examples, folder: Path, mistakes: list[str]) -> Exampl
             line, found = None, [*found, "answer: is missing"]
         for mistake in found:
             told = mistake.removeprefix("the file: ") + _called(mistake, row.fields, source)
-            if told.startswith("split: input should be"):
-                splits.setdefault(told, []).append(row.place)
-            else:
-                mistakes.append(f"{row.place}: {told}")
+            told_of.setdefault(told, []).append(row.place)
         if line:
             lines[row.place] = line
-    for told, places in splits.items():  # a file has many rows of a split that is called otherwise
+    for told, places in told_of.items():  # a file has many rows with the same mistake
         more = f" (the same in {len(places) - 1} more)" if len(places) > 1 else ""
         mistakes.append(f"{places[0]}: {told}{more}")
     mistakes += _between_lines(lines)
@@ -100,6 +97,11 @@ def _called(mistake: str, fields: Any, source: Examples) -> str:
         return ""
     if told == "is missing" and key in NEEDED:
         return called_otherwise([key], fields, source.columns)
+    named = fields.get("class")
+    if key == "class" and isinstance(named, str) and " " in named.strip():
+        short = "_".join(named.split())
+        words = " ".join(named.split())
+        return f"; call the class {short} here, and give its words in `pairs`, such as `{short}: {words}`"
     split = fields.get("split")
     if key == "split" and isinstance(split, str):
         ours = "train" if split.strip().casefold() in ALSO_TRAINED else "test"

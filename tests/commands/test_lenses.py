@@ -98,3 +98,27 @@ def test_what_cannot_be_read_is_one_message_and_exit_code_2(
     assert err.startswith("nothing is read: ")
     assert re.search(told, err)
     assert not (place / "lenses").exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_lens_in_the_cache_is_fitted_again(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    command = ["tiny", "--models", "models.yaml", "--prompts", "4"]
+    assert main(command) == 0
+    told = pd.read_csv(place / "lenses/tiny/lenses.csv")
+    (file,) = (place / "cache/lenses").glob("tuned_*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:300])
+    assert main(command) == 0
+    assert f"{file} is damaged and fitted again" in caplog.text
+    assert file.stat().st_size == len(whole)
+    pd.testing.assert_frame_equal(pd.read_csv(place / "lenses/tiny/lenses.csv"), told)
+
+
+def test_class_names_that_a_study_reads_as_sequences_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"layers": [0.5], "pairs": [{"multiply": "river bank", "add": "copper"}], "weights": [0.5]}
+    study = {"name": "names", "models": ["tiny"], "grid": grid, "class_name": "sequence"}
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["tiny", "--models", "models.yaml", "--study", "study.yaml"]) == 2
+    assert "study.yaml has class_name: sequence; with `first` in its place" in capsys.readouterr().err

@@ -55,3 +55,21 @@ def test_where_there_is_none_it_says_what_to_name(
 ) -> None:
     assert main([str(results.parent / folder)]) == 2
     assert "name the folder above results/NAME" in capsys.readouterr().err
+
+
+def test_folders_of_one_study_have_reports_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two settings of a study have results and reports of other names, and the study's own name in both."""
+    reports = tmp_path / "reports"
+    for place, weights in (("short", (0.0, 0.5)), ("long", (0.0, 0.8))):
+        write_study(tmp_path / "results" / place, Plan(**{**vars(PLAN), "weights": weights}))
+        described = json.loads((tmp_path / "results" / place / "study.json").read_text())
+        (tmp_path / "results" / place / "study.json").write_text(json.dumps({**described, "name": "same"}))
+    write_report(tmp_path / "results" / "short", reports / "same.md")
+    assert main([str(tmp_path / "results"), "--reports", str(reports), "--json"]) == 0
+    long, short = json.loads(capsys.readouterr().out)
+    assert (long["report"], long["answer"]) == (None, "")
+    assert short["report"] == str(reports / "same.md")
+    write_report(tmp_path / "results" / "long", reports / "of_the_long_one.md")
+    assert main([str(tmp_path / "results"), "--reports", str(reports), "--json"]) == 0
+    long, short = json.loads(capsys.readouterr().out)
+    assert [one["report"] for one in (long, short)] == [str(reports / "of_the_long_one.md"), str(reports / "same.md")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from analysis.data.results import read_results
 from analysis.outcomes.answers import accuracies
@@ -131,6 +132,18 @@ def test_a_damaged_unit_is_left_out_by_name(results: Path, capsys: pytest.Captur
     assert said.endswith("left out, since they are damaged: tiny-llama|L1|multiply-add|w=0.5|s0")
 
 
+@needs_tensorboard
+def test_a_unit_that_is_cut_short_is_left_out_by_name_too(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [cell] = (results / "cells").glob("*_L1_*")
+    (cell / "curves.parquet").write_bytes((cell / "curves.parquet").read_bytes()[:100])
+    assert track([str(results), "tensorboard"]) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith("left out, since they are damaged: tiny-llama|L1|multiply-add|w=0.5|s0")
+    )
+
+
 @pytest.mark.slow
 @needs_tensorboard
 def test_a_unit_that_trains_is_logged_step_by_step_and_the_rest_at_the_end(results: Path) -> None:
@@ -183,3 +196,13 @@ def test_a_study_that_has_finished_is_logged_when_it_is_run_again(results: Path)
     assert done.returncode == 0, done.stderr
     assert f"tensorboard: 5 of 5 units are in {results / 'tensorboard'}" in done.stdout.splitlines()
     assert len(event_files(results)) == 5
+
+
+@needs_tensorboard
+def test_two_processes_do_not_log_one_study_to_the_same_tracker(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileLock(results / ".tensorboard.lock"):
+        assert track([str(results), "tensorboard"]) == 1
+    assert "another process logs this study to tensorboard" in capsys.readouterr().err
+    assert event_files(results) == set()

@@ -146,6 +146,13 @@ def with_axis(axis):
             with_grid(pairs="[{multiply: 'two  words', add: b}]") + "class_name: first\n",
             "grid.pairs.0.multiply: must be words with one space between them",
         ),
+        (
+            STUDY.replace(
+                "[{multiply: multiply, add: add}]", "[{multiply: sun, add: moon}, {multiply: moon, add: sun}]"
+            )
+            + "also: [{pairs: [{multiply: sun-moon, add: x}]}, {pairs: [{multiply: sun, add: moon-x}]}]",
+            "also.1.pairs.0: is called sun-moon-x, as also.0.pairs.0 is, and labels and tables do not tell them apart",
+        ),
         (STUDY + "class_name: last", "class_name: input should be 'single', 'first' or 'sequence' (given: 'last')"),
         (
             STUDY + "class_name: sequence\nalso: [{arms: [aligned_rows]}]",

@@ -167,11 +167,12 @@ def test_a_mistake_is_told_with_its_line_what_was_given_and_what_is_allowed(
     ],
 )
 def test_a_line_that_is_no_object_is_told_and_the_others_are_checked(configs: Path, line: str, told: str) -> None:
-    lines = [json.dumps(one) for one in [*LINES, {"prompt": "See"}]]
+    lines = [json.dumps(one) for one in [*LINES, {**LINES[0], "prompt": "See", "class": "two words"}]]
     (configs / "words.jsonl").write_bytes("\n".join([*lines[:2], line, *lines[2:]]).encode("latin-1"))
     text = mistakes(configs)
     assert told in text
-    assert "UTF-8" in told or f"line {len(lines) + 1}: answer: is missing" in text
+    assert "UTF-8" in told or f"line {len(lines) + 1}: class: a name has" in text
+    assert "UTF-8" in told or "call the class two_words here, and give its words in `pairs`" in text
 
 
 @pytest.mark.parametrize(
@@ -201,12 +202,25 @@ def test_classes_that_are_trained_in_different_wordings_leave_none_to_train_on(c
 
 
 def test_mistakes_of_both_files_are_told_together_and_the_first_of_very_many(configs: Path) -> None:
-    write(configs, [{**line, "answer": ""} for line in LINES] * 3)
+    write(configs, [{**line, "class": f"no {number}"} for number, line in enumerate(LINES * 3)])
     text = mistakes(configs, STUDY + "stage1: {stepps: 3}")
     assert "stage1.stepps: unknown key; did you mean 'steps'?" in text
     assert f"words.jsonl: {3 * len(LINES)} mistakes" in text
-    assert text.count(": answer: string should have") == 20
+    assert text.count(": class: a name has") == 20
     assert text.endswith(f"… and {3 * len(LINES) - 20} more")
+
+
+def test_the_same_mistake_of_many_lines_is_told_once(configs: Path) -> None:
+    write(configs, [{**line, "answer": ""} for line in LINES])
+    text = mistakes(configs)
+    assert "words.jsonl: 1 mistake\n  line 1: answer: string should have at least 1 character" in text
+    assert text.endswith(f"(the same in {len(LINES) - 1} more)")
+
+
+@pytest.mark.parametrize("name", ["answers", "Answers", "anwser", "solution"])
+def test_a_column_that_may_be_the_answer_makes_no_task_of_labels_alone(configs: Path, name: str) -> None:
+    write(configs, [{name if key == "answer" else key: value for key, value in line.items()} for line in LINES])
+    assert f"if {name!r} is the answer, write `columns: {{answer: {name}}}` under data" in mistakes(configs)
 
 
 @pytest.mark.parametrize(

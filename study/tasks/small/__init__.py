@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from study.config.names import Operation, Tier
 from study.config.small_tasks import SmallTasks
@@ -95,29 +95,41 @@ class Small:
     def words(self) -> frozenset[str]:
         return frozenset(word.lower() for word in self.vocabulary if word.isalpha())
 
-    @cached_property
+    @property
     def vocabulary(self) -> list[str]:
         """Every word and number of the prompts and their answers."""
-        return sorted({word for text in self._texts() for word in re.findall(r"[A-Za-z]{2,}|\d+", text)})
+        return _vocabulary(tuple(self.data.tasks))
 
     @property
     def longest(self) -> int:
         """Number of tokens of the longest prompt with its answer and its end."""
-        return max(len(text.split()) for text in self._texts()) + 2
+        return _longest(tuple(self.data.tasks)) + 2
 
     def _of(self, operation: Operation) -> Source:
         (source,) = (one for one in self.sources if operation in one.operations)
         return source
 
-    def _texts(self) -> list[str]:
-        """Return a text of every template, and enough others that every content and answer occurs in one."""
-        texts = []
-        for source in self.sources:
-            for tier in source.tiers:
-                for side in (True, False):
-                    contents, templates = source.contents(tier, side), source.templates(tier, side)
-                    for i in range(max(len(contents), len(templates))):
-                        for name in source.operations:
-                            made = source.prompt(templates[i % len(templates)], name, contents[i % len(contents)])
-                            texts.append(f"{made.text} {made.answer}")
-        return texts
+
+@cache
+def _vocabulary(tasks: tuple[str, ...]) -> list[str]:
+    return sorted({word for text in _texts(tasks) for word in re.findall(r"[A-Za-z]{2,}|\d+", text)})
+
+
+@cache
+def _longest(tasks: tuple[str, ...]) -> int:
+    return max(len(text.split()) for text in _texts(tasks))
+
+
+@cache
+def _texts(tasks: tuple[str, ...]) -> list[str]:
+    """Return a text of every template, and enough others that every content and answer occurs in one."""
+    texts = []
+    for source in (SOURCES[name] for name in tasks):
+        for tier in source.tiers:
+            for side in (True, False):
+                contents, templates = source.contents(tier, side), source.templates(tier, side)
+                for i in range(max(len(contents), len(templates))):
+                    for name in source.operations:
+                        made = source.prompt(templates[i % len(templates)], name, contents[i % len(contents)])
+                        texts.append(f"{made.text} {made.answer}")
+    return texts
