@@ -84,7 +84,7 @@ def test_controls_that_did_not_fit_are_named_under_limits_and_used_nowhere(contr
         *(("shuffled_labels", 1), ("shuffled_labels", 3), ("random_words", 3))
     }
     (line,) = re.findall(
-        r"Controls that did not fit, and are used nowhere: (.*)\.\n", sections_of(controlled)["Limits"]
+        r"Cells whose class loss did not fit, and which are used nowhere: (.*)\.\n", sections_of(controlled)["Limits"]
     )
     assert set(line.replace("\\", "").split(", ")) == set(units.loc[list(failed), "label"])
     differences = table_of(controlled, "differences")
@@ -184,7 +184,7 @@ def test_a_study_without_a_finished_cell_has_a_report(tmp_path: Path) -> None:
     assert "In one sentence" not in text
     assert "| Question |" not in text
     sections = sections_of(out)
-    assert "Not measured: no finished cell has" in sections["Cost"]
+    assert "Not measured: no cell that learned its class has" in sections["Cost"]
     for name in ("Where", "Limits"):
         assert "No cell has finished." in sections[name]
     assert text.count("not run yet") == 7
@@ -207,7 +207,10 @@ def test_a_model_without_a_finished_cell_stands_beside_one_that_has_some(tmp_pat
 @pytest.mark.parametrize(
     ("truth", "said"),
     [
-        (Truth(choice=0.5), r"that no training saw: on symbolic by \d\d % in alpha at 0.50; on .*"),
+        (
+            Truth(choice=0.5),
+            r"that no training saw: on symbolic by \d\d % in alpha at 0\.50, not shown to be above chance; on .*",
+        ),
         (Truth(class_loss=5.0), "No class token was trained into a layer: no class loss ended below chance."),
     ],
 )
