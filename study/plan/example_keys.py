@@ -78,9 +78,10 @@ def wrong_names(names: list[str], source: Examples, given: Iterable[ExampleKey] 
 
 
 def _may_be(name: str, key: ExampleKey) -> bool:
-    """Whether a name is one of those that other files have for a key, or the key misspelt."""
+    """Whether a name is one of those that other files have for a key, or the answer misspelt: without the other keys a
+    line is refused, and told which key is meant."""
     plain = name.strip().casefold()
-    return plain in ALSO.get(key, ()) or (plain not in KEYS and bool(get_close_matches(plain, [key], 1, 0.8)))
+    return plain in ALSO.get(key, ()) or (key == "answer" and bool(get_close_matches(plain, [key], 1, 0.8)))
 
 
 def called_otherwise(lacking: Iterable[ExampleKey], names: Iterable[str], columns: Mapping[ExampleKey, str]) -> str:

@@ -177,7 +177,8 @@ def test_names_that_look_like_something_else_are_names_everywhere(tmp_path: Path
     text = (tmp_path / "r.md").read_text()
     assert "| Cell | NA | null | nan | 1 |" in text
     assert "A class token that is trained into a layer on NA prompts is read there" in text
-    assert "that no training saw: on NA, null, nan and 1 by 100 % in true at 0.50." in text
+    by = "by 100 % in true at 0.50"
+    assert f"that no training saw: on NA {by}, not shown to be above chance; on null, nan and 1 {by}." in text
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
