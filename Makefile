@@ -42,7 +42,7 @@ lint: $(READY)
 check: lint
 	$(PYTEST) -m "not ray and not real and not slow"
 
-# A quarter of an hour on two cores.
+# Half an hour on two cores.
 test: lint
 	$(PYTEST)
 

@@ -3,11 +3,13 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.data.results import Results
+from analysis.data.stored import is_packed
 from analysis.data.units import StudyUnit
 from study.plan.expand import absolute_layer
 from study.results.description import ResultsError
@@ -42,6 +44,12 @@ class Side:
     def units(self) -> list[StudyUnit]:
         """The units of its models, cells of other recipes among them, finished or not."""
         return [unit for unit in self.results.everything.values() if unit.model in self.models]
+
+    @property
+    def has_short_numbers(self) -> bool:
+        """Whether it is a packed sample of small models, whose numbers keep few bits."""
+        nursery = self.results.nursery
+        return bool(nursery and nursery.sample) and is_packed(Path(self.folder))
 
     def values(self, axis: str) -> list[Hashable]:
         """Return the values of one of AXES that its cells with a class loss have, numbers in rising order."""

@@ -21,11 +21,10 @@ def lens_levels(choices: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return one row for each lens, pair of class tokens, tier and layer of a model in which no class was trained.
 
     `choices` are the rows of `study.measures.lenses.lens_choices`, with the accuracy that a guess has as `chance`.
-    `choice` is the choice accuracy with its interval
-    over templates (`analysis.statistics.intervals.levels`), or over groups of prompts in tiers of few templates;
-    `order` the share of matched pairs of prompts in the right order, in which a lens's bias toward one token has no
-    part, where there are two classes. `verdict` is READ where the interval of the choice accuracy lies at or above
-    READABLE, NOT_READ where it lies below, else UNDECIDED.
+    `choice` is the choice accuracy with its interval over templates (`analysis.statistics.intervals.levels`), or over
+    groups of prompts in tiers of few templates; `order` the share of matched pairs of prompts in the right order, in
+    which a lens's bias toward one token has no part, where there are two classes. `verdict` is READ where the interval
+    of the choice accuracy lies at or above READABLE, NOT_READ where it lies below, else UNDECIDED.
     """
     ordered = order_of_pairs(choices, ["lens", "pair", "layer"])
     rows = choices.assign(unit=choices["lens"], seen=NOBODY, order=ordered)

@@ -10,6 +10,7 @@ from analysis.data.equal_rows import Compared
 from analysis.data.markdown import Markdown
 from analysis.data.matching import AXES, Matched, Pair, Side
 from analysis.data.numbers import signed, signed_points
+from analysis.data.packing import SHORT
 from analysis.outcomes.comparison import (
     ALONE,
     AT_DEPTHS,
@@ -205,6 +206,12 @@ def shared(matched: Matched, rows: Compared, found: Comparison) -> list[str]:
     if again := [pair for pair in pairs if pair.a.id == pair.b.id]:
         equal = sum(pair.a.id in rows.equal for pair in again)
         said.append(f"the same settings: {len(again)} pairs; {equal} have equal rows, and are compared no further")
+    if matched.a.has_short_numbers != matched.b.has_short_numbers:
+        short = matched.a if matched.a.has_short_numbers else matched.b
+        said.append(
+            f"{short.letter} is a packed sample, whose numbers keep {SHORT} bits, and the other is not: rows "
+            "differ by up to 3 % from rounding alone; compare packed with packed"
+        )
     if cells:
         said.append(f"depths: {_depths(matched, cells)}")
     said.append(f"seeds: {_seeds(matched)}")

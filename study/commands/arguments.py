@@ -1,11 +1,13 @@
-"""Values on the command line that name places: each is checked as it is read, and a wrong one is one message."""
+"""Arguments that commands share, and values that are checked as they are read: a wrong one is one message."""
 
 import argparse
 import os
 import re
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
+from study.config.catalogue import WeightFormat
 from study.results.description import is_report
 
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:]{2,39}\]?")
@@ -105,6 +107,31 @@ def report(text: str) -> Path:
     folder(str(found.parent))
     folder(str(found.with_suffix("")))  # that of its figures and tables
     return found
+
+
+def add_model_and_study(parser: argparse.ArgumentParser, prompt_count: int) -> None:
+    """Add the arguments of a command that measures a model as it is: the model, how it is kept, and what it is asked,
+    by default `prompt_count` prompts of each operation in each wording."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="short name of models.yaml, folder, GGUF file or id on the Hugging Face hub",
+    )
+    parser.add_argument(
+        "--study",
+        type=path,
+        metavar="FILE",
+        help="a study whose prompts and class tokens are asked for (default: arithmetic, multiply or add)",
+    )
+    parser.add_argument("--models", type=path, metavar="FILE", help="the models.yaml to look in")
+    parser.add_argument("--weights", choices=get_args(WeightFormat), help="how weights are kept in memory")
+    parser.add_argument(
+        "--prompts",
+        type=prompts,
+        default=prompt_count,
+        metavar="N",
+        help=f"held-out prompts of each operation in each wording (default: {prompt_count})",
+    )
 
 
 def prompts(text: str) -> int:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -15,7 +15,6 @@ from rich.table import Table
 
 from study.commands import arguments as given
 from study.commands.predict import ARITHMETIC
-from study.config.catalogue import WeightFormat
 from study.config.lenses import KINDS, LENSES, LensFitting
 from study.config.units import pair_name
 from study.results.files import UnwritableError
@@ -112,19 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "lens and the Jacobian lens, and say where they agree. The last two are fitted first, which takes minutes for "
         "a small model, and kept in the cache.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="short name of models.yaml, folder, GGUF file or id on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--study",
-        type=given.path,
-        metavar="FILE",
-        help="a study whose prompts and class tokens are asked for (default: arithmetic, multiply or add)",
-    )
-    parser.add_argument("--models", type=given.path, metavar="FILE", help="the models.yaml to look in")
-    parser.add_argument("--weights", choices=get_args(WeightFormat), help="how weights are kept in memory")
+    given.add_model_and_study(parser, PROMPTS)
     parser.add_argument(
         "--text",
         type=given.path,
@@ -137,13 +124,6 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULTS.jacobian_texts,
         metavar="N",
         help=f"texts over which Jacobians are averaged, 2 to {DEFAULTS.texts} (default: {DEFAULTS.jacobian_texts})",
-    )
-    parser.add_argument(
-        "--prompts",
-        type=given.prompts,
-        default=PROMPTS,
-        metavar="N",
-        help=f"held-out prompts of each operation in each wording (default: {PROMPTS})",
     )
     parser.add_argument(
         "--out", type=given.folder, metavar="DIR", help="where files are written (default: lenses/MODEL)"

@@ -111,20 +111,20 @@ def _is_of(report: Path, name: str, ids: Collection[str]) -> bool:
     """Whether a report is of a study of this name whose units have these ids."""
     if f"Study `{name}`" not in _start(report):
         return False
-    table = report.with_suffix("") / "table_units.csv"
     try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            return all(row["id"] in ids for row in csv.DictReader(stream))
-    except FileNotFoundError:  # of a large study it is Parquet
-        return table.with_suffix(".parquet").is_file() and set(_ids(table.with_suffix(".parquet"))) <= set(ids)
+        return set(_ids(report.with_suffix("") / "table_units.csv")) <= set(ids)
     except (OSError, ValueError, KeyError):
         return False
 
 
 def _ids(table: Path) -> list[str]:
+    """Return the ids of a report's table of units, which of a large study is Parquet."""
+    if table.is_file():
+        with table.open(encoding="utf-8", newline="") as stream:
+            return [row["id"] for row in csv.DictReader(stream)]
     import pyarrow.parquet as pq  # here, since it takes longer to import than the rest of the command
 
-    ids: list[str] = pq.read_table(table, columns=["id"])["id"].to_pylist()
+    ids: list[str] = pq.read_table(table.with_suffix(".parquet"), columns=["id"])["id"].to_pylist()
     return ids
 
 

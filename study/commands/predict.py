@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from study.commands import arguments as given
 from study.commands.tables import show_table
-from study.config.catalogue import WeightFormat
 from study.config.study import Grid, Study
 from study.config.units import pair_name
 from study.results.files import UnwritableError
@@ -108,26 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Foretell at which depth of a model a class token could be read, on wordings that its class loss "
         "would not see. The model is measured as it is, and nothing is trained: a minute for a small one.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="short name of models.yaml, folder, GGUF file or id on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--study",
-        type=given.path,
-        metavar="FILE",
-        help="a study whose prompts and class tokens are asked for (default: arithmetic, multiply or add)",
-    )
-    parser.add_argument("--models", type=given.path, metavar="FILE", help="the models.yaml to look in")
-    parser.add_argument("--weights", choices=get_args(WeightFormat), help="how weights are kept in memory")
-    parser.add_argument(
-        "--prompts",
-        type=given.prompts,
-        default=PROMPTS,
-        metavar="N",
-        help=f"held-out prompts of each operation in each wording (default: {PROMPTS})",
-    )
+    given.add_model_and_study(parser, PROMPTS)
     parser.add_argument(
         "--out", type=given.folder, metavar="DIR", help="where files are written (default: predictions/MODEL)"
     )

@@ -9,12 +9,11 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -42,6 +41,9 @@ LOST = 3
 """Exit code where the cluster died under the run."""
 ABANDONED_SECONDS = 3600.0
 """Running attempts write progress every few seconds; one that has written none for this long was killed."""
+
+Look = Callable[[Unit | None], str]
+"""Called with every unit that ends and, with None, in between; what it returns is printed."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,16 @@ def _run(plan: Plan, units: list[Unit], todo: list[Unit], store: Store, command:
     store.sweep(ABANDONED_SECONDS)
     tracking = Tracking(plan.study.log, store.root)
     try:
-        if not todo:
-            return 0
-        run = _run_here if plan.study.ray.workers == 0 else _run_on_ray
-        return run(plan, units, todo, store, command, console, tracking)
+        code = _run_units(plan, units, todo, store, command, console, tracking) if todo else 0
     finally:
         _say(tracking.end(), console)
+    if code == LOST:
+        sys.stdout.flush()
+        os._exit(LOST)  # Ray's own end would wait a minute for what has died, and then abort
+    return code
 
 
-def _run_on_ray(
+def _run_units(
     plan: Plan,
     units: list[Unit],
     todo: list[Unit],
@@ -142,27 +145,47 @@ def _run_on_ray(
     console: Console,
     tracking: Tracking,
 ) -> int:
-    """Run the units of `todo`; return 2 if there is no cluster to run them on, else 0."""
+    """Run the units of `todo` beside the report that grows; return 2 or LOST where there is no cluster, or it died."""
+    here = plan.study.ray.workers == 0
+    where = ", in this process" if here else "; starting Ray"
+    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run{where} …")
+    report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
+    look = partial(_look, report, tracking)
+    try:
+        return (
+            _run_here(plan, todo, store, console, look)
+            if here
+            else _run_on_ray(plan, todo, store, command.address, console, look)
+        )
+    finally:
+        report.end()
+
+
+def _run_here(plan: Plan, todo: list[Unit], store: Store, console: Console, look: Look) -> int:
+    from study.commands.in_process import run_here
+
+    run_here(plan, todo, store, console, look)
+    return 0
+
+
+def _run_on_ray(plan: Plan, todo: list[Unit], store: Store, address: str | None, console: Console, look: Look) -> int:
     from actors.cluster import ClusterError, ClusterLostError
     from actors.run import run_study
 
-    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run; starting Ray …")
-    report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
     # Takes seconds, in which this process waits for Ray's.
     importing = threading.Thread(target=import_module, args=["analysis.report"])
     importing.start()
     try:
-        run_study(plan, todo, store, command.address, console, partial(_look, report, tracking))
+        run_study(plan, todo, store, address, console, look)
     except ClusterLostError as error:
-        report.end()
-        _say(tracking.end(), console)
-        _give_up(error, store)
+        kept = f"What has finished is kept in {store.root}; the same command goes on from the last checkpoints"
+        print(f"The Ray cluster was lost: {error}. {kept}.", file=sys.stderr, flush=True)
+        return LOST
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         importing.join()  # which at the end of the process would fail, and say so
-        report.end()
     return 0
 
 
@@ -185,35 +208,6 @@ def _look(report: GrowingReport, tracking: Tracking, ended: Unit | None) -> str:
 def _say(text: str, console: Console) -> None:
     if text:
         console.print(text, markup=False)
-
-
-def _run_here(
-    plan: Plan,
-    units: list[Unit],
-    todo: list[Unit],
-    store: Store,
-    command: Command,
-    console: Console,
-    tracking: Tracking,
-) -> int:
-    """Run the units of `todo` in this process; return 0."""
-    from study.commands.in_process import run_here
-
-    console.print(f"{plan.study.name}: {len(todo)} of {len(units)} units to run, in this process …")
-    report = GrowingReport(store.root, _report(plan, command), first_answers(todo, ranks(units)))
-    try:
-        run_here(plan, todo, store, console, partial(_look, report, tracking))
-    finally:
-        report.end()
-    return 0
-
-
-def _give_up(error: Exception, store: Store) -> NoReturn:
-    """Say that the cluster has died, and end this process before Ray does."""
-    kept = f"What has finished is kept in {store.root}; the same command goes on from the last checkpoints"
-    print(f"The Ray cluster was lost: {error}. {kept}.", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(LOST)  # Ray's own end would wait a minute for what has died, and then abort
 
 
 def _report(plan: Plan, command: Command) -> Path:

@@ -1,5 +1,6 @@
 """`study compare`: what the terminal shows, the report beside it, and what is said where nothing can be compared."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from study.commands.compare import main
+from study.commands.pack import main as pack_study
 from study.results.description import COMPARISON_TITLE
 from tests.simulated import Plan, Truth, write_study
 
@@ -22,6 +24,7 @@ import sys
 for name in ("mlx", "mlx.core", "mlx_lm", "ray", "rich"):
     sys.modules[name] = None
 from study.commands.compare import main
+from study.commands.pack import main as pack_study
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -142,3 +145,19 @@ def test_units_that_cannot_be_read_are_named_and_the_code_is_1(
     assert "left out: " in printed.err
     assert "alpha|L3|multiply-add|w=0.5|s0" in printed.err
     assert "in B unreadable: " in printed.out
+
+
+def test_a_packed_sample_beside_one_that_is_not_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A packed sample keeps five bits of a number, which would look like a difference of the runs."""
+    for name in ("whole", "other"):
+        write_study(tmp_path / name, PLAN)
+        described = json.loads((tmp_path / name / "study.json").read_text())
+        described["config"]["nursery"] = {"sample": {"architectures": ["llama", "gpt2"], "each": 1}}
+        (tmp_path / name / "study.json").write_text(json.dumps(described))
+    assert pack_study([str(tmp_path / "whole"), str(tmp_path / "packed")]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path / "packed"), str(tmp_path / "other")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "A is a packed sample, whose numbers keep 5 bits, and the other is not" in said
+    assert main([str(tmp_path / "whole"), str(tmp_path / "other")]) == 0
+    assert "packed sample" not in capsys.readouterr().out
