@@ -21,10 +21,12 @@ from analysis.outcomes import Decided, decide_study
 from analysis.outcomes.changes import MEASURES
 from analysis.outcomes.depth import READABLE
 from analysis.outcomes.explanation import PERMUTATIONS
+from analysis.outcomes.fitted_lens import lens_fits
 from analysis.outcomes.prediction import NEGLIGIBLE
 from analysis.page import write_page
 from analysis.text import changes, effects_and_use, models_and_outcomes, onset_and_predictors, sample_tables
 from analysis.text.first_page import FirstPage, first_page
+from analysis.text.fitted_lens import lens_rows
 from analysis.text.limits import limits, named, progress
 from analysis.text.published import recipe_tables
 from analysis.text.rendering import rendered
@@ -52,7 +54,8 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
     decided = decide_study(study)
     folder = out.with_suffix("")
     before = files_named_in(out)
-    tables = decided.tables | {"units": _units(study)}
+    fits = lens_fits(study)
+    tables = decided.tables | {"units": _units(study)} | ({} if fits.empty else {"lens_fits": fits})
     for name in () if study.has_answers else OF_ANSWERS:
         del tables[name]
     suffixes = {}
@@ -72,6 +75,7 @@ def write_report(results: Path, out: Path) -> list[LeftOut]:
         progress=progress(study),
         out_of_reach=out_of_reach(study),
         warnings=warning_rows(study),
+        fitted_lens=lens_rows(fits),
         left_out=list(map(str, left_out)),
         first=_first_page(study, decided) if any_finished else None,
         limits=limits(study, decided) if any_finished else [],

@@ -15,6 +15,7 @@ from analysis.data.stored import read_stored
 from analysis.data.terms import ARITHMETIC, LABELS, OWN, Terms
 from analysis.data.unit_rows import UnitRows
 from analysis.data.units import StudyUnit, study_unit
+from study.config.lenses import LENSES
 from study.config.names import Names
 from study.config.nursery import Nursery
 from study.config.study import Decisions
@@ -55,6 +56,11 @@ class Results:
     def class_name(self) -> str:
         """How class names are read; a study that was written before there was a choice has single tokens."""
         return str(self.config.get("class_name", "single"))
+
+    @property
+    def lens(self) -> str:
+        """The lens by which classes are trained and read, in words."""
+        return LENSES[self.config.get("lens", "logit")]
 
     @cached_property
     def nursery(self) -> Nursery | None:

@@ -16,6 +16,7 @@ from statistics import mean
 from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.json_files import read_json
+from study.config.lenses import LensFitting, LensKind
 from study.config.names import Tier
 from study.config.study import Stage1, Stage2, Study
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
@@ -181,6 +182,19 @@ def _lengths(study: Study) -> dict[Tier, _Length]:
     return {tier: _Length(asked[tier] + answer[tier], answer[tier]) for tier in prompts}
 
 
+def _fitted_lens(lens: LensKind, fitting: LensFitting, model: Model) -> Work:
+    """Return what it takes to write the texts of a lens, to fit it and to hold it against the model."""
+    if lens == "logit":
+        return Work()
+    texts = fitting.texts + fitting.held_out
+    texts_passed = Work(3 * texts * fitting.tokens, texts * fitting.tokens)
+    if lens == "jacobian":  # a backward pass, which is twice a forward one, for each dimension of a state
+        used = fitting.jacobian_texts * fitting.jacobian_tokens
+        return texts_passed + Work(2 * used * (model.hidden_size or 0), 0)
+    part = min(1.0, fitting.vocabulary / (model.vocabulary_size or fitting.vocabulary))
+    return texts_passed + Work(0, TRAINING * part * fitting.steps * fitting.positions * model.blocks)
+
+
 def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
     evaluation, blocks, tiers = study.evaluation, origin(unit).model.blocks, list(lengths)
 
@@ -205,7 +219,8 @@ def _work(unit: Unit, study: Study, lengths: Mapping[Tier, _Length]) -> Work:
         batch = {tier: unit.training.batch_size / len(tiers) for tier in tiers}
         return passing(batch).times(3 * unit.training.steps)
     if isinstance(unit, StageOne):
-        return training(study.stage1, study.stage1.wordings, 0, study.stage1.steps)
+        trained = training(study.stage1, study.stage1.wordings, 0, study.stage1.steps)
+        return trained + _fitted_lens(unit.lens, unit.fitting, unit.model)
     if isinstance(unit, Reference):
         return passing(everything, blocks).times(2 if study.data.answered else 1)
     profile = of_each(evaluation.profile_prompts, tiers)

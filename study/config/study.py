@@ -28,6 +28,7 @@ from study.config.bounds import (
 )
 from study.config.catalogue import Model
 from study.config.examples import Examples
+from study.config.lenses import LensFitting, LensKind
 from study.config.names import (
     LONGEST_MODEL,
     MANY,
@@ -362,6 +363,12 @@ class Study(Settings):
     `first`: a name of several tokens is read by its first one. `sequence`: the loss is that of all its tokens, each at
     layer L after those before it, and its log-probability is the sum of theirs. Names must differ in their first
     token."""
+    lens: LensKind = "logit"
+    """The lens by which classes are trained and read, at every layer and stage. `logit` is the model's own final norm
+    and head. `tuned` and `jacobian` put an affine map of each layer before these, which is fitted to each model and
+    seed after stage 1 and then frozen: docs/lenses.md."""
+    lens_fitting: LensFitting = LensFitting()
+    """How a tuned or Jacobian lens is fitted."""
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     evaluation: Evaluation = Evaluation()
@@ -387,6 +394,19 @@ class Study(Settings):
             raise PydanticCustomError(
                 "class_name", "class_name must be `single` or `first` with {arms}, which set the row of one token", told
             )
+        return self
+
+    @model_validator(mode="after")
+    def _lens_fits(self) -> Self:
+        if self.lens == "logit":
+            return self
+        if arms := sorted({arm for grid, _ in self.grids for arm in grid.arms if ARMS[arm].class_rows != "own"}):
+            told = {"lens": self.lens, "arms": " and ".join(arms)}
+            raise PydanticCustomError(
+                "lens", "{arms} set rows of the head by states as the logit lens reads them; lens is {lens}", told
+            )
+        if self.recipes != [CORRECTED]:
+            raise PydanticCustomError("lens", "lens must be `logit` with recipes other than `corrected`")
         return self
 
     @model_validator(mode="after")

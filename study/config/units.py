@@ -9,6 +9,7 @@ from study.config.arms import is_control
 from study.config.base import Settings, content_hash
 from study.config.catalogue import Model
 from study.config.examples import Examples
+from study.config.lenses import LensFitting, LensKind
 from study.config.names import Arm, ClassName, Prompt
 from study.config.nursery import NurseryTraining
 from study.config.recipes import TRAINING, Choice, recipe_of
@@ -91,12 +92,17 @@ class StageOne(Settings):
     """The training that makes the weights, if the study trains them itself; its id then identifies the model."""
     prompt: Prompt = "plain"
     """How the model is prompted, in this and all that builds on it."""
+    lens: LensKind = "logit"
+    """The lens that classes are read by in all that builds on it; one that is fitted is fitted after stage 1."""
+    fitting: LensFitting = LensFitting()
 
     @cached_property
     def id(self) -> str:
         prompts = self.data.identity if isinstance(self.data, Examples) else self.data
         stage1 = self.stage1.model_dump(mode="json", exclude={"fuse"}) if self.data.answered else None
-        more = [*([] if self.fuses else ["kept"]), *(["chat"] if self.prompt == "chat" else [])]
+        more: list[Any] = [*([] if self.fuses else ["kept"]), *(["chat"] if self.prompt == "chat" else [])]
+        if self.lens != "logit":
+            more.append([self.lens, self.fitting.for_lens(self.lens)])
         return content_hash(
             ["stage1", RESULTS_VERSION, self.identity, self.model.blocks, self.seed, prompts, stage1, *more]
         )
@@ -295,6 +301,8 @@ def describe(unit: Unit) -> dict[str, Any]:
         settings["nursery"] = nursery.training
     if isinstance(first, StageOne):
         settings["stage1"] = first.stage1
+        if first.lens != "logit":
+            settings["lens_fitting"] = first.fitting
     if not isinstance(unit, Pretraining | StageOne):
         settings["evaluation"] = unit.evaluation
     if cell:

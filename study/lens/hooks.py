@@ -17,6 +17,8 @@ import mlx.nn as nn
 from jaxtyping import Float, Int
 from mlx.utils import tree_map
 
+from study.lens.translators import Translators
+
 Edit = Callable[[mx.array], mx.array]
 """A function that maps a block's output [rows, seq, hidden] to what the next block gets."""
 
@@ -28,8 +30,8 @@ class LensError(Exception):
 class Lens:
     """Reads hidden states of one model and the logits that they give; made by `attached`."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, translators: Translators | None) -> None:
+        self._model, self._translators = model, translators
         self._states: list[mx.array] = []
         self.beside = [0] * len(model.layers)
         """For each block, the number of values that it returned in addition to its state when it last ran."""
@@ -64,8 +66,17 @@ class Lens:
             raise LensError(f"{self.blocks} blocks gave {len(states)} hidden states: the lens needs one of each block")
         return states
 
+    def translated(self, states: Float[mx.array, "n hidden"], layer: int) -> Float[mx.array, "n hidden"]:
+        """Return what the lens reads of states after a block: the states themselves by the logit lens."""
+        return self._translators.at_layer(states, layer) if self._translators else states
+
+    def translated_all(self, states: Float[mx.array, "n blocks hidden"]) -> Float[mx.array, "n blocks hidden"]:
+        """Return what the lens reads of states after every block."""
+        return self._translators(states) if self._translators else states
+
     def read_out(self, states: Float[mx.array, "n hidden"]) -> Float[mx.array, "n vocab"]:
-        """Return the logits of hidden states from `hidden`, as if each were the output of the last block."""
+        """Return the logits of hidden states from `hidden`, or of what `translated` makes of them, as if each were the
+        output of the last block."""
         self._injected = states[None]
         try:
             logits: mx.array = self._model(mx.zeros((1, states.shape[0]), dtype=mx.int32))
@@ -134,9 +145,10 @@ def input_embedding_head(model: nn.Module) -> Iterator[bool]:
 
 
 @contextmanager
-def attached(model: nn.Module) -> Iterator[Lens]:
-    """Yield a Lens on `model`, which after the context is as it was before."""
-    lens = Lens(model)
+def attached(model: nn.Module, translators: Translators | None = None) -> Iterator[Lens]:
+    """Yield a Lens on `model`, which after the context is as it was before: the logit lens where no translators are
+    given."""
+    lens = Lens(model, translators)
     originals = [type(layer) for layer in model.layers]
     for block, (layer, original) in enumerate(zip(model.layers, originals, strict=True)):
         layer.__class__ = _tapped(original, block, lens)

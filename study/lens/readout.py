@@ -63,7 +63,8 @@ def read_every_layer(
     encoded: Sequence[Encoded],
     pairs: Sequence[Mapping[Operation, ClassToken]],
 ) -> list[Figures]:
-    """Return the figures [prompts, blocks] of each pair; without meaning where a prompt's operation has no class."""
+    """Return the figures [prompts, blocks] of each pair, of translated states; without meaning where a prompt's
+    operation has no class."""
     size, blocks, hidden = states.shape
     right = [np.repeat(class_places(encoded, tokens), blocks) for tokens in pairs]
     ids = [[token.id for token in tokens.values()] for tokens in pairs]
@@ -158,15 +159,17 @@ def read_answers(
 
 
 def class_direction(
-    lens: Lens, states: Float[mx.array, "n hidden"], token: int, other: int
+    lens: Lens, states: Float[mx.array, "n hidden"], layer: int, token: int, other: int
 ) -> Float[np.ndarray, " hidden"]:
-    """Return the unit vector along which logit(token) - logit(other) of the lens rises most, averaged over the states.
+    """Return the unit vector along which logit(token) - logit(other) of the lens rises most, averaged over states after
+    a block.
 
-    It is the gradient: the difference of the two unembedding rows as seen through the model's own final norm.
+    It is the gradient: the difference of the two unembedding rows as seen through the model's own final norm, and
+    through the translator of a lens that has one.
     """
 
     def difference(part: mx.array) -> mx.array:
-        logits = lens.read_out(part)
+        logits = lens.read_out(lens.translated(part, layer))
         return (logits[:, token] - logits[:, other]).sum()
 
     gradient: np.ndarray = sum(

@@ -50,7 +50,7 @@ def _of_name(
             for offset in range(count)
         ]
         rows, positions = (mx.array(column) for column in zip(*spots, strict=True))
-        parts.append(at(states[layer], rows, positions))
+        parts.append(lens.translated(at(states[layer], rows, positions), layer))
     del states
     read = mx.concatenate(parts)
     mx.eval(read)

@@ -68,7 +68,10 @@ def _beginnings(tokenizer: CheckedTokenizer) -> list[list[int]]:
         except EncodingError:
             continue
     if not found:
-        raise EncodingError(f"the vocabulary has no word of {COMMON_WORDS.name}: give a text to fit lenses on")
+        raise EncodingError(
+            f"the vocabulary has no word of {COMMON_WORDS.name}, with which the texts begin that lenses are fitted on: "
+            "give study lenses a --text; a study has lens: logit"
+        )
     fewest = min(map(len, found))
     return [ids for ids in found if len(ids) == fewest]
 

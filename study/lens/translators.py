@@ -30,6 +30,10 @@ class Translators:
         """Return the states that the model's own norm and head are to read."""
         return mx.einsum("nbh,bgh->nbg", states, self.maps) + self.biases
 
+    def at_layer(self, states: Float[mx.array, "n hidden"], layer: int) -> Float[mx.array, "n hidden"]:
+        """Return the same of states after one block."""
+        return states @ self.maps[layer].T + self.biases[layer]
+
     def save(self, file: Path) -> None:
         """Write them as safetensors, with what they were fitted on as metadata. Raises UnwritableError."""
         partial = file.with_name(f".{file.name}.partial.safetensors")

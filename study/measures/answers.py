@@ -1,4 +1,4 @@
-"""Answers and logit-lens read-outs on held-out prompts: one row a prompt, or a prompt, layer and pair."""
+"""Answers and read-outs of the lens on held-out prompts: one row a prompt, or a prompt, layer and pair."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,6 +13,7 @@ from study.lens.logits import log_sums
 from study.lens.readout import Answer, class_places, read_answers, read_classes
 from study.lens.sequences import rest_of_names
 from study.lens.tokens import Encoded, Readouts, Tokenizer
+from study.lens.translators import Translators
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
 from study.training.objectives import make_batch
@@ -33,8 +34,9 @@ def evaluate(
     stage: str,
     layers: Mapping[int, Sequence[int]] | None = None,
     on_prompts: Callable[[int], None] = lambda done: None,
+    translators: Translators | None = None,
 ) -> tuple[list[Row], list[Row]]:
-    """Return rows of answers and rows of the logit lens, the latter for every pair of `readouts`.
+    """Return rows of answers and rows of the lens, the latter for every pair of `readouts`.
 
     `encoded` and `layers` are by prompt id, which identifies a prompt in all stages and cells; `layers` are those at
     which the lens is read, None for all. An answer is right if greedy decoding gives it and then stops; prompts without
@@ -44,7 +46,7 @@ def evaluate(
     lenses: list[Row] = []
     numbered = sorted(encoded.items(), key=lambda item: len(item[1].prompt_ids) + len(item[1].answer_ids))
     done = 0
-    with attached(model) as lens:
+    with attached(model, translators) as lens:
         for group in _parts(numbered, batch_size * BATCHES):
             at_last, at_answers = [], []
             for chunk in _parts(group, batch_size):
@@ -66,7 +68,8 @@ def evaluate(
                 for (number, item), verdict in zip(group, verdicts, strict=True)
             ]
             layers_of = layers or _all_layers(lens, group)
-            lenses += _lens_rows(lens, group, mx.concatenate(at_last), readouts, layers_of, stage, batch_size)
+            read = lens.translated_all(mx.concatenate(at_last))
+            lenses += _lens_rows(lens, group, read, readouts, layers_of, stage, batch_size)
     answers.sort(key=lambda row: row["prompt_id"])
     lenses.sort(key=lambda row: (row["prompt_id"], row["pair"], row["layer"]))
     return answers, lenses
@@ -156,7 +159,15 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
         layers = {number: range(blocks) if number in profile else few for number in cell.encoded}
     size = cell.unit.evaluation.batch_size
     answers, lens = evaluate(
-        cell.model, cell.tokenizer, cell.encoded, cell.readouts, size, "stage2", layers, cell.on_prompts
+        cell.model,
+        cell.tokenizer,
+        cell.encoded,
+        cell.readouts,
+        size,
+        "stage2",
+        layers,
+        cell.on_prompts,
+        cell.translators,
     )
     return {"answers": answers, "lens": lens}
 

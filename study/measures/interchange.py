@@ -18,6 +18,7 @@ from study.config.names import Operation
 from study.lens.hooks import Lens, at, attached
 from study.lens.readout import Answer, class_direction, read_answers
 from study.lens.tokens import Encoded, Tokenizer, encode
+from study.lens.translators import Translators
 from study.measures.measured_cell import Measure, MeasuredCell, first_of_each
 from study.results.schema import Row
 from study.tasks import task_of
@@ -63,6 +64,7 @@ def interchange(
     layers: Sequence[int],
     batch_size: int,
     seed: int,
+    translators: Translators | None = None,
 ) -> list[Row]:
     """Return a row for each prompt, layer, subspace and strength, in the order of the prompts.
 
@@ -80,12 +82,13 @@ def interchange(
     mean length of the moves.
     """
     rows: list[Row] = []
-    with attached(model) as lens:
+    with attached(model, translators) as lens:
         read, known = (_differences(lens, each, layers, batch_size) for each in (pairs, fitting))
         for place, layer in enumerate(layers):
             own, differences = read[0][:, place], np.array(read[1][:, place], np.float64)
             learned = _directions(np.array(known[1][:, place], np.float64))
-            moves = _moves(lens, pairs, own, differences, tokens, learned, seed)
+            along = _class_directions(lens, pairs, own, layer, tokens)
+            moves = _moves(pairs, along, differences, learned, seed)
             at_once = max(1, 4 * batch_size // len(moves))
             ends = np.cumsum([0, *(pair.spots for pair in pairs)])
             for start in range(0, len(pairs), at_once):
@@ -138,17 +141,13 @@ def _directions(differences: Float[np.ndarray, "pairs hidden"]) -> Float[np.ndar
 
 
 def _moves(
-    lens: Lens,
     pairs: Sequence[Pair],
-    own: Float[mx.array, "spots hidden"],
+    along: Float[np.ndarray, "spots hidden"],
     difference: Float[np.ndarray, "spots hidden"],
-    tokens: Mapping[Operation, int],
     learned: Float[np.ndarray, "k hidden"],
     seed: int,
 ) -> Moves:
     spots = [pair.spots for pair in pairs]
-    first = np.cumsum([0, *spots[:-1]])
-    along = np.repeat(_class_directions(lens, pairs, own[mx.array(first)], tokens), spots, axis=0)
     of_class = (difference * along).sum(axis=1, keepdims=True) * along
     paired = {k: difference @ learned[:k].T @ learned[:k] for k in RANKS}
     rng = np.random.default_rng(seed)
@@ -163,17 +162,24 @@ def _moves(
 
 
 def _class_directions(
-    lens: Lens, pairs: Sequence[Pair], states: Float[mx.array, "prompts hidden"], tokens: Mapping[Operation, int]
-) -> Float[np.ndarray, "prompts hidden"]:
-    """Return, for each prompt, the unit direction of its source's class against its own, from the states at the last
-    prompt tokens."""
+    lens: Lens,
+    pairs: Sequence[Pair],
+    own: Float[mx.array, "spots hidden"],
+    layer: int,
+    tokens: Mapping[Operation, int],
+) -> Float[np.ndarray, "spots hidden"]:
+    """Return, for each spot of each prompt, the unit direction of its source's class against its own, from the states
+    at the last prompt tokens, which are the first spots."""
+    spots = [pair.spots for pair in pairs]
+    states = own[mx.array(np.cumsum([0, *spots[:-1]]))]
     between = [(pair.base.prompt.operation, pair.source.prompt.operation) for pair in pairs]
     directions = np.zeros(states.shape)
     for one, other in dict.fromkeys(between):
         here = np.array([places == (one, other) for places in between])
         both = here | np.array([places == (other, one) for places in between])
-        directions[here] = class_direction(lens, states[mx.array(np.flatnonzero(both))], tokens[other], tokens[one])
-    return directions
+        both_states = states[mx.array(np.flatnonzero(both))]
+        directions[here] = class_direction(lens, both_states, layer, tokens[other], tokens[one])
+    return np.repeat(directions, spots, axis=0)
 
 
 def _random(
@@ -239,7 +245,7 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
     tokens, seed = cell.class_ids, unit.stage_one.seed
     return {
         "interchange": interchange(
-            cell.model, cell.tokenizer, pairs, fitting_pairs, tokens, unit.intervened, size, seed
+            cell.model, cell.tokenizer, pairs, fitting_pairs, tokens, unit.intervened, size, seed, cell.translators
         )
     }
 

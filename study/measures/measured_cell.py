@@ -8,6 +8,7 @@ import mlx.nn as nn
 from study.config.names import Operation
 from study.config.units import Cell
 from study.lens.tokens import Encoded, Readouts
+from study.lens.translators import Translators
 from study.models.limits import CheckedTokenizer
 from study.results.schema import Row
 
@@ -18,6 +19,8 @@ class MeasuredCell:
 
     model: nn.Module
     tokenizer: CheckedTokenizer
+    translators: Translators | None
+    """Those of the lens that reads classes; None for the logit lens."""
     unit: Cell
     encoded: dict[int, Encoded]
     """The prompts by their numbers."""

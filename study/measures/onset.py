@@ -59,7 +59,7 @@ class Onset:
         """Return the rows of one cell at a step, from its states as `_at_last` returns them."""
         blocks, size, _ = states.shape
         right = class_places(self._encoded, tokens)
-        flat = states.reshape(blocks * size, -1)
+        flat = mx.concatenate([lens.translated(own, layer) for layer, own in enumerate(states)])
         (figures,) = read_classes(lens, flat, [list(tokens.values())], [np.tile(right, blocks)])
         choice, p, margin = (
             values.astype(np.float64).reshape(blocks, size)

@@ -18,6 +18,7 @@ from study.lens.head import head_of
 from study.lens.hooks import Lens, attached
 from study.lens.readout import class_direction, divergence_from_last, last_states, read_every_layer
 from study.lens.tokens import ClassToken, Encoded, Readouts
+from study.lens.translators import Translators
 from study.results.schema import Row
 from study.tasks import GRADIENT_PROMPTS
 from study.tasks.prompts import shuffled_label
@@ -34,6 +35,7 @@ def measure(
     lora: Lora,
     seed: int,
     batch_size: int,
+    translators: Translators | None = None,
 ) -> list[Row]:
     """Return one row for each pair of class tokens, layer and tier.
 
@@ -41,10 +43,11 @@ def measure(
     selectivity of probes is measured on `remembered`: prompts in training templates with held-out operands. Where a
     pair has more than two classes, a quantity that compares two of them is the mean over all combinations of two.
     """
-    with attached(model) as lens:
+    with attached(model, translators) as lens:
         states, fitted, again = (last_states(lens, items, batch_size) for items in (held_out, training, remembered))
-        divergence = divergence_from_last(lens, states)
-        read = read_every_layer(lens, states, held_out, [tokens for _, tokens in readouts])
+        translated = lens.translated_all(states)
+        divergence = divergence_from_last(lens, translated)
+        read = read_every_layer(lens, translated, held_out, [tokens for _, tokens in readouts])
         pointed = [_direction_cosines(lens, states, held_out, tokens) for _, tokens in readouts]
         head = head_of(model, lens, states[0])
     asked = (training, held_out, remembered)
@@ -54,7 +57,7 @@ def measure(
     rows: list[Row] = []
     for (readout, tokens), figures, cosines in zip(readouts, read, pointed, strict=True):
         unembedding = head.rows(mx.array([token.id for token in tokens.values()]))
-        gradients = _gradients(model, tokens, training[:GRADIENT_PROMPTS], lora, seed)
+        gradients = _gradients(model, tokens, training[:GRADIENT_PROMPTS], lora, seed, translators)
         of_tiers: dict[str, list[Row]] = {tier: [] for tier in _by_tier(held_out)}
         for layer, (of_class, of_answer) in enumerate(gradients):
             for tier, here in _by_tier(held_out).items():
@@ -103,7 +106,7 @@ def _direction_cosines(
             for one, other in combinations(tokens, 2):
                 own, theirs = here & (operations == one), here & (operations == other)
                 rows = mx.array(np.flatnonzero(own | theirs))
-                direction = class_direction(lens, states[rows, layer], tokens[one].id, tokens[other].id)
+                direction = class_direction(lens, states[rows, layer], layer, tokens[one].id, tokens[other].id)
                 difference = values[own, layer].mean(axis=0) - values[theirs, layer].mean(axis=0)
                 cosines.append(cosine(direction, difference))
             found[tier].append(float(np.mean(cosines)))
@@ -185,26 +188,36 @@ def _balanced(told: np.ndarray, right: Sequence[Operation], names: Sequence[Oper
 
 
 def _gradients(
-    model: nn.Module, tokens: Mapping[Operation, ClassToken], encoded: Sequence[Encoded], lora: Lora, seed: int
+    model: nn.Module,
+    tokens: Mapping[Operation, ClassToken],
+    encoded: Sequence[Encoded],
+    lora: Lora,
+    seed: int,
+    translators: Translators | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield, for each layer, the gradients [parameters] of its class loss and of the answer loss by the adapter at and
     below it, as initialised in stage 2; None for that of the answer loss where prompts have no answers."""
     ids = {operation: token.id for operation, token in tokens.items()}
     items = [item for item in encoded if item.prompt.operation in ids]
     answered = all(item.prompt.answer for item in items)
-    answer = _adapter_gradient(model, None, items, lora, seed) if answered else None
+    answer = _adapter_gradient(model, None, items, lora, seed, translators) if answered else None
     for layer in range(len(model.layers)):
-        named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed)
+        named = _adapter_gradient(model, ClassLoss(layer, 1.0, ids), items, lora, seed, translators)
         yield np.concatenate(named[: layer + 1]), np.concatenate(answer[: layer + 1]) if answer else None
 
 
 def _adapter_gradient(
-    model: nn.Module, target: ClassLoss | None, encoded: Sequence[Encoded], lora: Lora, seed: int
+    model: nn.Module,
+    target: ClassLoss | None,
+    encoded: Sequence[Encoded],
+    lora: Lora,
+    seed: int,
+    translators: Translators | None,
 ) -> list[np.ndarray]:
     """Return the gradient of the class loss `target`, or of the answer loss if None, as one vector for each block."""
     batch = make_batch(encoded, cells=[target])
     adapters.stack(model, lora, [seed])
-    with attached(model) as lens:
+    with attached(model, translators) as lens:
         _, gradients = nn.value_and_grad(model, lambda: dual_reward(lens, batch, [target]))()
         mx.eval(gradients)
     blocks = adapters.blocks_of(model)

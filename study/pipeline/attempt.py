@@ -46,6 +46,8 @@ class Attempt:
         """By stage, KL(model before the stage || model after it) along the neutral text, nats."""
         self.facts: dict[str, Any] = {}
         """Facts about a model that the unit trained from random weights: its parameters, modules and configuration."""
+        self.lens: dict[str, Any] = {}
+        """How a lens was fitted that is not the logit lens, and its divergence from the model's own prediction."""
         self.error: Exception | None = None
         """The error because of which the unit did not finish; None if it did."""
         self.resumed_at = 0
@@ -134,6 +136,7 @@ class Attempt:
             "warnings": self.warnings,
             "text_kl": self.text_kl,
             **({"facts": self.facts} if self.facts else {}),
+            **({"lens": self.lens} if self.lens else {}),
         }
         self.tell("finished")
         write_json(self.folder / DONE, content)

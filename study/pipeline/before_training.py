@@ -27,6 +27,7 @@ def measured_before(
     lora: Lora,
     seed: int,
     batch_size: int,
+    translators: Translators | None,
 ) -> list[Row]:
     """Return the predictors of every pair of class tokens, layer and tier, a row each, task by task.
 
@@ -46,7 +47,7 @@ def measured_before(
             for kept in (False, True)
         )
         asked = [item for item in held_out if item.prompt.operation in operations]
-        rows += predictors.measure(model, own, asked, fitting, remembered, lora, seed, batch_size)
+        rows += predictors.measure(model, own, asked, fitting, remembered, lora, seed, batch_size, translators)
     return rows
 
 

@@ -134,6 +134,7 @@ def _train_cells(held: HeldModel, stack: Sequence[_Ready], onset: Onset) -> list
                 save=save,
             ),
             start=[cell.state for cell in stack if cell.state],
+            translators=held.translators,
         )
 
 
@@ -184,6 +185,7 @@ def _write_cell(
     cell = MeasuredCell(
         held.model,
         held.tokenizer,
+        held.translators,
         unit,
         _as_labelled(unit, encoded),
         readouts,

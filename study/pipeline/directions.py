@@ -18,6 +18,7 @@ from study.config.units import Cell
 from study.lens.hooks import attached
 from study.lens.readout import class_direction, last_states
 from study.lens.tokens import ClassToken, Readouts, encode
+from study.lens.translators import Translators
 from study.models.limits import CheckedTokenizer
 from study.results.files import write_bytes
 from study.tasks import FITTING_PROMPTS, task_of
@@ -30,19 +31,19 @@ the unit vector along which the lens' logit of the class minus that of the other
 
 
 def class_directions(
-    model: nn.Module, tokenizer: CheckedTokenizer, cell: Cell, readouts: Readouts
+    model: nn.Module, tokenizer: CheckedTokenizer, cell: Cell, readouts: Readouts, translators: Translators | None
 ) -> tuple[Directions, int]:
     """Return the directions at the cell's layer of the model with its adapter on it, and the number of prompts.
 
     They are measured at the last token of training prompts, of the wording that labels are given on.
     """
-    first, tokens = cell.stage_one, readouts[0][1]
+    first, tokens, layer = cell.stage_one, readouts[0][1], cell.layer or 0
     prompts = task_of(first.data).fitting_prompts(cell.operations, FITTING_PROMPTS, first.seed)
     encoded = [encode(tokenizer, prompt) for prompt in prompts]
     asked = np.array([prompt.operation for prompt in prompts])
     found: Directions = {}
-    with attached(model) as lens:
-        states = last_states(lens, encoded, cell.evaluation.batch_size)[:, cell.layer or 0]
+    with attached(model, translators) as lens:
+        states = last_states(lens, encoded, cell.evaluation.batch_size)[:, layer]
         values = np.array(states.astype(mx.float32), np.float64)
         means = {operation: values[asked == operation].mean(axis=0) for operation in tokens}
         for operation, mean in means.items():
@@ -50,7 +51,7 @@ def class_directions(
             found[f"shift.{operation}"] = mean - np.mean(others, axis=0)
         for one, other in permutations(tokens, 2):
             both = mx.array(np.flatnonzero((asked == one) | (asked == other)))
-            found[f"lens.{one}/{other}"] = class_direction(lens, states[both], tokens[one].id, tokens[other].id)
+            found[f"lens.{one}/{other}"] = class_direction(lens, states[both], layer, tokens[one].id, tokens[other].id)
     return found, len(prompts)
 
 

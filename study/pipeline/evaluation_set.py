@@ -74,4 +74,5 @@ def evaluate_stage(
             stage,
             None,
             lambda done: attempt.progress("evaluation", done, len(encoded)),
+            held.translators,
         )

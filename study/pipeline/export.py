@@ -10,7 +10,7 @@ from study.lens.tokens import class_tokens
 from study.models import ModelError
 from study.pipeline.class_rows import class_rows_of_arm
 from study.pipeline.directions import class_directions, write_directions
-from study.pipeline.held_model import loaded_model, tokenizer_of
+from study.pipeline.held_model import LENS, loaded_model, tokenizer_of, translators_of
 from study.results.files import write_bytes
 from study.results.store import Store
 from study.tasks import task_of
@@ -19,6 +19,8 @@ from study.training import adapters
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
 DIRECTIONS = Path("stage2/directions")
 """Folders of the checkpoints, as in the published experiment."""
+TRANSLATORS = Path("stage2") / LENS
+"""Where the lens is written by which the classes are read, if it is not the logit lens."""
 
 
 def export(cell: Cell, store: Store, folder: Path) -> None:
@@ -41,7 +43,10 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     for source, place in sources:
         for name in (adapters.WEIGHTS, adapters.CONFIG):
             write_bytes(folder / place / name, (source / name).read_bytes())
+    lens = None
     if first.data.answered:
+        if lens := translators_of(first, store.verified(first)):
+            write_bytes(folder / TRANSLATORS, (store.verified(first) / LENS).read_bytes())
         adapters.put(loaded.model, first.stage1.lora, adapters.load(store.verified(first)))
         adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
@@ -54,7 +59,7 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
     with class_rows_of_arm(loaded.model, tokenizer, cell, readouts):
         if readouts:
             adapters.put(loaded.model, cell.stage2.lora, adapters.load(store.verified(cell)))
-            directions, prompts = class_directions(loaded.model, tokenizer, cell, readouts)
+            directions, prompts = class_directions(loaded.model, tokenizer, cell, readouts, lens)
             adapters.take_off(loaded.model)
             architecture = str(config.get("model_type", "unknown"))
             write_directions(directions, prompts, cell, readouts, architecture, folder / DIRECTIONS)

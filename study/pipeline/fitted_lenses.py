@@ -1,4 +1,4 @@
-"""Lenses that are fitted to a model: fitted once, then read from the cache."""
+"""Lenses that are fitted to a model, and the cache from which those of a model as it is are read again."""
 
 import hashlib
 import json
@@ -9,18 +9,19 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
 from study.config.base import content_hash
-from study.config.lenses import LensFitting, LensKind
+from study.config.lenses import LENSES, LensFitting, LensKind
 from study.lens.hooks import attached
 from study.lens.jacobian import fit_jacobian
 from study.lens.texts import Texts, cut, written
 from study.lens.translators import Translators, identity, load_translators
 from study.measures.lenses import divergences, neutral_text
 from study.models.cache_root import cache_root
-from study.models.limits import EncodingError
+from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import Loaded
 from study.training.tuned_lens import fit_tuned
 
@@ -51,26 +52,18 @@ class FittedLenses:
     def lens(self, kind: LensKind) -> Translators:
         """Return a lens of the model, from the cache if it is there.
 
-        `about` of one that is fitted has what it was fitted on, and, as lists in JSON with a number for every block,
-        its mean divergence on held-out texts (`kl`) and on the neutral text (`kl_neutral`, where the model can take
-        it), nats, and those of the logit lens there (`kl_logit`, `kl_neutral_logit`).
-        Raises LensError where the lens cannot read the architecture, EncodingError where the model cannot take the
-        text, TrainingError where the tuned lens does not become finite, UnwritableError.
+        Raises what `fit_lens` raises, EncodingError where the model cannot take the text, and UnwritableError.
         """
         if kind == "logit":
-            return self._logit()
+            return _logit(self._loaded.model)
         file = self.file(kind)
         if file.is_file():
             try:
                 return load_translators(file)
             except (OSError, RuntimeError, KeyError, ValueError) as error:
                 log.warning("%s is damaged and fitted again: %s", file, error)
-        texts = self._fitted_on()
-        if kind == "tuned":
-            found = fit_tuned(self._loaded.model, texts, self._settings, partial(self._told, "tuned lens"))
-        else:
-            found = fit_jacobian(self._loaded.model, texts, self._settings, partial(self._told, "Jacobian lens"))
-        found = replace(found, about={**found.about, **self._measured(found, texts)})
+        texts, told = self._fitted_on(), partial(self._told, LENSES[kind])
+        found = fit_lens(kind, self._loaded.model, self._loaded.tokenizer, texts, self._settings, told)
         found.save(file)
         return found
 
@@ -94,24 +87,40 @@ class FittedLenses:
                 self._texts = cut(tokenizer, self._text, settings, self._name)
         return self._texts
 
-    def _logit(self) -> Translators:
-        with attached(self._loaded.model) as lens:
-            states = lens.hidden(mx.array([[0]]))
-        return identity(len(states), states[0].shape[-1])
 
-    def _measured(self, found: Translators, texts: Texts) -> dict[str, str]:
-        settings = self._settings
-        measured = {"": (texts, settings.held_out)}
-        try:
-            measured["_neutral"] = (neutral_text(self._loaded.tokenizer), 1)
-        except EncodingError as error:
-            log.warning("the lens is not held against the model on the neutral text: %s", error)
-        about: dict[str, str] = {}
-        for name, (held_out, count) in measured.items():
-            lenses = [found, self._logit()]
-            own, logit = divergences(self._loaded.model, lenses, held_out, count, settings.skipped)
-            about |= {f"kl{name}": json.dumps(own.tolist()), f"kl{name}_logit": json.dumps(logit.tolist())}
-        return about
+def fit_lens(
+    kind: LensKind,
+    model: nn.Module,
+    tokenizer: CheckedTokenizer,
+    texts: Texts,
+    settings: LensFitting,
+    on_part: Callable[[float], None],
+) -> Translators:
+    """Fit a lens to a frozen model, and hold it against the model.
+
+    `about` of what is returned has what it was fitted on, and, as lists in JSON with a number for every block, its mean
+    divergence on held-out texts (`kl`) and on the neutral text (`kl_neutral`, where the model can take it), nats, and
+    those of the logit lens there (`kl_logit`, `kl_neutral_logit`). `on_part` is called with the share that is done.
+    Raises LensError where the lens cannot read the architecture, TrainingError where the tuned lens does not become
+    finite.
+    """
+    found = (fit_tuned if kind == "tuned" else fit_jacobian)(model, texts, settings, on_part)
+    measured = {"": (texts, settings.held_out)}
+    try:
+        measured["_neutral"] = (neutral_text(tokenizer), 1)
+    except EncodingError as error:
+        log.warning("the lens is not held against the model on the neutral text: %s", error)
+    about = dict(found.about)
+    for name, (held_out, count) in measured.items():
+        own, logit = divergences(model, [found, _logit(model)], held_out, count, settings.skipped)
+        about |= {f"kl{name}": json.dumps(own.tolist()), f"kl{name}_logit": json.dumps(logit.tolist())}
+    return replace(found, about=about)
+
+
+def _logit(model: nn.Module) -> Translators:
+    with attached(model) as lens:
+        states = lens.hidden(mx.array([[0]]))
+    return identity(len(states), states[0].shape[-1])
 
 
 def weights_hash(loaded: Loaded) -> str:

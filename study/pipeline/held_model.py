@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -14,6 +15,7 @@ from mlx.utils import tree_flatten
 from study.config.units import Cell, StageOne
 from study.lens.prompt_checks import check_prompts
 from study.lens.tokens import Encoded, encode
+from study.lens.translators import Translators, load_translators
 from study.measures.answers import text_log_probs
 from study.models.configuration import Reading
 from study.models.limits import CheckedTokenizer, EncodingError
@@ -25,6 +27,8 @@ from study.tasks.prompts import Prompt
 from study.training import adapters
 from study.training.objectives import make_batch
 
+LENS = "lens.safetensors"
+"""File of a stage 1 with the translators of the lens that was fitted after it."""
 MEMORY_SHARE = 0.25
 """Share of the free memory that a stack of cells may take, since other workers need memory at the same time."""
 
@@ -44,6 +48,8 @@ class HeldModel:
     """Whether and how stage 1 was added."""
     warnings: list[str] = field(default_factory=list)
     """What may mislead about the model and the prompts of the unit that has it now."""
+    translators: Translators | None = None
+    """Those of the lens that classes are read by; None for the logit lens."""
     text: np.ndarray | None = None
     """[positions, vocab]: log-probabilities along the neutral text after stage 1; None until they are computed."""
 
@@ -124,10 +130,17 @@ def with_stage_one(unit: StageOne, store: Store, probe: list[Prompt], prompts: S
     else:
         held = base(unit, store, probe, prompts)
         if unit.data.answered:
-            add_stage_one(held, unit, adapters.load(store.verified(unit)), probe)
+            folder = store.verified(unit)
+            held.translators = translators_of(unit, folder)
+            add_stage_one(held, unit, adapters.load(folder), probe)
         else:
             _held[unit.id] = held
     return _held[unit.id]
+
+
+def translators_of(unit: StageOne, folder: Path) -> Translators | None:
+    """Return the lens that was fitted after a stage 1, from the folder of its results; None for the logit lens."""
+    return None if unit.lens == "logit" else load_translators(folder / LENS)
 
 
 def fitting(held: HeldModel, cell: Cell, encoded: Sequence[Encoded]) -> int:

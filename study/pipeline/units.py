@@ -12,9 +12,12 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource
+from study.config.lenses import LENSES
 from study.config.study import RaySettings
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, folder_name, foundations, kind
+from study.lens.texts import Texts, written
 from study.lens.tokens import ClassTokenError, encode
+from study.lens.translators import Translators
 from study.measures.measured_cell import first_of_each
 from study.measures.published_score import score
 from study.models import ModelError
@@ -25,7 +28,9 @@ from study.pipeline.attempt import Attempt
 from study.pipeline.before_training import measured_before
 from study.pipeline.cells import EXPECTED, run_cells
 from study.pipeline.evaluation_set import class_readouts, evaluate_stage, evaluation_set, probe
+from study.pipeline.fitted_lenses import fit_lens
 from study.pipeline.gates import Gate, checked, lens_gate
+from study.pipeline.held_model import LENS, HeldModel
 from study.plan.prompts import prompts_of
 from study.plan.stacks import stack_key
 from study.results.files import write_bytes, write_rows
@@ -190,6 +195,10 @@ def _stage_one(unit: StageOne, store: Store, attempt: Attempt) -> Attempt:
     settings = unit.stage1
     with attempt.timed("load"):
         held = held_model.base(unit, store, probe(unit), prompts_of(unit))
+    texts = None
+    if unit.lens != "logit":
+        with attempt.timed("lens"):  # before stage 1, which makes a model write of little but its task
+            texts = written(held.model, held.tokenizer, unit.fitting)
     state = attempt.resume(adapters.shapes(held.model, settings.lora))
     with attempt.timed("train"):
         (trained,) = train(
@@ -210,8 +219,24 @@ def _stage_one(unit: StageOne, store: Store, attempt: Attempt) -> Attempt:
     adapters.save(held.model, settings.lora, trained.weights, attempt.folder)
     write_rows(attempt.folder / "curves.parquet", trained.curve)
     held_model.add_stage_one(held, unit, trained.weights, probe(unit))
+    if texts is not None:
+        with attempt.timed("lens"):
+            held.translators = _fitted_lens(unit, held, texts, attempt)
     attempt.take_down(held)
     return attempt
+
+
+def _fitted_lens(unit: StageOne, held: HeldModel, texts: Texts, attempt: Attempt) -> Translators:
+    """Fit the lens of a study to the model after stage 1, and write it."""
+
+    def tell(part: float) -> None:
+        attempt.progress(LENSES[unit.lens], round(100 * part), 100)
+
+    found = fit_lens(unit.lens, held.model, held.tokenizer, texts, unit.fitting, tell)
+    found.save(attempt.folder / LENS)
+    about = {name: json.loads(value) if name.startswith("kl") else value for name, value in found.about.items()}
+    attempt.lens = {"kind": unit.lens, **about}
+    return found
 
 
 def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
@@ -219,6 +244,8 @@ def _reference(unit: Reference, store: Store, attempt: Attempt) -> Attempt:
     operations = list(first.data.operations)
     with attempt.timed("load"):
         held = held_model.base(first, store, probe(first), prompts_of(unit))
+        if first.data.answered:
+            held.translators = held_model.translators_of(first, store.verified(first))
     encoded = evaluation_set(held, first, operations, unit.evaluation)
     readouts = class_readouts(held, first, unit.readouts, encoded, attempt, skip=True)
     rows: dict[str, list[Row]] = {}
@@ -263,6 +290,7 @@ def _predictors(unit: Predictors, store: Store, attempt: Attempt) -> Attempt:
             unit.lora,
             first.seed,
             unit.evaluation.batch_size,
+            held.translators,
         )
     write_rows(attempt.folder / "predictors.parquet", rows)
     attempt.take_down(held)

@@ -78,6 +78,8 @@ def cross_checks(study: Study) -> Iterator[str]:
                 f"evaluation.prompts_per_class: {asked} is more than the {most} held-out prompts that {tier} has for "
                 f"every {'operation' if ours else 'class'}; {remedy}, or ask for fewer"
             )
+    if study.lens != "logit" and not study.data.answered:
+        yield f"lens: {study.lens} is fitted after stage 1, and prompts without answers have none; write logit"
     needing = [name for name in study.decisions.predictors if PREDICTORS[name].of_answers]
     if needing and not study.data.answered:
         yield f"decisions.predictors: {', '.join(needing)} is of the answer loss, and the prompts have no answers"

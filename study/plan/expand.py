@@ -30,7 +30,8 @@ def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
                 parts = [part for part in study.grids if seed in part[0].seeds and prompt in part[0].prompts]
                 if not parts or (prompt == "chat" and models[name].chat is False):
                     continue
-                first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery, prompt=prompt)
+                how: dict[str, Any] = {"prompt": prompt, "lens": study.lens, "fitting": study.lens_fitting}
+                first = StageOne(**about, identity=is_what, stage1=study.stage1, nursery=nursery, **how)
                 for unit in _group(study, first, parts):
                     units.setdefault(unit.id, unit)
     return list(units.values())

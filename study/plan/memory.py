@@ -50,7 +50,18 @@ def study_gb(model: Model, study: Study, stack: int) -> float | None:
     first = estimated_gb(model, stage1.lora, stage1.batch_size * longest)
     rows = stage2.batch_size * (2 if study.class_name == "sequence" else 1)  # one more for the name after each prompt
     second = estimated_gb(model, stage2.lora, stack * rows * longest, stack, kept)
-    return None if first is None or second is None else max(first, second)
+    if first is None or second is None or model.parameters is None:
+        return None
+    return max(first, second) + fitted_lens_gb(model, study) if study.lens != "logit" else max(first, second)
+
+
+def fitted_lens_gb(model: Model, study: Study) -> float:
+    """Return the estimated memory for fitting the lens of a study, GB: its maps with their gradients and moments, and
+    the states that they are fitted on."""
+    width = model.hidden_size or math.sqrt((model.parameters or 0) / (12 * model.blocks))
+    fitting = study.lens_fitting
+    states = (fitting.texts + fitting.held_out) * fitting.tokens * width
+    return 4 * model.blocks * (STATES * width**2 + states) / 1e9
 
 
 def too_large(study: Study, models: Mapping[str, Model], offered_gb: float) -> dict[str, str]:

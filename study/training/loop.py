@@ -19,6 +19,7 @@ from study.config.recipes import Choice
 from study.config.study import RUNNING_STEPS, AnyData, Stage1, Stage2
 from study.lens.hooks import Lens, attached
 from study.lens.tokens import Encoded, Tokenizer, encode
+from study.lens.translators import Translators
 from study.results.schema import Row
 from study.tasks import task_of
 from study.tasks.prompts import shuffled_label
@@ -106,19 +107,20 @@ def train(
     callbacks: Callbacks = Callbacks(),
     start: Sequence[State] = (),
     compiled: bool | None = None,
+    translators: Translators | None = None,
 ) -> list[Trained]:
     """Train a new adapter for each objective, remove all of them again, and return the outcome of each, in their order.
 
     A cell whose loss or gradient norm is not finite is dropped with its error, and one that has fitted with its
     weights, which leaves the others unchanged. With `start`, one state for each objective, all after the same step,
-    training resumes from there. Steps are compiled where that saves time, or as `compiled` says. Raises AdapterError
-    where the model lacks a layer to adapt.
+    training resumes from there. Steps are compiled where that saves time, or as `compiled` says. Classes are read
+    through `translators`, or by the logit lens. Raises AdapterError where the model lacks a layer to adapt.
     """
     (done,) = {state.step for state in start} or {0}
     adapters.stack(model, settings.lora, [data.seed] * len(objectives))
     cells = [Trained(curve=list(state.curve)) for state in start] or [Trained() for _ in objectives]
     alive = list(range(len(cells)))
-    with attached(model) as lens:
+    with attached(model, translators) as lens:
         compiles = compilation.pays() if compiled is None else compiled
         stack = _Stack(model, lens, settings, objectives, compiles, start, "plain_sgd" in data.choices)
         step = done

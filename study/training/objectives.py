@@ -181,10 +181,15 @@ def dual_reward(
     told = {g: target for g, target in enumerate(targets) if target}
     answering = [g for g, target in enumerate(targets) if target is None or target.weight < 1]
     named = [g for g, target in told.items() if batch.name_shares and target.rests]
-    read = [at(states[told[g].layer], _rows(states, batch, told[g], g, batch.all_rows), batch.last) for g in told]
+
+    def at_layer(g: int, rows: mx.array, positions: mx.array) -> mx.array:
+        layer = told[g].layer
+        return lens.translated(at(states[layer], _rows(states, batch, told[g], g, rows), positions), layer)
+
+    read = [at_layer(g, batch.all_rows, batch.last) for g in told]
     wanted = [batch.classes[g] for g in told]
     for g in named:
-        read.append(at(states[told[g].layer], _rows(states, batch, told[g], g, batch.name_rows), batch.name_positions))
+        read.append(at_layer(g, batch.name_rows, batch.name_positions))
         wanted.append(batch.name_targets)
     for g in answering:
         read.append(at(last, batch.rows + g * rows, batch.positions))

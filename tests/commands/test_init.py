@@ -11,7 +11,7 @@ from study.config import yaml_core
 from study.config.study import Study
 from study.plan.read import read_study
 
-COMMENTED = re.compile(r"^( *)# (\w+: (?:\[.*?\]\]?|\{.*?\}))(?:[ ]+#.*)?$", re.MULTILINE)
+COMMENTED = re.compile(r"^( *)# (\w+: (?:\[.*?\]\]?|\{.*?\}|[a-z]+))(?:[ ]+#.*)?$", re.MULTILINE)
 """A setting that is commented out."""
 
 
@@ -36,7 +36,7 @@ def test_what_is_commented_out_are_settings_with_their_defaults() -> None:
     text = begun(Path("x.yaml"), ["m"])
     found = [name for _, name in COMMENTED.findall(text)]
     assert [one.partition(":")[0] for one in found] == [
-        *("arms", "seeds", "wordings", "data", "stage1", "stage2", "evaluation"),
+        *("arms", "seeds", "wordings", "data", "class_name", "lens", "stage1", "stage2", "evaluation", "log"),
     ]
     plain = Study.model_validate(_read(text))
     without_data = re.sub(r"^# data: .*$", "", text, flags=re.MULTILINE)

@@ -153,6 +153,15 @@ def with_axis(axis):
             + "also: [{pairs: [{multiply: sun-moon, add: x}]}, {pairs: [{multiply: sun, add: moon-x}]}]",
             "also.1.pairs.0: is called sun-moon-x, as also.0.pairs.0 is, and labels and tables do not tell them apart",
         ),
+        (STUDY + "lens: last", "lens: input should be 'logit', 'tuned' or 'jacobian' (given: 'last')"),
+        (
+            STUDY + "lens: tuned\nalso: [{arms: [orthogonal_rows]}]",
+            "orthogonal_rows set rows of the head by states as the logit lens reads them; lens is tuned",
+        ),
+        (
+            with_axis("recipes: [corrected, as-published]") + "lens: jacobian",
+            "lens must be `logit` with recipes other than `corrected`",
+        ),
         (STUDY + "class_name: last", "class_name: input should be 'single', 'first' or 'sequence' (given: 'last')"),
         (
             STUDY + "class_name: sequence\nalso: [{arms: [aligned_rows]}]",

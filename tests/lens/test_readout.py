@@ -48,9 +48,9 @@ def test_the_class_direction_is_the_mean_gradient_of_the_difference_of_the_logit
 ) -> None:
     states, _ = states_and_places()
     with attached(make(name)) as lens:
-        whole = class_direction(lens, states, 50, 60)
+        whole = class_direction(lens, states, 0, 50, 60)
         monkeypatch.setattr(readout, "LOGITS", 4 * VOCABULARY)
-        np.testing.assert_allclose(class_direction(lens, states, 50, 60), whole, atol=1e-6)
+        np.testing.assert_allclose(class_direction(lens, states, 0, 50, 60), whole, atol=1e-6)
 
         def gap(values: np.ndarray) -> float:
             logits = np.array(lens.read_out(mx.array(values.astype(np.float32))), np.float64)

@@ -266,7 +266,7 @@ def measured(loaded: Loaded, tiny: Model, tiny_study: Any) -> tuple[list[Any], d
     encoded = {i: encode(loaded.tokenizer, item) for i, item in enumerate(asked)}
     readouts = [(PAIR, class_tokens(loaded.tokenizer, PAIR))]
     taken = {"answers": [{"prompt_id": n, "right": greedy(loaded, item)} for n, item in encoded.items()]}
-    of_cell = MeasuredCell(loaded.model, loaded.tokenizer, cells[0], encoded, readouts, lambda done: None, taken)
+    of_cell = MeasuredCell(loaded.model, loaded.tokenizer, None, cells[0], encoded, readouts, lambda done: None, taken)
     assert cells[0].weight == 0
     return MEASURE.rows(of_cell).get("interchange", []), encoded
 

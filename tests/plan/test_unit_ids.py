@@ -6,6 +6,7 @@ import pytest
 from study.config.arms import ARMS, arms_that_are, is_control
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
+from study.config.lenses import LensFitting
 from study.config.names import TIERS
 from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
 from study.config.units import RESULTS_VERSION, Cell, StageOne, describe, folder_name, kind, origin
@@ -109,6 +110,9 @@ def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(c
         (STUDY.model_copy(update={"stage1": Stage1(steps=7)}), ALL),
         (STUDY.model_copy(update={"data": Data(held_out=0.4)}), ALL),
         (STUDY.model_copy(update={"grid": GRID.model_copy(update={"seeds": [1]})}), ALL),
+        (STUDY.model_copy(update={"lens": "logit", "lens_fitting": LensFitting(steps=7)}), set()),
+        (STUDY.model_copy(update={"lens": "tuned"}), ALL),
+        (STUDY.model_copy(update={"lens": "jacobian"}), ALL),
         (STUDY.model_copy(update={"class_name": "single"}), set()),
         (STUDY.model_copy(update={"class_name": "first"}), {"reference", "predictors", "cell"}),
         (STUDY.model_copy(update={"class_name": "sequence"}), {"reference", "predictors", "cell"}),
@@ -116,6 +120,13 @@ def test_the_units_of_the_committed_studies_are_those_whose_rows_are_committed(c
 )
 def test_an_id_changes_with_what_changes_the_result_and_with_nothing_else(study, kinds):
     assert changed(study) == kinds
+
+
+def test_a_fitted_lens_makes_other_units_by_the_settings_that_concern_it_alone():
+    tuned = STUDY.model_copy(update={"lens": "tuned"})
+    more_texts, other = (LensFitting(**change) for change in ({"steps": 7}, {"jacobian_texts": 3}))
+    assert set(ids(tuned).values()).isdisjoint(ids(tuned.model_copy(update={"lens_fitting": more_texts})).values())
+    assert ids(tuned) == ids(tuned.model_copy(update={"lens_fitting": other}))
 
 
 def test_another_model_is_another_id_but_another_licence_is_not():
