@@ -47,8 +47,8 @@ def run_study(
         if not todo:
             return
         memory = _reservations(plan, todo, cluster, store.root)
-        nodes = _look_around(store.root, console, alone=address is None)
         _make_ready(min(cluster.slots, len(todo)))
+        nodes = _look_around(store.root, console, alone=address is None)
         console.print(
             f"{cluster.slots} {AT_A_TIME}; Ray's dashboard and its token: study dashboard {cluster.dashboard}"
         )

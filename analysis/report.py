@@ -34,7 +34,7 @@ from analysis.text.rows import first_rows
 from analysis.text.sample_page import sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
-from study.config.study import Stage2
+from study.config.stages import Stage2
 from study.results.description import REPORT_TITLE
 from study.results.files import UnwritableError, write_bytes
 

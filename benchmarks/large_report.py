@@ -25,8 +25,8 @@ import yaml
 
 from analysis.data.manifest import UNFINISHED, write_manifest
 from study.config.base import content_hash
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS
-from study.config.study import Evaluation
 from study.config.wordings import templates
 from study.results.files import write_json
 from study.results.finished import DONE

@@ -17,8 +17,12 @@ from mlx.utils import tree_flatten
 
 from study.commands.speed import gflops
 from study.config.catalogue import Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.names import Operation
-from study.config.study import Data, Evaluation, Grid, Stage1, Stage2, Study
+from study.config.stages import Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Predictors, Readout
 from study.lens.tokens import class_tokens, encode
 from study.measures.answers import evaluate

@@ -24,8 +24,10 @@ import mlx.core as mx
 from actors.environment import blas_threads
 from benchmarks import results
 from study.commands.environments import environment
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import Operation
-from study.config.study import Data, Evaluation, Stage1, Stage2
+from study.config.stages import Stage1, Stage2
 from study.config.units import Readout
 from study.lens.tokens import class_tokens, encode
 from study.models import blas

@@ -16,7 +16,8 @@ import psutil
 
 from actors import environment
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Grid, RaySettings, Study
+from study.config.grid import Grid
+from study.config.study import RaySettings, Study
 from study.config.units import Unit, kind
 from study.plan.expand import expand
 from study.results.files import write_json

@@ -2,7 +2,7 @@
 
 import sys
 
-from study.commands.run import main
+from study.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -23,7 +23,11 @@ from xdist.scheduler import LoadScopeScheduling
 from actors import environment
 from actors.cluster import Cluster, connect, wait_for_the_last_one
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import RaySettings, Study
 from study.plan.expand import expand
 from study.plan.read import read_study
 from study.results.description import write_description

@@ -15,10 +15,10 @@ from analysis.data.stored import read_stored
 from analysis.data.terms import ARITHMETIC, LABELS, OWN, Terms
 from analysis.data.unit_rows import UnitRows
 from analysis.data.units import StudyUnit, study_unit
+from study.config.evaluation import Decisions
 from study.config.lenses import LENSES
 from study.config.names import Names
 from study.config.nursery import Nursery
-from study.config.study import Decisions
 from study.config.units import commonest_weight
 from study.results.description import ResultsError, read_description
 
@@ -193,6 +193,10 @@ class Results:
     def few_templates(self) -> FewTemplates:
         """The units and tiers whose samples are groups of operands, since they have few templates."""
         return few_templates(self.rows["answers"].chunks())
+
+    def sample_of(self, tier: str) -> str:
+        """What the figures of a tier are means over, in words: templates, or groups where there are few of these."""
+        return f"{self.terms.group}s" if any(own == tier for _, own in self.few_templates) else "templates"
 
     @cached_property
     def answered(self) -> dict[str, Samples]:

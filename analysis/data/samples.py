@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from study.config.evaluation import FEWEST_TEMPLATES
 from study.config.names import NOBODY
-from study.config.study import FEWEST_TEMPLATES
 
 Codes = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]

@@ -21,7 +21,7 @@ from analysis.figures.series import (
     stacked,
     with_series,
 )
-from study.config.study import Stage1
+from study.config.stages import Stage1
 
 Measure = Literal["choice", "order"]
 COLUMNS = ["model", "pair", "weight", "wordings", "layer", "depth", "seed", "tier", "templates", "samples", "seeds"]

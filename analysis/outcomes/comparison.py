@@ -19,8 +19,8 @@ from analysis.statistics.effects import effect, of_each
 from analysis.statistics.equivalence import Verdict, equivalent
 from analysis.statistics.intervals import Floats, columns
 from study.config.arms import PLAIN
+from study.config.evaluation import Decisions
 from study.config.recipes import CORRECTED
-from study.config.study import Decisions
 from study.config.units import CHAT
 
 SERIES = ["model", "pair", "weight", "wordings", "arm", "recipe", "changed"]

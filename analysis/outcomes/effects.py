@@ -17,7 +17,7 @@ from analysis.statistics.equivalence import Verdict as Judgement
 from analysis.statistics.equivalence import equivalent, not_inferior
 from analysis.statistics.intervals import Floats, Interval, columns, interval_of
 from analysis.statistics.pooling import wild_cluster_p
-from study.config.study import Decisions
+from study.config.evaluation import Decisions
 from study.config.units import CHAT
 
 UNDECIDED = "undecided"

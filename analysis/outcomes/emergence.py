@@ -17,7 +17,7 @@ from analysis.data.units import PLACE, StudyUnit, place
 from analysis.outcomes.fit import class_loss, has_fitted
 from analysis.statistics.effects import effects
 from analysis.statistics.intervals import Floats, Interval, bounds, levels
-from study.config.study import Decisions
+from study.config.evaluation import Decisions
 
 MEMORY = "shuffled_labels"
 """The arm whose labels have to be remembered."""

@@ -6,7 +6,7 @@ from analysis.data.results import Results
 from analysis.data.units import StudyUnit
 from analysis.statistics.intervals import Floats
 from study.config.arms import ARMS, is_control
-from study.config.study import RUNNING_STEPS, Stage2
+from study.config.stages import RUNNING_STEPS, Stage2
 
 
 def final_class_loss(losses: Floats) -> float:

@@ -10,15 +10,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.multitest import multipletests
 
 from analysis.data.results import Results
 from analysis.statistics.intervals import Floats, Interval, bounds
+from study.config.evaluation import Decisions
 from study.config.predictors import PREDICTORS
-from study.config.study import Decisions
 from study.config.units import CHAT
 from study.results.schema import COLUMNS
 
@@ -185,6 +182,11 @@ def can_decide(models: int, tested: int, decisions: Decisions) -> bool:
 def _squares(rows: pd.DataFrame, own: npt.NDArray[np.bool_], predictor: str) -> tuple[float, float, float]:
     """Sums of squares in one model, whose cells `own` marks, when it is predicted from the others: error of the
     baseline, error with the predictor added, and distance from the others' mean."""
+    # Imported here, since it takes half a second that most reports need not wait.
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     target = rows["target"].to_numpy(float)
 
     def error(features: Floats) -> float:

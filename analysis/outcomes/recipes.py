@@ -16,8 +16,8 @@ from analysis.outcomes.effects import FLOOR
 from analysis.statistics.effects import effect
 from analysis.statistics.equivalence import Verdict, not_inferior
 from analysis.statistics.intervals import Floats, Interval, bounds, level
+from study.config.evaluation import Decisions
 from study.config.recipes import AS_PUBLISHED, CORRECTED, Choice, choices_of, training_of
-from study.config.study import Decisions
 
 STAGES = ("baseline", "stage1", "stage2")
 TIERS = ("symbolic", "semantic")

@@ -6,12 +6,17 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import vl_convert
+
+from study.config.json_files import read_json, seal, unseal
+from study.models.cache_root import cache_root
+from study.results.files import UnwritableError, write_json
 
 VEGA_LITE = "6.4"
 LIBRARY = "window.vegaEmbed = vegaEmbed;"
@@ -22,8 +27,15 @@ IN_URI = " !$'()*+,-./:;<=>?@[]^_`{|}~"
 
 @cache
 def drawing_library() -> str:
-    """Return the JavaScript that draws charts; put together once in a process, which takes a second."""
-    return vl_convert.javascript_bundle(LIBRARY, vl_version=VEGA_LITE)
+    """Return the JavaScript that draws charts: from the cache, since to put it together takes seconds."""
+    made_of = hashlib.sha256("|".join([vl_convert.__version__, VEGA_LITE, LIBRARY]).encode()).hexdigest()
+    file = cache_root() / "pages" / f"vega_{made_of[:16]}.json"
+    with suppress(OSError, ValueError, KeyError):  # it is not there, or damaged
+        return str(unseal(read_json(file), ())["script"])
+    script = vl_convert.javascript_bundle(LIBRARY, vl_version=VEGA_LITE)
+    with suppress(UnwritableError):
+        write_json(file, seal({"script": script}))
+    return script
 
 
 @cache

@@ -140,8 +140,10 @@ def _rows(
 
 def _mean(row: Mapping[Any, Any] | None, alone: bool) -> Markdown:
     """`94 [82-100] (76)`, `62* (50)` for one seed; bold where the interval lies above READABLE, in brackets w = 0."""
-    if row is None or not row["seeds"]:
+    if row is None:
         return Markdown("")
+    if not row["seeds"]:
+        return Markdown("did not fit")
     text = f"{100 * row['choice']:.0f}"
     low, high = (f"{100 * row[name]:.0f}" for name in ("lowest_seed", "highest_seed"))
     text += "\\*" if row["seeds"] == 1 else f" [{low}-{high}]" if low != high else ""
@@ -175,7 +177,9 @@ def wording(results: Results, rows: pd.DataFrame, tier: str) -> Markdown:
     own = rows[rows["tier"] == tier]
     example = results.terms.examples.get(tier)
     named = Markdown(f"{escape(tier)}, {example}") if example else escape(tier)
-    new = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
+    sample = results.sample_of(tier)
+    of = "new templates" if own["templates"].iloc[0] == "unseen" else "trained templates"
+    new = of if sample == "templates" else f"new {sample} in {of}"
     counts = own.loc[own["seeds"] > 0, "samples"]
     if results.terms is ARITHMETIC:
         cues = len(set(cues_of(tier).values()))
@@ -230,7 +234,8 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     first, terms = results.plain[0], results.terms
     seeds = shown["seeds"].max()
     names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
-    over = "templates and seeds" if seeds > 1 else "templates"
+    samples = listed(list(dict.fromkeys(map(results.sample_of, told_tiers(results, shown)))))
+    over = f"{samples} and seeds" if seeds > 1 else samples
     by_tier = {tier: trained_by(results, tier) for tier in told_tiers(results, shown)}
     others = [f"{by} of {tier}" for tier, by in by_tier.items() if by]
     saw = f" Other templates were seen by {', by '.join(others)}." if others else ""
@@ -283,7 +288,10 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     parts = [f"on {listed(tiers)} {said}" for said, tiers in clauses.items() if said]
     why = _why_said(decided, len(models))
     if not parts:
-        return escape(f"No class token was trained into a layer: no class loss ended below chance. {why}")
+        return escape(
+            "No class token was trained into a layer: no class loss ended below chance. More stage2.steps, or a higher "
+            f"stage2.learning_rate, may bring it down. {why}"
+        )
     interval = f"(in brackets {100 * results.decisions.confidence:g} % intervals of the depth)"
     reach = f", at {100 * READABLE:.0f} % or more {interval}" if len(own) else ""
     shown = main_rows(results, main_series(results, decided.means))
@@ -353,12 +361,14 @@ def _levels_said(results: Results, decided: Decided, tier: str) -> str:
     if own.empty:
         return ""
     chance = 1 / len(results.plain[0].pair.split("/"))
-    said = [
-        f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}"
-        + ("" if row["choice_low"] > chance else ", not shown to be above chance")
-        for row in own.to_dict("records")
-    ]
-    return "by " + ", ".join(said)
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for row in own.to_dict("records"):
+        told = f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}"
+        said[bool(row["choice_low"] > chance)].append(told)
+    unproved = "not shown to be above chance"
+    if not said[True]:
+        return f"by {', '.join(said[False])}, {unproved}"
+    return "by " + ", ".join(said[True]) + (f", and, {unproved}, {', '.join(said[False])}" if said[False] else "")
 
 
 def _why_said(decided: Decided, models: int) -> str:

@@ -15,8 +15,8 @@ from analysis.outcomes.emergence import Outcome
 from analysis.statistics.intervals import interval_of
 from analysis.text.rows import MOST_ROWS, Row, Rows, first_rows
 from study.config.catalogue import KEYS
+from study.config.evaluation import Decisions
 from study.config.licences import terms_of
-from study.config.study import Decisions
 from study.config.units import number_text
 
 MANY_MODELS = 8

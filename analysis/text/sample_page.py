@@ -25,9 +25,9 @@ from analysis.text.questions import why
 from analysis.text.telling import NOT_RUN, Question, listed
 from study.config.arms import ARMS, adapters_of, arms_that_are, words_of
 from study.config.designs import CONTRASTS
+from study.config.evaluation import Evaluation
 from study.config.predictors import PREDICTORS
 from study.config.small_tasks import SmallTasks
-from study.config.study import Evaluation
 from study.config.units import number_text
 from study.tasks.small import Small
 

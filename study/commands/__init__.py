@@ -1,6 +1,8 @@
 """The commands: `study run`, `study status` and the others, each in a module of its own."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -34,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in COMMANDS:
         run: Callable[[Sequence[str]], int] = import_module(COMMANDS[given[0]][0]).main
-        return run(given[1:])
+        try:
+            return run(given[1:])
+        except BrokenPipeError:  # whatever reads the output, such as `head`, has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {does}" for name, (_, does) in COMMANDS.items())
     parser = argparse.ArgumentParser(

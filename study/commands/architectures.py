@@ -20,8 +20,9 @@ from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import MODEL_REMAPPING
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
 from study.config.names import ROLES, Operation, Role, Tier
-from study.config.study import Data, Lora, Stage2
+from study.config.stages import Lora, Stage2
 from study.config.units import Readout
 from study.lens.hooks import attached
 from study.lens.tokens import Encoded, class_tokens, encode, padded

@@ -18,7 +18,8 @@ from study.config.catalogue import BuiltSource, FolderSource, GgufSource, Model
 from study.config.json_files import read_json
 from study.config.lenses import LensFitting, LensKind
 from study.config.names import Tier
-from study.config.study import Stage1, Stage2, Study
+from study.config.stages import Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Predictors, Pretraining, Reference, StageOne, Unit, origin
 from study.models.cache import locate
 from study.models.cache_root import cache_root

@@ -32,7 +32,7 @@ def to_export(chosen: list[Unit], folder: Path, results: Path | None) -> Cell:
 def write_checkpoints(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     """Write the checkpoints of a cell; return the exit code, 1 if it is not done, 2 if its model cannot be loaded."""
     from study.models import ModelError
-    from study.pipeline.export import FUSED, STAGE2, export
+    from study.pipeline.export import DIRECTIONS, FUSED, STAGE2, TRANSLATORS, export
 
     status = store.status(cell)
     if status.state != "done":
@@ -58,4 +58,7 @@ def write_checkpoints(cell: Cell, store: Store, folder: Path, console: Console) 
         str(folder / STAGE2),
     ]
     console.print(f"exported: {shlex.join(command)}", markup=False)
+    for place, what in ((DIRECTIONS, "class directions, and a page on them"), (TRANSLATORS, "the lens of the class")):
+        if (folder / place).exists():
+            console.print(f"{what}: {folder / place}", markup=False)
     return 0

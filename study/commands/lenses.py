@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from study.commands import arguments as given
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with console.status("") as status:
             name = str(options.text or "")
             settings = LensFitting(jacobian_texts=options.jacobian_texts)
-            fitted = FittedLenses(loaded, settings, text, name, lambda doing: status.update(escape(doing)))
+            fitted = FittedLenses(loaded, settings, text, name, _teller(console, status))
             lenses = [fitted.lens(kind) for kind in KINDS]
             status.update("reading the class tokens")
             rows = read_by_lenses(loaded, study, options.prompts, lenses)
@@ -102,6 +103,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(line, markup=False, highlight=False)
     console.print(f"{folder / 'lenses.md'}, with its picture and CSVs", markup=False)
     return 0
+
+
+def _teller(console: Console, status: Status) -> Callable[[str], None]:
+    """Return what is called with what is being done, and how far it is: a pipe gets a line for each thing, on
+    stderr."""
+    begun: set[str] = set()
+
+    def tell(doing: str) -> None:
+        what = doing.partition(":")[0]
+        if console.is_terminal:
+            status.update(escape(doing))
+        elif what not in begun:
+            begun.add(what)
+            print(f"{what} …", file=sys.stderr)
+
+    return tell
 
 
 def _parser() -> argparse.ArgumentParser:

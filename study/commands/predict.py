@@ -12,7 +12,8 @@ import pandas as pd
 
 from study.commands import arguments as given
 from study.commands.tables import show_table
-from study.config.study import Grid, Study
+from study.config.grid import Grid
+from study.config.study import Study
 from study.config.units import pair_name
 from study.results.files import UnwritableError
 from study.results.terminal import own_console

@@ -173,8 +173,8 @@ def _run_on_ray(plan: Plan, todo: list[Unit], store: Store, address: str | None,
     from actors.run import run_study
 
     # Takes seconds, in which this process waits for Ray's.
-    importing = threading.Thread(target=import_module, args=["analysis.report"])
-    importing.start()
+    preparing = threading.Thread(target=_prepare_report)
+    preparing.start()
     try:
         run_study(plan, todo, store, address, console, look)
     except ClusterLostError as error:
@@ -185,8 +185,13 @@ def _run_on_ray(plan: Plan, todo: list[Unit], store: Store, address: str | None,
         print(error, file=sys.stderr)
         return 2
     finally:
-        importing.join()  # which at the end of the process would fail, and say so
+        preparing.join()  # which at the end of the process would fail, and say so
     return 0
+
+
+def _prepare_report() -> None:
+    import_module("analysis.page.embedded").drawing_library()
+    import_module("analysis.report")
 
 
 def _check_there_is_something_to_run_on(plan: Plan, units: Sequence[Unit], command: Command) -> None:

@@ -13,7 +13,8 @@ import mlx.core as mx
 import numpy as np
 
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Stage2
+from study.config.data import Data
+from study.config.stages import Stage2
 from study.config.units import Readout
 from study.lens.tokens import class_tokens
 from study.models.load import load

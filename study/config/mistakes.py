@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from study.config.base import Settings
 from study.config.catalogue import KEYS as SOURCE_KEYS
+from study.config.data import DATA_KEYS
 from study.config.names import LAYER_KINDS, Names
-from study.config.study import DATA_KEYS
 
 SHOWN = 80
 """Largest number of characters of a wrong value that a message shows."""

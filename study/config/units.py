@@ -8,13 +8,15 @@ from typing import Any, Literal
 from study.config.arms import is_control
 from study.config.base import Settings, content_hash
 from study.config.catalogue import Model
+from study.config.data import AnyData, Data
+from study.config.evaluation import Evaluation
 from study.config.examples import Examples
 from study.config.lenses import LensFitting, LensKind
 from study.config.names import Arm, ClassName, Prompt
 from study.config.nursery import NurseryTraining
 from study.config.recipes import TRAINING, Choice, recipe_of
 from study.config.small_tasks import SmallTasks
-from study.config.study import AnyData, Data, Evaluation, Lora, Stage1, Stage2
+from study.config.stages import Lora, Stage1, Stage2
 
 RESULTS_VERSION = 3
 """Raised when a change of the code changes results, so that older results are not mistaken for new ones."""

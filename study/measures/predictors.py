@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from study.config.names import Operation
 from study.config.predictors import PREDICTORS, Place, cosine
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.lens.head import head_of
 from study.lens.hooks import Lens, attached
 from study.lens.readout import class_direction, divergence_from_last, last_states, read_every_layer

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import mlx.nn as nn
 
-from study.config.study import AnyData, Lora, Study
+from study.config.data import AnyData
+from study.config.stages import Lora
+from study.config.study import Study
 from study.config.units import Readout
 from study.lens.prompt_checks import usable_tokens
 from study.lens.tokens import Encoded, Readouts, encode

@@ -18,8 +18,12 @@ import numpy as np
 import pandas as pd
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.json_files import read_json
-from study.config.study import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Reference, StageOne, Unit
 from study.models.machine import certificate_file, described
 from study.pipeline import held_model

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, replace
 
+from study.config.evaluation import Evaluation
 from study.config.names import NOBODY, Operation
-from study.config.study import Evaluation
 from study.config.units import Cell, Pretraining, Readout, StageOne
 from study.lens.prompt_checks import answers_named, usable_tokens
 from study.lens.tokens import ClassToken, ClassTokenError, Encoded, Readouts, encode

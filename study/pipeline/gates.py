@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.lens.hooks import gap_at_last_layer
 from study.training import adapters
 

@@ -6,10 +6,13 @@ from math import prod
 
 from study.config.arms import ARMS
 from study.config.bounds import MOST_CELLS
+from study.config.data import AnyData, Data
+from study.config.evaluation import FEWEST_TEMPLATES
 from study.config.examples import Examples
+from study.config.grid import Grid, Part
 from study.config.predictors import PREDICTORS
 from study.config.recipes import CORRECTED
-from study.config.study import FEWEST_TEMPLATES, AnyData, Data, Grid, Part, Study
+from study.config.study import Study
 from study.config.text import normal_form
 from study.config.units import CHAT, Pair, pair_name
 from study.plan.expand import trained_layers

@@ -4,9 +4,11 @@ from typing import Any
 
 from study.config.arms import ARMS, PLAIN
 from study.config.catalogue import Model
+from study.config.grid import Grid
 from study.config.names import Arm, ClassName, EveryLayer, Layers, Tier
 from study.config.recipes import CORRECTED, choices_of, recipe_of, training_of
-from study.config.study import Grid, Stage2Change, Study
+from study.config.stages import Stage2Change
+from study.config.study import Study
 from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
 
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from study.config.catalogue import Model
-from study.config.study import Lora, Study
+from study.config.stages import Lora
+from study.config.study import Study
 from study.config.units import Unit, origin
 from study.results.store import Store
 from study.tasks import task_of

@@ -1,9 +1,10 @@
 """The models of a study's nursery as entries of a catalogue."""
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
 from study.config.examples import Examples
 from study.config.nursery import NurseryModel
-from study.config.study import Data, Study
+from study.config.study import Study
 from study.plan.expand import class_words
 from study.tasks import text_of
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Set
 
-from study.config.study import FEWEST_TEMPLATES
+from study.config.evaluation import FEWEST_TEMPLATES
 from study.config.units import Cell, Predictors, Pretraining, StageOne, Unit, origin
 from study.tasks import FITTING_PROMPTS, task_of, text_of
 from study.tasks.prompts import Prompt, following

@@ -13,12 +13,14 @@ from pydantic import TypeAdapter
 from study.config import yaml_core
 from study.config.architectures import NOT_TINY
 from study.config.catalogue import BuiltSource, Entry, HubSource, Model
+from study.config.data import Data
+from study.config.evaluation import Decisions, Evaluation
 from study.config.examples import Examples
 from study.config.mistakes import checked, nearest
 from study.config.names import LONGEST_MODEL, Names
 from study.config.predictors import PREDICTORS
 from study.config.small_tasks import SmallTasks
-from study.config.study import Data, Decisions, Evaluation, Study
+from study.config.study import Study
 from study.config.text import Name, rooted
 from study.config.units import Cell, Reference, Unit, describe
 from study.models import ModelError
@@ -187,7 +189,8 @@ def _study(data: Any, file: Path, mistakes: dict[Path, list[str]]) -> Study | No
         return None
     found = mistakes.setdefault(place_of_examples(source, file.parent), [])
     examples = read_examples(source, file.parent, found)
-    names = Names(examples.operations, examples.tiers)
+    # Of a file with mistakes some names may lie in the wrong lines.
+    names = Names((), ()) if found else Names(examples.operations, examples.tiers)
     study = checked(Study, data if found else _completed(data, examples), mistakes[file], names)
     if study is None or found:
         return None

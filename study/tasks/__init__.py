@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.examples import Examples
 from study.config.names import Operation, Tier
 from study.config.small_tasks import SmallTasks
-from study.config.study import Data, Evaluation
 from study.tasks.arithmetic import Arithmetic
 from study.tasks.from_file import FileTask
 from study.tasks.nursery_text import NurseryText

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS, Operation, Tier
-from study.config.study import Data, Evaluation
 from study.config.wordings import Template, number_word, templates, words_of_templates
 from study.tasks.prompts import Prompt, in_turn
 from study.tasks.templated import in_turns, share_of, spread

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from study.config.evaluation import Evaluation
 from study.config.examples import Example, Examples
 from study.config.names import Operation, Tier
-from study.config.study import Evaluation
 from study.config.text import normal_form, words_in
 from study.tasks.prompts import Prompt, in_turn
 

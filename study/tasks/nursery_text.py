@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from study.config.data import Data
 from study.config.names import TIERS, Operation
-from study.config.study import Data
 from study.config.wordings import in_words, number_word, templates
 from study.tasks.arithmetic import Arithmetic, is_held_out, operand_pairs, result
 from study.tasks.prompts import Prompt, Sentence

@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.lora import LoRALinear
 
 from study.config.names import ROLES, Role
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.models.quantised import widths, written_out
 from study.models.roles import left_alone, roles
 from study.results.files import write_bytes, write_json

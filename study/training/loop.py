@@ -14,9 +14,10 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
+from study.config.data import AnyData
 from study.config.names import Operation, Tier
 from study.config.recipes import Choice
-from study.config.study import RUNNING_STEPS, AnyData, Stage1, Stage2
+from study.config.stages import RUNNING_STEPS, Stage1, Stage2
 from study.lens.hooks import Lens, attached
 from study.lens.tokens import Encoded, Tokenizer, encode
 from study.lens.translators import Translators

@@ -4,7 +4,8 @@ import pytest
 
 from actors.driver import _step_of
 from actors.queue import Queue
-from study.config.study import Grid, Part, RaySettings
+from study.config.grid import Grid, Part
+from study.config.study import RaySettings
 from study.config.units import Cell, StageOne
 from study.plan.expand import expand
 from study.plan.order import ranks

@@ -22,7 +22,9 @@ from ray.util.state.exception import RayStateApiException
 from actors.cluster import RESOURCE, ClusterError, connect
 from actors.driver import carry_out
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Grid, RaySettings, Stage1, Study
+from study.config.grid import Grid
+from study.config.stages import Stage1
+from study.config.study import RaySettings, Study
 from study.config.units import StageOne
 from study.plan.expand import expand
 from study.results.finished import DONE

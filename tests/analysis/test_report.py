@@ -17,7 +17,7 @@ from analysis.figures import describe_pictures
 from analysis.outcomes import Decided
 from analysis.report import write_report
 from study.commands.report import main
-from study.config.study import Decisions
+from study.config.evaluation import Decisions
 from tests.reported import FULL, NOTHING, first_page_of, links_of, report_of, rows_of, sections_of, table_of
 from tests.simulated import Plan, Truth, write_study
 

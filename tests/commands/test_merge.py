@@ -16,8 +16,8 @@ import pytest
 from analysis.data.results import read_results
 from study.commands.merge import main
 from study.commands.status import main as status
+from study.config.grid import Grid
 from study.config.json_files import seal
-from study.config.study import Grid
 from study.config.units import Unit, folder_name
 from study.plan.expand import expand
 from study.results.description import read_description, write_description

@@ -9,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak.inputs import CONFIGS, command
-from study.config.study import Data, Evaluation, Grid, RaySettings, Stage1, Stage2, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.stages import Stage1, Stage2
+from study.config.study import RaySettings, Study
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,11 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.grid import Grid, Part
 from study.config.recipes import CHOICES, TRAINING, RecipeError, choices_of, recipe_of, training_of
-from study.config.study import Data, Grid, Lora, Part, Stage2, Stage2Change, Study
+from study.config.stages import Lora, Stage2, Stage2Change
+from study.config.study import Study
 from study.config.units import Cell, Reference
 from study.lens.hooks import attached
 from study.lens.tokens import encode

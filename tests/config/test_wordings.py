@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from study.config.evaluation import Decisions
 from study.config.names import OPERATIONS, TIERS
-from study.config.study import Decisions
 from study.config.wordings import number_word, templates, vocabulary, words_of_templates
 from study.lens.tokens import COMMON_WORDS
 from study.tasks.nursery_text import UNRELATED

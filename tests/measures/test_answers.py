@@ -6,8 +6,10 @@ import pytest
 from mlx_lm.generate import generate_step
 
 from study.config.catalogue import Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS
-from study.config.study import Data, Evaluation, Stage1
+from study.config.stages import Stage1
 from study.config.units import Readout
 from study.lens.tokens import Encoded, class_tokens, encode, ends_answer
 from study.measures import answers

@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import Data, Evaluation, Grid, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.study import Study
 from study.config.units import Cell, Readout
 from study.lens.tokens import Encoded, class_tokens, encode
 from study.measures import interchange as module

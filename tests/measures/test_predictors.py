@@ -17,9 +17,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS, Operation
 from study.config.predictors import PREDICTORS
-from study.config.study import Data, Evaluation, Lora
+from study.config.stages import Lora
 from study.config.units import Readout
 from study.lens import readout
 from study.lens.head import head_of

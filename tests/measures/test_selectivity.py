@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from study.config.study import Data, Evaluation
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.wordings import templates
 from study.lens.tokens import Encoded
 from study.measures import predictors

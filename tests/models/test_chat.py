@@ -12,8 +12,11 @@ import yaml
 
 from study.commands.run import main
 from study.config.catalogue import FolderSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.names import TIERS
-from study.config.study import Data, Evaluation, Grid, Study
+from study.config.study import Study
 from study.config.units import Cell, Reference, describe
 from study.config.wordings import templates
 from study.lens.tokens import as_prompted, encode

@@ -18,7 +18,8 @@ from mlx_lm.utils import dequantize_model, load_model, quantize_model, save_conf
 from analysis.data.results import read_results
 from analysis.text.models_and_outcomes import model_row
 from study.config.catalogue import BuiltSource, FolderSource, Model
-from study.config.study import Lora, Stage1, Study
+from study.config.stages import Lora, Stage1
+from study.config.study import Study
 from study.config.units import Cell, Predictors, Reference
 from study.lens.head import head_of
 from study.lens.hooks import attached

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mlx.utils import tree_flatten
 
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.models.roles import roles
 from study.training import adapters
 from tests.architectures import BLOCKS, make

@@ -10,8 +10,9 @@ from mlx.utils import tree_flatten
 
 from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, Model
+from study.config.grid import Grid
 from study.config.names import ClassName, Operation
-from study.config.study import Grid, Lora, Stage2
+from study.config.stages import Lora, Stage2
 from study.config.units import Readout
 from study.config.wordings import words_of_templates
 from study.lens.hooks import attached

@@ -12,7 +12,10 @@ import pytest
 
 from study.config.arms import ARMS
 from study.config.catalogue import Model
-from study.config.study import Evaluation, Grid, Stage1, Stage2, Study
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.stages import Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, StageOne, Unit
 from study.config.wordings import templates
 from study.lens.tokens import Encoded

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import Grid, Lora, Stage2, Study
+from study.config.grid import Grid
+from study.config.stages import Lora, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Reference, Unit
 from study.pipeline.units import run_unit
 from study.plan.expand import expand

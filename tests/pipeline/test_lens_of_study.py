@@ -14,8 +14,10 @@ from mlx_lm.utils import load
 
 from analysis.report import write_report
 from study.config.catalogue import Model
+from study.config.grid import Grid
 from study.config.lenses import LensFitting
-from study.config.study import Grid, Lora, Stage2, Study
+from study.config.stages import Lora, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Reference, StageOne, Unit
 from study.lens.hooks import attached
 from study.lens.translators import load_translators

@@ -15,8 +15,12 @@ from mlx_lm.utils import load as load_with_mlx_lm
 from actors.queue import Queue
 from study.commands.status import read_standing
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.nursery import Nursery, NurseryChange, NurseryModel, NurseryTraining
-from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import RaySettings, Study
 from study.config.units import Cell, Pretraining, StageOne, Unit, describe, foundations, kind
 from study.lens.tokens import encode, stop_id
 from study.models.built import build

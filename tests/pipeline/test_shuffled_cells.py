@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
+from study.config.grid import Grid
 from study.config.names import NOBODY
-from study.config.study import Grid, Study
+from study.config.study import Study
 from study.config.units import Cell
 from study.lens.hooks import attached
 from study.lens.tokens import class_tokens, encode

@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import Data, Evaluation, Grid, Stage1, Stage2, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.stages import Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Predictors, Reference, StageOne, Unit
 from study.pipeline import attempt, gates, held_model, units
 from study.pipeline.units import run_unit

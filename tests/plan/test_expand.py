@@ -8,8 +8,11 @@ import pytest
 
 from study.config.arms import ARMS as KNOWN
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.evaluation import Decisions, Evaluation
+from study.config.grid import Grid, Part
 from study.config.names import EveryLayer, Layers
-from study.config.study import Data, Decisions, Evaluation, Grid, Part, RaySettings, Study
+from study.config.study import RaySettings, Study
 from study.config.units import Cell, Predictors, Reference, Unit, kind
 from study.plan.expand import expand, trained_layers
 from study.plan.selection import SelectionError, choose

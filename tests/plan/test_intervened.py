@@ -4,7 +4,11 @@ from typing import Any
 
 from study.config.arms import ARMS
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Evaluation, Grid, Part, Stage2Change, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid, Part
+from study.config.stages import Stage2Change
+from study.config.study import Study
 from study.config.units import Cell
 from study.plan.expand import expand
 

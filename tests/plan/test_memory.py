@@ -3,7 +3,9 @@
 import pytest
 
 from study.config.catalogue import BuiltSource, HubSource, Model
-from study.config.study import Grid, Stage1, Study
+from study.config.grid import Grid
+from study.config.stages import Stage1
+from study.config.study import Study
 from study.plan.memory import estimated_gb, study_gb
 
 LLAMA_1B = Model(source=BuiltSource(built="llama"), blocks=16, parameters=1.236e9)

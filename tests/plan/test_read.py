@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from study.config.study import Stage1
+from study.config.stages import Stage1
 from study.plan.read import ConfigError, read_study, write_schemas
 
 CONFIGS = Path(__file__).parents[2] / "configs"

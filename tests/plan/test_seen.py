@@ -10,9 +10,13 @@ import yaml
 
 from analysis.data.samples import by_sample, few_templates
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.names import NOBODY, TIERS
 from study.config.nursery import NurseryTraining
-from study.config.study import Data, Evaluation, Grid, Lora, Stage1, Stage2, Study
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Pretraining, StageOne
 from study.config.wordings import templates
 from study.lens.tokens import encode

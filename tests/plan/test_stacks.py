@@ -4,7 +4,11 @@ import pytest
 
 from study.config.arms import ARMS, arms_that_are, is_control
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage2, Study
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
+from study.config.stages import Lora, Stage2
+from study.config.study import RaySettings, Study
 from study.config.units import Cell, describe
 from study.plan.expand import expand
 from study.plan.stacks import LARGEST_STACK, divide, largest_stack, stack_key, stack_label

@@ -6,9 +6,13 @@ import pytest
 from study.config.arms import ARMS, arms_that_are, is_control
 from study.config.base import content_hash
 from study.config.catalogue import BuiltSource, FolderSource, HubSource, Model
+from study.config.data import Data
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid
 from study.config.lenses import LensFitting
 from study.config.names import TIERS
-from study.config.study import Data, Evaluation, Grid, Lora, RaySettings, Stage1, Stage2, Study
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import RaySettings, Study
 from study.config.units import RESULTS_VERSION, Cell, StageOne, describe, folder_name, kind, origin
 from study.plan.expand import absolute_layer, expand
 from study.plan.read import read_study

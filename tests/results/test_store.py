@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Grid, Study
+from study.config.grid import Grid
+from study.config.study import Study
 from study.config.units import folder_name
 from study.plan.expand import expand
 from study.results.files import write_bytes, write_json, write_rows

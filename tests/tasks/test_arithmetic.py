@@ -3,8 +3,9 @@ from collections import Counter
 
 import pytest
 
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import OPERATIONS, TIERS
-from study.config.study import Data, Evaluation
 from study.config.wordings import number_word, templates, vocabulary, words_of_templates
 from study.tasks.arithmetic import Arithmetic, is_held_out, operand_pairs, prompt_of
 

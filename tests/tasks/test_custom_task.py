@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from study.config.evaluation import Evaluation
 from study.config.examples import Example, Examples
-from study.config.study import Evaluation
 from study.lens.tokens import Encoded
 from study.measures import predictors
 from study.models.built import word_tokenizer

@@ -9,8 +9,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS
-from study.config.study import Data, Evaluation
 from study.tasks.arithmetic import Arithmetic
 from study.tasks.prompts import Prompt
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from study.config.study import Data, Evaluation
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.wordings import vocabulary, words_of_templates
 from study.lens.tokens import COMMON_WORDS
 from study.tasks.arithmetic import Arithmetic, is_held_out, result

@@ -5,8 +5,9 @@ from itertools import permutations
 
 import pytest
 
+from study.config.data import Data
+from study.config.evaluation import Evaluation
 from study.config.names import TIERS
-from study.config.study import Data, Evaluation
 from study.config.wordings import templates
 from study.tasks.arithmetic import Arithmetic, prompt_of
 from study.tasks.prompts import Prompt, shuffled_label

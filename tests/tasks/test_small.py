@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from study.config.evaluation import Evaluation
 from study.config.small_tasks import SMALL_TASKS, SmallTasks
-from study.config.study import Evaluation
 from study.tasks.prompts import Prompt
 from study.tasks.small import SOURCES, Small
 from study.tasks.small.text import SmallText

@@ -8,7 +8,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import load_adapters
 
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.training import adapters
 from tests.architectures import BLOCKS, NAMES, make, some_ids
 

@@ -8,7 +8,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource, Model
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.models.load import load
 from study.training import adapters
 from study.training.flat import NAME, ROW, Flat, clip_each

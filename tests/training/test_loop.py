@@ -9,8 +9,9 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
 from study.config.names import Tier
-from study.config.study import Data, Lora, Stage1, Stage2
+from study.config.stages import Lora, Stage1, Stage2
 from study.config.units import Readout
 from study.lens.tokens import class_tokens, encode
 from study.models.load import Loaded, load

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from study.config.study import Lora
+from study.config.stages import Lora
 from study.config.wordings import templates
 from study.lens.hooks import attached
 from study.lens.tokens import Encoded

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.evaluation import Evaluation
 from study.config.names import Operation
-from study.config.study import Evaluation, Lora, Stage2
+from study.config.stages import Lora, Stage2
 from study.config.units import Readout
 from study.lens.tokens import Encoded, class_tokens, encode
 from study.measures.answers import evaluate

@@ -8,9 +8,9 @@ import pytest
 from mlx.utils import tree_flatten
 
 from study.config.catalogue import BuiltSource, Model
+from study.config.data import Data
 from study.config.nursery import NurseryTraining
 from study.config.small_tasks import SmallTasks
-from study.config.study import Data
 from study.lens.tokens import encode, padded
 from study.models.load import Loaded, load
 from study.tasks import TrainingText

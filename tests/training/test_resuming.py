@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import Grid, Lora, Stage1, Stage2, Study
+from study.config.grid import Grid
+from study.config.stages import Lora, Stage1, Stage2
+from study.config.study import Study
 from study.config.units import Cell, Unit
 from study.models import ModelError
 from study.models.load import Loaded, load

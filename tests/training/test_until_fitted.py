@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from study.config.catalogue import Model
-from study.config.study import RUNNING_STEPS, Grid, Lora, Stage2, Study
+from study.config.grid import Grid
+from study.config.stages import RUNNING_STEPS, Lora, Stage2
+from study.config.study import Study
 from study.config.units import Cell
 from study.models.load import Loaded, load
 from study.pipeline.units import run_unit

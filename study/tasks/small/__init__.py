@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from study.config.evaluation import Evaluation
 from study.config.names import Operation, Tier
 from study.config.small_tasks import SmallTasks
-from study.config.study import Evaluation
 from study.tasks.prompts import Prompt, in_turn
 from study.tasks.small.source import Source
 from study.tasks.small.sums import Sums

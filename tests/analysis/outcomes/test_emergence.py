@@ -13,7 +13,7 @@ from analysis.data.results import read_results
 from analysis.outcomes.emergence import Evidence, Outcome, decide, judge
 from analysis.outcomes.fit import final_class_loss
 from analysis.statistics.intervals import Interval
-from study.config.study import Decisions
+from study.config.evaluation import Decisions
 from tests.simulated import Plan, Point, Truth, list_again, write_study
 
 DECISIONS = Decisions()

@@ -29,7 +29,7 @@ from analysis.outcomes.prediction import (
 )
 from analysis.statistics.intervals import Interval, bounds
 from analysis.text.questions import questions
-from study.config.study import Decisions
+from study.config.evaluation import Decisions
 from tests.simulated import Plan, Point, Truth, write_study
 
 LAYERS, WEIGHTS = 8, (0.2, 0.5)

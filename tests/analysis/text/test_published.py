@@ -15,8 +15,10 @@ from analysis.outcomes.recipes import MEASURED, TOLD, _by_recipe, experiments, m
 from analysis.report import write_report
 from analysis.text.published import beside_rows, choice_rows, conclusions, first_rows, sentence
 from study.config.catalogue import BuiltSource, Model
+from study.config.evaluation import Evaluation
+from study.config.grid import Grid, Part
 from study.config.recipes import TRAINING, recipe_of
-from study.config.study import Evaluation, Grid, Part, Stage2Change
+from study.config.stages import Stage2Change
 from study.pipeline.units import run_units
 from study.plan.expand import expand
 from study.results.description import write_description
