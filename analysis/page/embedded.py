@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +29,7 @@ IN_URI = " !$'()*+,-./:;<=>?@[]^_`{|}~"
 @cache
 def drawing_library() -> str:
     """Return the JavaScript that draws charts: from the cache, since to put it together takes seconds."""
-    made_of = hashlib.sha256("|".join([vl_convert.__version__, VEGA_LITE, LIBRARY]).encode()).hexdigest()
+    made_of = hashlib.sha256("|".join([version("vl-convert-python"), VEGA_LITE, LIBRARY]).encode()).hexdigest()
     file = cache_root() / "pages" / f"vega_{made_of[:16]}.json"
     with suppress(OSError, ValueError, KeyError):  # it is not there, or damaged
         return str(unseal(read_json(file), ())["script"])
