@@ -9,7 +9,7 @@ PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 
 # Those whose reports are in reports/, with their rows in reports/data/.
 STUDIES := architecture_comparison seed atlas foretold
 
-.PHONY: study lint check test smoke pack report bench prometheus soak simulate schemas lock clean
+.PHONY: study lint check test smoke pack report bench prometheus screenshots soak simulate schemas lock clean
 
 study: $(READY)
 	$(BIN)/python -m study.grid configs/grid.yaml
@@ -58,6 +58,15 @@ prometheus:
 	sed "s/UID/$$(id -u)/" configs/monitoring/prometheus.yml > .prometheus/prometheus.yml
 	prometheus --config.file .prometheus/prometheus.yml --storage.tsdb.path .prometheus/data \
 	    --web.listen-address 127.0.0.1:9090
+
+# The pictures of docs/cluster.md, taken while a study runs here; needs Chromium and tmux.
+screenshots: $(READY) .venv-screenshots/.ready
+	.venv-screenshots/bin/python docs/screenshots.py
+
+.venv-screenshots/.ready:
+	$(PYTHON) -m venv .venv-screenshots
+	.venv-screenshots/bin/python -m pip install --quiet --disable-pip-version-check playwright==1.65.2 rich==15.0.0
+	touch $@
 
 # Faults on real clusters of several nodes on this machine; about 40 minutes, writes soak/RESULTS.md.
 soak: $(READY)
