@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] in COMMANDS:
         run: Callable[[Sequence[str]], int] = import_module(COMMANDS[given[0]][0]).main
         try:
-            return run(given[1:])
+            code = run(given[1:])
+            sys.stdout.flush()
+            return code
         except BrokenPipeError:  # whatever reads the output, such as `head`, has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE

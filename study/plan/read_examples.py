@@ -37,7 +37,7 @@ def read_examples(source: Examples, folder: Path, mistakes: list[str]) -> Exampl
     for row in _that_count(rows, source) if not mistakes else ():
         found = [row.wrong] if row.wrong else []
         line = None if row.wrong else checked(Example, row.fields, found)
-        if answered and isinstance(row.fields, dict) and "answer" not in row.fields:
+        if answered and isinstance(row.fields, dict) and row.fields.get("answer") is None:
             line, found = None, [*found, "answer: is missing"]
         for mistake in found:
             told = mistake.removeprefix("the file: ") + _called(mistake, row.fields, source)
@@ -95,7 +95,7 @@ def _called(mistake: str, fields: Any, source: Examples) -> str:
     key, _, told = mistake.partition(": ")
     if not isinstance(fields, dict):
         return ""
-    if told == "is missing" and key in NEEDED:
+    if told == "is missing" and key in NEEDED and key not in fields:
         return called_otherwise([key], fields, source.columns)
     named = fields.get("class")
     if key == "class" and isinstance(named, str) and " " in named.strip():

@@ -13,6 +13,7 @@ from analysis.data.results import read_results
 from analysis.drawing.description import Drawing
 from analysis.figures import describe_pictures
 from analysis.outcomes import decide_study
+from analysis.page import embedded
 from analysis.report import write_report
 from tests.drawn import pixels_of
 from tests.page_data import held
@@ -300,3 +301,21 @@ def test_a_study_without_a_finished_cell_has_a_page(tmp_path: Path) -> None:
     page = Page((tmp_path / "nothing.html").read_text())
     assert not page.all("img")
     assert len([row for row in page.all("tr") if "id" in row]) == 1
+
+
+def test_the_library_of_charts_is_kept_and_made_again_where_what_is_kept_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    made: list[str] = []
+
+    def bundle(snippet: str, vl_version: str) -> str:
+        made.append(vl_version)
+        return f"made {len(made)}"
+
+    monkeypatch.setattr(embedded.vl_convert, "javascript_bundle", bundle)
+    library = embedded.drawing_library.__wrapped__
+    assert [library(), library()] == ["made 1", "made 1"]
+    (kept,) = (tmp_path / "pages").iterdir()
+    kept.write_text(kept.read_text().replace("made 1", "made 0"))
+    assert [library(), library()] == ["made 2", "made 2"]

@@ -211,7 +211,10 @@ def test_a_model_without_a_finished_cell_stands_beside_one_that_has_some(tmp_pat
             Truth(choice=0.5),
             r"that no training saw: on symbolic by \d\d % in alpha at 0\.50, not shown to be above chance; on .*",
         ),
-        (Truth(class_loss=5.0), "No class token was trained into a layer: no class loss ended below chance."),
+        (
+            Truth(class_loss=5.0),
+            r"No class token was trained into a layer: no class loss ended below chance\. More stage2\.steps, or .*",
+        ),
     ],
 )
 def test_a_study_of_one_cell_has_a_report_that_claims_no_more_than_its_level(
@@ -223,6 +226,8 @@ def test_a_study_of_one_cell_has_a_report_that_claims_no_more_than_its_level(
     assert re.search(said, sentence)
     assert "at 75 % or more" not in sentence
     assert len(rows_of(first_page_of(out), "Question")) == 2 + 5
+    told = {row[2] for row in rows_of(first_page_of(out), "wording")[2:]}
+    assert ("did not fit" in told) == (truth.class_loss == 5.0)
     assert [link for link in links_of(out) if not link.is_file()] == []
 
 

@@ -1,6 +1,10 @@
 """What the program says of itself, and of a command that it does not have."""
 
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +54,16 @@ def test_an_unknown_command_ends_with_2_and_one_message_that_names_those_there_a
 def test_no_command_prints_the_help_and_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: study COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_output_that_nobody_reads_to_its_end_ends_the_command_quietly() -> None:
+    config = str(Path(__file__).parents[2] / "configs" / "smoke.yaml")
+    command = [sys.executable, "-m", "study.grid", config, "--dry-run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE, errors
+    assert "Error" not in errors

@@ -66,6 +66,14 @@ def test_lenses_of_a_text_are_others_than_those_of_what_the_model_writes(place: 
     assert "text.txt" in (place / "of_text/lenses.md").read_text()
 
 
+def test_a_pipe_is_told_what_is_being_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tiny", "--models", "models.yaml", "--prompts", "4", "--out", "told"]) == 0
+    out, err = capsys.readouterr()
+    # What is in the cache of an earlier test is not made again.
+    assert set(err.splitlines()) <= {"writing the texts …", "tuned lens …", "Jacobian lens …"}
+    assert "…" not in out
+
+
 @pytest.mark.parametrize("texts", ["1", "65", "few", "2.5", "-3"])
 def test_a_number_of_texts_that_is_none_is_refused(texts: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -95,7 +103,7 @@ def test_what_cannot_be_read_is_one_message_and_exit_code_2(
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("nothing is read: ")
+    assert [line for line in err.splitlines() if line.startswith("nothing is read: ")]
     assert re.search(told, err)
     assert not (place / "lenses").exists()
 

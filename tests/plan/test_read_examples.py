@@ -317,3 +317,10 @@ def test_arithmetic_is_as_it_was_beside_a_custom_task(configs: Path) -> None:
     assert "grid.pairs.0.bird: input should be 'multiply', 'add' or 'subtract'" in mistakes(
         configs, STUDY.replace("data: {file: words.jsonl}\n", "")
     )
+
+
+def test_lines_without_an_answer_are_told_and_nothing_wrong_of_the_pairs_whose_classes_they_have(configs: Path) -> None:
+    write(configs, [line if line["class"] == "fish" else {**line, "answer": None} for line in LINES])
+    told = mistakes(configs)
+    assert "line 1: answer: is missing (the same in 5 more)" in told
+    assert "pairs" not in told
