@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from mlx_lm.models.cache import make_prompt_cache
 
-from study.config.lenses import LensFitting
+from study.config.lenses import LEAST, LensFitting
 from study.lens.hooks import Lens
 from study.lens.tokens import COMMON_WORDS
 from study.models.limits import CheckedTokenizer, EncodingError
@@ -35,8 +35,9 @@ def written(model: nn.Module, tokenizer: CheckedTokenizer, settings: LensFitting
     begun = _beginnings(tokenizer)
     count = settings.texts + settings.held_out
     first = np.array([begun[i] for i in rng.integers(len(begun), size=count)])
+    length = _length(tokenizer, settings)
     parts = [
-        _continued(model, first[start : start + AT_ONCE], settings.tokens, tokenizer.limits.rows, rng)
+        _continued(model, first[start : start + AT_ONCE], length, tokenizer.limits.rows, rng)
         for start in range(0, count, AT_ONCE)
     ]
     return Texts(np.concatenate(parts), "written by the model itself")
@@ -49,7 +50,7 @@ def cut(tokenizer: CheckedTokenizer, text: str, settings: LensFitting, name: str
     """
     special = tokenizer.encode("")
     ids = [one for line in text.splitlines(keepends=True) for one in tokenizer.encode(line, add_special_tokens=False)]
-    own, count = settings.tokens - len(special), settings.texts + settings.held_out
+    own, count = _length(tokenizer, settings) - len(special), settings.texts + settings.held_out
     if len(ids) < own * count:
         raise EncodingError(
             f"{name} has {len(ids)} tokens: lenses are fitted on {count} texts of {own}, which are {own * count}"
@@ -57,6 +58,18 @@ def cut(tokenizer: CheckedTokenizer, text: str, settings: LensFitting, name: str
     starts = np.linspace(0, len(ids) - own, count).astype(int)
     pieces = np.array([[*special, *ids[start : start + own]] for start in starts])
     return Texts(np.random.default_rng(settings.seed).permutation(pieces), name)
+
+
+def _length(tokenizer: CheckedTokenizer, settings: LensFitting) -> int:
+    """Return the number of tokens of each text: no more than the model takes. Raises EncodingError where these are too
+    few."""
+    longest, words = tokenizer.limits.longest or (settings.tokens, "")
+    if longest < settings.skipped + LEAST:
+        raise EncodingError(
+            f"a lens is fitted on texts of at least {settings.skipped + LEAST} tokens (skipped, and {LEAST} more), and "
+            f"the model takes {longest} ({words})"
+        )
+    return min(longest, settings.tokens)
 
 
 def _beginnings(tokenizer: CheckedTokenizer) -> list[list[int]]:

@@ -64,7 +64,8 @@ def divergences(
     positions of the last `held_out` texts."""
     with attached(model) as lens:
         states = states_along(lens, texts.ids[-held_out:], skipped)[::EVERY]
-        return [divergence_from_last(lens, translators(states)).mean(axis=0) for translators in lenses]
+        # It is not negative but by rounding.
+        return [np.maximum(divergence_from_last(lens, moved(states)).mean(axis=0), 0) for moved in lenses]
 
 
 def neutral_text(tokenizer: CheckedTokenizer) -> Texts:

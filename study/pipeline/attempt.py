@@ -117,6 +117,12 @@ class Attempt:
         """Write `done.json`. Raises FigureError where one of its figures is not finite."""
         figures = {f"text KL of {stage}": value for stage, value in self.text_kl.items()}
         figures |= {f"gate: {gate.gate}": gate.figure for gate in self.gates}
+        figures |= {
+            f"{name} of the lens at block {block}": value
+            for name, values in self.lens.items()
+            if isinstance(values, list)
+            for block, value in enumerate(values)
+        }
         if wrong := [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]:
             raise FigureError(", ".join(wrong))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)

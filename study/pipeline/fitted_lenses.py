@@ -23,6 +23,7 @@ from study.measures.lenses import divergences, neutral_text
 from study.models.cache_root import cache_root
 from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import Loaded
+from study.training.loop import TrainingError
 from study.training.tuned_lens import fit_tuned
 
 FITTED = 1
@@ -101,15 +102,19 @@ def fit_lens(
     `about` of what is returned has what it was fitted on, and, as lists in JSON with a number for every block, its mean
     divergence on held-out texts (`kl`) and on the neutral text (`kl_neutral`, where the model can take it), nats, and
     those of the logit lens there (`kl_logit`, `kl_neutral_logit`). `on_part` is called with the share that is done.
-    Raises LensError where the lens cannot read the architecture, TrainingError where the tuned lens does not become
-    finite.
+    Raises LensError where the lens cannot read the architecture, TrainingError where the lens is not finite.
     """
     found = (fit_tuned if kind == "tuned" else fit_jacobian)(model, texts, settings, on_part)
+    if not bool((mx.isfinite(found.maps).all() & mx.isfinite(found.biases).all()).item()):
+        raise TrainingError(f"the {LENSES[kind]} is not finite")
     measured = {"": (texts, settings.held_out)}
     try:
-        measured["_neutral"] = (neutral_text(tokenizer), 1)
+        neutral = neutral_text(tokenizer)
     except EncodingError as error:
         log.warning("the lens is not held against the model on the neutral text: %s", error)
+    else:
+        if neutral.ids.shape[1] > settings.skipped:
+            measured["_neutral"] = (neutral, 1)
     about = dict(found.about)
     for name, (held_out, count) in measured.items():
         own, logit = divergences(model, [found, _logit(model)], held_out, count, settings.skipped)

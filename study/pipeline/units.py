@@ -236,6 +236,15 @@ def _fitted_lens(unit: StageOne, held: HeldModel, texts: Texts, attempt: Attempt
     found.save(attempt.folder / LENS)
     about = {name: json.loads(value) if name.startswith("kl") else value for name, value in found.about.items()}
     attempt.lens = {"kind": unit.lens, **about}
+    both = zip(about["kl"], about["kl_logit"], strict=True)
+    worse = [str(block) for block, (own, logit) in enumerate(both) if own > logit]
+    if unit.lens == "tuned" and worse:  # the Jacobian lens does not ask for the next token
+        told = (
+            f"the tuned lens is further from the model's own prediction than the logit lens at {len(worse)} of "
+            f"{len(about['kl'])} blocks ({', '.join(worse)}): more lens_fitting.steps or texts, or a lower "
+            "lens_fitting.learning_rate, may mend that"
+        )
+        attempt.warn([told])
     return found
 
 

@@ -58,7 +58,7 @@ def fit_tuned(
     maps, biases = scaled.written_out(tree["maps"], tree["biases"])
     if not bool((mx.isfinite(maps).all() & mx.isfinite(biases).all()).item()):
         raise TrainingError(f"the tuned lens is not finite; lower its learning rate ({settings.learning_rate:g})")
-    about = {"text": texts.source, "texts": str(settings.texts), "tokens": str(settings.tokens)}
+    about = {"text": texts.source, "texts": str(settings.texts), "tokens": str(texts.ids.shape[1])}
     return Translators("tuned", maps, biases, about)
 
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from study.commands.run import main
+from study.config.lenses import LensFitting
 from tests.plan.test_read import MODELS, STUDY
 
 GRID = "name: example\nmodels: [small]\n"
@@ -153,6 +154,18 @@ def with_axis(axis):
             + "also: [{pairs: [{multiply: sun-moon, add: x}]}, {pairs: [{multiply: sun, add: moon-x}]}]",
             "also.1.pairs.0: is called sun-moon-x, as also.0.pairs.0 is, and labels and tables do not tell them apart",
         ),
+        (
+            STUDY + "lens_fitting: {texts: 5, jacobian_texts: 6}",
+            "lens_fitting: jacobian_texts is 6, and is at most texts (5)",
+        ),
+        (
+            STUDY + "lens_fitting: {tokens: 12, skipped: 11}",
+            "lens_fitting: skipped is 11, and has to leave 2 of jacobian_tokens (12)",
+        ),
+        (
+            STUDY + "lens_fitting: {skipped: 7, jacobian_tokens: 8}",
+            "lens_fitting: skipped is 7, and has to leave 2 of jacobian_tokens (8)",
+        ),
         (STUDY + "lens: last", "lens: input should be 'logit', 'tuned' or 'jacobian' (given: 'last')"),
         (
             STUDY + "lens: tuned\nalso: [{arms: [orthogonal_rows]}]",
@@ -254,3 +267,10 @@ def test_the_command_ends_with_code_2_and_no_traceback(configs):
     assert done.stdout == ""
     assert done.stderr.splitlines()[1].startswith("  line 8: modles: unknown key; did you mean 'models'?")
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_not_given_of_the_jacobian_lens_follows_from_the_rest() -> None:
+    assert LensFitting(texts=4).jacobian_texts == 4
+    assert LensFitting(tokens=12).jacobian_tokens == 12
+    assert LensFitting(skipped=20).jacobian_tokens == 22
+    assert LensFitting.model_validate(LensFitting(tokens=12).model_dump()) == LensFitting(tokens=12)

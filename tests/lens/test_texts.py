@@ -1,5 +1,7 @@
 """Texts that lenses are fitted on: what the model writes is drawn from its own predictions, and a text is cut."""
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -77,3 +79,13 @@ def test_states_are_those_of_all_positions_but_the_first(loaded: Loaded) -> None
     assert states.shape[:2] == (8 * 7, loaded.blocks)
     for block, one in enumerate(expected):
         np.testing.assert_allclose(states[:, block], one[:, 2:].reshape(56, -1), atol=1e-5)
+
+
+def test_texts_are_no_longer_than_the_model_takes(loaded: Loaded) -> None:
+    short = replace(loaded.tokenizer.limits, learned_positions=7)
+    tokenizer = copy.copy(loaded.tokenizer)
+    tokenizer.limits = short
+    assert written(loaded.model, tokenizer, SETTINGS).ids.shape == (8, 7)
+    many = SETTINGS.model_copy(update={"skipped": 6})
+    with pytest.raises(EncodingError, match=r"at least 8 tokens .* and the model takes 7 \(the 7 positions"):
+        written(loaded.model, tokenizer, many)

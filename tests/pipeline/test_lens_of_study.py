@@ -20,8 +20,8 @@ from study.config.stages import Lora, Stage2
 from study.config.study import Study
 from study.config.units import Cell, Reference, StageOne, Unit
 from study.lens.hooks import attached
-from study.lens.translators import load_translators
-from study.pipeline import held_model
+from study.lens.translators import Translators, load_translators
+from study.pipeline import fitted_lenses, held_model
 from study.pipeline.export import DIRECTIONS, FUSED, STAGE2, TRANSLATORS, export
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
@@ -161,3 +161,30 @@ def test_a_cell_begins_from_the_lens_of_its_stage_one_whatever_the_process_held(
     shutil.rmtree(folder)
     assert run_unit(cell, store.root).state == "done"
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "lens.parquet"), before)
+
+
+def test_a_tuned_lens_that_is_worse_than_the_logit_lens_is_warned_of(
+    tiny: Model, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(*arguments: Any) -> Translators:
+        maps = np.random.default_rng(0).standard_normal((4, HIDDEN, HIDDEN)).astype(np.float32)
+        maps[-1] = np.eye(HIDDEN)
+        return Translators("tuned", mx.array(10 * maps), mx.zeros((4, HIDDEN)))
+
+    monkeypatch.setattr(fitted_lenses, "fit_tuned", turned)
+    first = expand(tiny_study(lens="tuned", lens_fitting=FITTING), {"tiny-llama": tiny})[0]
+    assert run_unit(first, tmp_path).state == "done"
+    (told,) = json.loads((Store(tmp_path).folder(first) / "done.json").read_text())["warnings"]
+    assert "further from the model's own prediction than the logit lens at 3 of 4 blocks (0, 1, 2)" in told
+
+
+def test_a_lens_that_is_not_finite_fails_its_unit(
+    tiny: Model, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> Translators:
+        return Translators("jacobian", mx.full((4, HIDDEN, HIDDEN), mx.nan), mx.zeros((4, HIDDEN)))
+
+    monkeypatch.setattr(fitted_lenses, "fit_jacobian", broken)
+    first = expand(tiny_study(lens="jacobian", lens_fitting=FITTING), {"tiny-llama": tiny})[0]
+    ending = run_unit(first, tmp_path)
+    assert (ending.state, ending.reason) == ("failed", "TrainingError: the Jacobian lens is not finite")
