@@ -15,7 +15,7 @@ from typing import Any
 
 from study.config.arms import PLAIN
 from study.config.base import content_hash
-from study.config.catalogue import BuiltSource, GgufSource, Model
+from study.config.catalogue import GgufSource, Model
 from study.config.licences import terms_of
 from study.config.units import Cell, Unit, origin
 from study.models.cache import locate
@@ -106,7 +106,7 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     """Return what `study.pipeline.token_checks` finds by unit, and its problems; what it found before where nothing has
     changed."""
     folders = {name: folder for name, model in plan.models.items() if (folder := locate(model))}
-    made = [name for name, model in plan.models.items() if name not in folders and _is_checked(model)]
+    made = [name for name, model in plan.models.items() if name not in folders and _is_checked(plan, model)]
     if not folders and not made:
         return {}, []
     key = content_hash([code_fingerprint(), [unit.id for unit in plan.units], list(map(_state, folders.values()))])
@@ -129,13 +129,11 @@ def _found_in_tokens(plan: Plan, config: Path, tell: Callable[[str], None]) -> t
     return found, []
 
 
-def _is_checked(model: Model) -> bool:
-    """Whether a model that is yet to be made may turn out to be none: one from a GGUF file, or with settings of the
-    user's. A first run need not wait for others."""
+def _is_checked(plan: Plan, model: Model) -> bool:
+    """Whether a model that is yet to be made may turn out to be none, or not to suit the study. A first run need not
+    wait for others."""
     source = model.source
-    if isinstance(source, GgufSource):
-        return not source.missing
-    return isinstance(source, BuiltSource) and bool(source.settings)
+    return not source.missing if isinstance(source, GgufSource) else plan.may_fail_when_built(model)
 
 
 def _state(folder: Path) -> list[list[Any]]:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own = [unit for unit in plan.units if origin(unit).model_name == name]
         if folder := locate(model):
             found |= check_units(own, model, folder)
-        elif isinstance(model.source, BuiltSource) and model.source.settings:
+        elif isinstance(model.source, BuiltSource) and plan.may_fail_when_built(model):
             found |= _check_built(own, model, model.source)
         elif isinstance(model.source, GgufSource) and not model.source.missing:
             found |= _check_gguf(own, Path(model.source.gguf))

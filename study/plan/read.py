@@ -79,6 +79,12 @@ class Plan:
         cells = [unit for unit in self.units if isinstance(unit, Cell) and ("weight" in where or unit.weight > 0)]
         return [cell for cell in cells if all(describe(cell)[name] == value for name, value in where.items())]
 
+    def may_fail_when_built(self, model: Model) -> bool:
+        """Whether a model that is built locally may turn out not to suit the study: with settings of the user's, or
+        where class names are not all made one token of it."""
+        source = model.source
+        return isinstance(source, BuiltSource) and (bool(source.settings) or self.study.class_name != "single")
+
     def reference(self, cell: Cell) -> Reference:
         """Return the unit that evaluates the cell's model before and after stage 1, on the same prompts as the cell."""
         return next(unit for unit in self.units if isinstance(unit, Reference) and unit.id == cell.reference_id)

@@ -79,6 +79,19 @@ def test_a_class_name_of_several_tokens_is_told_before_anything_is_paid(
     assert f"skipped  {cell.label}  {ended[-1].reason}\n" in out
 
 
+def test_names_of_several_tokens_are_checked_in_a_model_that_is_yet_to_be_built(
+    write: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(model(), {"good": "rather good", "bad": "rather bad"})
+    entry = {"source": {"built": "llama"}, "blocks": 2}
+    (file.parent / "models.yaml").write_text(yaml.safe_dump({"small": entry}))
+    file.write_text(file.read_text() + "class_name: sequence\n")
+    monkeypatch.setenv("STUDY_CACHE", str(file.parent / "cache"))
+    code, _, err = dry_run(file, capsys)
+    assert code == 2
+    assert "the class names rather good, rather bad begin with the same token" in err
+
+
 def test_prompts_beyond_the_learned_positions_fail_the_units_that_have_them(
     write: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,7 @@ def dry_run(capsys, results, *more):
 def test_a_dry_run_starts_no_ray_loads_no_mlx_and_writes_nothing(tmp_path):
     code = f"""
 import sys
-from study.grid import main
+from study.commands.run import main
 assert main([{str(CONFIGS / "variations.yaml")!r}, "--dry-run", "--results", {str(tmp_path / "results")!r}]) == 0
 assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in sys.modules]
 """
