@@ -73,9 +73,8 @@ def test_the_command_of_the_page_runs_its_study_and_the_report_speaks_of_nothing
     assert "0 to run, 10 done, 0 skipped, 0 failed" in done.stdout
     report = (place / "reports" / "opposites.md").read_text()
     assert "| Cell | statement | story |" in report
-    assert re.search(
-        r"^\| statement(, [^|]+)? \((\d+ )?new groups in trained templates\) \| tiny-llama \|", report, re.MULTILINE
-    )
+    row = r"^\| statement(, [^|]+)? \((\d+ )?new groups in trained templates\) \| tiny-llama \|"
+    assert re.search(row, report, re.MULTILINE)
     assert "Trained on: statement." in report
     assert report.count("pleasant/unpleasant · L") >= 2
     page = re.sub(r"<script>.*?</script>", "", (place / "reports" / "opposites.html").read_text(), flags=re.DOTALL)
