@@ -81,6 +81,6 @@ class Decisions(Settings):
         if not few:
             return ""
         return (
-            f"no cell can be emergent on {', '.join(few)}: in brackets the new templates (groups, where there are few "
-            f"templates) that decide it, of which {self.samples_needed} are needed"
+            f"no cell can be emergent on {', '.join(few)}: too few new templates (in brackets); "
+            f"{self.samples_needed} are needed, or as many groups where there are few templates"
         )

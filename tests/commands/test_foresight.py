@@ -117,7 +117,7 @@ def test_prompts_beyond_the_trained_positions_and_answers_that_are_classes_are_w
     assert code == 0
     positions = "prompts are longer than the 5 positions that the model was trained on: the longest, 'the sun"
     named = "the class token ' good' is also the answer, or its first token, in 4 of 4 prompts of good"
-    few = "no cell can be emergent on plain (8): in brackets the new templates (groups, where there are few templates)"
+    few = "no cell can be emergent on plain (8): too few new templates (in brackets); 36 are needed"
     warned = [line for line in out.splitlines() if line.startswith("warning: ")]
     assert [any(text in line for line in warned) for text in (positions, named, few)] == [True] * 3
     assert len(warned) == 3
