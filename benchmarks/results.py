@@ -184,6 +184,18 @@ def compare_studies(content: dict[str, Any]) -> list[Line]:
         for what, part in (("a small study", "wall"), ("its small models, training", "nursery: train")):
             now, before = (median(run[part] for run in earlier[side]) for side in ("now", commit))
             lines.append(Line(f"{what}, against {commit}", f"{now:.0f} s", f"{before:.0f} s", before / now, 2, "x"))
+    if starting := content.get("starting"):
+        now, alone = median(starting["smoke"]), median(starting["smoke, one process"])
+        ((commit, before),) = [
+            (name.partition(", ")[2], median(values))
+            for name, values in starting.items()
+            if name.startswith("smoke, ") and name != "smoke, one process"
+        ]
+        against = f"the tiny study of `make smoke`, against {commit}"
+        lines.append(Line(against, f"{now:.1f} s", f"{before:.1f} s", before / now, 2, "x"))
+        lines.append(Line("the same in one process, without Ray", "", "", alone, 6, "s"))
+        for name in ("status", "help", "dry run"):
+            lines.append(Line(f"`study`: {name}", "", "", median(starting[name]), 0.5, "s"))
     if first := content.get("first_report"):
         for what, minutes in (
             ("a first report", min(first.values())),

@@ -38,7 +38,7 @@ from study.tasks.arithmetic import Arithmetic
 from study.training import compilation
 
 HERE = Path(__file__).parent
-WHOLE = ("large_report", "earlier", "first_report")
+WHOLE = ("large_report", "earlier", "starting", "first_report")
 """Programs of this folder that run whole studies."""
 PROMPTS, DECODED = 128, 16
 ON_GPU = not on_cpu()
