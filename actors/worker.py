@@ -81,7 +81,6 @@ class NotDone(Exception):
 
 def make_ready() -> None:
     """Import what units need, which takes seconds."""
-
     import study.pipeline.units  # noqa: F401
 
 

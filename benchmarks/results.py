@@ -1,7 +1,8 @@
 """The table, the JSON and the chart of a benchmark run."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -174,35 +175,52 @@ def compare(parts: dict[str, list[dict[str, Any]]], grid: dict[str, int]) -> lis
 
 def compare_studies(content: dict[str, Any]) -> list[Line]:
     """The lines of whole studies, of those that were run."""
-    lines = []
-    if large := content.get("large_report"):
-        what, rows = f"report of {large['cells']:,} cells", sum(large["rows"].values())
-        lines.append(Line(f"{what}, {rows / 1e6:.0f} million rows", "", "", large["seconds"], 120, "s"))
-        lines.append(Line(f"memory of the {what}", "", "", large["peak_gb"], 2, "GB"))
-    if earlier := content.get("earlier"):
-        (commit,) = earlier.keys() - {"now"}
-        for what, part in (("a small study", "wall"), ("its small models, training", "nursery: train")):
-            now, before = (median(run[part] for run in earlier[side]) for side in ("now", commit))
-            lines.append(Line(f"{what}, against {commit}", f"{now:.0f} s", f"{before:.0f} s", before / now, 2, "x"))
-    if starting := content.get("starting"):
-        now, alone = median(starting["smoke"]), median(starting["smoke, one process"])
-        ((commit, before),) = [
-            (name.partition(", ")[2], median(values))
-            for name, values in starting.items()
-            if name.startswith("smoke, ") and name != "smoke, one process"
-        ]
-        against = f"the tiny study of `make smoke`, against {commit}"
-        lines.append(Line(against, f"{now:.1f} s", f"{before:.1f} s", before / now, 2, "x"))
-        lines.append(Line("the same in one process, without Ray", "", "", alone, 6, "s"))
-        for name in ("status", "help", "dry run"):
-            lines.append(Line(f"`study`: {name}", "", "", median(starting[name]), 0.5, "s"))
-    if first := content.get("first_report"):
-        for what, minutes in (
-            ("a first report", min(first.values())),
-            ("depth curves of all models", max(first.values())),
-        ):
-            lines.append(Line(f"`make study` to {what}", "", "", minutes, 10, "min"))
+    lines: list[Line] = []
+    for name, told in WHOLE.items():
+        if ran := content.get(name):
+            elsewhere = ran["processor"] != content["machine"]["processor"]
+            where = f" ({ran['processor']})" if elsewhere else ""
+            lines += [replace(line, figure=line.figure + where) for line in told(ran["measured"])]
     return lines
+
+
+def _large_report(large: dict[str, Any]) -> list[Line]:
+    what, rows = f"report of {large['cells']:,} cells", sum(large["rows"].values())
+    return [
+        Line(f"{what}, {rows / 1e6:.0f} million rows", "", "", large["seconds"], 120, "s"),
+        Line(f"memory of the {what}", "", "", large["peak_gb"], 2, "GB"),
+    ]
+
+
+def _earlier(runs: dict[str, list[dict[str, float]]]) -> list[Line]:
+    parts = {"a small study": "wall", "its small models, training": "nursery: train"}
+    return [_against(runs, what, lambda run, part=part: run[part]) for what, part in parts.items()]
+
+
+def _starting(seconds: dict[str, list[float]]) -> list[Line]:
+    commands = ("status", "help", "dry run")
+    whole = {name: values for name, values in seconds.items() if name not in ("one process", *commands)}
+    return [
+        _against(whole, "the tiny study of `make smoke`", float),
+        Line("the same in one process, without Ray", "", "", median(seconds["one process"]), 6, "s"),
+        *(Line(f"`study`: {name}", "", "", median(seconds[name]), 0.5, "s") for name in commands),
+    ]
+
+
+def _against(runs: dict[str, list[Any]], what: str, seconds: Callable[[Any], float]) -> Line:
+    """The line of what takes so many seconds now and at an earlier commit, the other name of `runs`."""
+    (commit,) = runs.keys() - {"now"}
+    now, before = (median(map(seconds, runs[side])) for side in ("now", commit))
+    return Line(f"{what}, against {commit}", f"{now:.1f} s", f"{before:.1f} s", before / now, 2, "x")
+
+
+def _first_report(minutes: dict[str, float]) -> list[Line]:
+    found = {"a first report": min(minutes.values()), "depth curves of all models": max(minutes.values())}
+    return [Line(f"`make study` to {what}", "", "", value, 10, "min") for what, value in found.items()]
+
+
+WHOLE = {"large_report": _large_report, "earlier": _earlier, "starting": _starting, "first_report": _first_report}
+"""By the program that runs whole studies, the lines of what it measures."""
 
 
 def render(lines: list[Line], content: dict[str, Any], gpus: dict[str, Any]) -> str:

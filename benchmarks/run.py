@@ -38,8 +38,6 @@ from study.tasks.arithmetic import Arithmetic
 from study.training import compilation
 
 HERE = Path(__file__).parent
-WHOLE = ("large_report", "earlier", "starting", "first_report")
-"""Programs of this folder that run whole studies."""
 PROMPTS, DECODED = 128, 16
 ON_GPU = not on_cpu()
 STEPS, WARMUP = (60, 30) if ON_GPU else (4, 2)
@@ -52,9 +50,8 @@ ALL = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *(f"self_attn.{name}_pro
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often every part is run, in turn (default 3)")
-    parser.add_argument(
-        "--only", choices=WHOLE, action="append", help="one of the whole studies alone, beside what was measured before"
-    )
+    alone = "one of the whole studies alone, beside what was measured before"
+    parser.add_argument("--only", choices=list(results.WHOLE), action="append", help=alone)
     options = parser.parse_args()
     if options.only:
         results.write(json.loads((HERE / "results.json").read_text()) | whole_studies(options.only), HERE)
@@ -85,17 +82,17 @@ def main() -> None:
         driver = Path(folder) / "driver.json"
         subprocess.run([sys.executable, "-m", "benchmarks.driver", str(driver)], check=True)
         machine["versions"]["ray"] = version("ray")
-        results.write({**content, "driver": json.loads(driver.read_text())} | whole_studies(WHOLE), HERE)
+        results.write({**content, "driver": json.loads(driver.read_text())} | whole_studies(list(results.WHOLE)), HERE)
 
 
 def whole_studies(names: Sequence[str]) -> dict[str, Any]:
-    """What the programs measure that run whole studies, each by itself on an idle machine."""
+    """What the programs measure that run whole studies, each by itself on an idle machine, and on which processor."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             out = Path(folder) / f"{name}.json"
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}", str(out)], check=True)
-            found[name] = json.loads(out.read_text())
+            found[name] = {"processor": mx.device_info()["device_name"], "measured": json.loads(out.read_text())}
     return found
 
 

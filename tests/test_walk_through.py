@@ -11,12 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from mlx_lm.utils import load
 
+from analysis.outcomes.one_unit import figures_of_unit
 from analysis.report import write_report
 from study.commands.pack import main as pack
 from study.config.examples import Examples
 from study.config.mistakes import checked
 from study.config.units import Cell, kind
+from study.pipeline.export import AS_IT_CAME, DIRECTIONS, FUSED, STAGE2, export
 from study.pipeline.units import run_unit
 from study.plan.expand import expand
 from study.plan.read import ConfigError, Plan, read_study
@@ -166,8 +169,20 @@ def test_labels_alone_are_trained_on_the_model_as_it_came_and_the_report_says_no
     held = lens[(lens["layer"] == cell.layer) & (lens["seen"] == "nobody")]
     assert len(held) == 40  # sentences of five nouns that no training saw
     assert held["choice"].mean() > 0.9
+    # A tracker is told of the class alone: there is no answer, and no stage 1.
+    entries = {entry["id"]: entry for entry in store.study()["units"]}
+    assert figures_of_unit(entries[units[0].id], store.folder(units[0])) == {}
+    figures = figures_of_unit(entries[cell.id], store.folder(cell))
+    assert {name.split("/")[0] for name in figures} == {"choice"}
+    assert figures["choice/unseen/plain"] == pytest.approx(held.groupby("template")["choice"].mean().mean())
+    export(cell, store, place / "out")  # the model as it came, and the cell's adapter for it
+    _, tokenizer = load(str(place / "out" / AS_IT_CAME), adapter_path=str(place / "out" / STAGE2))[:2]
+    assert tokenizer.encode("river")
+    assert "converters from `model` and `adapters`" in (place / "out" / DIRECTIONS / "README.md").read_text()
+    assert not (place / "out" / FUSED).exists()
     write_report(place / "results", place / "reviews.md")
     report = (place / "reviews.md").read_text()
+    assert "Where files lie is not recorded: give the path of `reviews.csv`." in report
     told = report[: report.index("## How to reproduce")]
     assert "The prompts have labels alone: nothing is said of answers." in told
     assert "Choice accuracy, with the class loss minus the model as it came" in told

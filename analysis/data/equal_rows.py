@@ -65,8 +65,11 @@ def _both(own: pa.Table, beside: pa.Table | None = None) -> tuple[pa.Table, pa.T
     not the same."""
     if beside is None:
         return own, own.slice(0, 0)
-    if len(own) != len(beside) and "layer" in own.column_names:
-        layers = {*own["layer"].to_pylist()} & {*beside["layer"].to_pylist()}
+    if "layer" not in own.column_names:
+        return own, beside
+    there = [{*pc.unique(side["layer"]).to_pylist()} for side in (own, beside)]
+    if there[0] != there[1]:
+        layers = there[0] & there[1]
         own, beside = (
             side.filter(pc.is_in(side["layer"], pa.array(sorted(layers), side["layer"].type))) for side in (own, beside)
         )

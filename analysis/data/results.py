@@ -58,6 +58,15 @@ class Results:
         return str(self.config.get("class_name", "single"))
 
     @property
+    def named_by_path(self) -> list[str]:
+        """The names of models and prompts that the study gave by their path, of which the name alone is recorded."""
+        data, asked = self.config.get("data", {}), self.config.get("models", [])
+        models = [self.models.get(name, {}).get("source", {}) for name in asked]
+        paths = [source.get("folder") or source.get("gguf") for source in models]
+        here = [name for name, path in zip(asked, paths, strict=True) if path and Path(path).name.startswith(name)]
+        return here + [data[key] for key in ("file", "dataset") if data.get(key)]
+
+    @property
     def lens(self) -> str:
         """The lens by which classes are trained and read, in words."""
         return LENSES[self.config.get("lens", "logit")]
@@ -197,6 +206,11 @@ class Results:
     def sample_of(self, tier: str) -> str:
         """What the figures of a tier are means over, in words: templates, or groups where there are few of these."""
         return f"{self.terms.group}s" if any(own == tier for _, own in self.few_templates) else "templates"
+
+    @property
+    def samples_are(self) -> str:
+        """What the figures of all tiers are means over, in words."""
+        return " and ".join(dict.fromkeys(map(self.sample_of, self.tiers)))
 
     @cached_property
     def answered(self) -> dict[str, Samples]:

@@ -46,6 +46,8 @@ class StudyUnit:
     reference: str | None
     status: UnitState
     reason: str
+    class_names: tuple[str, ...] = ()
+    """Those of `pair`, in the order of `operations`."""
     changed: str = ""
     """In what its stage 2 is another than most of the study's: `steps=200`; empty where it is not."""
 
@@ -93,6 +95,7 @@ def study_unit(entry: dict[str, Any], status: UnitState, reason: str) -> StudyUn
         tiers=tuple(entry.get("tiers", TIERS)),  # which were the only ones before custom tasks
         layer=entry["layer"],
         pair="/".join(pair[operation] for operation in operations) if pair else "",
+        class_names=tuple(pair[operation] for operation in operations) if pair else (),
         readout=entry["readout"] or "",
         arm=entry["arm"] or "",
         wordings=tuple(entry["wordings"] or ()),

@@ -35,7 +35,8 @@ def one_change(results: Results, changes: pd.DataFrame) -> list[Drawing]:
         ),
         caption=(
             f"Each change minus {BASE}, paired by seed and relative depth, {shown[0]} at w = {shown[1]:g}: means over "
-            f"depths, with {share(results.decisions.confidence)} intervals over {means['seeds'].max()} seeds."
+            f"depths, with {share(results.decisions.confidence)} intervals over {results.samples_are} and "
+            f"{means['seeds'].max()} seeds, of onset over seeds."
         ),
         draw=lambda: _draw(results, rows, [name for name in MEASURES if name in set(means["measure"])]),
     )

@@ -106,7 +106,7 @@ def _of_tier(rows: pd.DataFrame, shown: Shown) -> pd.DataFrame:
 
 def _without(doses: pd.DataFrame, plain: pd.DataFrame) -> pd.DataFrame:
     """The doses in the model that was trained without class loss, at the places of the others."""
-    keys = ["model", "wordings", "layer", "tier"]
+    keys = ["model", "operations", "wordings", "layer", "tier"]
     own = doses[(doses["weight"] == 0) & doses["subspace"].isin(DOSED)]
     return own.merge(plain[keys].drop_duplicates(), on=keys)
 

@@ -88,7 +88,8 @@ def decide_study(results: Results) -> Decided:
 
 
 def _decided(results: Results) -> Decided:
-    outcomes, onset, found = judge(results), onsets(results), levels(results)
+    onset, found = onsets(results), levels(results)
+    outcomes = judge(results, found)
     exchanged = exchanges(results)
     cells = predicted_cells(results, outcomes)
     accuracy, measured_before = accuracies(results), predictors(results)

@@ -115,11 +115,10 @@ def compare(matched: Matched, rows: Compared) -> Comparison:
 
 def _unfit(matched: Matched, pair: Pair) -> list[str]:
     """The row of a pair of which a cell has not fitted; empty where both have."""
-    for side, unit in ((matched.a, pair.a), (matched.b, pair.b)):
-        if unit.layer is not None and not has_fitted(side.results, unit):
-            reason = f"the class loss did not fall far enough in {side.letter}"
-            return [BOTH, pair.a.id, pair.a.label, pair.a.kind, reason]
-    return []
+    sides = ((matched.a, pair.a), (matched.b, pair.b))
+    unfit = [side.letter for side, unit in sides if unit.layer is not None and not has_fitted(side.results, unit)]
+    reason = f"the class loss did not fall far enough in {' and '.join(unfit)}"
+    return [BOTH, pair.a.id, pair.a.label, pair.a.kind, reason] if unfit else []
 
 
 def _has(pair: Pair, measure: Measure) -> bool:

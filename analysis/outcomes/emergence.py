@@ -1,7 +1,7 @@
 """What counts as emergence: the study's definitions, applied to its rows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import repeat
@@ -58,6 +58,9 @@ class Evidence:
     """Choice accuracy minus that of the cell beside it whose labels have to be remembered, on the same prompts; None
     where none was run at that layer, or it did not fit, and where no training saw the templates: there memory of them
     has nothing to go by, and the difference could not fail."""
+    p_above_chance: float = 0.0
+    """Of the choice accuracy, corrected for all plain cells of the tier; NaN in other arms, whose interval decides
+    alone."""
     samples: int = 0
     templates: str = "unseen"
     """`unseen` by any training, or `seen`."""
@@ -81,7 +84,9 @@ def _outcome(evidence: Evidence, decisions: Decisions, missed: list[str]) -> Out
         return Outcome.UNCONTROLLED if remembered else Outcome.EMERGENT
     if evidence.choice.low >= decisions.choice_accuracy and evidence.p.low < decisions.probability:
         return Outcome.DISCRIMINATING
-    return Outcome.PARTIAL if evidence.choice.low > 1 / evidence.classes else Outcome.MASS_ONLY
+    by_itself = evidence.choice.low > 1 / evidence.classes
+    among_all = not evidence.p_above_chance > 1 - decisions.confidence  # NaN is of no family
+    return Outcome.PARTIAL if by_itself and among_all else Outcome.MASS_ONLY
 
 
 def missed_criteria(evidence: Evidence, decisions: Decisions) -> list[str]:
@@ -110,21 +115,32 @@ def missed_criteria(evidence: Evidence, decisions: Decisions) -> list[str]:
     return missed
 
 
-def judge(results: Results) -> pd.DataFrame:
+def judge(results: Results, found: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each finished cell with a class loss and tier: the numbers, the outcome and the criteria
-    missed. Of plain cells on templates that were trained on, it is asked what the cell beside them does whose labels
-    have to be remembered."""
+    missed. `found` are the study's `levels`, which have what is corrected for all cells of a tier.
+
+    Of plain cells on templates that were trained on, it is asked what the cell beside them does whose labels have to be
+    remembered.
+    """
     cells = [cell for cell in results.cells if cell.finished]
     if not cells or not results.readouts:
         return pd.DataFrame(columns=JUDGED)
     leaked = leakages(results, cells)
-    parts = [_judged(results, cells, leaked, tier) for tier in results.readouts]
+    columns = ("unit", "tier", "templates", "p_above_chance")
+    above = {(unit, tier, kind): p for unit, tier, kind, p in zip(*(found[name] for name in columns), strict=True)}
+    parts = [_judged(results, cells, leaked, above, tier) for tier in results.readouts]
     return pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
 
 
-def _judged(results: Results, cells: Sequence[StudyUnit], leaked: "pd.Series[float]", tier: str) -> pd.DataFrame:
+def _judged(
+    results: Results,
+    cells: Sequence[StudyUnit],
+    leaked: "pd.Series[float]",
+    above: Mapping[tuple[str, str, str], float],
+    tier: str,
+) -> pd.DataFrame:
     """The rows of one tier, by the number of the cell."""
-    found = collect(results, cells, tier)
+    found = collect(results, cells, above, tier)
     at_tier = leaked[leaked.index.get_level_values("tier") == tier].droplevel("tier").to_dict()
     rows = {}
     for number, evidence in found.items():
@@ -151,8 +167,11 @@ def leakages(results: Results, cells: Sequence[StudyUnit]) -> "pd.Series[float]"
     return pd.concat(parts)
 
 
-def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int, Evidence]:
-    """Return the evidence on finished cells on one tier, by the number of the cell; none of those without rows."""
+def collect(
+    results: Results, cells: Sequence[StudyUnit], above: Mapping[tuple[str, str, str], float], tier: str
+) -> dict[int, Evidence]:
+    """Return the evidence on finished cells on one tier, by the number of the cell; none of those without rows. `above`
+    is p_above_chance by unit, tier and kind of templates."""
     samples, confidence = results.readouts[tier], results.decisions.confidence
     rows = samples.rows(cell.trained for cell in cells)
     own, unseen = samples.shown(rows)
@@ -172,7 +191,7 @@ def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int
         "over_memory": gains(choice, "choice", (memory.trained if memory else () for memory in memories)),
     }
     gained["over_memory"][unseen] = np.nan
-    counts = own.sum(axis=1)
+    counts, kinds = own.sum(axis=1), np.where(unseen, "unseen", "seen").tolist()
     return {
         number: Evidence(
             classes=len(cell.operations),
@@ -181,8 +200,9 @@ def collect(results: Results, cells: Sequence[StudyUnit], tier: str) -> dict[int
             p=Interval(*probabilities[number].tolist()),
             **{name: _interval(of[number]) for name, of in gained.items()},
             before=results.terms.before,
+            p_above_chance=above[cell.id, tier, kinds[number]],
             samples=int(counts[number]),
-            templates="unseen" if unseen[number] else "seen",
+            templates=kinds[number],
         )
         for number, cell in enumerate(cells)
         if counts[number]
@@ -218,6 +238,7 @@ def _row(cell: StudyUnit, tier: str, evidence: Evidence) -> dict[str, object]:
         "samples": evidence.samples,
         "class_loss": evidence.class_loss,
         **bounds("choice", evidence.choice),
+        "p_above_chance": evidence.p_above_chance,
         **bounds("p", evidence.p),
         **bounds("gain_stage1", evidence.gain_stage1),
         **bounds("gain_zero", evidence.gain_zero),
@@ -227,7 +248,8 @@ def _row(cell: StudyUnit, tier: str, evidence: Evidence) -> dict[str, object]:
 
 JUDGED = [
     *(*PLACE, "label", "arm", "wordings", "tier", "transfer", "templates", "samples", "class_loss"),
-    *(f"{name}{end}" for name in ("choice", "p", "gain_stage1", "gain_zero") for end in ("", "_low", "_high")),
+    *("choice", "choice_low", "choice_high", "p_above_chance"),
+    *(f"{name}{end}" for name in ("p", "gain_stage1", "gain_zero") for end in ("", "_low", "_high")),
     *("over_memory", "over_memory_low", "over_memory_high", "leakage", "outcome", "missed"),
 ]
 """Columns of `judge`, there even when nothing is finished."""

@@ -29,8 +29,10 @@ def figures_of_unit(entry: Mapping[str, Any], folder: Path) -> dict[str, float]:
         return {}
     answers = _rows(folder, unit, "answers", ["stage", *SAMPLE, "right"])
     few, found = few_templates([answers]), {}
-    for tier, samples in by_sample([answers], ["right"], ["unit", "stage"], few).items():
-        for stage in STAGES[unit.kind]:
+    answers = answers[answers["right"].notna()]  # labels alone have no answers, and no stage 1
+    stages = [stage for stage in STAGES[unit.kind] if (answers["stage"] == stage).any()]
+    for tier, samples in by_sample([answers], ["right"], ["unit", "stage"], few).items() if stages else ():
+        for stage in stages:
             rows = samples.rows([(unit.id, stage)])
             found[f"answers/{stage}/{tier}"] = mean_of_rows(samples.figures("right", rows, samples.of(rows))).item()
     if unit.layer is None:

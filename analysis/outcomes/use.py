@@ -14,7 +14,7 @@ from analysis.statistics.effects import of_each
 from analysis.statistics.intervals import Floats, columns
 from analysis.statistics.ratios import ratios
 
-ABOUT = ["model", "pair", "weight", "wordings", "layer", "depth", "tier"]
+ABOUT = ["model", "pair", "operations", "weight", "wordings", "layer", "depth", "tier"]
 DOSES = [*ABOUT, "subspace", "strength", "seeds", "samples", "prompts", "p", "p_low", "p_high", "followed"]
 SHARES = [*ABOUT, "subspace", "floor", "seeds", "samples", "floor_p", "p", "ceiling_p", "ceiling"]
 SHARES += [f"{name}{end}" for name in ("moved", "share") for end in ("", "_low", "_high")]
@@ -137,7 +137,8 @@ def _moved(results: Results, tier: str) -> Samples | None:
 
 
 def _about(cell: StudyUnit, layer: int) -> dict[str, object]:
-    about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "weight": cell.weight}
+    about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "operations": "+".join(sorted(cell.operations))}
+    about["weight"] = cell.weight
     return about | {"wordings": "+".join(cell.wordings), "layer": layer, "depth": (layer + 1) / cell.blocks}
 
 
@@ -158,7 +159,7 @@ def _series(results: Results) -> list[list[StudyUnit]]:
     series: dict[tuple[object, ...], list[StudyUnit]] = {}
     for unit in results.units.values():
         if unit.kind == "cell" and unit.finished and unit.arm == "plain":
-            key = (unit.model, unit.pair, unit.weight, unit.wordings, unit.layer)
+            key = (unit.model, unit.pair, frozenset(unit.operations), unit.weight, unit.wordings, unit.layer)
             series.setdefault(key, []).append(unit)
     return list(series.values())
 

@@ -115,7 +115,7 @@ def use(results: Results, decided: Decided) -> Question:
     own = main_rows(results, rows)
     if own.empty:
         return Question(asks, NOT_RUN, Markdown("no exchange of states, or no prompt that is answered right"))
-    zero = rows[(rows["weight"] == 0) & (rows["wordings"] == wordings)]
+    zero = rows[(rows["weight"] == 0) & (rows["wordings"] == wordings) & rows["operations"].isin(own["operations"])]
     parts, sure = [], []
     for group, models in groups(own).items():
         possible, without = (of[of["model"].isin(models) & of["ceiling"].astype(bool)] for of in (own, zero))

@@ -4,7 +4,7 @@ Everything on it is a number of table_means, table_effects, table_depths, table_
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -192,7 +192,8 @@ def trained_by(results: Results, tier: str) -> str:
     first = results.plain[0]
     told = []
     if results.nursery:
-        told.append("pre-training")
+        own = set(results.model_names) <= set(results.nursery.models)
+        told.append("pre-training" if own else "pre-training of the small models")
     if results.has_answers and tier in results.config.get("stage1", {}).get("wordings", ()):
         told.append("stage 1")
     if tier in first.wordings:
@@ -233,7 +234,7 @@ def _control_cell(
 def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
     first, terms = results.plain[0], results.terms
     seeds = shown["seeds"].max()
-    names = " and ".join(f"` {token}`" for token in first.pair.split("/"))
+    names = " and ".join(f"` {token}`" for token in first.class_names)
     samples = listed(list(dict.fromkeys(map(results.sample_of, told_tiers(results, shown)))))
     over = f"{samples} and seeds" if seeds > 1 else samples
     by_tier = {tier: trained_by(results, tier) for tier in told_tiers(results, shown)}
@@ -249,10 +250,17 @@ def _reading(results: Results, shown: pd.DataFrame) -> Markdown:
         f"Choice accuracy in % between the class tokens {names} at the trained layer, by the relative depth that was "
         f"asked for, of which the nearest layer is trained; chance is {100 * first.chance:.0f}. The class loss saw "
         f"{escape(' and '.join(first.wordings))} alone, with w = {number_text(results.shown_weight)}; "
-        f"{escape(terms.group)}s and templates are new to every training.{escape(saw)}{alone} {several}bold: the "
+        f"{escape(terms.group)}s {_new_to_training(shown)}.{escape(saw)}{alone} {several}bold: the "
         f"{100 * results.decisions.confidence:g} % interval over {over} lies above {100 * READABLE:.0f} %."
         f"{_of_cues(results)}{about}"
     )
+
+
+def _new_to_training(shown: pd.DataFrame) -> str:
+    """What of the prompts besides their groups no training saw: a custom task may have no new templates in a tier."""
+    if (shown["templates"] == "unseen").all():
+        return "and templates are new to every training"
+    return "are new to every training, and templates where a row says so"
 
 
 def _of_cues(results: Results) -> str:
@@ -283,8 +291,9 @@ def _sentence(results: Results, decided: Decided) -> Markdown:
     clauses: dict[str, list[str]] = {}
     for tier in told_tiers(results, main_rows(results, decided.means)):
         at_tier = own[own["tier"] == tier]
-        said = _depths_said(results, decided, at_tier) if len(at_tier) else _levels_said(results, decided, tier)
-        clauses.setdefault(said, []).append(tier)
+        at_depths = _depths_said(results, decided, at_tier) if len(at_tier) else ""
+        at_one = _levels_said(results, decided, tier, set(at_tier["model"]))
+        clauses.setdefault(", and ".join(filter(None, (at_depths, at_one))), []).append(tier)
     parts = [f"on {listed(tiers)} {said}" for said, tiers in clauses.items() if said]
     why = _why_said(decided, len(models))
     if not parts:
@@ -348,19 +357,19 @@ def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
         if again := sorted(own.loc[(own["depth"] > first) & (own["choice"] < READABLE), "depth"]):
             said += f", but not at {listed([f'{depth:.2f}' for depth in again])}"
         by_depth.setdefault(said, []).append(str(row["model"]))
-    if len(by_depth) == 1:
+    if len(by_depth) == 1 and len(rows) == len(results.model_names):
         (said,) = by_depth
         return said if len(rows) == 1 else f"{said} in {_all(len(rows))} models"
     return ", ".join(f"{said} in {listed(models)}" for said, models in by_depth.items())
 
 
-def _levels_said(results: Results, decided: Decided, tier: str) -> str:
-    """At a single depth: whether it is read there."""
+def _levels_said(results: Results, decided: Decided, tier: str, told: Collection[str]) -> str:
+    """Of models at a single depth, but for those that are told: whether it is read there."""
     shown = main_series(results, decided.means)
-    own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0)]
+    own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0) & ~shown["model"].isin(told)]
     if own.empty:
         return ""
-    chance = 1 / len(results.plain[0].pair.split("/"))
+    chance = results.plain[0].chance
     said: dict[bool, list[str]] = {True: [], False: []}
     for row in own.to_dict("records"):
         told = f"{100 * row['choice']:.0f} % in {row['model']} at {row['depth']:.2f}"

@@ -44,11 +44,12 @@ def limits(results: Results, decided: Decided) -> list[str]:
         if tier in groups
     ]
     seeds, terms = ", ".join(map(str, _seeds(results))), results.terms
+    samples = results.samples_are
     spread = (
         f"Seeds: {seeds}. A seed stands for the initial adapters, the batches and the evaluated operands together; few "
         "seeds say little of others, and intervals over them are wide."
         if len(_seeds(results)) > 1
-        else f"One seed ({seeds}): the spread between seeds is not measured, and intervals are over templates alone."
+        else f"One seed ({seeds}): the spread between seeds is not measured, and intervals are over {samples} alone."
     )
     decided_on = f"{len(decided.plain)} outcomes, {len(decided.effects)} contrasts and {len(decided.shares)} exchanges"
     asked = "which the exchange of states asks"
@@ -59,15 +60,17 @@ def limits(results: Results, decided: Decided) -> list[str]:
     said = [
         spread,
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent of one another.",
-        f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over templates as a sample of such templates: "
+        f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over {samples} as a sample of such {samples}: "
         f"of wordings of another kind they say nothing.{_cues(results)}",
-        f"{decided_on} are each decided at {percent}, with no correction for their number, except that being above "
-        "chance is corrected for all cells of a tier.",
+        f"{decided_on} are each decided at {percent}, with no correction for their number, except that an outcome "
+        "of *partial* is above chance also when corrected for all plain cells on the wording.",
         "Class tokens that are read at a layer show that they can be trained into it. That the network makes use of "
         f"them is another question, {asked}.",
     ]
     if failed := not_fitted(decided):
-        said.append(f"Cells whose class loss did not fit, and which are used nowhere: {', '.join(failed)}.")
+        said.append(
+            f"Cells whose class loss did not fit, and which no mean, difference or depth counts: {', '.join(failed)}."
+        )
     if missed := _not_learned(decided):
         level = share(results.decisions.learned)
         said.append(

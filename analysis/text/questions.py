@@ -155,11 +155,15 @@ def _memory(results: Results, decided: Decided) -> Question:
         remembered, named = (f"{span(of[column], 100)} %" for column in ("value_beside", "value"))
         parts.append(f"{group}: shuffled labels, which have to be remembered, {remembered}, names {named}")
     new = f"; on new templates {span(unseen['choice'], 100)} %" if len(unseen) else ""
-    answer = f"On templates whose labels were seen, with new operands: {'; '.join(parts)}{new}"
-    sure = (
-        "the tables above are of templates and operands that no training saw, where memory of either has nothing to "
-        f"go by. {_count_fitted(decided, MEMORY)}{_one_each(decided, MEMORY)}"
+    held_out = results.terms.held_out
+    answer = f"On templates whose labels were seen, with new {held_out}: {'; '.join(parts)}{new}"
+    plain = decided.means[decided.means["arm"] == "plain"]
+    where = (
+        f"templates and {held_out} that no training saw, where memory of either has nothing to go by"
+        if set(plain["tier"]) == set(plain.loc[plain["templates"] == "unseen", "tier"])
+        else f"{held_out} that no training saw, and of templates that some training saw where their rows say so"
     )
+    sure = f"the tables above are of {where}. {_count_fitted(decided, MEMORY)}{_one_each(decided, MEMORY)}"
     return Question(asks, escape(answer), escape(sure))
 
 
@@ -201,7 +205,7 @@ def why(results: Results, decided: Decided) -> Question:
         return _by_architecture(asks, decided.explained)
     models = decided.associations_by_model["model"].nunique()
     if decided.predictors.empty or not models:
-        return Question(asks, NOT_RUN, Markdown("no predictors, or no transfer that they could predict"))
+        return Question(asks, NOT_RUN, escape(_why_not(results, decided)))
     explains, does_not = (list(found.loc[found["words"] == word, "predictor"]) for word in (EXPLAINS, DOES_NOT))
     if not explains and not does_not:
         few = f"{models} model{'s' if models > 1 else ''} decide{'s' if models == 1 else ''} nothing between models"
@@ -211,6 +215,14 @@ def why(results: Results, decided: Decided) -> Question:
     others = len(found) - len(explains) - len(does_not)
     rest = f"; {others} of {len(found)} predictors undecided" if others else ""
     return Question(asks, escape("; ".join(told)), escape(f"{models} models left out in turn{rest}"))
+
+
+def _why_not(results: Results, decided: Decided) -> str:
+    if not results.decisions.predictors:
+        return "the study measures no predictors: decisions.predictors is empty"
+    if decided.predictors.empty:
+        return "no predictors have been measured yet"
+    return "no cell has finished on wordings that it was not trained on, whose transfer predictors could tell"
 
 
 def _by_architecture(asks: str, found: pd.DataFrame) -> Question:

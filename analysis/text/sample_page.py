@@ -203,22 +203,28 @@ def _sources(results: Results, decided: Decided) -> Question:
         shares = rows[rows["share"] >= 0.005].sort_values("share", ascending=False, kind="stable")
         parts = ", ".join(f"{one['component']} {_percent(one)}" for one in shares.to_dict("records"))
         told.append(f"{pair}: {parts}")
-    first = decided.variance.iloc[-1]
+    counted = decided.variance.drop_duplicates("pair").to_dict("records")
+    of_pairs = ", ".join(f"{one['architectures']} of {one['pair']}" for one in counted)
+    seeds = max(one["seeds"] for one in counted)
     sure = (
-        f"shares of the variance of areas; {100 * results.decisions.confidence:g} % intervals over "
-        f"{first['architectures']} architectures with {first['models']} models and {first['seeds']} "
-        f"seed{'s' if first['seeds'] > 1 else ''}, for the wordings at hand"
+        f"shares of the variance of areas; {100 * results.decisions.confidence:g} % intervals over the architectures "
+        f"that learned the task at every seed ({of_pairs}), with {seeds} seed{'s' if seeds > 1 else ''}, for the "
+        "wordings at hand"
     )
     return Question(asks, escape("; ".join(told)), escape(sure))
 
 
 def _cost(results: Results, decided: Decided) -> Question:
     asks = "Does it cost answers?"
-    rows = _overall(results, decided, "cost against w = 0")
-    rows = rows[rows["verdict"] != FLOOR]
+    every = _overall(results, decided, "cost against w = 0")
+    rows = every[every["verdict"] != FLOOR]
     if rows.empty:
         return Question(
-            asks, NOT_RUN, Markdown("no cell that learned its class has a finished one with w = 0 beside it")
+            asks,
+            NOT_RUN,
+            Markdown("no wording is answered right often enough with w = 0 to show a loss")
+            if len(every)
+            else Markdown("no cell that learned its class has a finished one with w = 0 beside it"),
         )
     margin = 100 * results.decisions.non_inferiority_margin
     counts: Mapping[Any, int] = rows["verdict"].value_counts().to_dict()
@@ -226,7 +232,9 @@ def _cost(results: Results, decided: Decided) -> Question:
         f"of {len(rows)} models and wordings {counts.get('preserved', 0)} kept within the margin of {margin:g} points, "
         f"{counts.get('hurt', 0)} hurt, {counts.get('undecided', 0)} undecided"
     )
-    by_tier = 100 * rows.groupby("tier", sort=False)["difference"].mean()
+    if at_floor := len(every) - len(rows):
+        sure += f"; {at_floor} more are too seldom right with w = 0 to show a loss, and count in the means alone"
+    by_tier = 100 * every.groupby("tier", sort=False)["difference"].mean()
     means = [f"{tier} {value:+.1f}" for tier, value in by_tier.sort_values().iloc[[0, -1]].items()]
     answer = (
         "Right answers, with the class loss minus the same steps without, in points: mean over wordings "
@@ -306,8 +314,10 @@ def _manipulated(results: Results, decided: Decided) -> Iterator[Question]:
             f"{signed_points(interval_of(together, 'difference'))}; the most and the least: {ends}"
         )
         depths = "one depth" if together["depths"] == 1 else f"{together['depths']} depths"
+        few, many = (f(row["architectures"] for row in (together, most, least)) for f in (min, max))
+        counted = f"{few} to {many}" if few < many else f"{many}"
         sure = (
-            f"{100 * results.decisions.confidence:g} % intervals over {together['architectures']} architectures, at "
+            f"{100 * results.decisions.confidence:g} % intervals over {counted} architectures, at "
             f"{depths}, of the {together['fitted']} of {together['pairs']} pairs of cells that both fitted; all "
             f"wordings: p = {_p(together['p_holm'])}, corrected for the manipulations (Holm)"
         )

@@ -1,6 +1,7 @@
 """How the questions of the first page are told: their numbers by tier and model, and the verdicts on them."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,15 +106,17 @@ def mean_and_range(results: Results, rows: pd.DataFrame) -> str:
 def how_decided(results: Results, difference: Difference) -> Markdown:
     """On which intervals verdicts rest; of many models, how many have each."""
     rows, words = difference.rows, AT_CEILING | dict(difference.words)
-    seeds = rows["seeds"].max()
-    over = f"templates and {seeds} seeds" if seeds > 1 else "templates of one seed"
+    few, seeds = rows["seeds"].min(), rows["seeds"].max()
+    several = f"{few} to {seeds}" if few < seeds else f"{seeds}"
+    over = f"{results.samples_are} and {several} seeds" if seeds > 1 else f"{results.samples_are} of one seed"
     intervals = f"{100 * results.decisions.confidence:g} % intervals over {over}"
     if rows["model"].nunique() <= FEW_MODELS:
         return escape(f"{intervals}, of means over depths: table of differences below")
     parts = []
     for tier in told_tiers(results, rows):
-        counts = rows.loc[rows["tier"] == tier, "verdict"].map(words).value_counts()
-        parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.items()))
+        own = rows[rows["tier"] == tier].to_dict("records")
+        counts = Counter(_word(results, row, words) for row in own)
+        parts.append(f"{tier}: " + ", ".join(f"{word} in {count}" for word, count in counts.most_common()))
     return escape(f"{'; '.join(parts)} ({intervals})")
 
 

@@ -98,7 +98,7 @@ def _totals(found: Mapping[str, Prospect], machine: Machine) -> list[str]:
             f"nothing else, by a count of operations that may be off by a factor of {MARGIN}"
         )
     if len(seconds) < len(fitting) and machine.gflops is not None:
-        lines.append(f"{UNKNOWN}: models.yaml does not say")
+        lines.append(f"{UNKNOWN}: models.yaml does not say, or the model is yet to be built")
     return lines
 
 

@@ -32,7 +32,7 @@ def to_export(chosen: list[Unit], folder: Path, results: Path | None) -> Cell:
 def write_checkpoints(cell: Cell, store: Store, folder: Path, console: Console) -> int:
     """Write the checkpoints of a cell; return the exit code, 1 if it is not done, 2 if its model cannot be loaded."""
     from study.models import ModelError
-    from study.pipeline.export import DIRECTIONS, FUSED, STAGE2, TRANSLATORS, export
+    from study.pipeline.export import DIRECTIONS, STAGE2, TRANSLATORS, export, model_place
 
     status = store.status(cell)
     if status.state != "done":
@@ -53,7 +53,7 @@ def write_checkpoints(cell: Cell, store: Store, folder: Path, console: Console) 
         "mlx_lm",
         "generate",
         "--model",
-        str(folder / FUSED),
+        str(folder / model_place(cell)),
         "--adapter-path",
         str(folder / STAGE2),
     ]

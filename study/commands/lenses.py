@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load_named(options.model, catalogue_of(options.models), options.weights)
         with console.status("") as status:
             name = str(options.text or "")
-            settings = LensFitting(jacobian_texts=options.jacobian_texts)
+            settings = study.lens_fitting if options.study else LensFitting()
+            if options.jacobian_texts:
+                settings = settings.model_copy(update={"jacobian_texts": options.jacobian_texts})
             fitted = FittedLenses(loaded, settings, text, name, _teller(console, status))
             lenses = [fitted.lens(kind) for kind in KINDS]
             status.update("reading the class tokens")
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ConfigError, ModelError, ClassTokenError, EncodingError, LensError, TrainingError) as error:
         print(f"nothing is read: {error}", file=sys.stderr)
         return 2
-    chance = {pair_name(pair): 1 / len(pair) for pair in study.grid.pairs}
+    chance = {pair_name(pair): 1 / len(pair) for pair in study.pairs}
     choices = pd.DataFrame(rows)
     choices = choices.assign(chance=choices["pair"].map(chance))
     confidence = study.decisions.confidence
@@ -138,9 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jacobian-texts",
         type=_texts,
-        default=DEFAULTS.jacobian_texts,
         metavar="N",
-        help=f"texts over which Jacobians are averaged, 2 to {DEFAULTS.texts} (default: {DEFAULTS.jacobian_texts})",
+        help=f"texts over which Jacobians are averaged, 2 to {DEFAULTS.texts} (default: {DEFAULTS.jacobian_texts}, or "
+        "as the study says)",
     )
     parser.add_argument(
         "--out", type=given.folder, metavar="DIR", help="where files are written (default: lenses/MODEL)"

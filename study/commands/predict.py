@@ -55,12 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ModelError, ClassTokenError, EncodingError, LensError) as error:
         print(f"nothing is foretold: {error}", file=sys.stderr)
         return 2
-    chance = {pair_name(pair): 1 / len(pair) for pair in study.grid.pairs}
+    chance = {pair_name(pair): 1 / len(pair) for pair in study.pairs}
     measured = pd.DataFrame(rows)
     measured = measured.assign(chance=measured["pair"].map(chance))
+    fitted = set(measured.loc[measured["fitted"], "tier"])
+    if others := study.wordings - fitted:
+        of_probe, of_study = (", ".join(sorted(tiers)) for tiers in (fitted, others))
+        print(
+            f"nothing is foretold: the probe is fitted on {of_probe}, and {options.study} gives class labels on "
+            f"{of_study}: a forecast is of labels on the first wording of a task alone",
+            file=sys.stderr,
+        )
+        return 2
     # Tiers that labels are given on are no transfer, and the last block has the answer to tell.
-    first = {study.data.tiers_of(operations)[0] for operations in study.data.by_task}
-    measured = measured[~measured["tier"].isin(first) & (measured["layer"] < loaded.blocks - 1)]
+    measured = measured[~measured["fitted"] & (measured["layer"] < loaded.blocks - 1)]
     if measured.empty:
         told_of = f"{loaded.blocks} blocks and {len(study.data.tiers)} wordings"
         print(

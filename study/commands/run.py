@@ -26,7 +26,7 @@ from study.commands.growing_report import GrowingReport
 from study.commands.track import NotInstalledError, check_installed
 from study.commands.tracking import Tracking
 from study.config.units import NAMES, Cell, Unit, folder_name, foundations, kind, origin
-from study.plan.expand import expand
+from study.plan.expand import SameModelError
 from study.plan.memory import TOO_LARGE, leave_out, too_large
 from study.plan.order import first_answers, ranks
 from study.plan.read import ConfigError, Plan, read_study
@@ -67,12 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plan = read_study(command.config, command.changes)
         check_installed(plan.study.log)
-        units = expand(plan.study, plan.models)
+        units = plan.units
         chosen = choose(units, command.only)
         exported = to_export(chosen, command.export, command.results) if command.export else None
         check_place(command.results or Path("results") / plan.study.name)
         _check_there_is_something_to_run_on(plan, units, command)
-    except (ConfigError, NotInstalledError, ResultsError, SelectionError) as error:
+    except (ConfigError, NotInstalledError, ResultsError, SameModelError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 2
     store = Store((command.results or Path("results") / plan.study.name).resolve())

@@ -65,7 +65,7 @@ def _tables() -> Iterator[str]:
     yield "## Rows"
     yield ""
     yield "Each is a Parquet file in the folder of a unit, `results/NAME/KIND/UNIT/`. Columns marked * are only there."
-    yield "Packed studies keep the others, fewer rows of `lens` and `causal_lens`, and means in `profile.parquet`."
+    yield "Packed studies keep the others, fewer rows of `lens`, and means in `profile.parquet`."
     for name, table in TABLES.items():
         kinds = ", ".join([*table.always, *(f"{kind} (where the study measures it)" for kind in table.sometimes)])
         yield ""

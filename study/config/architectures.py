@@ -17,6 +17,8 @@ NOT_TINY = {
     "prism_hadamard_qwen35": "it has packed 2-bit weights only",
 }
 """Architectures of which no small model can be made, with the reason."""
+UNTIED = ("baichuan_m1", "minicpm", "qwen3_vl_moe")
+"""Architectures whose small models have an unembedding of their own unless they are told otherwise."""
 
 
 @cache

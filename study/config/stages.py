@@ -84,7 +84,7 @@ class Stage2(Training):
     learning_rate: LearningRate = 2e-4
     lora: Lora = Lora(rank=8, alpha=16.0, projections=["v_proj", "o_proj"])
     fitted_loss: Annotated[float, Field(ge=0, le=10)] = 0.05
-    """A control has fitted once the running mean of its class loss is as low as this, in nats, or as that of the plain
-    cell beside it. Until then it goes on training after `steps`."""
+    """A control goes on training after `steps` until the running mean of its class loss is as low as this, in nats. It
+    counts as fitted there, or where it is as low as that of the plain cell beside it."""
     control_times: Annotated[int, Field(ge=1, le=100)] = 4
     """A control trains for at most so many times `steps`."""

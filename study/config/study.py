@@ -13,10 +13,11 @@ from study.config.data import AnyData, Data
 from study.config.evaluation import Decisions, Evaluation
 from study.config.grid import Grid, Part
 from study.config.lenses import LensFitting, LensKind
-from study.config.names import LONGEST_MODEL, MANY, ClassName, TrackerName, each_once
+from study.config.names import LONGEST_MODEL, MANY, ClassName, Tier, TrackerName, each_once
 from study.config.nursery import Nursery
 from study.config.recipes import CORRECTED
 from study.config.stages import Stage1, Stage2, Stage2Change
+from study.config.units import Pair, pair_name
 
 
 def _length(axis: Any) -> int:
@@ -128,6 +129,16 @@ class Study(Settings):
     def grids(self) -> list[tuple[Grid, Stage2Change]]:
         """The grid and its further parts, each with its changes of stage 2."""
         return [(self.grid, Stage2Change()), *((part.over(self.grid), part.stage2) for part in self.also)]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of all parts, each once."""
+        return list({pair_name(pair): pair for grid, _ in self.grids for pair in grid.pairs}.values())
+
+    @property
+    def wordings(self) -> set[Tier]:
+        """The wordings that class labels are given on, in any part."""
+        return {tier for grid, _ in self.grids for wordings in grid.wordings for tier in wordings}
 
     @property
     def recipes(self) -> list[str]:

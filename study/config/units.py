@@ -97,6 +97,7 @@ class StageOne(Settings):
     lens: LensKind = "logit"
     """The lens that classes are read by in all that builds on it; one that is fitted is fitted after stage 1."""
     fitting: LensFitting = LensFitting()
+    """How that is."""
 
     @cached_property
     def id(self) -> str:

@@ -232,6 +232,8 @@ def _of_cell(cell: MeasuredCell) -> dict[str, list[Row]]:
     """Measure a cell on prompts of the tiers that either stage trained on, which it answers right with their
     sources."""
     unit, size = cell.unit, cell.unit.evaluation.batch_size
+    if not cell.readouts:
+        return {}  # with w = 0, of a model that can read none of the names: there is no cell to be held against
     both = _right_pairs(cell)
     chosen = first_of_each({pair.number: pair.base for pair in both}, unit.evaluation.causal_prompts)
     pairs = [pair for pair in both if pair.number in chosen]

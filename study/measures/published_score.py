@@ -154,12 +154,12 @@ class _Reader:
         """Return the ids of the tokens that count: those that contain a word of the operation, or its class name if
         that is another word."""
         name = token.text.strip()
-        words = WORDS[operation] if name == operation else (name,)
+        words = WORDS[operation] if name == operation else (name.lower(),)
         if words not in self._matching:
             if not self._texts:
                 self._texts = [self._tokenizer.decode([i]).lower().strip() for i in range(vocabulary)]
-            found = [i for i, text in enumerate(self._texts) if any(word in text for word in words)]
-            self._matching[words] = np.array(found)
+            found = {i for i, text in enumerate(self._texts) if any(word in text for word in words)}
+            self._matching[words] = np.array(sorted(found | {token.id}))
         return self._matching[words]
 
 

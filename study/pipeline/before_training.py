@@ -14,7 +14,7 @@ from study.lens.translators import Translators
 from study.measures import predictors
 from study.measures.lenses import lens_choices
 from study.measures.predictors import measure_probes
-from study.models.limits import CheckedTokenizer
+from study.models.limits import CheckedTokenizer, EncodingError
 from study.models.load import Loaded
 from study.results.schema import Row
 from study.tasks import FITTING_PROMPTS, task_of
@@ -56,7 +56,8 @@ def measured_before(
 def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> list[Row]:
     """Return what probes tell of a model as it is, before stage 1, for the tasks and class tokens of a study.
 
-    A row is a pair, layer and tier, with `probe`, `probe_below` and the depth. Prompts and errors are those of `asked`;
+    A row is a pair, layer and tier, with `probe`, `probe_below`, the depth, and whether the probe was fitted on other
+    prompts of the tier (`fitted`). Prompts and errors are those of `asked`;
     raises LensError where the lens cannot read the blocks.
     """
     data, tokenizer = study.data, loaded.tokenizer
@@ -64,14 +65,16 @@ def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> l
     encoded, readouts = asked(loaded, study, prompts, seed)
     rows: list[Row] = []
     found: dict[frozenset[str], list[Row]] = {}
+    tiers: set[str] = set()
     for pair, _ in readouts:
         own = frozenset(pair.pair)  # a probe tells apart what the class tokens do, and no other operation
         if own not in found:
             fitting = task.fitting_prompts([one for one in data.operations if one in own], FITTING_PROMPTS, seed)
+            tiers |= {prompt.tier for prompt in fitting}
             held_out = [item for item in encoded if item.prompt.operation in own]
             found[own] = measure_probes(loaded.model, held_out, [encode(tokenizer, one) for one in fitting], batch_size)
         rows += [{"pair": pair.name, **row} for row in found[own]]
-    return rows
+    return [{**row, "fitted": row["tier"] in tiers} for row in rows]
 
 
 def read_by_lenses(
@@ -92,9 +95,11 @@ def asked(loaded: Loaded, study: Study, prompts: int, seed: int) -> tuple[list[E
     Raises ClassTokenError where a class name is not one token or stands in a prompt, EncodingError where the model
     cannot take a prompt.
     """
+    if not any("plain" in grid.prompts for grid, _ in study.grids):
+        raise EncodingError("a model as it is is asked plainly, and the study asks by its chat template alone")
     data, task = study.data, task_of(study.data)
     counts = {tier: min(prompts, task.largest_held_out(tier)) for tier in data.tiers}
     evaluation = study.evaluation.model_copy(update={"prompts_per_class": counts})
     encoded = [encode(loaded.tokenizer, one) for one in task.evaluation_prompts(data.operations, evaluation, seed)]
-    pairs = [Readout(pair=pair, class_name=study.class_name) for pair in study.grid.pairs]
+    pairs = [Readout(pair=pair, class_name=study.class_name) for pair in study.pairs]
     return encoded, [(pair, usable_tokens(loaded.tokenizer, pair, seed, task.words, encoded)) for pair in pairs]

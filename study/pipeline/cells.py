@@ -90,6 +90,8 @@ def run_cells(attempts: list[Attempt], store: Store) -> Iterator[Attempt]:
     trained_on = [item for item in encoded.values() if item.prompt.tier in shared.wordings]
     at_once = held_model.fitting(held, shared, trained_on)
     stacks = [stack for cells in ready.values() for stack in divide(cells, math.ceil(len(cells) / at_once))]
+    if held.text is None:  # before an arm sets rows of the head, which other cells of this model do not have
+        held.text = held.along_text()
     for stack in stacks:
         with class_rows_of_arm(held.model, held.tokenizer, stack[0].unit, stack[0].readouts):
             yield from _run_stack(held, stack, encoded)
@@ -178,8 +180,6 @@ def _write_cell(
     held: HeldModel, unit: Cell, attempt: Attempt, encoded: dict[int, Encoded], readouts: Readouts, trained: Trained
 ) -> None:
     """Measure one trained cell and write its adapter and rows."""
-    if held.text is None:
-        held.text = held.along_text()
     adapters.put(held.model, unit.stage2.lora, trained.weights)
     tables: dict[str, list[Row]] = {"curves": trained.curve}
     cell = MeasuredCell(

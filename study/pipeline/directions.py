@@ -4,7 +4,7 @@ A control vector is what llama.cpp adds to the output of a block at every positi
 float32 tensor `direction.L`, L the 0-based index of the block; it has none for block 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from gguf import GGUFWriter
 from jaxtyping import Float
 
+from study.config.lenses import LENSES
 from study.config.units import Cell
 from study.lens.hooks import attached
 from study.lens.readout import class_direction, last_states
@@ -22,6 +23,7 @@ from study.lens.translators import Translators
 from study.models.limits import CheckedTokenizer
 from study.results.files import write_bytes
 from study.tasks import FITTING_PROMPTS, task_of
+from study.tasks.prompts import Prompt
 
 TENSORS, PAGE = "directions.safetensors", "README.md"
 
@@ -32,10 +34,10 @@ the unit vector along which the lens' logit of the class minus that of the other
 
 def class_directions(
     model: nn.Module, tokenizer: CheckedTokenizer, cell: Cell, readouts: Readouts, translators: Translators | None
-) -> tuple[Directions, int]:
-    """Return the directions at the cell's layer of the model with its adapter on it, and the number of prompts.
+) -> tuple[Directions, list[Prompt]]:
+    """Return the directions at the cell's layer of the model with its adapter on it, and the prompts.
 
-    They are measured at the last token of training prompts, of the wording that labels are given on.
+    They are measured at the last token of training prompts, of the first wording of the task.
     """
     first, tokens, layer = cell.stage_one, readouts[0][1], cell.layer or 0
     prompts = task_of(first.data).fitting_prompts(cell.operations, FITTING_PROMPTS, first.seed)
@@ -52,11 +54,11 @@ def class_directions(
         for one, other in permutations(tokens, 2):
             both = mx.array(np.flatnonzero((asked == one) | (asked == other)))
             found[f"lens.{one}/{other}"] = class_direction(lens, states[both], layer, tokens[one].id, tokens[other].id)
-    return found, len(prompts)
+    return found, prompts
 
 
 def write_directions(
-    directions: Directions, prompts: int, cell: Cell, readouts: Readouts, architecture: str, folder: Path
+    directions: Directions, prompts: Sequence[Prompt], cell: Cell, readouts: Readouts, architecture: str, folder: Path
 ) -> None:
     """Write the tensors, a control vector for each class where its block is not the first, and a page on them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,8 @@ def write_directions(
         "id": cell.id,
         "layer": str(cell.layer),
         "blocks": str(cell.stage_one.model.blocks),
-        "prompts": str(prompts),
+        "prompts": str(len(prompts)),
+        "wording": ", ".join(dict.fromkeys(prompt.tier for prompt in prompts)),
         "class_tokens": ", ".join(f"{operation}: {text!r}" for operation, text in names.items()),
     }
     arrays = {name: mx.array(value.astype(np.float32)) for name, value in directions.items()}
@@ -90,8 +93,11 @@ def _write_control_vector(file: Path, direction: Float[np.ndarray, " hidden"], c
 
 
 def _page(directions: Directions, about: dict[str, str], cell: Cell, tokens: Iterable[ClassToken]) -> str:
-    layer, before = cell.layer, "after stage 1" if cell.stage_one.data.answered else "as it came"
+    layer = cell.layer
+    before, model = ("after stage 1", "fused_stage1") if cell.stage_one.data.answered else ("as it came", "model")
     rows = [f"| `{name}` | {np.linalg.norm(value):.4g} |" for name, value in directions.items()]
+    kind = cell.stage_one.lens
+    lens = f"The lens is the {LENSES[kind]}" + (", `lens.safetensors` in the folder above." if kind != "logit" else ".")
     first = (
         "\n\nThe class names are read as sequences; `lens` directions are of the first token of each."
         if any(token.rest for token in tokens)
@@ -100,7 +106,7 @@ def _page(directions: Directions, about: dict[str, str], cell: Cell, tokens: Ite
     control = (
         f"`CLASS.gguf` is `shift.CLASS` for llama.cpp, which adds it to the output of block {layer} at every position: "
         f"`llama-cli -m MODEL.gguf --lora ADAPTERS.gguf --control-vector-scaled CLASS.gguf:1`. Make both files with "
-        "llama.cpp's converters from `fused_stage1` and `adapters`, beside this folder. The files follow the layout "
+        f"llama.cpp's converters from `{model}` and `adapters`, beside this folder. The files follow the layout "
         "that llama.cpp reads; they were not tried in llama.cpp."
         if layer
         else "llama.cpp has no control vector for block 0, so that there is none here."
@@ -108,8 +114,8 @@ def _page(directions: Directions, about: dict[str, str], cell: Cell, tokens: Ite
     return f"""# Class directions of {cell.label}
 
 Cell {about["id"]}, model {cell.stage_one.model_name}; class tokens {about["class_tokens"]}. All are of the output of
-block {layer}, 0-based, of {about["blocks"]}, at the last token of {about["prompts"]} training prompts, with the cell's
-adapter on the model {before}. `{TENSORS}` has them in float32.
+block {layer}, 0-based, of {about["blocks"]}, at the last token of {about["prompts"]} training prompts
+({about["wording"]}), with the cell's adapter on the model {before}. `{TENSORS}` has them in float32.
 
 | tensor | length |
 |---|---|
@@ -117,7 +123,7 @@ adapter on the model {before}. `{TENSORS}` has them in float32.
 
 `shift.CLASS` is the mean state of the prompts of a class minus the mean of the other classes' means: added once, it
 moves the mean of the others to that of the class, and half of it to the middle. `lens.CLASS/OTHER` is a unit vector,
-along which the lens' logit of the class token minus that of the other rises most there.{first}
+along which the lens' logit of the class token minus that of the other rises most there. {lens}{first}
 
 {control}
 

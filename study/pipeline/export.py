@@ -19,16 +19,24 @@ from study.training import adapters
 STAGE1, FUSED, STAGE2 = Path("stage1/adapters"), Path("stage2/fused_stage1"), Path("stage2/adapters")
 DIRECTIONS = Path("stage2/directions")
 """Folders of the checkpoints, as in the published experiment."""
+AS_IT_CAME = Path("stage2/model")
+"""In place of FUSED where labels alone are trained, without a stage 1."""
 TRANSLATORS = Path("stage2") / LENS
 """Where the lens is written by which the classes are read, if it is not the logit lens."""
+
+
+def model_place(cell: Cell) -> Path:
+    """Return the folder of the model that the cell's adapter belongs on, within that of the export."""
+    return FUSED if cell.stage_one.data.answered else AS_IT_CAME
 
 
 def export(cell: Cell, store: Store, folder: Path) -> None:
     """Write the checkpoints of a finished cell into `folder`, in float32; files that exist are replaced.
 
     `python -m mlx_lm generate --model FOLDER/stage2/fused_stage1 --adapter-path FOLDER/stage2/adapters` then runs the
-    trained model. Raises DamagedError where results are damaged, ModelError where the model cannot be loaded, or mlx-lm
-    alone would compute another one, and OSError where `folder` cannot be written.
+    trained model; where labels alone are trained, `FOLDER/stage2/model` takes the place of the first. Raises
+    DamagedError where results are damaged, ModelError where the model cannot be loaded, or mlx-lm alone would compute
+    another one, and OSError where `folder` cannot be written.
     """
     first = cell.stage_one
     sources = [(store.verified(cell), STAGE2)]
@@ -51,7 +59,8 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
         adapters.fuse(loaded.model)
     dequantize_model(loaded.model)
     config = {key: value for key, value in loaded.config.items() if not key.startswith("quantization")}
-    (folder / FUSED).mkdir(parents=True, exist_ok=True)
+    whole = folder / model_place(cell)
+    whole.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(first, loaded)
     words = task_of(first.data).words
     trained = cell.readouts if cell.pair else []
@@ -64,4 +73,4 @@ def export(cell: Cell, store: Store, folder: Path) -> None:
             architecture = str(config.get("model_type", "unknown"))
             write_directions(directions, prompts, cell, readouts, architecture, folder / DIRECTIONS)
         # Last, since mlx-lm leaves the model without its weights.
-        save(folder / FUSED, loaded.path, loaded.model, loaded.tokenizer.own, config)
+        save(whole, loaded.path, loaded.model, loaded.tokenizer.own, config)

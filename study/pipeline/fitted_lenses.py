@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from study.config.base import content_hash
 from study.config.lenses import LENSES, LensFitting, LensKind
-from study.lens.hooks import attached
+from study.lens.hooks import LensError, attached
 from study.lens.jacobian import fit_jacobian
 from study.lens.texts import Texts, cut, written
 from study.lens.translators import Translators, identity, load_translators
@@ -104,6 +104,8 @@ def fit_lens(
     those of the logit lens there (`kl_logit`, `kl_neutral_logit`). `on_part` is called with the share that is done.
     Raises LensError where the lens cannot read the architecture, TrainingError where the lens is not finite.
     """
+    if (blocks := len(model.layers)) < 2:
+        raise LensError(f"a lens is fitted to the blocks before the last, and the model has {blocks}")
     found = (fit_tuned if kind == "tuned" else fit_jacobian)(model, texts, settings, on_part)
     if not bool((mx.isfinite(found.maps).all() & mx.isfinite(found.biases).all()).item()):
         raise TrainingError(f"the {LENSES[kind]} is not finite")

@@ -1,11 +1,12 @@
 """Checks of a study's settings against one another."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 
 from study.config.arms import ARMS
 from study.config.bounds import MOST_CELLS
+from study.config.catalogue import Model
 from study.config.data import AnyData, Data
 from study.config.evaluation import FEWEST_TEMPLATES
 from study.config.examples import Examples
@@ -30,6 +31,16 @@ def too_many_cells(study: Study, blocks: Sequence[int]) -> Iterator[str]:
     )
     if cells > MOST_CELLS:
         yield f"grid: its axes give {cells:,} cells; at most {MOST_CELLS:,} are allowed"
+
+
+def nothing_to_fit(study: Study, models: Mapping[str, Model]) -> Iterator[str]:
+    """Yield a mistake where a lens is to be fitted to the blocks before the last, and a model has one block."""
+    single = [name for name, model in models.items() if model.blocks == 1]
+    if study.lens != "logit" and single:
+        yield (
+            f"lens: {study.lens} is fitted to the blocks before the last, and {', '.join(single)} has one block; write "
+            "logit, or leave that model out"
+        )
 
 
 def cross_checks(study: Study) -> Iterator[str]:
@@ -65,6 +76,10 @@ def cross_checks(study: Study) -> Iterator[str]:
             values = getattr(part, axis)
             if isinstance(values, list) and len({(type(value), json.dumps(value)) for value in values}) < len(values):
                 yield f"{where}.{axis}: {values} names a value twice"
+    for operations in study.data.by_task:
+        if not set(own := study.data.tiers_of(operations)) & set(study.stage1.wordings):
+            told = f"{', '.join(operations)} are asked for in {', '.join(own)}"
+            yield f"stage1.wordings: none of {', '.join(study.stage1.wordings)} is of one of the tasks: {told}"
     for place, wordings in named:
         for tier in wordings:
             if tier not in study.data.trained:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from study.config.arms import ARMS, PLAIN
+from study.config.base import content_hash
 from study.config.catalogue import Model
 from study.config.grid import Grid
 from study.config.names import Arm, ClassName, EveryLayer, Layers, Tier
@@ -12,15 +13,23 @@ from study.config.study import Study
 from study.config.units import Cell, Pair, Predictors, Pretraining, Readout, Reference, StageOne, Unit, foundations
 
 
+class SameModelError(Exception):
+    """Two names of a study are one model: its units would stand under the first name alone."""
+
+
 def expand(study: Study, models: dict[str, Model]) -> list[Unit]:
     """Return every unit of the study once, model by model: the nursery's training, stage 1, reference, predictors, the
     cells with w = 0, then the other cells. `models` are those of the study's `models` and of its nursery, by name.
+    Raises SameModelError where two of them have equal files, or are built alike.
     """
     units: dict[str, Unit] = {}
+    named: dict[str, str] = {}
     seeds = dict.fromkeys(seed for grid, _ in study.grids for seed in grid.seeds)
     prompts = dict.fromkeys(prompt for grid, _ in study.grids for prompt in grid.prompts)
     for name in [*study.models, *(study.nursery.models if study.nursery else ())]:
         identity = models[name].identity()
+        if (same := named.setdefault(content_hash(identity), name)) != name:
+            raise SameModelError(f"models: {name} is the same model as {same}, so its rows would be too; leave one out")
         for seed in seeds:
             about: dict[str, Any] = {"model_name": name, "model": models[name], "seed": seed, "data": study.data}
             nursery = None
@@ -100,7 +109,7 @@ def _cells(grid: Grid, readouts: list[Readout], class_name: ClassName, common: d
         for choices in trainings
         for same in _by_operations(readouts)
         for words in grid.wordings
-        if 0 in grid.weights
+        if 0 in grid.weights and _own(words, first, same[0].pair)  # a part may be of another task
     ]
     cells = [
         Cell(
@@ -161,8 +170,10 @@ def readout(pair: Pair, arm: Arm, class_name: ClassName = "single") -> Readout:
 
 
 def _by_operations(readouts: list[Readout]) -> list[list[Readout]]:
+    """Return the read-outs of each set of operations, names of the grid before unrelated words: the class direction of
+    w = 0 is that of the first."""
     groups: dict[frozenset[str], list[Readout]] = {}
-    for one in readouts:
+    for one in sorted(readouts, key=lambda one: one.random):
         groups.setdefault(frozenset(one.pair), []).append(one)
     return list(groups.values())
 

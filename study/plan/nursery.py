@@ -1,5 +1,6 @@
 """The models of a study's nursery as entries of a catalogue."""
 
+from study.config.architectures import UNTIED
 from study.config.catalogue import BuiltSource, Model
 from study.config.data import Data
 from study.config.examples import Examples
@@ -19,7 +20,8 @@ def nursery_models(study: Study) -> dict[str, Model]:
 
 def _entry(one: NurseryModel, words: list[str], arithmetic: bool) -> Model:
     """Return the entry of a model with random weights, which the training seeds."""
-    head = {} if one.tied else {"tie_word_embeddings": False}
+    # Left out where it is so anyway, so that ids do not depend on it.
+    head = {} if one.tied and one.architecture not in UNTIED else {"tie_word_embeddings": one.tied}
     source = BuiltSource(
         built=one.architecture,
         hidden_size=one.hidden_size,

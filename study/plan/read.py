@@ -27,7 +27,7 @@ from study.models import ModelError
 from study.models.facts import known_model
 from study.models.sources import looks_like_a_path, place_of
 from study.plan.by_name import ByName, with_short_names
-from study.plan.checks import alike, cross_checks, too_many_cells
+from study.plan.checks import alike, cross_checks, nothing_to_fit, too_many_cells
 from study.plan.expand import class_words, expand
 from study.plan.nursery import nursery_models
 from study.plan.published import PublishedFile, as_study, is_published_file
@@ -123,8 +123,12 @@ def read_study(file: Path, changes: Sequence[str] = ()) -> Plan:
         raise ConfigError(mistakes)
     listed = {name: _knowing_words(models[name], study) for name in study.models}
     plan = Plan(study, {**listed, **nursery_models(study)}, tuple(changes))
-    if too_many := list(too_many_cells(study, [model.blocks for model in plan.models.values()])):
-        raise ConfigError({file: too_many})
+    unfit = [
+        *too_many_cells(study, [model.blocks for model in plan.models.values()]),
+        *nothing_to_fit(study, plan.models),
+    ]
+    if unfit:
+        raise ConfigError({file: unfit})
     return plan
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -39,7 +40,7 @@ def test_a_model_is_measured_and_foretold_at_every_layer_but_the_last(
 
 
 @pytest.mark.slow
-def test_a_study_of_the_users_own_says_what_is_asked(place: Path) -> None:
+def test_a_study_of_the_users_own_says_what_is_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {
             "prompt": f"{kind} {n} is" if of == "plain" else f"{n} {kind} is",
@@ -55,7 +56,7 @@ def test_a_study_of_the_users_own_says_what_is_asked(place: Path) -> None:
     (place / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
     words = {"source": {"built": "llama", "words": ["sun", "rain", "is", "warm", "cold"]}, "blocks": 3}
     (place / "models.yaml").write_text(yaml.safe_dump({"own": words}))
-    study = {
+    study: dict[str, Any] = {
         "name": "mine",
         "models": ["own"],
         "grid": {"layers": [1], "pairs": [{"sun": "warm", "rain": "cold"}], "weights": [0.5]},
@@ -66,6 +67,26 @@ def test_a_study_of_the_users_own_says_what_is_asked(place: Path) -> None:
     depths = pd.read_csv(place / "told/depths.csv")
     assert list(depths["arm"]) == ["plain", "lora_at"]
     assert (set(depths["pair"]), set(depths["tier"])) == ({"warm/cold"}, {"other"})
+    # Where the first wording of the file is for tests alone, the probe is fitted on the next, and that is left out.
+    others = [line for line in lines if line["wording"] == "other"]
+    tested = [{**line, "wording": "tested", "split": "test", "prompt": f"is {line['prompt']}"} for line in others]
+    (place / "task.jsonl").write_text("\n".join(map(json.dumps, tested + lines)))
+    study["grid"]["wordings"] = [["plain"]]
+    study["also"] = [{"pairs": [{"sun": "cold", "rain": "warm"}]}]
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    given = ["own", "--models", "models.yaml", "--study", "study.yaml", "--prompts", "4"]
+    assert main([*given, "--out", "next"]) == 0, capsys.readouterr().err
+    depths = pd.read_csv(place / "next/depths.csv")
+    assert (set(depths["pair"]), set(depths["tier"])) == ({"warm/cold", "cold/warm"}, {"tested", "other"})
+    study["grid"]["wordings"] = [["other"]]
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    capsys.readouterr()
+    assert main([*given, "--out", "none"]) == 2
+    assert "the probe is fitted on plain, and study.yaml gives class labels on other" in capsys.readouterr().err
+    study["grid"] |= {"wordings": [["plain"]], "prompts": ["chat"]}
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main([*given, "--out", "chat"]) == 2
+    assert "asked plainly, and the study asks by its chat template alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ assert not [name for name in ("ray", "mlx", "mlx_lm", "matplotlib") if name in s
     assert not (tmp_path / "results").exists()
 
 
+def test_one_model_under_two_names_is_one_message(tmp_path, capsys):
+    entry = "{source: {built: llama}, blocks: 4}"
+    (tmp_path / "models.yaml").write_text(f"one: {entry}\nother: {entry}\n")
+    (tmp_path / "smoke.yaml").write_text(SMOKE.read_text())
+    given = [str(tmp_path / "smoke.yaml"), "--set", "models=[one, other]", "--results", str(tmp_path / "results")]
+    assert main([*given, "--dry-run"]) == 2
+    told = "models: other is the same model as one, so its rows would be too; leave one out\n"
+    assert capsys.readouterr() == ("", told)
+
+
 def test_a_dry_run_says_where_every_unit_stands_and_why(tmp_path, capsys):
     store = Store(tmp_path)
     first, reference, predictors, without, cell = units_of()

@@ -159,3 +159,13 @@ def test_decoded_answers_are_the_first_number_of_the_greedy_continuation(untied:
         told = re.search(r"-?\d+", TOKENIZER.decode(ids[len(TOKENIZER.encode(prompt.text)) :]))
         assert row["given"] == (told.group() if told else "")
         assert row["right"] == (row["given"] == prompt.answer)
+
+
+def test_a_class_name_with_capitals_is_found_among_the_tokens(untied: Llama) -> None:
+    words = ["Sunday", "Rainy", "times", "plus", "product", "sum", "seven", "eight"]  # as many as the model has rows
+    tokenizer = CheckedTokenizer(TokenizerWrapper(word_tokenizer(words)), Limits())
+    readout = Readout(pair={"multiply": "Sunday", "add": "Rainy"})
+    readouts = [(readout, class_tokens(tokenizer, readout))]
+    rows, _ = score(untied, tokenizer, {0: encode(tokenizer, PROMPTS[0])}, readouts, LAYERS, "stage2")
+    assert {row["token"].strip() for row in rows if row["score"] == "maximum"} <= {"Sunday", "Rainy", ""}
+    assert all(np.isfinite(row["p"]) for row in rows)

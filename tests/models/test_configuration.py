@@ -11,6 +11,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.utils import _get_classes
 
+from study.config.architectures import UNTIED
 from study.config.catalogue import BuiltSource, Model
 from study.models import ModelError
 from study.models.arguments import architectures, module_of
@@ -87,6 +88,16 @@ def test_every_tiny_model_is_read_as_it_is() -> None:
         _get_classes(config)[1].from_dict(config)  # some classes change what they are given, as before it is written
         reading = read(config, Path(architecture))
         assert (reading.told, reading.replaced, reading.longest) == ((), {}, None), architecture
+
+
+def test_architectures_whose_tiny_models_are_untied_are_known_without_mlx_lm() -> None:
+    sizes, found = Sizes(64, 128, 4, 4, 300), set[str]()
+    for architecture in architectures():
+        if architecture not in NOT_TINY and architecture != "olmo":
+            config = configuration(architecture, sizes, {})
+            if {**config, **config.get("text_config", {})}.get("tie_word_embeddings") is False:
+                found.add(architecture)
+    assert found == set(UNTIED)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Cells whose class tokens have other rows of the unembedding, run whole."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,18 @@ def test_the_rows_are_there_while_a_cell_trains_and_no_longer_and_in_its_checkpo
     assert not np.allclose(weight[ids], own[ids])
     np.testing.assert_allclose(np.linalg.norm(weight[ids], axis=1), np.linalg.norm(own[ids], axis=1), rtol=1e-5)
     np.testing.assert_allclose(within[0], -within[1] * np.linalg.norm(within[0]) / np.linalg.norm(within[1]), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_text_that_cells_are_held_against_is_the_same_in_whatever_order_they_run(tmp_path: Path) -> None:
+    cells = {cell.arm: cell for cell in study(tmp_path, ["plain", "aligned_rows"]) if cell.weight == 0.5}
+    told = []
+    for number, arms in enumerate((["plain", "aligned_rows"], ["aligned_rows", "plain"])):
+        store = Store(tmp_path / str(number))
+        held_model.clear()
+        for arm in arms:  # in one process, which keeps what it holds
+            (*_, (_, ending)) = run_with_foundations(cells[arm], store.root)
+            assert ending.state == "done"
+        done = {arm: json.loads((store.folder(cell) / "done.json").read_text()) for arm, cell in cells.items()}
+        told.append({arm: one["text_kl"]["stage2"] for arm, one in done.items()})
+    assert told[0] == pytest.approx(told[1], rel=1e-4)

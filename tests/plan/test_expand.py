@@ -14,7 +14,7 @@ from study.config.grid import Grid, Part
 from study.config.names import EveryLayer, Layers
 from study.config.study import RaySettings, Study
 from study.config.units import Cell, Predictors, Reference, Unit, kind
-from study.plan.expand import expand, trained_layers
+from study.plan.expand import SameModelError, expand, trained_layers
 from study.plan.selection import SelectionError, choose
 
 SMALL = Model(source=BuiltSource(built="llama"), blocks=4)
@@ -54,6 +54,21 @@ def test_a_part_adds_its_product_with_the_axes_that_it_leaves_to_the_grid() -> N
         "L1|multiply-add|w=0.5|lora_below|s0",
         "L3|multiply-add|w=0.2|s0",
     ]
+
+
+def test_one_model_under_two_names_is_refused_and_kept_in_another_way_it_is_another() -> None:
+    twice = study().model_copy(update={"models": ["small", "again"]})
+    with pytest.raises(SameModelError, match="models: again is the same model as small, so its rows would be too"):
+        expand(twice, {"small": SMALL, "again": SMALL.model_copy(update={"licence": "MIT"})})
+    held = expand(twice, {"small": SMALL, "again": SMALL.model_copy(update={"weights": "8bit"})})
+    assert len({unit.id for unit in held}) == 2 * len(units())
+
+
+def test_w_zero_reads_the_names_of_the_grid_before_unrelated_words() -> None:
+    (zero,) = [cell for cell in cells(arms=["random_words", "plain"]) if cell.layer is None]
+    assert [one.random for one in zero.readouts] == [False, True]
+    (as_listed,) = [cell for cell in cells(arms=["plain", "random_words"]) if cell.layer is None]
+    assert (zero.readouts, zero.id) == (as_listed.readouts, as_listed.id)
 
 
 def test_an_empty_part_and_one_that_says_the_same_again_add_nothing() -> None:

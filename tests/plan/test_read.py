@@ -103,6 +103,14 @@ def test_more_cells_than_are_allowed_are_counted_with_the_blocks_of_the_models(c
     assert "grid: its axes give 101,000 cells; at most 100,000 are allowed" in mistakes(configs, text)
 
 
+def test_a_lens_that_is_fitted_needs_a_model_of_two_blocks(configs):
+    (configs / "models.yaml").write_text("small: {source: {built: llama}, blocks: 1}")
+    told = mistakes(configs, STUDY + "lens: tuned\n")
+    assert "lens: tuned is fitted to the blocks before the last, and small has one block; write logit" in told
+    (configs / "study.yaml").write_text(STUDY)
+    read_study(configs / "study.yaml")
+
+
 def given(configs, *changes, text=STUDY):
     (configs / "study.yaml").write_text(text)
     return read_study(configs / "study.yaml", changes)

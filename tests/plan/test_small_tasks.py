@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from study.config.catalogue import BuiltSource
 from study.config.nursery import NurserySample
 from study.config.units import Cell, kind
 from study.plan.prompts import prompts_of, samples_by_tier, seen_templates
@@ -74,6 +75,7 @@ def test_templates_that_the_small_model_saw_count_as_seen(tmp_path: Path) -> Non
         (("animal: animal,", "animal: dog,"), "'dog' occurs in a prompt"),
         (("prompts_per_class: 48", "prompts_per_class: 100000"), "there are no more, or ask for fewer"),
         (("nursery:\n", "nursery:\n  base: {blocks: 2}\n"), "leave either out"),
+        (("stage1: {steps: 4}", "stage1: {steps: 4, wordings: [signs]}"), "none of signs is of one of the tasks"),
         (("each: 2", "each: 3"), "3 models of each architecture are more than the 2 that these sizes make"),
     ],
 )
@@ -112,3 +114,30 @@ def test_an_architecture_of_a_sample_has_its_own_settings() -> None:
     assert [one.settings for one in sample.models.values()] == [{}, {"logit_scale": 1.0}]
     with pytest.raises(ValidationError, match="settings for gpt2"):
         NurserySample.model_validate({"architectures": ["llama"], "settings": {"gpt2": {"n_ctx": 64}}})
+
+
+def test_a_tied_model_says_so_where_its_architecture_would_not_be(tmp_path: Path) -> None:
+    base = "base: {architecture: minicpm, blocks: 2, hidden_size: 32, attention_heads: 2}"
+    changes = "changes: {untied: {tied: false}, other: {architecture: llama}}"
+    sample = next(line for line in STUDY.splitlines() if "sample:" in line)
+    text = STUDY.replace(sample, f"  {base}\n  {changes}")
+    models = read(tmp_path, text).models
+    sources = {name: model.source for name, model in models.items()}
+    settings = {name: source.settings for name, source in sources.items() if isinstance(source, BuiltSource)}
+    assert settings["base"] == {"tie_word_embeddings": True}
+    assert settings["untied"] == {"tie_word_embeddings": False}
+    assert settings["other"] == {}  # tied anyway, and its id is as it was
+
+
+def test_a_part_of_another_task_has_no_w_zero_without_wordings(tmp_path: Path) -> None:
+    text = STUDY.replace("[sums, things, swaps]", "[sums, things]").replace(
+        "    - {animal: animal, tool: tool}\n    - {straight: straight, crossed: crossed}\n", ""
+    )
+    text = text.replace("weights: [0, 0.5]", "weights: [0, 0.5]\n  wordings: [[signs]]")
+    text += "also:\n  - {pairs: [{animal: animal, tool: tool}], wordings: [[named]]}\n"
+    cells = [unit for unit in read(tmp_path, text).units if isinstance(unit, Cell)]
+    zeros = {(frozenset(cell.operations), tuple(cell.wordings)) for cell in cells if cell.layer is None}
+    assert zeros == {
+        (frozenset({"add", "subtract"}), ("signs",)),
+        (frozenset({"animal", "tool"}), ("named",)),
+    }

@@ -40,6 +40,12 @@ def test_the_same_study_on_another_machine_is_told_to_be_equal(study: Callable[.
     assert found.main.empty
 
 
+def test_read_outs_of_layers_that_one_side_alone_keeps_are_not_compared(study: Callable[..., Path]) -> None:
+    found = compare_studies(study("here"), study("there", depths=(0.75, 1.0)), [])
+    assert "lens" in set(found.rows.columns["table"]) or found.rows.equal
+    assert "layer" not in set(found.rows.columns["column"])
+
+
 def test_of_the_same_units_the_largest_difference_is_told_with_its_unit(study: Callable[..., Path]) -> None:
     folders = study("here"), study("there")
     (file,) = folders[1].glob("cells/*L3*/answers.parquet")

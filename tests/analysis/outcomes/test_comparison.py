@@ -116,6 +116,15 @@ def test_pairs_with_a_cell_that_did_not_fit_are_left_out(first: Path, tmp_path: 
     assert set(trained["depth"]) == {0.5}
 
 
+def test_both_sides_are_named_where_neither_fitted(tmp_path: Path) -> None:
+    never = replace(PLAN, truth=lambda point: Truth(choice=0.5, class_loss=2.0))
+    other = replace(never, per_class=PLAN.per_class + 1)  # rows that are not equal
+    found = compare_studies(write_study(tmp_path / "a", never), write_study(tmp_path / "b", other), [])
+    assert len(found.comparison.not_fitted) == len(SEEDS) * 2
+    assert set(found.comparison.not_fitted["reason"]) == {"the class loss did not fall far enough in A and B"}
+    assert "choice accuracy" not in set(found.comparison.single["measure"])
+
+
 def test_of_many_models_the_main_differences_are_over_models(tmp_path: Path) -> None:
     plan = replace(PLAN, models={"a": 4, "b": 4, "c": 4, "d": 4}, seeds=(0,), depths=(0.5,), per_class=54)
     folders = [

@@ -12,6 +12,7 @@ import pytest
 from analysis.data.results import read_results
 from analysis.outcomes.emergence import Evidence, Outcome, decide, judge
 from analysis.outcomes.fit import final_class_loss
+from analysis.outcomes.levels import levels
 from analysis.statistics.intervals import Interval
 from study.config.evaluation import Decisions
 from tests.simulated import Plan, Point, Truth, list_again, write_study
@@ -38,6 +39,9 @@ SEEN = replace(EMERGENT, over_memory=GAIN, templates="seen")
         (replace(EMERGENT, gain_stage1=NOTHING), Outcome.NONE),
         (replace(EMERGENT, p=Interval(0.3, 0.2, 0.4)), Outcome.DISCRIMINATING),
         (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9)), Outcome.PARTIAL),
+        (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9), p_above_chance=0.06), Outcome.MASS_ONLY),
+        (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9), p_above_chance=0.04), Outcome.PARTIAL),
+        (replace(EMERGENT, choice=Interval(0.85, 0.8, 0.9), p_above_chance=math.nan), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=NOTHING), Outcome.PARTIAL),
         (replace(EMERGENT, gain_zero=None), Outcome.PARTIAL),
         (replace(EMERGENT, over_memory=None), Outcome.EMERGENT),
@@ -54,6 +58,11 @@ def test_the_numbers_decide_the_outcome(evidence: Evidence, outcome: Outcome) ->
     found, missed = decide(evidence, DECISIONS)
     assert found == outcome
     assert bool(missed) == (outcome not in (Outcome.EMERGENT, Outcome.UNCONTROLLED))
+
+
+def judged_of(folder: Path) -> pd.DataFrame:
+    results = read_results(folder)
+    return judge(results, levels(results))
 
 
 def test_chance_depends_on_the_number_of_classes() -> None:
@@ -106,7 +115,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_study_shows_the_outcome_that_was_planted(planted: Path) -> None:
-    judged = judge(read_results(planted))
+    judged = judged_of(planted)
     judged = judged[judged["arm"] == "plain"]
     assert len(judged) == 4 * len(PLANTED)
     for depth, (_, outcome) in PLANTED.items():
@@ -120,7 +129,7 @@ def test_without_w_zero_no_cell_is_emergent(planted: Path) -> None:
     content = marker.read_text()
     marker.unlink()
     try:
-        judged = judge(read_results(planted))
+        judged = judged_of(planted)
     finally:
         marker.write_text(content)
     deepest = judged[(judged["depth"] == 1.0) & (judged["arm"] == "plain")]
@@ -149,7 +158,7 @@ def _memory(tmp_path: Path, arms: tuple[str, ...], remembered: Truth) -> tuple[p
     )
     new = write_study(tmp_path / "new", plan)
     seen = _all_seen(write_study(tmp_path / "seen", plan))
-    judged_new, judged_seen = (judge(read_results(folder)) for folder in (new, seen))
+    judged_new, judged_seen = (judged_of(folder) for folder in (new, seen))
     return judged_new[judged_new["arm"] == "plain"], judged_seen[judged_seen["arm"] == "plain"]
 
 
@@ -173,7 +182,7 @@ def test_on_seen_templates_a_cell_that_is_no_better_than_memory_is_not_emergent(
 
 def test_few_templates_are_too_few_to_be_emergent(tmp_path: Path) -> None:
     plan = Plan({"alpha": 8}, (0.5,), ("multiply/add",), (0.0, 0.5), per_class=30)
-    judged = judge(read_results(write_study(tmp_path / "few", plan))).set_index("tier")
+    judged = judged_of(write_study(tmp_path / "few", plan)).set_index("tier")
     assert (judged["choice"] == 1.0).all()
     assert set(judged["outcome"]) == {"partial"}
     assert judged.loc["construction", "samples"] == 30 < Decisions().samples_needed == 36

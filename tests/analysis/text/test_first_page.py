@@ -10,7 +10,7 @@ import pytest
 from analysis.data.results import Results, read_results
 from analysis.outcomes import Decided, decide_study
 from analysis.text.first_page import FirstPage, first_page
-from analysis.text.telling import Difference, by_verdict
+from analysis.text.telling import Difference, by_verdict, how_decided
 from tests.simulated import Plan, Point, Truth, write_study
 
 REACH = {"symbolic": 1.0, "semantic": 0.9, "construction": 0.55, "story": 0.5}
@@ -62,6 +62,28 @@ def test_the_sentence_says_from_which_depth_each_tier_is_read_and_that_two_model
         assert re.search(rf"on {tier} {depth} in alpha, {depth} in beta", page.sentence)
     assert "on construction and story at no trained depth in both models" in page.sentence
     assert page.sentence.endswith("2 models: why there is not answered here.")
+
+
+def test_every_model_is_named_while_some_have_one_depth_alone(tmp_path: Path) -> None:
+    missing = {f"beta|L{layer}|multiply-add|w=0.5|s0": ("missing", "") for layer in (1, 3)}
+    plan = replace(PLAN, seeds=(0,), arms=("plain",), unfinished=missing)
+    results = read_results(write_study(tmp_path / "begun", plan))
+    sentence = first_page(results, decide_study(results)).sentence
+    assert re.search(r"on symbolic from relative depth 0\.4 on .* in alpha, and by \d+ % in beta at 1\.00", sentence)
+
+
+def test_verdicts_of_one_seed_are_not_counted_as_decided_where_others_have_several(
+    study: tuple[Results, Decided],
+) -> None:
+    rows = study[1].effects
+    rows = rows[(rows["contrast"] == "class loss against w = 0") & rows["depth"].isna() & (rows["measure"] == "choice")]
+    many = pd.concat([rows[rows["model"] == "alpha"].assign(model=f"m{n}", verdict="above") for n in range(4)])
+    many.loc[many["model"] != "m0", "seeds"] = 1
+    words = {"above": "higher", "below": "lower", "none": "no", "undecided": "undecided"}
+    told = how_decided(study[0], Difference("of", many, words))
+    assert "higher in 1" in told
+    assert "not decided by one seed in 3" in told
+    assert "templates and 1 to 3 seeds" in told
 
 
 def test_a_tier_that_is_lost_again_deeper_is_not_said_to_be_read_from_there_on(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.data.results import Results, read_results
 from analysis.outcomes import Decided, decide_study
+from analysis.outcomes.effects import FLOOR
 from analysis.report import write_report
 from analysis.text.first_page import FirstPage
 from analysis.text.limits import limits, named
@@ -126,6 +127,15 @@ def test_costs_are_of_all_models_and_wordings(page: FirstPage, decided: Decided)
     assert counted
     assert int(counted[1]) == sum(int(counted[i]) for i in (2, 3, 4)) <= len(own)
     assert int(counted[3]) == (own["verdict"] == "hurt").sum()
+
+
+def test_wordings_at_floor_are_counted_and_not_dropped(results: Results, decided: Decided) -> None:
+    effects = decided.effects.copy()
+    at = (effects["contrast"] == "cost against w = 0") & effects["depth"].isna()
+    effects.loc[at, "verdict"] = FLOOR
+    floor = replace(decided, effects=effects)
+    (cost,) = (one for one in sample_page(results, floor).questions if one.asks == "Does it cost answers?")
+    assert "no wording is answered right often enough with w = 0" in cost.sure
 
 
 def test_each_manipulation_is_a_question(page: FirstPage, decided: Decided) -> None:
