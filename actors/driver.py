@@ -125,7 +125,8 @@ class Driver:
                 for unit in self.queue.take_orphans(pending):
                     yield self._failed(unit, self._lacking(unit))
                 while len(self._flights) < self._settings.in_flight * self._slots:
-                    if not (units := self.queue.take(ahead=len(self._flights) >= self._slots)):
+                    waiting = [flight.units[0] for flight in self._flights.values() if flight.task not in self._heard]
+                    if not (units := self.queue.take(len(self._flights) >= self._slots, waiting)):
                         break
                     try:
                         self._submit(units, mark)

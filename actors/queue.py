@@ -40,11 +40,12 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._groups)
 
-    def take(self, ahead: bool = False) -> Sequence[Unit]:
+    def take(self, ahead: bool = False, waiting: Sequence[Unit] = ()) -> Sequence[Unit]:
         """Take the units of the next task, of the smallest rank that is ready: first those that others build on, so
         that no worker idles for lack of them; then those of the model that was taken last, since workers have it in
         memory; then those of the next model. Empty if nothing is ready or, for a task that has no free worker
-        (`ahead`), where units of a smaller rank are still to come.
+        (`ahead`), where units of a smaller rank are still to come, or are `waiting` for a worker: Ray may give it
+        the next task that asks for as much memory as its last one, before earlier ones that ask for more or less.
         """
         order = {key: unit for key, (unit, *_) in self._groups.items()}
         ready = [key for key, unit in order.items() if self._is_ready(unit)]
@@ -57,7 +58,7 @@ class Queue:
             ),
             default=None,
         )
-        if key is None or (ahead and self._rank(order[key]) > min(map(self._rank, order.values()))):
+        if key is None or (ahead and self._rank(order[key]) > min(map(self._rank, [*order.values(), *waiting]))):
             return []
         group = self._groups[key]
         size = len(group) if key in self._again else self._size(key, group)

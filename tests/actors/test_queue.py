@@ -38,6 +38,17 @@ def test_a_cell_is_not_submitted_before_its_stage_1_is_done():
     assert waiting.take() == others[:1]
 
 
+def test_nothing_is_submitted_ahead_of_what_waits_for_a_worker_and_comes_first():
+    first, other, *more = [unit for unit in ONE_MODEL if isinstance(unit, Cell)]
+    order = {first.id: 0, other.id: 1, **dict.fromkeys((unit.id for unit in more), 2)}
+    trained = {ONE_MODEL[0].id}
+    waiting = Queue([first, other, *more], RaySettings(stack=1), 2, trained, order)
+    assert [*waiting.take(), *waiting.take()] == [first, other]
+    assert waiting.take(ahead=True, waiting=[other]) == []
+    assert waiting.take(ahead=True) == more[:1]
+    assert waiting.take(waiting=[other]) == more[1:2]  # a worker is free
+
+
 @pytest.mark.parametrize(
     ("cells", "slots", "stack", "sizes"),
     [
