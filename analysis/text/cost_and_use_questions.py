@@ -11,6 +11,7 @@ from analysis.data.numbers import share
 from analysis.data.results import Results
 from analysis.outcomes import Decided
 from analysis.outcomes.effects import FLOOR, overall
+from analysis.statistics.ratios import FARTHEST
 from analysis.text.telling import (
     FEW_MODELS,
     NOT_RUN,
@@ -155,5 +156,6 @@ def _shares_of(rows: pd.DataFrame, subspace: str, without: pd.DataFrame) -> str:
     own, zero = (of.loc[of["subspace"] == subspace, "share"] for of in (rows, without))
     beside = f"; w = 0: {span(zero, 100)} %" if len(zero) else ""
     ends = rows.loc[rows["subspace"] == subspace, ["share_low", "share_high"]]
-    reach = f"{100 * ends['share_low'].min():.0f} to {100 * ends['share_high'].max():.0f}"
+    low, high = ends["share_low"].min(), ends["share_high"].max()
+    reach = " to ".join("open" if abs(end) >= FARTHEST else f"{100 * end:.0f}" for end in (low, high))
     return f"{span(own, 100)} % (intervals {reach}{beside})"

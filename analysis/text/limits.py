@@ -62,8 +62,8 @@ def limits(results: Results, decided: Decided) -> list[str]:
         f"Models: {decided.plain['model'].nunique()}. Cells of one model are not independent of one another.",
         f"All {terms.kinds} together: {'; '.join(counts)}. Intervals are over {samples} as a sample of such {samples}: "
         f"of wordings of another kind they say nothing.{_cues(results)}",
-        f"{decided_on} are each decided at {percent}, with no correction for their number, except that an outcome "
-        "of *partial* is above chance also when corrected for all plain cells on the wording.",
+        f"{decided_on} are each decided at {percent}, with no correction for their number, except that partial, as an "
+        "outcome, is above chance also when corrected for all plain cells on the wording.",
         "Class tokens that are read at a layer show that they can be trained into it. That the network makes use of "
         f"them is another question, {asked}.",
     ]
