@@ -34,7 +34,7 @@ from analysis.text.rows import first_rows
 from analysis.text.sample_page import sample_page
 from analysis.text.warnings import out_of_reach, warning_rows
 from study.config import yaml_core
-from study.config.stages import Stage2
+from study.config.stages import RUNNING_STEPS, Stage2
 from study.results.description import REPORT_TITLE
 from study.results.files import UnwritableError, write_bytes
 
@@ -149,6 +149,7 @@ def _outcomes(study: Results, decided: Decided) -> dict[str, Any]:
         "finished": not plain.empty,
         "trained": list(dict.fromkeys(" and ".join(cell.wordings) for cell in study.cells)),
         "fitted_loss": settings.fitted_loss,
+        "running_steps": RUNNING_STEPS,
         "control_times": settings.control_times,
     }
 

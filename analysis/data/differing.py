@@ -39,7 +39,10 @@ def differing(matched: Matched) -> pd.DataFrame:
 
 
 def _settings(side: Side) -> dict[str, Any]:
-    return {key: value for key, value in side.results.config.items() if key not in NOT_SETTINGS}
+    """The settings of a side; where a study was written before there was a choice, the only one that there was."""
+    settings = {"class_name": "single", "lens": "logit", **side.results.config}
+    unused = () if settings["lens"] != "logit" else ("lens_fitting",)
+    return {key: value for key, value in settings.items() if key not in (*NOT_SETTINGS, *unused)}
 
 
 def _facts(side: Side, model: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.data.results import Results
 from analysis.data.samples import Flags, Samples, by_sample
 from analysis.data.units import StudyUnit
+from analysis.outcomes.fit import has_fitted
 from analysis.statistics.effects import of_each
 from analysis.statistics.intervals import Floats, columns
 from analysis.statistics.ratios import ratios
@@ -155,10 +156,12 @@ def _tables(samples: Samples, seeds: Sequence[Mapping[tuple[str, float], int]]) 
 
 
 def _series(results: Results) -> list[list[StudyUnit]]:
-    """Finished plain cells, and those with w = 0, that differ in their seed alone."""
+    """Finished plain cells that fitted, and those with w = 0, that differ in their seed alone."""
     series: dict[tuple[object, ...], list[StudyUnit]] = {}
     for unit in results.units.values():
         if unit.kind == "cell" and unit.finished and unit.arm == "plain":
+            if unit.layer is not None and not has_fitted(results, unit):
+                continue  # it learned no class that could be used
             key = (unit.model, unit.pair, frozenset(unit.operations), unit.weight, unit.wordings, unit.layer)
             series.setdefault(key, []).append(unit)
     return list(series.values())

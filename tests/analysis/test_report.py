@@ -45,7 +45,10 @@ def test_sections_stand_in_their_order(full: Path, everything: Path) -> None:
 
 def test_what_was_not_run_is_said_in_its_section(full: Path) -> None:
     sections = sections_of(full)
-    assert "Not run, or nothing has finished beside a plain cell." in sections["Controls and manipulations"]
+    assert (
+        "Not run, or no cell has finished and fitted beside a plain one that did."
+        in sections["Controls and manipulations"]
+    )
     assert "Predictors: not run, or" in sections["Why there"]
     assert "Not run, or no prompt is answered right" in sections["Use"]
     assert "| alpha | plain | not followed in training; width 0.25 |" in sections["Where"]

@@ -1,6 +1,7 @@
 """Whether the exchange of states finds a use that was planted, and none where none was."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -94,3 +95,11 @@ def test_no_share_is_bounded_better_than_by_templates_that_all_move_or_all_do_no
     assert (told["share_high"] >= 1 - exact - 1e-9).all()
     unmoved = told[(told["weight"] == 0) & (told["subspace"] == "class")]
     assert len(unmoved)
+
+
+def test_cells_that_did_not_fit_say_nothing_of_use(tmp_path: Path) -> None:
+    unfit = replace(PLAN, truth=lambda point: replace(_truth(point), class_loss=2.0 if point.depth > 0.9 else 0.05))
+    results = read_results(write_study(tmp_path / "unfit", unfit))
+    told = shares(results, exchanges(results))
+    assert set(told.loc[told["weight"] == 0.5, "layer"]) == {0, 1}
+    assert set(told.loc[told["weight"] == 0, "layer"]) == {0, 1, 3}  # which trained no class
