@@ -9,7 +9,7 @@ from study.config.catalogue import Entry, GgufSource
 from study.config.licences import TERMS, terms_of
 from study.models.load import fetch
 from study.plan.read import catalogue_of
-from tests.models.test_gguf import write_gguf
+from tests.models.made_gguf import write_gguf
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from study.models import ModelError
 from study.models.facts import known_model
 from study.models.load import fetch, load
 from study.plan.read import ConfigError, Plan, read_study
-from tests.models.test_gguf import BLOCKS, HIDDEN, LLAMA, VOCABULARY, random_model, write_gguf
+from tests.models.made_gguf import BLOCKS, HIDDEN, LLAMA, VOCABULARY, random_model, write_gguf
 from tests.plan.test_read import STUDY
 
 from mlx.utils import tree_flatten  # isort: skip

@@ -15,7 +15,7 @@ import yaml
 from study.config.catalogue import BuiltSource, FolderSource, GgufSource, HubSource, Model, WheelSource
 from study.models import ModelError, cache, load
 from study.models.cache_root import cache_root
-from tests.models.test_gguf import BLOCKS, write_gguf
+from tests.models.made_gguf import BLOCKS, write_gguf
 
 import mlx.core as mx  # isort: skip
 from mlx.utils import tree_flatten  # isort: skip

@@ -14,7 +14,7 @@ from study.config.catalogue import BuiltSource, Entry, FolderSource, GgufSource,
 from study.models import cache, load
 from study.models.facts import known_model
 from study.plan.read import ConfigError, Plan, read_study
-from tests.models.test_gguf import BLOCKS, write_gguf
+from tests.models.made_gguf import BLOCKS, write_gguf
 
 MODELS = """
 smollm2-135m: {source: {hub: HuggingFaceTB/SmolLM2-135M}, blocks: 30, licence: apache-2.0}
