@@ -46,11 +46,11 @@ def main() -> None:
 
 
 def smoke(
-    code: Path, python: Path, results: Path, more: Sequence[str] = (), variables: Mapping[str, str] | None = None
+    code: Path, python: Path, results: Path, more: Sequence[str] = (), variables: Mapping[str, str] = {}
 ) -> float:
     """Return the seconds of the tiny study with its report."""
     places = ["--results", str(results), "--report", f"{results}.md"]
-    return seconds(code, [str(python), "-m", "study.grid", SMOKE, *places, *more], variables or {})
+    return seconds(code, [str(python), "-m", "study.grid", SMOKE, *places, *more], variables)
 
 
 def seconds(code: Path, command: Sequence[str], variables: Mapping[str, str] = {}) -> float:

@@ -138,9 +138,9 @@ def _moved(results: Results, tier: str) -> Samples | None:
 
 
 def _about(cell: StudyUnit, layer: int) -> dict[str, object]:
-    about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "operations": "+".join(sorted(cell.operations))}
-    about["weight"] = cell.weight
-    return about | {"wordings": "+".join(cell.wordings), "layer": layer, "depth": (layer + 1) / cell.blocks}
+    about: dict[str, object] = {"model": cell.model, "pair": cell.pair, "weight": cell.weight}
+    about |= {"operations": "+".join(sorted(cell.operations)), "wordings": "+".join(cell.wordings)}
+    return about | {"layer": layer, "depth": (layer + 1) / cell.blocks}
 
 
 def _tables(samples: Samples, seeds: Sequence[Mapping[tuple[str, float], int]]) -> Tables:

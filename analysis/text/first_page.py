@@ -363,10 +363,10 @@ def _depths_said(results: Results, decided: Decided, rows: pd.DataFrame) -> str:
     return ", ".join(f"{said} in {listed(models)}" for said, models in by_depth.items())
 
 
-def _levels_said(results: Results, decided: Decided, tier: str, told: Collection[str]) -> str:
-    """Of models at a single depth, but for those that are told: whether it is read there."""
+def _levels_said(results: Results, decided: Decided, tier: str, others: Collection[str]) -> str:
+    """Of models at a single depth, but for `others`, which are told already: whether it is read there."""
     shown = main_series(results, decided.means)
-    own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0) & ~shown["model"].isin(told)]
+    own = shown[(shown["tier"] == tier) & (shown["seeds"] > 0) & ~shown["model"].isin(others)]
     if own.empty:
         return ""
     chance = results.plain[0].chance

@@ -57,8 +57,8 @@ def probed_model(loaded: Loaded, study: Study, prompts: int, seed: int = 0) -> l
     """Return what probes tell of a model as it is, before stage 1, for the tasks and class tokens of a study.
 
     A row is a pair, layer and tier, with `probe`, `probe_below`, the depth, and whether the probe was fitted on other
-    prompts of the tier (`fitted`). Prompts and errors are those of `asked`;
-    raises LensError where the lens cannot read the blocks.
+    prompts of the tier (`fitted`). Prompts and errors are those of `asked`; raises LensError where the lens cannot read
+    the blocks.
     """
     data, tokenizer = study.data, loaded.tokenizer
     task, batch_size = task_of(data), study.evaluation.batch_size

@@ -12,7 +12,7 @@ from study.commands import lenses
 from study.commands.lenses import main
 from study.config.lenses import LENSES, LensFitting
 
-TINY = {"tiny": {"source": {"built": "llama"}, "blocks": 3}}
+TINY = {name: {"source": {"built": "llama"}, "blocks": blocks} for name, blocks in (("tiny", 3), ("single", 1))}
 QUICK = LensFitting(texts=8, held_out=2, tokens=12, steps=8, positions=32, jacobian_texts=2, jacobian_tokens=8)
 
 
@@ -88,6 +88,7 @@ def test_a_number_of_texts_that_is_none_is_refused(texts: str, capsys: pytest.Ca
         (["tinny", "--models", "models.yaml"], "no model 'tinny'.*did you mean 'tiny'"),
         (["tiny", "--models", "models.yaml", "--study", "none.yaml"], "none.yaml"),
         (["tiny", "--models", "models.yaml", "--text", "none.txt"], "none.txt"),
+        (["single", "--models", "models.yaml"], "fitted to the blocks before the last, and the model has 1"),
         (
             ["tiny", "--models", "models.yaml", "--text", "short.txt"],
             r"short.txt has \d+ tokens: lenses are fitted on 10",
